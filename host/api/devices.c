@@ -1,0 +1,62 @@
+// The list of devices: OpenCL's, then the host. With open.c, the only place that knows which backends there are.
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/devices.h"
+#include "api/spec.h"
+#include "cpu/cpu.h"
+
+heed_status heed_device_list_create(heed_device_list **out) {
+  HEED__REQUIRE(out, HEED_INVALID_ARGUMENT, "devices: out is NULL");
+  *out = NULL;
+  heed_device_list *list = calloc(1, sizeof *list);
+  HEED__REQUIRE(list, HEED_OUT_OF_MEMORY, "devices: no host memory for the list");
+  heed_status status = heed__cl_discover(&list->found, &list->found_count, &list->platforms, &list->platform_count);
+  if (status != HEED_OK) {
+    heed_device_list_destroy(list);
+    return status;
+  }
+  heed__cpu_device_info(&list->host);
+  list->devices = calloc(list->found_count + 1, sizeof *list->devices);
+  if (!list->devices) {
+    heed_device_list_destroy(list);
+    return heed__fail(HEED_OUT_OF_MEMORY, "devices: no host memory for the list");
+  }
+  for (size_t i = 0; i < list->found_count; ++i) list->devices[i] = &list->found[i].info;
+  list->devices[list->found_count] = &list->host;
+  const size_t best = heed__spec_auto((const heed_device_info *const *)list->devices, list->found_count + 1);
+  for (size_t i = 0; i <= list->found_count; ++i) list->devices[i]->is_auto = i == best;
+  *out = list;
+  return HEED_OK;
+}
+
+void heed_device_list_destroy(heed_device_list *list) {
+  if (!list) return;
+  free(list->found);
+  free(list->platforms);
+  free(list->devices);
+  free(list);
+}
+
+size_t heed_device_list_count(const heed_device_list *list) { return list->found_count + 1; }
+const heed_device_info *heed_device_list_get(const heed_device_list *list, size_t index) {
+  return index <= list->found_count ? list->devices[index] : NULL;
+}
+size_t heed_device_list_platforms(const heed_device_list *list) { return list->platform_count; }
+const heed_platform_info *heed_device_list_platform(const heed_device_list *list, size_t index) {
+  return index < list->platform_count ? &list->platforms[index] : NULL;
+}
+
+const char *heed_device_type_string(heed_device_type type) {
+  switch (type) {
+    case HEED_DEVICE_HOST:
+      return "host";
+    case HEED_DEVICE_CPU:
+      return "cpu";
+    case HEED_DEVICE_GPU:
+      return "gpu";
+    case HEED_DEVICE_ACCELERATOR:
+      return "accelerator";
+  }
+  return "unknown";
+}

@@ -1,0 +1,48 @@
+// The OpenCL handles under contexts and tensors (heed/opencl.h).
+#include <heed/opencl.h>
+
+#include "cl/cl.h"
+
+static bool on_opencl(const heed_context *ctx) { return ctx->device_backend == &heed__cl_backend; }
+
+heed_status heed_opencl_handles(heed_context *ctx, cl_context *context, cl_device_id *device, cl_command_queue *queue) {
+  HEED__REQUIRE(ctx, HEED_INVALID_ARGUMENT, "opencl_handles: the context is NULL");
+  HEED__REQUIRE(on_opencl(ctx), HEED_UNSUPPORTED, "opencl_handles: this context runs on the host, not on OpenCL");
+  const struct heed__cl *cl = heed__cl_state(ctx);
+  if (context) *context = cl->context;
+  if (device) *device = cl->device;
+  if (queue) *queue = cl->queue;
+  return HEED_OK;
+}
+
+heed_status heed_opencl_buffer(const heed_tensor *tensor, cl_mem *buffer, int64_t *offset) {
+  HEED__REQUIRE(tensor && buffer && offset, HEED_INVALID_ARGUMENT, "opencl_buffer: an argument is NULL");
+  HEED__REQUIRE(on_opencl(tensor->ctx), HEED_UNSUPPORTED, "opencl_buffer: the tensor is on the host, not on OpenCL");
+  *buffer = tensor->buffer->handle;
+  *offset = tensor->offset;
+  return HEED_OK;
+}
+
+heed_status heed_opencl_tensor(heed_context *ctx, cl_mem buffer, heed_dtype dtype, int rank, const int64_t *dims,
+                               heed_tensor **out) {
+  HEED__REQUIRE(out, HEED_INVALID_ARGUMENT, "opencl_tensor: out is NULL");
+  *out = NULL;
+  HEED__REQUIRE(ctx && buffer && (dims || rank == 0), HEED_INVALID_ARGUMENT, "opencl_tensor: an argument is NULL");
+  HEED__REQUIRE(on_opencl(ctx), HEED_UNSUPPORTED, "opencl_tensor: this context runs on the host, not on OpenCL");
+  HEED__REQUIRE((unsigned)dtype < HEED_DTYPE_COUNT, HEED_DTYPE, "opencl_tensor: dtype %d is unknown", (int)dtype);
+  HEED__REQUIRE(rank >= 0 && rank <= HEED_MAX_RANK, HEED_SHAPE, "opencl_tensor: rank %d is not in 0..%d", rank,
+                HEED_MAX_RANK);
+  int64_t bytes = (int64_t)heed_dtype_size(dtype);
+  for (int axis = 0; axis < rank; ++axis)
+    HEED__REQUIRE(dims[axis] >= 0 && heed__mul(bytes, dims[axis], &bytes), HEED_SHAPE,
+                  "opencl_tensor: %s is no shape of a buffer", heed__dims_text(rank, dims));
+  size_t size = 0;
+  cl_int error = clGetMemObjectInfo(buffer, CL_MEM_SIZE, sizeof size, &size, NULL);
+  if (error != CL_SUCCESS) return heed__cl_fail(ctx, error, "clGetMemObjectInfo");
+  HEED__REQUIRE((uint64_t)bytes <= size, HEED_SHAPE, "opencl_tensor: %s%s needs %lld bytes, the buffer has %zu",
+                heed_dtype_string(dtype), heed__dims_text(rank, dims), (long long)bytes, size);
+  HEED__TRY(heed__cl_buffer_adopt(ctx, buffer));
+  heed_status status = heed__tensor_wrap(ctx, buffer, size, dtype, rank, dims, out);
+  if (status != HEED_OK) heed__cl_buffer_destroy(ctx, buffer);
+  return status;
+}

@@ -1,0 +1,146 @@
+// The composition root: turns options and environment into a context with its backend. The only file that chooses one.
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include <heed/opencl.h>
+
+#include "api/devices.h"
+#include "api/spec.h"
+#include "cpu/cpu.h"
+
+static const char *environment(const char *given, const char *name) {
+  if (given) return given;
+  const char *value = getenv(name);
+  return value && value[0] ? value : NULL;
+}
+
+static heed_status parse_gemm(const char *text, enum heed__gemm_provider *out) {
+  *out = HEED__GEMM_AUTO;
+  if (!text || strcasecmp(text, "auto") == 0) return HEED_OK;
+  *out = strcasecmp(text, "native") == 0 ? HEED__GEMM_NATIVE : HEED__GEMM_CLBLAST;
+  HEED__REQUIRE(*out == HEED__GEMM_NATIVE || strcasecmp(text, "clblast") == 0, HEED_INVALID_ARGUMENT,
+                "open: gemm provider '%s' (HEED_GEMM) is none of auto, native, clblast", text);
+  return HEED_OK;
+}
+
+static heed_status parse_switch(int given, const char *name, bool *out) {
+  *out = given > 0;
+  if (given != 0) return HEED_OK;
+  const char *text = environment(NULL, name);
+  if (!text || strcmp(text, "0") == 0 || strcasecmp(text, "off") == 0) return HEED_OK;
+  *out = true;
+  HEED__REQUIRE(strcmp(text, "1") == 0 || strcasecmp(text, "on") == 0, HEED_INVALID_ARGUMENT,
+                "open: %s is '%s'; 1 or 0 is needed", name, text);
+  return HEED_OK;
+}
+
+// $XDG_CACHE_HOME/heed, else ~/.cache/heed; false when there is no home to put it in.
+static bool default_cache(char *path, size_t size) {
+  const char *base = environment(NULL, "XDG_CACHE_HOME"), *home = environment(NULL, "HOME");
+  int used = -1;
+  if (base && base[0] == '/')
+    used = snprintf(path, size, "%s/heed", base);
+  else if (home)
+    used = snprintf(path, size, "%s/.cache/heed", home);
+  return used > 0 && (size_t)used < size;
+}
+
+static heed_status cl_config(const heed_open_options *options, struct heed__cl_config *config, char *path,
+                             size_t size) {
+  *config = (struct heed__cl_config){.profiling = options->profile > 0,
+                                     .kernel_dir = environment(options->kernel_dir, "HEED_KERNELS")};
+  HEED__TRY(parse_gemm(environment(options->gemm, "HEED_GEMM"), &config->gemm));
+  const char *cache = environment(options->cache_dir, "HEED_CACHE");
+  if (cache && (strcasecmp(cache, "off") == 0 || strcmp(cache, "0") == 0)) return HEED_OK;
+  // HEED_CACHE=on is what people try after HEED_CACHE=off.
+  if (cache && strcasecmp(cache, "on") != 0 && strcmp(cache, "1") != 0)
+    config->cache_dir = cache;
+  else if (default_cache(path, size))
+    config->cache_dir = path;
+  return HEED_OK;
+}
+
+static heed_status attach_validation(const heed_open_options *options, heed_context *ctx) {
+  bool validate;
+  HEED__TRY(parse_switch(options->validate, "HEED_VALIDATE", &validate));
+  if (!validate || ctx->device.type == HEED_DEVICE_HOST) return HEED_OK;
+  heed_context *host;
+  HEED__TRY(heed__context_create(&host));
+  heed_status status = heed__cpu_open(host);
+  if (status != HEED_OK) {
+    heed_context_destroy(host);
+    return status;
+  }
+  heed__validate_attach(ctx, host);
+  return HEED_OK;
+}
+
+static heed_status open_device(const heed_open_options *options, heed_context *ctx) {
+  const char *spec = environment(options->device, "HEED_DEVICE");
+  if (!spec) spec = "auto";
+  if (strcasecmp(spec, "host") == 0) return heed__cpu_open(ctx);  // never touches OpenCL
+  struct heed__cl_config config;
+  char cache[4096];
+  HEED__TRY(cl_config(options, &config, cache, sizeof cache));
+  heed_device_list *list;
+  HEED__TRY(heed_device_list_create(&list));
+  size_t index = 0;
+  char notice[sizeof ctx->notice];
+  heed_status status = heed__spec_resolve(spec, (const heed_device_info *const *)list->devices, list->found_count + 1,
+                                          &index, notice, sizeof notice);
+  if (status == HEED_OK && index == list->found_count) {
+    status = heed__cpu_open(ctx);
+  } else if (status == HEED_OK) {
+    const struct heed__cl_found *found = &list->found[index];
+    status = heed__cl_open(ctx, found->device, &config);
+    ctx->device = found->info;
+  }
+  memcpy(ctx->notice, notice, sizeof notice);
+  heed_device_list_destroy(list);
+  return status;
+}
+
+heed_status heed_open_with(const heed_open_options *options, heed_context **out) {
+  HEED__REQUIRE(out, HEED_INVALID_ARGUMENT, "open: out is NULL");
+  *out = NULL;
+  const heed_open_options defaults = {0};
+  if (!options) options = &defaults;
+  heed_context *ctx;
+  HEED__TRY(heed__context_create(&ctx));
+  heed_status status = open_device(options, ctx);
+  if (status == HEED_OK) status = attach_validation(options, ctx);
+  if (status != HEED_OK) {
+    heed_context_destroy(ctx);
+    return status;
+  }
+  *out = ctx;
+  return HEED_OK;
+}
+
+heed_status heed_open(const char *spec, heed_context **out) {
+  return heed_open_with(&(heed_open_options){.device = spec}, out);
+}
+
+heed_status heed_open_opencl(cl_context context, cl_device_id device, cl_command_queue queue,
+                             const heed_open_options *options, heed_context **out) {
+  HEED__REQUIRE(out, HEED_INVALID_ARGUMENT, "open: out is NULL");
+  *out = NULL;
+  const heed_open_options defaults = {0};
+  if (!options) options = &defaults;
+  struct heed__cl_config config;
+  char cache[4096];
+  HEED__TRY(cl_config(options, &config, cache, sizeof cache));
+  heed_context *ctx;
+  HEED__TRY(heed__context_create(&ctx));
+  heed_status status = heed__cl_open_with(ctx, context, device, queue, &config);
+  if (status == HEED_OK) status = attach_validation(options, ctx);
+  if (status != HEED_OK) {
+    heed_context_destroy(ctx);
+    return status;
+  }
+  *out = ctx;
+  return HEED_OK;
+}

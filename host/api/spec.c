@@ -1,0 +1,110 @@
+#include "api/spec.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+// Higher is better. A software rasteriser that calls itself a device is the last resort before host.
+static double rank_of(const heed_device_info *d) {
+  if (d->type == HEED_DEVICE_HOST) return 0;
+  if (!d->has_compiler) return -1;
+  if (strncasecmp(d->name, "llvmpipe", 8) == 0 || strncasecmp(d->name, "softpipe", 8) == 0) return 1;
+  const double kind = d->type == HEED_DEVICE_GPU ? 400 : d->type == HEED_DEVICE_ACCELERATOR ? 300 : 200;
+  // Among GPUs one with memory of its own comes first, then the one with more units.
+  const double dedicated = d->type == HEED_DEVICE_GPU && !d->unified_memory ? 50 : 0;
+  return kind + dedicated + (double)d->compute_units / (d->compute_units + 100.0);
+}
+
+size_t heed__spec_auto(const heed_device_info *const *devices, size_t count) {
+  size_t best = count - 1;
+  for (size_t i = 0; i < count; ++i)
+    if (rank_of(devices[i]) > rank_of(devices[best])) best = i;
+  return best;
+}
+
+static const char *find_ignoring_case(const char *text, const char *piece) { return strcasestr(text, piece); }
+
+enum match_kind { BY_TYPE, BY_INDEX, BY_ID, BY_NAME, BY_VERSION };
+
+static bool matches(const heed_device_info *d, enum match_kind kind, const char *spec) {
+  int platform, device;
+  switch (kind) {
+    case BY_TYPE:
+      return d->type == (spec[0] == 'g' || spec[0] == 'G' ? HEED_DEVICE_GPU : HEED_DEVICE_CPU);
+    case BY_INDEX:
+      return sscanf(spec, "%d:%d", &platform, &device) == 2 && d->platform_index == platform &&
+             d->device_index == device;
+    case BY_ID:
+      return strcasecmp(d->id, spec + 3) == 0;
+    case BY_NAME:
+      return d->type != HEED_DEVICE_HOST &&
+             (find_ignoring_case(d->name, spec) || find_ignoring_case(d->platform, spec));
+    case BY_VERSION:
+      return d->type != HEED_DEVICE_HOST && find_ignoring_case(d->platform_version, spec);
+  }
+  return false;
+}
+
+static bool is_index_pair(const char *spec) {
+  const size_t first = strspn(spec, "0123456789");
+  if (first == 0 || first > 4 || spec[first] != ':') return false;
+  const size_t second = strspn(spec + first + 1, "0123456789");
+  return second > 0 && second <= 4 && spec[first + 1 + second] == 0;
+}
+
+static heed_status fail_listing(const char *spec, const char *what, const heed_device_info *const *devices,
+                                size_t count, const bool *marked) {
+  char list[3072] = "";
+  size_t used = 0;
+  for (size_t i = 0; i < count && used < sizeof list; ++i) {
+    if (marked && !marked[i]) continue;
+    const heed_device_info *d = devices[i];
+    if (d->type == HEED_DEVICE_HOST)
+      used += (size_t)snprintf(list + used, sizeof list - used, "\n  host  %s", d->name);
+    else
+      used += (size_t)snprintf(list + used, sizeof list - used, "\n  %d:%d  %s (%s)  id:%s", d->platform_index,
+                               d->device_index, d->name, d->platform, d->id);
+  }
+  return heed__fail(HEED_NO_DEVICE, "device '%s' %s:%s", spec, what, list);
+}
+
+heed_status heed__spec_resolve(const char *spec, const heed_device_info *const *devices, size_t count, size_t *index,
+                               char *notice, size_t notice_size) {
+  notice[0] = 0;
+  if (strcasecmp(spec, "auto") == 0 || spec[0] == 0) {
+    *index = heed__spec_auto(devices, count);
+    if (*index == count - 1)
+      snprintf(notice, notice_size, "no usable OpenCL device; running on the host (heed devices tells why)");
+    return HEED_OK;
+  }
+  if (strcasecmp(spec, "host") == 0) {
+    *index = count - 1;
+    return HEED_OK;
+  }
+  const bool by_type = strcasecmp(spec, "gpu") == 0 || strcasecmp(spec, "cpu") == 0;
+  enum match_kind kind = by_type                            ? BY_TYPE
+                         : is_index_pair(spec)              ? BY_INDEX
+                         : strncasecmp(spec, "id:", 3) == 0 ? BY_ID
+                                                            : BY_NAME;
+  bool *marked = calloc(count, sizeof *marked);
+  HEED__REQUIRE(marked, HEED_OUT_OF_MEMORY, "open: no host memory to choose a device");
+  size_t found = 0;
+  for (;; kind = BY_VERSION) {
+    for (size_t i = 0; i < count; ++i) {
+      marked[i] = matches(devices[i], kind, spec);
+      if (marked[i]) *index = i;
+      found += marked[i];
+    }
+    // "pocl" stands in its platform's version, not in its name; versions are looked at when no name fits.
+    if (found || kind != BY_NAME) break;
+  }
+  heed_status status = HEED_OK;
+  if (found == 0)
+    status = fail_listing(spec, "fits none of the devices", devices, count, NULL);
+  else if (found > 1)
+    status = fail_listing(spec, "fits several devices; say which", devices, count, marked);
+  free(marked);
+  return status;
+}

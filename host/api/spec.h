@@ -1,0 +1,14 @@
+// Device specs: the one parser for --device and HEED_DEVICE, over a list of devices.
+#ifndef HEED__SPEC_H
+#define HEED__SPEC_H
+
+#include "base/status.h"
+
+// The index in `devices` that spec names. The host backend's entry is last. *notice (of `notice_size` bytes) gets what the user
+// should know. Errors: NO_DEVICE with the devices listed.
+heed_status heed__spec_resolve(const char *spec, const heed_device_info *const *devices, size_t count, size_t *index,
+                               char *notice, size_t notice_size);
+// What "auto" picks: best GPU, else accelerator, else OpenCL CPU, else host.
+size_t heed__spec_auto(const heed_device_info *const *devices, size_t count);
+
+#endif

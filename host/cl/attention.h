@@ -1,0 +1,30 @@
+// Attention on OpenCL: what one call asks for, and the ways to do it. A way (variant) is a file of its own that fills a
+// struct here; attention.c holds the list and picks.
+#ifndef HEED__CL_ATTENTION_H
+#define HEED__CL_ATTENTION_H
+
+#include "cl/cl.h"
+
+// One call with its tensors by name; see operators.h. Forward: out, lse?, weights?. Backward: dout, dq?, dk?, dv?, dmask?.
+struct heed__cl_attention {
+  const struct heed__attention_params *params;
+  bool backward;
+  const heed_tensor *q, *k, *v, *mask, *kv_lengths;
+  const heed_tensor *out, *lse;  // results of the forward, inputs of the backward
+  const heed_tensor *weights;
+  const heed_tensor *dout, *dq, *dk, *dv, *dmask;
+  int64_t batch, heads, kv_heads, queries, keys, dim, value_dim;
+  int64_t group;  // query heads to a key head
+};
+
+struct heed__cl_attention_variant {
+  const char *name;
+  heed_attention_path path;  // STAGED or FUSED, for callers that ask for one
+  bool (*supports)(const struct heed__cl_traits *traits, const struct heed__cl_attention *a);
+  heed_status (*fwd)(heed_context *ctx, const struct heed__cl_attention *a);
+  heed_status (*bwd)(heed_context *ctx, const struct heed__cl_attention *a);
+};
+
+extern const struct heed__cl_attention_variant heed__cl_attention_staged;
+
+#endif

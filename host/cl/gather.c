@@ -1,0 +1,21 @@
+// gather_rows on OpenCL.
+#include "cl/grid.h"
+
+heed_status heed__cl_gather_rows(heed_context *ctx, const struct heed__call *call) {
+  const struct heed__gather_params *params = call->params;
+  const heed_tensor *x = call->in[0], *index = call->in[1], *y = call->out[0];
+  struct heed__cl_kernel k;
+  heed__cl_begin(&k, ctx, "gather.cl", "gather_rows");
+  heed__cl_define_dtype(&k, "X_DTYPE", x->dtype);
+  heed__cl_define_dtype(&k, "Y_DTYPE", y->dtype);
+  if (params->scale == 1 && params->shift == 0) heed__cl_define(&k, "EXACT", "1");
+  heed__cl_tensor(&k, x);
+  heed__cl_tensor(&k, index);
+  heed__cl_tensor(&k, y);
+  heed__cl_long(&k, x->dims[0]);
+  heed__cl_long(&k, y->dims[1]);
+  heed__cl_long(&k, y->count);
+  heed__cl_float(&k, params->scale);
+  heed__cl_float(&k, params->shift);
+  return heed__cl_launch_items(&k, y->count);
+}

@@ -1,0 +1,12 @@
+// Driver files that the OpenCL loader passes over in silence.
+#ifndef HEED__ICD_H
+#define HEED__ICD_H
+
+#include <heed/heed.h>
+
+#define HEED__ICD_MAX 32
+// Writes an entry for each .icd file whose library does not load: its name, and the reason. Returns how many, at most `room`.
+// no_platform: the loader offers none at all.
+size_t heed__icd_failures(heed_platform_info *platforms, size_t room, bool no_platform);
+
+#endif

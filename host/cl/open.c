@@ -1,0 +1,181 @@
+// The OpenCL backend: its table, a context's life on a device or on the caller's objects, and the device's traits.
+// What a table entry does is in the file named after it.
+#include <stdlib.h>
+#include <string.h>
+
+#include "cl/cl.h"
+
+// ---------------------------------------------------------------- traits
+
+static uint64_t device_number(cl_device_id device, cl_device_info what, size_t size) {
+  uint64_t wide = 0;
+  uint32_t narrow = 0;
+  void *value = size == sizeof wide ? (void *)&wide : (void *)&narrow;
+  if (clGetDeviceInfo(device, what, size, value, NULL) != CL_SUCCESS) return 0;
+  return size == sizeof wide ? wide : narrow;
+}
+#define DEVICE_NUMBER(device, what, type) ((type)device_number(device, what, sizeof(type)))
+
+// A CPU runtime that reports no native float vectors (llvmpipe) lays work-items side by side in its lanes as a GPU does, and one
+// that calls itself a GPU as well (Oclgrind) has no preference: both take the GPU's kernels.
+static bool is_cpu_like(cl_device_type type, cl_uint width) {
+  return (type & CL_DEVICE_TYPE_CPU) && !(type & CL_DEVICE_TYPE_GPU) && width > 1;
+}
+
+static void read_traits(cl_device_id device, const heed_device_info *info, struct heed__cl_traits *traits) {
+  const cl_device_type type = DEVICE_NUMBER(device, CL_DEVICE_TYPE, cl_device_type);
+  const cl_uint width = DEVICE_NUMBER(device, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, cl_uint);
+  traits->cpu_like = is_cpu_like(type, width);
+  if (traits->cpu_like)
+    traits->vector_width = width >= 16 ? 16 : width >= 8 ? 8 : 4;
+  else
+    traits->vector_width = width >= 4 ? 4 : 1;
+  traits->max_work_group = DEVICE_NUMBER(device, CL_DEVICE_MAX_WORK_GROUP_SIZE, size_t);
+  if (traits->max_work_group == 0) traits->max_work_group = 1;
+  traits->local_memory = info->local_memory;
+  traits->max_allocation = info->max_allocation;
+  traits->memory = info->memory;
+  traits->compute_units = info->compute_units ? info->compute_units : 1;
+  traits->address_bits = DEVICE_NUMBER(device, CL_DEVICE_ADDRESS_BITS, cl_uint);
+  traits->subgroups =
+      heed__cl_has_extension(device, "cl_khr_subgroups") || heed__cl_has_extension(device, "cl_intel_subgroups");
+  traits->fp16 = heed__cl_has_extension(device, "cl_khr_fp16");
+  traits->little_endian = DEVICE_NUMBER(device, CL_DEVICE_ENDIAN_LITTLE, cl_bool);
+  traits->nvidia = heed__cl_has_extension(device, "cl_nv_device_attribute_query");
+}
+
+static heed_status require_usable(cl_device_id device, const heed_device_info *info) {
+  HEED__REQUIRE(DEVICE_NUMBER(device, CL_DEVICE_AVAILABLE, cl_bool), HEED_UNSUPPORTED,
+                "open: %s says that it is not available now; another program may hold it", info->name);
+  HEED__REQUIRE(
+      info->has_compiler, HEED_UNSUPPORTED,
+      "open: the driver of %s (%s) has no compiler for OpenCL C, which heed's kernels need; choose another device",
+      info->name, info->platform);
+  return HEED_OK;
+}
+
+// ---------------------------------------------------------------- a context's life
+
+static void release(struct heed__cl *cl) {
+  if (cl->queue) clReleaseCommandQueue(cl->queue);
+  if (cl->context) clReleaseContext(cl->context);
+  clReleaseDevice(cl->device);
+  free(cl->cache_dir);
+  free(cl->kernel_dir);
+  free(cl);
+}
+
+static void destroy(heed_context *ctx) {
+  struct heed__cl *cl = heed__cl_state(ctx);
+  clFinish(cl->queue);  // nothing is left to tell an error to
+  heed__cl_uploads_destroy(ctx);
+  heed__cl_profile_destroy(ctx);
+  heed__cl_programs_destroy(ctx);
+  heed__cl_scratch_destroy(ctx);
+  if (cl->dummy) clReleaseMemObject(cl->dummy);
+  release(cl);
+  ctx->state = NULL;
+}
+
+// State with the choices of `config` and a reference to the device; neither context nor queue yet.
+static heed_status make_state(heed_context *ctx, cl_device_id device, const struct heed__cl_config *config,
+                              struct heed__cl **out) {
+  HEED__TRY(heed__cl_describe(device, &ctx->device));
+  HEED__TRY(require_usable(device, &ctx->device));
+  struct heed__cl *cl = calloc(1, sizeof *cl);
+  HEED__REQUIRE(cl, HEED_OUT_OF_MEMORY, "open: no host memory for a context");
+  cl->device = device;
+  clRetainDevice(device);
+  cl->gemm = config->gemm;
+  cl->profiling = config->profiling;
+  cl->cache_dir = config->cache_dir ? strdup(config->cache_dir) : NULL;
+  cl->kernel_dir = config->kernel_dir ? strdup(config->kernel_dir) : NULL;
+  if ((config->cache_dir && !cl->cache_dir) || (config->kernel_dir && !cl->kernel_dir)) {
+    release(cl);
+    return heed__fail(HEED_OUT_OF_MEMORY, "open: no host memory for a context");
+  }
+  clGetDeviceInfo(device, CL_DEVICE_PLATFORM, sizeof cl->platform, &cl->platform, NULL);
+  read_traits(device, &ctx->device, &cl->traits);
+  *out = cl;
+  return HEED_OK;
+}
+
+static void attach(heed_context *ctx, struct heed__cl *cl) {
+  ctx->state = cl;
+  ctx->device_backend = &heed__cl_backend;
+  ctx->backend = &heed__cl_backend;
+}
+
+heed_status heed__cl_open(heed_context *ctx, cl_device_id device, const struct heed__cl_config *config) {
+  struct heed__cl *cl = NULL;
+  HEED__TRY(make_state(ctx, device, config, &cl));
+  const cl_context_properties properties[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)cl->platform, 0};
+  cl_int error = CL_SUCCESS;
+  const char *what = "open: making an OpenCL context";
+  cl->context = clCreateContext(properties, 1, &device, NULL, NULL, &error);
+  if (error == CL_SUCCESS) {
+    what = "open: making a command queue";
+    cl->queue = clCreateCommandQueue(cl->context, device, cl->profiling ? CL_QUEUE_PROFILING_ENABLE : 0, &error);
+  }
+  if (error != CL_SUCCESS) {
+    release(cl);
+    return heed__cl_fail(ctx, error, what);
+  }
+  attach(ctx, cl);
+  return HEED_OK;
+}
+
+// The caller's objects must belong together, and the queue must run commands in the order they are given.
+static heed_status check_given(const heed_context *ctx, cl_context context, cl_device_id device, cl_command_queue queue,
+                               bool profiling) {
+  cl_context queue_context = NULL;
+  cl_device_id queue_device = NULL;
+  cl_command_queue_properties properties = 0;
+  cl_int error = clGetCommandQueueInfo(queue, CL_QUEUE_CONTEXT, sizeof queue_context, &queue_context, NULL);
+  if (error == CL_SUCCESS)
+    error = clGetCommandQueueInfo(queue, CL_QUEUE_DEVICE, sizeof queue_device, &queue_device, NULL);
+  if (error == CL_SUCCESS)
+    error = clGetCommandQueueInfo(queue, CL_QUEUE_PROPERTIES, sizeof properties, &properties, NULL);
+  if (error == CL_INVALID_COMMAND_QUEUE)
+    return heed__fail(HEED_INVALID_ARGUMENT, "open: what is given as a command queue is none");
+  if (error != CL_SUCCESS) return heed__cl_fail(ctx, error, "open: asking the given queue for its properties");
+  HEED__REQUIRE(queue_context == context, HEED_INVALID_ARGUMENT, "open: the queue belongs to another OpenCL context");
+  HEED__REQUIRE(queue_device == device, HEED_INVALID_ARGUMENT, "open: the queue belongs to another device");
+  HEED__REQUIRE(!(properties & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE), HEED_INVALID_ARGUMENT,
+                "open: the queue is out-of-order; heed needs an in-order queue");
+  HEED__REQUIRE(!profiling || (properties & CL_QUEUE_PROFILING_ENABLE), HEED_INVALID_ARGUMENT,
+                "open: profiling needs a queue made with CL_QUEUE_PROFILING_ENABLE");
+  return HEED_OK;
+}
+
+heed_status heed__cl_open_with(heed_context *ctx, cl_context context, cl_device_id device, cl_command_queue queue,
+                               const struct heed__cl_config *config) {
+  HEED__REQUIRE(context && device && queue, HEED_INVALID_ARGUMENT, "open: context, device or queue is NULL");
+  HEED__TRY(check_given(ctx, context, device, queue, config->profiling));
+  struct heed__cl *cl = NULL;
+  HEED__TRY(make_state(ctx, device, config, &cl));
+  clRetainContext(context);
+  cl->context = context;
+  clRetainCommandQueue(queue);
+  cl->queue = queue;
+  attach(ctx, cl);
+  return HEED_OK;
+}
+
+const struct heed__backend heed__cl_backend = {
+    .name = "opencl",
+    .destroy = destroy,
+    .buffer_create = heed__cl_buffer_create,
+    .buffer_destroy = heed__cl_buffer_destroy,
+    .upload = heed__cl_upload,
+    .download = heed__cl_download,
+    .sync = heed__cl_sync,
+    .profile = heed__cl_profile,
+    .measure_peak = heed__cl_measure_peak,
+    .ops =
+        {
+#define OP_ENTRY(name) [HEED__OP_##name] = heed__cl_##name,
+            HEED__OPERATORS(OP_ENTRY)
+#undef OP_ENTRY
+        },
+};

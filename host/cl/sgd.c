@@ -1,0 +1,24 @@
+// sgd on OpenCL: one kernel a parameter.
+#include "cl/grid.h"
+
+heed_status heed__cl_sgd(heed_context *ctx, const struct heed__call *call) {
+  const heed_sgd_options *options = call->params;
+  const heed_tensor *grad = call->in[0], *param = call->out[0], *buffer = call->out[1];
+  struct heed__cl_kernel k;
+  heed__cl_begin(&k, ctx, "sgd.cl", "sgd");
+  heed__cl_define_dtype(&k, "X_DTYPE", param->dtype);
+  if (buffer) {
+    heed__cl_define_int(&k, "MOMENTUM", 1);
+    heed__cl_define_int(&k, "NESTEROV", options->nesterov);
+    heed__cl_define_int(&k, "FIRST", options->first);
+  }
+  heed__cl_tensor(&k, grad);
+  heed__cl_tensor(&k, param);
+  heed__cl_tensor(&k, buffer);
+  heed__cl_long(&k, param->count);
+  heed__cl_float(&k, options->lr);
+  heed__cl_float(&k, options->momentum);
+  heed__cl_float(&k, 1 - options->dampening);
+  heed__cl_float(&k, options->weight_decay);
+  return heed__cl_launch_items(&k, param->count);
+}

@@ -1,0 +1,74 @@
+// A context's life, its first error, and the way of a call to its backend. Opening a device is host/api's work.
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/core.h"
+
+const char *heed__op_name(enum heed__op op) {
+  static const char *const names[] = {
+#define OP_NAME(name) #name,
+      HEED__OPERATORS(OP_NAME)
+#undef OP_NAME
+  };
+  return (unsigned)op < HEED__OP_COUNT ? names[op] : "unknown operator";
+}
+
+heed_status heed__context_create(heed_context **out) {
+  *out = calloc(1, sizeof **out);
+  HEED__REQUIRE(*out, HEED_OUT_OF_MEMORY, "open: no host memory for a context");
+  return HEED_OK;
+}
+
+static void context_free(heed_context *ctx) {
+  if (ctx->device_backend) ctx->device_backend->destroy(ctx);
+  heed_context_destroy(ctx->shadow);
+  free(ctx);
+}
+
+void heed_context_destroy(heed_context *ctx) {
+  if (!ctx) return;
+  ctx->closed = true;
+  if (ctx->live_tensors == 0) context_free(ctx);
+}
+
+void heed__context_tensor_gone(heed_context *ctx) {
+  ctx->live_tensors -= 1;
+  if (ctx->closed && ctx->live_tensors == 0) context_free(ctx);
+}
+
+size_t heed_context_live_tensors(const heed_context *ctx) { return ctx->live_tensors; }
+const char *heed_context_notice(const heed_context *ctx) { return ctx->notice; }
+const heed_device_info *heed_context_device(const heed_context *ctx) { return &ctx->device; }
+
+void heed__context_defer(heed_context *ctx, heed_status status) {
+  if (status == HEED_OK || ctx->pending != HEED_OK) return;
+  ctx->pending = status;
+  snprintf(ctx->pending_message, sizeof ctx->pending_message, "%s", heed_last_error());
+}
+
+heed_status heed_sync(heed_context *ctx) {
+  HEED__REQUIRE(ctx, HEED_INVALID_ARGUMENT, "sync: the context is NULL");
+  heed__context_defer(ctx, ctx->backend->sync(ctx));
+  if (ctx->pending == HEED_OK) return HEED_OK;
+  const heed_status status = ctx->pending;
+  ctx->pending = HEED_OK;
+  return heed__fail(status, "%s", ctx->pending_message);
+}
+
+heed_status heed__dispatch(heed_context *ctx, const struct heed__call *call) {
+  heed_status status = ctx->backend->ops[call->op](ctx, call);
+  return status == HEED_OK ? HEED_OK : heed__fail_prefix(status, "%s", heed__op_name(call->op));
+}
+
+heed_status heed_profile_records(heed_context *ctx, const heed_profile_record **records, size_t *count) {
+  HEED__REQUIRE(ctx && records && count, HEED_INVALID_ARGUMENT, "profile_records: an argument is NULL");
+  *records = NULL;
+  *count = 0;
+  return ctx->backend->profile(ctx, records, count);
+}
+
+heed_status heed_measure_peak(heed_context *ctx, size_t bytes, double *fma_gflops, double *copy_gbytes) {
+  HEED__REQUIRE(ctx && fma_gflops && copy_gbytes && bytes > 0, HEED_INVALID_ARGUMENT,
+                "measure_peak: an argument is NULL or 0");
+  return ctx->backend->measure_peak(ctx, bytes, fma_gflops, copy_gbytes);
+}

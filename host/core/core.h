@@ -1,0 +1,101 @@
+// Inside of contexts, tensors and backends. Knows base; everything above reaches devices through heed__backend.
+#ifndef HEED__CORE_H
+#define HEED__CORE_H
+
+#include "base/size.h"
+#include "base/status.h"
+#include "core/operators.h"
+
+// ---------------------------------------------------------------- buffers and tensors
+
+// Device memory, shared by a tensor and its views. handle belongs to the backend: a pointer (host) or a cl_mem.
+struct heed__buffer {
+  heed_context *ctx;
+  int references;
+  size_t bytes;
+  void *handle;
+};
+
+struct heed_tensor {
+  heed_context *ctx;
+  struct heed__buffer *buffer;
+  heed_dtype dtype;
+  int rank;
+  int64_t dims[HEED_MAX_RANK], strides[HEED_MAX_RANK];
+  int64_t offset;  // elements
+  int64_t count;
+};
+
+// A view without the checks of heed_tensor_view: strides may be 0, and it may be rank 0 to 5. It lives on the caller's stack,
+// holds no reference and is not counted.
+void heed__view_init(struct heed_tensor *view, const heed_tensor *base, int rank, const int64_t *dims,
+                     const int64_t *strides, int64_t offset);
+// The same for a contiguous base, row-major.
+void heed__reshape_init(struct heed_tensor *view, const heed_tensor *base, int rank, const int64_t *dims);
+void heed__contiguous_strides(int rank, const int64_t *dims, int64_t *strides);
+// One past the highest element index the tensor touches, relative to its buffer's start.
+int64_t heed__tensor_span(const heed_tensor *tensor);
+// "F32[2, 3]" in a thread-local ring of 8; "none" for NULL.
+const char *heed__tensor_text(const heed_tensor *tensor);
+const char *heed__dims_text(int rank, const int64_t *dims);
+// Wraps a handle in a tensor that owns it through the buffer (one reference).
+heed_status heed__tensor_wrap(heed_context *ctx, void *handle, size_t bytes, heed_dtype dtype, int rank,
+                              const int64_t *dims, heed_tensor **out);
+
+// ---------------------------------------------------------------- dtypes
+
+// Element `index` of host memory as F64, and back (to the nearest, ties to even; integers truncate and saturate).
+double heed__load(const void *data, heed_dtype dtype, int64_t index);
+void heed__store(void *data, heed_dtype dtype, int64_t index, double value);
+uint16_t heed__f16_from_double(double value);
+double heed__f16_to_double(uint16_t bits);
+uint16_t heed__bf16_from_double(double value);
+float heed__bf16_to_float(uint16_t bits);
+
+// ---------------------------------------------------------------- backends
+
+typedef heed_status (*heed__op_fn)(heed_context *ctx, const struct heed__call *call);
+
+// Memory functions work on the whole buffer's bytes; bytes > 0. All are queued in order but download and sync, which wait.
+struct heed__backend {
+  const char *name;
+  void (*destroy)(heed_context *ctx);
+  heed_status (*buffer_create)(heed_context *ctx, size_t bytes, void **handle);  // checks device memory first
+  void (*buffer_destroy)(heed_context *ctx, void *handle);
+  heed_status (*upload)(heed_context *ctx, void *handle, size_t offset, const void *data, size_t bytes);
+  heed_status (*download)(heed_context *ctx, void *handle, size_t offset, void *data, size_t bytes);
+  heed_status (*sync)(heed_context *ctx);
+  heed_status (*profile)(heed_context *ctx, const heed_profile_record **records, size_t *count);
+  heed_status (*measure_peak)(heed_context *ctx, size_t bytes, double *fma_gflops, double *copy_gbytes);
+  heed__op_fn ops[HEED__OP_COUNT];
+};
+
+struct heed_context {
+  const struct heed__backend *backend;  // what calls go to: the device's, or validate
+  const struct heed__backend *device_backend;
+  void *state;           // of device_backend
+  heed_context *shadow;  // validate: the host context that repeats every call
+  heed_device_info device;
+  size_t live_tensors;
+  bool closed;          // destroyed by the caller; goes with its last tensor
+  heed_status pending;  // first error of the queue, until heed_sync
+  char pending_message[512];
+  char notice[256];
+};
+
+heed_status heed__context_create(heed_context **out);  // zeroed
+// A tensor of ctx is destroyed; the last one of a closed context takes it along.
+void heed__context_tensor_gone(heed_context *ctx);
+// Keeps the first error for heed_sync.
+void heed__context_defer(heed_context *ctx, heed_status status);
+// Sends a validated call to the backend; adds the operator's name to its errors.
+heed_status heed__dispatch(heed_context *ctx, const struct heed__call *call);
+// The table that repeats each call on ctx->shadow, the host, and compares; ctx owns host from then on.
+extern const struct heed__backend heed__validate_backend;
+void heed__validate_attach(heed_context *ctx, heed_context *host);
+
+// Compares densely packed host arrays, element for element in F64; see heed_difference.
+void heed__compare(const void *actual, heed_dtype actual_dtype, const void *expected, heed_dtype expected_dtype,
+                   int64_t count, heed_difference *difference);
+
+#endif

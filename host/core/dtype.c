@@ -1,0 +1,138 @@
+// Element types: sizes, names, and conversion of single elements to and from F64.
+#include <math.h>
+#include <string.h>
+
+#include "core/core.h"
+
+size_t heed_dtype_size(heed_dtype dtype) {
+  static const size_t sizes[] = {
+#define DTYPE_SIZE(name, bytes, is_float) bytes,
+      HEED_DTYPE_LIST(DTYPE_SIZE)
+#undef DTYPE_SIZE
+  };
+  return (unsigned)dtype < HEED_DTYPE_COUNT ? sizes[dtype] : 0;
+}
+
+const char *heed_dtype_string(heed_dtype dtype) {
+  static const char *const names[] = {
+#define DTYPE_NAME(name, bytes, is_float) #name,
+      HEED_DTYPE_LIST(DTYPE_NAME)
+#undef DTYPE_NAME
+  };
+  return (unsigned)dtype < HEED_DTYPE_COUNT ? names[dtype] : "unknown dtype";
+}
+
+bool heed_dtype_is_float(heed_dtype dtype) {
+  static const bool is_floats[] = {
+#define DTYPE_FLOAT(name, bytes, is_float) is_float,
+      HEED_DTYPE_LIST(DTYPE_FLOAT)
+#undef DTYPE_FLOAT
+  };
+  return (unsigned)dtype < HEED_DTYPE_COUNT && is_floats[dtype];
+}
+
+double heed__f16_to_double(uint16_t bits) {
+  const int exponent = bits >> 10 & 31, fraction = bits & 1023;
+  double value;
+  if (exponent == 31)
+    value = fraction ? (double)NAN : (double)INFINITY;
+  else if (exponent == 0)
+    value = ldexp(fraction, -24);
+  else
+    value = ldexp(1024 + fraction, exponent - 25);
+  return bits & 0x8000 ? -value : value;
+}
+
+uint16_t heed__f16_from_double(double value) {
+  const uint16_t sign = signbit(value) ? 0x8000 : 0;
+  if (isnan(value)) return (uint16_t)(sign | 0x7e00);
+  const double magnitude = fabs(value);
+  if (magnitude >= 65520) return (uint16_t)(sign | 0x7c00);  // halfway to 2^16, which rounds away
+  if (magnitude < 0x1p-14) return (uint16_t)(sign | (uint16_t)nearbyint(magnitude * 0x1p24));
+  int exponent;
+  const double fraction = frexp(magnitude, &exponent);  // in [1/2, 1)
+  // Rounding up to 2048 carries into the exponent by itself, since the fields are added.
+  return (uint16_t)(sign | (uint16_t)(((exponent + 13) << 10) + (int)nearbyint(fraction * 2048)));
+}
+
+float heed__bf16_to_float(uint16_t bits) {
+  const uint32_t wide = (uint32_t)bits << 16;
+  float value;
+  memcpy(&value, &wide, sizeof value);
+  return value;
+}
+
+uint16_t heed__bf16_from_double(double value) {
+  float narrow = (float)value;
+  uint32_t bits;
+  memcpy(&bits, &narrow, sizeof bits);
+  if (isnan(narrow)) return (uint16_t)(bits >> 16 | 0x40);
+  if (!isinf(narrow) && narrow != 0) {
+    // Round-to-odd: F64 to F32 to BF16 must not round twice, so the F32 is cut towards zero and its last bit remembers
+    // that something was cut.
+    if (fabs((double)narrow) > fabs(value)) bits -= 1;
+    memcpy(&narrow, &bits, sizeof narrow);
+    if ((double)narrow != value) bits |= 1;
+  } else if (isinf(narrow) && !isinf(value)) {
+    bits = (bits & 0x80000000u) | 0x7f7fffff;
+    bits |= 1;
+  }
+  return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+double heed__load(const void *data, heed_dtype dtype, int64_t index) {
+  switch (dtype) {
+    case HEED_F32:
+      return ((const float *)data)[index];
+    case HEED_F16:
+      return heed__f16_to_double(((const uint16_t *)data)[index]);
+    case HEED_BF16:
+      return heed__bf16_to_float(((const uint16_t *)data)[index]);
+    case HEED_I32:
+      return ((const int32_t *)data)[index];
+    case HEED_I64:
+      return (double)((const int64_t *)data)[index];
+    case HEED_U8:
+    case HEED_BOOL:
+      return ((const uint8_t *)data)[index];
+    case HEED_DTYPE_COUNT:
+      break;
+  }
+  return NAN;
+}
+
+// Truncated towards zero and held within [low, high]; NaN becomes 0.
+static double saturate(double value, double low, double high) {
+  if (isnan(value)) return 0;
+  value = trunc(value);
+  return value < low ? low : value > high ? high : value;
+}
+
+void heed__store(void *data, heed_dtype dtype, int64_t index, double value) {
+  switch (dtype) {
+    case HEED_F32:
+      ((float *)data)[index] = (float)value;
+      break;
+    case HEED_F16:
+      ((uint16_t *)data)[index] = heed__f16_from_double(value);
+      break;
+    case HEED_BF16:
+      ((uint16_t *)data)[index] = heed__bf16_from_double(value);
+      break;
+    case HEED_I32:
+      ((int32_t *)data)[index] = (int32_t)saturate(value, INT32_MIN, INT32_MAX);
+      break;
+    case HEED_I64:
+      // 2^63 itself does not fit, and INT64_MAX is not a double.
+      ((int64_t *)data)[index] = value >= 0x1p63 ? INT64_MAX : (int64_t)saturate(value, -0x1p63, 0x1p63);
+      break;
+    case HEED_U8:
+      ((uint8_t *)data)[index] = (uint8_t)saturate(value, 0, 255);
+      break;
+    case HEED_BOOL:
+      ((uint8_t *)data)[index] = value != 0;
+      break;
+    case HEED_DTYPE_COUNT:
+      break;
+  }
+}

@@ -1,0 +1,104 @@
+// Moving whole tensors between the caller's memory and the device. Views that are not contiguous travel as the span of
+// storage they touch and are gathered or scattered here, so that a transfer never needs a kernel.
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/core.h"
+
+// Copies between a dense array and a strided one, whose first element is at `strided`.
+static void copy_strided(char *dense, char *strided, const heed_tensor *tensor, bool to_dense) {
+  const size_t size = heed_dtype_size(tensor->dtype);
+  int64_t index[HEED_MAX_RANK] = {0};
+  for (int64_t n = 0; n < tensor->count; ++n) {
+    int64_t at = 0;
+    for (int axis = 0; axis < tensor->rank; ++axis) at += index[axis] * tensor->strides[axis];
+    char *element = strided + (size_t)at * size;
+    memcpy(to_dense ? dense : element, to_dense ? element : dense, size);
+    dense += size;
+    for (int axis = tensor->rank - 1; axis >= 0 && ++index[axis] == tensor->dims[axis]; --axis) index[axis] = 0;
+  }
+}
+
+static heed_status check_transfer(const char *what, const heed_tensor *tensor, const void *data, size_t bytes) {
+  HEED__REQUIRE(tensor && (data || bytes == 0), HEED_INVALID_ARGUMENT, "%s: an argument is NULL", what);
+  HEED__REQUIRE(bytes == heed_tensor_bytes(tensor), HEED_SHAPE, "%s: %zu bytes given, %s has %zu", what, bytes,
+                heed__tensor_text(tensor), heed_tensor_bytes(tensor));
+  return HEED_OK;
+}
+
+// The storage a view touches, in bytes.
+struct span {
+  size_t start, bytes;
+};
+static struct span span_of(const heed_tensor *tensor) {
+  const size_t size = heed_dtype_size(tensor->dtype);
+  return (struct span){(size_t)tensor->offset * size, (size_t)(heed__tensor_span(tensor) - tensor->offset) * size};
+}
+
+heed_status heed_tensor_upload(heed_tensor *tensor, const void *data, size_t bytes) {
+  HEED__TRY(check_transfer("upload", tensor, data, bytes));
+  if (bytes == 0) return HEED_OK;
+  heed_context *ctx = tensor->ctx;
+  const struct span span = span_of(tensor);
+  if (heed_tensor_is_contiguous(tensor))
+    return ctx->backend->upload(ctx, tensor->buffer->handle, span.start, data, bytes);
+  char *storage = malloc(span.bytes);
+  HEED__REQUIRE(storage, HEED_OUT_OF_MEMORY, "upload: no host memory for the storage of %s", heed__tensor_text(tensor));
+  heed_status status = ctx->backend->download(ctx, tensor->buffer->handle, span.start, storage, span.bytes);
+  if (status == HEED_OK) {
+    copy_strided((char *)(uintptr_t)data, storage, tensor, false);
+    status = ctx->backend->upload(ctx, tensor->buffer->handle, span.start, storage, span.bytes);
+  }
+  free(storage);
+  return status;
+}
+
+heed_status heed_tensor_download(const heed_tensor *tensor, void *data, size_t bytes) {
+  HEED__TRY(check_transfer("download", tensor, data, bytes));
+  if (bytes == 0) return HEED_OK;
+  heed_context *ctx = tensor->ctx;
+  const struct span span = span_of(tensor);
+  if (heed_tensor_is_contiguous(tensor))
+    return ctx->backend->download(ctx, tensor->buffer->handle, span.start, data, bytes);
+  char *storage = malloc(span.bytes);
+  HEED__REQUIRE(storage, HEED_OUT_OF_MEMORY, "download: no host memory for the storage of %s",
+                heed__tensor_text(tensor));
+  heed_status status = ctx->backend->download(ctx, tensor->buffer->handle, span.start, storage, span.bytes);
+  if (status == HEED_OK) copy_strided(data, storage, tensor, true);
+  free(storage);
+  return status;
+}
+
+static heed_status check_f32(const char *what, const heed_tensor *tensor, const float *data, int64_t count) {
+  HEED__REQUIRE(tensor && (data || count == 0), HEED_INVALID_ARGUMENT, "%s: an argument is NULL", what);
+  HEED__REQUIRE(heed_dtype_is_float(tensor->dtype), HEED_DTYPE, "%s: %s is not floating point", what,
+                heed__tensor_text(tensor));
+  HEED__REQUIRE(count == tensor->count, HEED_SHAPE, "%s: %" PRId64 " elements given, %s has %" PRId64, what, count,
+                heed__tensor_text(tensor), tensor->count);
+  return HEED_OK;
+}
+
+heed_status heed_tensor_upload_f32(heed_tensor *tensor, const float *data, int64_t count) {
+  HEED__TRY(check_f32("upload_f32", tensor, data, count));
+  const size_t bytes = heed_tensor_bytes(tensor);
+  if (tensor->dtype == HEED_F32) return heed_tensor_upload(tensor, data, bytes);
+  void *narrow = malloc(bytes + 1);
+  HEED__REQUIRE(narrow, HEED_OUT_OF_MEMORY, "upload_f32: no host memory for %s", heed__tensor_text(tensor));
+  for (int64_t i = 0; i < count; ++i) heed__store(narrow, tensor->dtype, i, data[i]);
+  heed_status status = heed_tensor_upload(tensor, narrow, bytes);
+  free(narrow);
+  return status;
+}
+
+heed_status heed_tensor_download_f32(const heed_tensor *tensor, float *data, int64_t count) {
+  HEED__TRY(check_f32("download_f32", tensor, data, count));
+  const size_t bytes = heed_tensor_bytes(tensor);
+  if (tensor->dtype == HEED_F32) return heed_tensor_download(tensor, data, bytes);
+  void *narrow = malloc(bytes + 1);
+  HEED__REQUIRE(narrow, HEED_OUT_OF_MEMORY, "download_f32: no host memory for %s", heed__tensor_text(tensor));
+  heed_status status = heed_tensor_download(tensor, narrow, bytes);
+  for (int64_t i = 0; status == HEED_OK && i < count; ++i) data[i] = (float)heed__load(narrow, tensor->dtype, i);
+  free(narrow);
+  return status;
+}

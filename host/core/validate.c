@@ -1,0 +1,183 @@
+// The validating backend: every operator runs on the device and again on the host, and the first difference is an
+// error that names operator, shapes, index and both values. Memory goes straight to the device.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/core.h"
+
+// Tolerances by ‖x − r‖/‖r‖. F32: 2^-24 a rounding, and sums of n terms in blocks err by about √n of them: 5e-6 allows n of
+// several thousand; gradients chain two or three such sums. F16 keeps 11 bits and BF16 8: 2^-11 and 2^-8 a rounding, times 8 for
+// chained roundings.
+static double tolerance_of(enum heed__op op, heed_dtype dtype) {
+  switch (dtype) {
+    case HEED_F32:
+      switch (op) {
+        case HEED__OP_fill:
+        case HEED__OP_copy:
+          return 0;
+        case HEED__OP_linear_bwd:
+        case HEED__OP_gelu_bwd:
+        case HEED__OP_softmax_bwd:
+        case HEED__OP_cross_entropy_bwd:
+        case HEED__OP_attention_bwd:
+          return 2e-5;
+        default:
+          return 5e-6;
+      }
+    case HEED_F16:
+      return 4e-3;
+    case HEED_BF16:
+      return 3.2e-2;
+    default:
+      return 0;
+  }
+}
+
+static const char *output_name(enum heed__op op, int slot) {
+  static const char *const attention[] = {"out", "lse", "weights"}, *const attention_bwd[] = {"dq", "dk", "dv",
+                                                                                              "dmask"};
+  static const char *const linear_bwd[] = {"dx", "dweight", "dbias"}, *const sgd[] = {"param", "momentum_buffer"};
+  switch (op) {
+    case HEED__OP_attention_fwd:
+      return attention[slot];
+    case HEED__OP_attention_bwd:
+      return attention_bwd[slot];
+    case HEED__OP_linear_bwd:
+      return linear_bwd[slot];
+    case HEED__OP_sgd:
+      return sgd[slot];
+    default:
+      return "output";
+  }
+}
+
+// The host's copies of a call's tensors. A tensor that stands in several slots has one copy.
+struct twins {
+  heed_tensor *in[HEED__MAX_IN], *out[HEED__MAX_OUT];
+};
+
+static heed_tensor *twin_of(const struct heed__call *call, const struct twins *twins, const heed_tensor *tensor) {
+  for (int slot = 0; slot < HEED__MAX_OUT; ++slot)
+    if (call->out[slot] == tensor && twins->out[slot]) return twins->out[slot];
+  return NULL;
+}
+
+static heed_status twin_create(heed_context *host, const heed_tensor *tensor, heed_tensor **out) {
+  void *data = malloc(heed_tensor_bytes(tensor) + 1);
+  HEED__REQUIRE(data, HEED_OUT_OF_MEMORY, "no host memory to repeat %s", heed__tensor_text(tensor));
+  heed_status status = heed_tensor_download(tensor, data, heed_tensor_bytes(tensor));
+  if (status == HEED_OK) status = heed_tensor_create_from(host, tensor->dtype, tensor->rank, tensor->dims, data, out);
+  free(data);
+  return status;
+}
+
+static void twins_destroy(const struct heed__call *call, struct twins *twins) {
+  for (int slot = 0; slot < HEED__MAX_IN; ++slot)
+    if (twins->in[slot] && !(call->in[slot] && twin_of(call, twins, call->in[slot]) == twins->in[slot]))
+      heed_tensor_destroy(twins->in[slot]);
+  for (int slot = 0; slot < HEED__MAX_OUT; ++slot) heed_tensor_destroy(twins->out[slot]);
+}
+
+static heed_status twins_create(heed_context *host, const struct heed__call *call, struct twins *twins) {
+  for (int slot = 0; slot < HEED__MAX_OUT; ++slot)
+    if (call->out[slot]) HEED__TRY(twin_create(host, call->out[slot], &twins->out[slot]));
+  for (int slot = 0; slot < HEED__MAX_IN; ++slot) {
+    if (!call->in[slot]) continue;
+    twins->in[slot] = twin_of(call, twins, call->in[slot]);
+    if (!twins->in[slot]) HEED__TRY(twin_create(host, call->in[slot], &twins->in[slot]));
+  }
+  return HEED_OK;
+}
+
+// "[1, 0, 3]": where flat index `index` is in the tensor.
+static const char *place_text(const heed_tensor *tensor, int64_t index) {
+  int64_t place[HEED_MAX_RANK];
+  for (int axis = tensor->rank - 1; axis >= 0; --axis) {
+    place[axis] = index % heed__max(tensor->dims[axis], 1);
+    index /= heed__max(tensor->dims[axis], 1);
+  }
+  return heed__dims_text(tensor->rank, place);
+}
+
+static heed_status report(heed_context *ctx, const struct heed__call *call, int slot, const heed_difference *difference,
+                          double tolerance) {
+  char inputs[512] = "";
+  size_t used = 0;
+  for (int i = 0; i < HEED__MAX_IN && used < sizeof inputs; ++i)
+    if (call->in[i])
+      used += (size_t)snprintf(inputs + used, sizeof inputs - used, "%s%s", used ? ", " : "",
+                               heed__tensor_text(call->in[i]));
+  return heed__fail(HEED_MISMATCH,
+                    "%s %s of inputs %s differs from the host at index %s: the device (%s) gives %.9g, the host %.9g; "
+                    "relative error %.3g, tolerated %.3g",
+                    output_name(call->op, slot), heed__tensor_text(call->out[slot]), inputs,
+                    place_text(call->out[slot], difference->index), ctx->device.name, difference->actual,
+                    difference->expected, difference->relative, tolerance);
+}
+
+static heed_status compare_outputs(heed_context *ctx, const struct heed__call *call, const struct twins *twins) {
+  for (int slot = 0; slot < HEED__MAX_OUT; ++slot) {
+    if (!call->out[slot]) continue;
+    heed_difference difference;
+    HEED__TRY(heed_tensor_compare(call->out[slot], twins->out[slot], &difference));
+    const double tolerance = tolerance_of(call->op, call->out[slot]->dtype);
+    if (!heed_difference_within(&difference, tolerance)) return report(ctx, call, slot, &difference, tolerance);
+  }
+  return HEED_OK;
+}
+
+static heed_status validate_call(heed_context *ctx, const struct heed__call *call) {
+  struct twins twins = {0};
+  heed_status status = twins_create(ctx->shadow, call, &twins);
+  if (status == HEED_OK) status = ctx->device_backend->ops[call->op](ctx, call);
+  if (status == HEED_OK) {
+    struct heed__call again = {.op = call->op, .params = call->params};
+    memcpy(again.in, twins.in, sizeof twins.in);
+    memcpy(again.out, twins.out, sizeof twins.out);
+    status = ctx->shadow->backend->ops[call->op](ctx->shadow, &again);
+  }
+  if (status == HEED_OK) status = compare_outputs(ctx, call, &twins);
+  twins_destroy(call, &twins);
+  return status;
+}
+
+static heed_status buffer_create(heed_context *ctx, size_t bytes, void **handle) {
+  return ctx->device_backend->buffer_create(ctx, bytes, handle);
+}
+static void buffer_destroy(heed_context *ctx, void *handle) { ctx->device_backend->buffer_destroy(ctx, handle); }
+static heed_status upload(heed_context *ctx, void *handle, size_t offset, const void *data, size_t bytes) {
+  return ctx->device_backend->upload(ctx, handle, offset, data, bytes);
+}
+static heed_status download(heed_context *ctx, void *handle, size_t offset, void *data, size_t bytes) {
+  return ctx->device_backend->download(ctx, handle, offset, data, bytes);
+}
+static heed_status sync(heed_context *ctx) { return ctx->device_backend->sync(ctx); }
+static heed_status profile(heed_context *ctx, const heed_profile_record **records, size_t *count) {
+  return ctx->device_backend->profile(ctx, records, count);
+}
+static heed_status measure_peak(heed_context *ctx, size_t bytes, double *fma_gflops, double *copy_gbytes) {
+  return ctx->device_backend->measure_peak(ctx, bytes, fma_gflops, copy_gbytes);
+}
+
+const struct heed__backend heed__validate_backend = {
+    .name = "validate",
+    .buffer_create = buffer_create,
+    .buffer_destroy = buffer_destroy,
+    .upload = upload,
+    .download = download,
+    .sync = sync,
+    .profile = profile,
+    .measure_peak = measure_peak,
+    .ops =
+        {
+#define VALIDATE_OP(name) [HEED__OP_##name] = validate_call,
+            HEED__OPERATORS(VALIDATE_OP)
+#undef VALIDATE_OP
+        },
+};
+
+void heed__validate_attach(heed_context *ctx, heed_context *host) {
+  ctx->shadow = host;
+  ctx->backend = &heed__validate_backend;
+}

@@ -1,0 +1,77 @@
+// relu and gelu on the host, forward and backward.
+#include <math.h>
+
+#include "cpu/rows.h"
+
+static const double sqrt_half = 0.70710678118654752440;         // √(1/2)
+static const double sqrt_two_over_pi = 0.79788456080286535588;  // √(2/π)
+static const double inverse_sqrt_two_pi = 0.39894228040143267794;
+static const double cubic = 0.044715;
+
+static double relu(double x) { return x < 0 ? 0 : x; }  // a NaN is not less than 0
+static double relu_gradient(double x, double dy) { return x > 0 ? dy : 0; }
+
+// Φ through erfc: 1 + erf(x) loses every digit where x is far below 0.
+static double normal_distribution(double x) { return 0.5 * erfc(-x * sqrt_half); }
+
+static double gelu_erf(double x) { return x * normal_distribution(x); }
+static double gelu_erf_gradient(double x, double dy) {
+  return dy * (normal_distribution(x) + x * inverse_sqrt_two_pi * exp(-0.5 * x * x));
+}
+
+static double gelu_tanh(double x) { return 0.5 * x * (1 + tanh(sqrt_two_over_pi * (x + cubic * x * x * x))); }
+static double gelu_tanh_gradient(double x, double dy) {
+  const double t = tanh(sqrt_two_over_pi * (x + cubic * x * x * x));
+  return dy * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * sqrt_two_over_pi * (1 + 3 * cubic * x * x));
+}
+
+static heed_status apply(const struct heed__call *call, double (*function)(double)) {
+  const heed_tensor *x = call->in[0], *y = call->out[0];
+  HEED__CPU_PARALLEL_FOR(x->count)
+  for (int64_t start = 0; start < x->count; start += HEED__CPU_PIECE) {
+    const int64_t count = heed__min(HEED__CPU_PIECE, x->count - start);
+    double row[HEED__CPU_PIECE];
+    heed__cpu_load_row(row, heed__cpu_data(x), x->dtype, start, 1, count);
+    for (int64_t i = 0; i < count; ++i) row[i] = function(row[i]);
+    heed__cpu_store_row(heed__cpu_data(y), y->dtype, start, 1, count, row);
+  }
+  return HEED_OK;
+}
+
+static heed_status apply_gradient(const struct heed__call *call, double (*gradient)(double x, double dy)) {
+  const heed_tensor *x = call->in[0], *dy = call->in[1], *dx = call->out[0];
+  HEED__CPU_PARALLEL_FOR(x->count)
+  for (int64_t start = 0; start < x->count; start += HEED__CPU_PIECE) {
+    const int64_t count = heed__min(HEED__CPU_PIECE, x->count - start);
+    double row[HEED__CPU_PIECE], dy_row[HEED__CPU_PIECE];
+    heed__cpu_load_row(row, heed__cpu_data(x), x->dtype, start, 1, count);
+    heed__cpu_load_row(dy_row, heed__cpu_data(dy), dy->dtype, start, 1, count);
+    for (int64_t i = 0; i < count; ++i) row[i] = gradient(row[i], dy_row[i]);
+    heed__cpu_store_row(heed__cpu_data(dx), dx->dtype, start, 1, count, row);
+  }
+  return HEED_OK;
+}
+
+static heed_gelu_form gelu_form(const struct heed__call *call) {
+  return ((const struct heed__gelu_params *)call->params)->form;
+}
+
+heed_status heed__cpu_relu_fwd(heed_context *ctx, const struct heed__call *call) {
+  (void)ctx;
+  return apply(call, relu);
+}
+
+heed_status heed__cpu_relu_bwd(heed_context *ctx, const struct heed__call *call) {
+  (void)ctx;
+  return apply_gradient(call, relu_gradient);
+}
+
+heed_status heed__cpu_gelu_fwd(heed_context *ctx, const struct heed__call *call) {
+  (void)ctx;
+  return apply(call, gelu_form(call) == HEED_GELU_ERF ? gelu_erf : gelu_tanh);
+}
+
+heed_status heed__cpu_gelu_bwd(heed_context *ctx, const struct heed__call *call) {
+  (void)ctx;
+  return apply_gradient(call, gelu_form(call) == HEED_GELU_ERF ? gelu_erf_gradient : gelu_tanh_gradient);
+}

@@ -1,0 +1,201 @@
+// Attention on the host, forward: out = softmax(softcap(scale · q kᵀ) + mask) v, one query row at a time, from the equation.
+// The probabilities of a row are also what the backward (attention_bwd.c) starts from.
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/random.h"
+#include "cpu/attention.h"
+
+struct heed__cpu_attention heed__cpu_attention_of(const struct heed__call *call) {
+  const heed_tensor *q = call->in[HEED__ATT_Q], *k = call->in[HEED__ATT_K], *v = call->in[HEED__ATT_V];
+  return (struct heed__cpu_attention){
+      .params = call->params,
+      .q = q,
+      .k = k,
+      .v = v,
+      .mask = call->in[HEED__ATT_MASK],
+      .kv_lengths = call->in[HEED__ATT_KV_LENGTHS],
+      .batch = q->dims[0],
+      .heads = q->dims[1],
+      .kv_heads = k->dims[1],
+      .group = k->dims[1] > 0 ? q->dims[1] / k->dims[1] : 0,
+      .queries = q->dims[2],
+      .keys = k->dims[2],
+      .dim = q->dims[3],
+      .value_dim = v->dims[3],
+  };
+}
+
+// a + b, cut off where it does not fit: a window may be as wide as an int64.
+static int64_t saturating_sum(int64_t a, int64_t b) {
+  int64_t sum;
+  if (heed__sum(a, b, &sum)) return sum;
+  return b > 0 ? INT64_MAX : INT64_MIN;
+}
+
+static void attended_range(const struct heed__cpu_attention *a, int64_t b, int64_t i, int64_t *lo, int64_t *hi) {
+  const struct heed__attention_params *params = a->params;
+  int64_t length = a->keys, offset = params->offset;
+  if (a->kv_lengths) {
+    const heed_tensor *lengths = a->kv_lengths;
+    const void *data = heed__cpu_data(lengths);
+    const int64_t given = lengths->dtype == HEED_I64 ? ((const int64_t *)data)[b] : ((const int32_t *)data)[b];
+    length = heed__max(0, heed__min(given, a->keys));
+    offset = length - a->queries;
+  }
+  *lo = 0;
+  *hi = length - 1;
+  if (params->causal == HEED_CAUSAL_TOP_LEFT) *hi = heed__min(*hi, i + offset);
+  if (params->causal == HEED_CAUSAL_BOTTOM_RIGHT) *hi = heed__min(*hi, i + a->keys - a->queries);
+  if (params->window_right >= 0) *hi = heed__min(*hi, saturating_sum(i + offset, params->window_right));
+  if (params->window_left >= 0) *lo = heed__max(*lo, saturating_sum(i + offset, -params->window_left));
+  if (a->mask) *hi = heed__min(*hi, a->mask->dims[3] - 1);  // keys from cols on are not allowed
+}
+
+// −inf marks what may not be attended: decided here, whatever the score came out as.
+static void apply_mask(const struct heed__cpu_attention *a, int64_t b, int64_t h, int64_t i, int64_t lo, int64_t hi,
+                       double *s) {
+  const heed_tensor *mask = a->mask;
+  const void *data = heed__cpu_data(mask);
+  const int64_t start = heed__cpu_attention_start(mask, b, h, i), stride = mask->strides[3];
+  for (int64_t j = lo; j <= hi; ++j) {
+    const double value = heed__load(data, mask->dtype, start + j * stride);
+    if (mask->dtype == HEED_BOOL)
+      s[j] = value != 0 ? s[j] : -INFINITY;
+    else
+      s[j] = value != -INFINITY ? s[j] + value : -INFINITY;
+  }
+}
+
+static void apply_softcap(double cap, int64_t lo, int64_t hi, double *s, double *slope) {
+  for (int64_t j = lo; j <= hi; ++j) {
+    const double t = tanh(s[j] / cap);
+    s[j] = cap * t;
+    if (slope) slope[j] = 1 - t * t;
+  }
+}
+
+// s becomes softmax(s) over [lo, hi]; returns the log of the sum.
+static double row_softmax(int64_t lo, int64_t hi, double *s) {
+  double m = -INFINITY, sum = 0;
+  bool empty = true;
+  for (int64_t j = lo; j <= hi; ++j) {
+    if (s[j] > m) m = s[j];
+    if (s[j] != -INFINITY) empty = false;
+  }
+  if (empty) {
+    for (int64_t j = lo; j <= hi; ++j) s[j] = 0;
+    return -INFINITY;
+  }
+  for (int64_t j = lo; j <= hi; ++j) {
+    if (s[j] == -INFINITY) {
+      s[j] = 0;
+      continue;
+    }
+    s[j] = exp(s[j] - m);
+    sum += s[j];
+  }
+  // A weight of 0 stays 0 in a row that holds a NaN: it must not reach the gradients of keys that are masked.
+  for (int64_t j = lo; j <= hi; ++j)
+    if (s[j] != 0) s[j] /= sum;
+  return m + log(sum);
+}
+
+void heed__cpu_attention_probabilities(const struct heed__cpu_attention *a, int64_t b, int64_t h, int64_t i,
+                                       const double *q, const double *keys_by_dim,
+                                       struct heed__cpu_attention_row *row) {
+  attended_range(a, b, i, &row->lo, &row->hi);
+  const int64_t count = row->hi - row->lo + 1;
+  row->lse = -INFINITY;
+  if (count <= 0) return;
+  double *s = row->p + row->lo;
+  memset(s, 0, (size_t)count * sizeof *s);
+  heed__cpu_accumulate(count, a->dim, q, keys_by_dim + row->lo, a->keys, s);
+  for (int64_t j = 0; j < count; ++j) s[j] *= a->params->scale;
+  if (a->params->softcap > 0)
+    apply_softcap(a->params->softcap, row->lo, row->hi, row->p, row->slope);
+  else if (row->slope)
+    for (int64_t j = row->lo; j <= row->hi; ++j) row->slope[j] = 1;
+  if (a->mask) apply_mask(a, b, h, i, row->lo, row->hi, row->p);
+  row->lse = row_softmax(row->lo, row->hi, row->p);
+}
+
+double heed__cpu_attention_dropout(const struct heed__attention_params *params, int64_t b, int64_t h, int64_t i,
+                                   int64_t j) {
+  if (!params->has_dropout) return 1;
+  const bool kept =
+      heed__dropout_keeps(params->seed, params->dropout_threshold, (uint32_t)b, (uint32_t)h, (uint32_t)i, (uint32_t)j);
+  return kept ? params->dropout_scale : 0;
+}
+
+// ---------------------------------------------------------------- forward
+
+struct forward {
+  struct heed__cpu_attention a;
+  const heed_tensor *out, *lse, *weights;
+  double *keys_by_dim, *values;  // of one kv head: [dim, keys], [keys, value_dim]
+  double *rows;                  // for each thread: p [keys], q [dim], out [value_dim]
+};
+
+static void store_row_results(const struct forward *f, int64_t b, int64_t h, int64_t i,
+                              const struct heed__cpu_attention_row *row, const double *out) {
+  const struct heed__cpu_attention *a = &f->a;
+  heed__cpu_store_row(heed__cpu_data(f->out), f->out->dtype, heed__cpu_attention_start(f->out, b, h, i), 1,
+                      a->value_dim, out);
+  const int64_t index = (b * a->heads + h) * a->queries + i;
+  if (f->lse) heed__store(heed__cpu_data(f->lse), f->lse->dtype, index, row->lse);
+  if (!f->weights) return;
+  void *data = heed__cpu_data(f->weights);
+  for (int64_t j = 0; j < a->keys; ++j) {
+    const bool inside = j >= row->lo && j <= row->hi;
+    heed__store(data, f->weights->dtype, index * a->keys + j, inside ? row->p[j] : 0);
+  }
+}
+
+static void forward_row(const struct forward *f, int64_t b, int64_t h, int64_t i) {
+  const struct heed__cpu_attention *a = &f->a;
+  double *p = f->rows + heed__cpu_thread() * (a->keys + a->dim + a->value_dim);
+  double *q = p + a->keys, *out = q + a->dim;
+  struct heed__cpu_attention_row row = {.p = p};
+  heed__cpu_load_row(q, heed__cpu_data(a->q), a->q->dtype, heed__cpu_attention_start(a->q, b, h, i), 1, a->dim);
+  heed__cpu_attention_probabilities(a, b, h, i, q, f->keys_by_dim, &row);
+  memset(out, 0, (size_t)a->value_dim * sizeof *out);
+  for (int64_t j = row.lo; j <= row.hi; ++j) {
+    p[j] = heed__cpu_attention_is_zero(p[j]) ? 0 : p[j] * heed__cpu_attention_dropout(a->params, b, h, i, j);
+    if (p[j] != 0) heed__cpu_axpy(a->value_dim, p[j], f->values + j * a->value_dim, out);
+  }
+  store_row_results(f, b, h, i, &row, out);
+}
+
+// All query rows that read kv head `g` of batch b.
+static void forward_kv_head(const struct forward *f, int64_t b, int64_t g) {
+  const struct heed__cpu_attention *a = &f->a;
+  const struct heed__cpu_matrix keys = heed__cpu_attention_head(a->k, b, g);
+  const struct heed__cpu_matrix values = heed__cpu_attention_head(a->v, b, g);
+  heed__cpu_load_panel(f->keys_by_dim, heed__cpu_transposed(keys), a->dim, a->keys);
+  heed__cpu_load_panel(f->values, values, a->keys, a->value_dim);
+  const int64_t rows = a->group * a->queries;
+  HEED__CPU_PARALLEL_FOR((double)rows * (double)a->keys * (double)(a->dim + a->value_dim))
+  for (int64_t r = 0; r < rows; ++r) forward_row(f, b, g * a->group + r / a->queries, r % a->queries);
+}
+
+heed_status heed__cpu_attention_fwd(heed_context *ctx, const struct heed__call *call) {
+  (void)ctx;
+  struct forward f = {.a = heed__cpu_attention_of(call),
+                      .out = call->out[HEED__ATT_OUT],
+                      .lse = call->out[HEED__ATT_LSE],
+                      .weights = call->out[HEED__ATT_WEIGHTS]};
+  const struct heed__cpu_attention *a = &f.a;
+  heed_status status;
+  HEED__TRY_TO(done, status, heed__cpu_scratch(a->keys, a->dim, 1, &f.keys_by_dim));
+  HEED__TRY_TO(done, status, heed__cpu_scratch(a->keys, a->value_dim, 1, &f.values));
+  HEED__TRY_TO(done, status, heed__cpu_scratch(heed__cpu_threads(), a->keys + a->dim + a->value_dim, 1, &f.rows));
+  for (int64_t b = 0; b < a->batch; ++b)
+    for (int64_t g = 0; g < a->kv_heads; ++g) forward_kv_head(&f, b, g);
+done:
+  free(f.keys_by_dim);
+  free(f.values);
+  free(f.rows);
+  return status;
+}

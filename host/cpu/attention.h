@@ -1,0 +1,45 @@
+// Attention on the host: the geometry of a call and the probabilities of one row, shared by forward and backward.
+#ifndef HEED__CPU_ATTENTION_H
+#define HEED__CPU_ATTENTION_H
+
+#include "cpu/rows.h"
+
+struct heed__cpu_attention {
+  const struct heed__attention_params *params;
+  const heed_tensor *q, *k, *v, *mask, *kv_lengths;
+  int64_t batch, heads, kv_heads, group, queries, keys, dim, value_dim;
+};
+
+struct heed__cpu_attention heed__cpu_attention_of(const struct heed__call *call);
+
+// Index, relative to the tensor's first element, where row (b, h, i) of a rank 4 tensor starts.
+static inline int64_t heed__cpu_attention_start(const heed_tensor *t, int64_t b, int64_t h, int64_t i) {
+  return b * t->strides[0] + h * t->strides[1] + i * t->strides[2];
+}
+
+// Head h of batch b as a matrix of rows.
+static inline struct heed__cpu_matrix heed__cpu_attention_head(const heed_tensor *t, int64_t b, int64_t h) {
+  const int64_t start = heed__cpu_attention_start(t, b, h, 0);
+  const char *data = (const char *)heed__cpu_data(t) + start * (int64_t)heed_dtype_size(t->dtype);
+  return (struct heed__cpu_matrix){data, t->dtype, t->strides[2], t->strides[3]};
+}
+
+// One query row. p and slope hold `keys` elements each, and only those from lo to hi (inclusive) are written.
+struct heed__cpu_attention_row {
+  int64_t lo, hi;  // keys that may be attended; hi < lo: none
+  double *p;       // softmax before dropout; exactly 0 where a key is not attended
+  double *slope;   // d softcap / d score, or NULL when not wanted
+  double lse;
+};
+// q: the row as double. keys_by_dim: k as [dim, keys]. A row without anything to attend has p = 0 and lse = −inf.
+void heed__cpu_attention_probabilities(const struct heed__cpu_attention *a, int64_t b, int64_t h, int64_t i,
+                                       const double *q, const double *keys_by_dim, struct heed__cpu_attention_row *row);
+
+// What dropout multiplies the weight of key j by: 0, or 1/(1 − p); 1 without dropout.
+double heed__cpu_attention_dropout(const struct heed__attention_params *params, int64_t b, int64_t h, int64_t i,
+                                   int64_t j);
+
+// The host's rule for what counts as a weight: what F32 cannot tell from 0 is 0, as on every device.
+static inline bool heed__cpu_attention_is_zero(double p) { return (float)p == 0; }
+
+#endif

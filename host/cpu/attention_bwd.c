@@ -1,0 +1,200 @@
+// Attention on the host, backward. With Z the factors of dropout (0 or 1/(1 − p)), for each head:
+//   P = softmax(softcap(scale · q kᵀ) + mask)      dV = (P∘Z)ᵀ dO        dP = Z ∘ (dO Vᵀ)
+//   δ_i = Σ_j P_ij dP_ij                           dS = P ∘ (dP − δ)     dmask = Σ over broadcast dimensions of dS
+//   dR = dS ∘ softcap' · scale                     dQ = dR K             dK = dRᵀ Q
+// P and δ are computed anew from q, k and v in F64. The forward's lse and out carry the rounding of their storage (δ = Σ dO∘O
+// and exp(s − lse) would inherit it), and a reference should not.
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cpu/attention.h"
+
+// Query rows are taken in blocks. Within one, rows are independent for dQ, and then keys are for dK and dV, each of which
+// sums its rows in ascending order: the result does not depend on the number of threads.
+enum { BLOCK_ROWS = 64, CHUNK_KEYS = 64 };
+
+struct backward {
+  struct heed__cpu_attention a;
+  const heed_tensor *dout, *dq, *dk, *dv, *dmask;
+  // Of one kv head.
+  double *keys, *keys_by_dim, *values_by_dim;  // [keys, dim], [dim, keys], [value_dim, keys]
+  double *dk_sum, *dv_sum;                     // [keys, dim], [keys, value_dim]
+  // Of one block.
+  double *q_rows, *dout_rows;             // [block, dim], [block, value_dim]
+  double *weights, *dscores, *dproducts;  // P∘Z, dS, dR: [block, keys], written from lo to hi
+  int64_t lo[BLOCK_ROWS], hi[BLOCK_ROWS];
+  double *thread_rows;  // for each thread: slope [keys], dP [keys], dq [dim]
+  double *dmask_sum;
+};
+
+static int64_t thread_row_size(const struct heed__cpu_attention *a) { return 2 * a->keys + a->dim; }
+
+// P of row r stands in `weights` and becomes P∘Z; dS and dR are written beside it.
+static void row_gradients(const struct backward *w, int64_t b, int64_t h, int64_t i, int64_t r, const double *dp,
+                          const double *slope) {
+  const struct heed__cpu_attention *a = &w->a;
+  const int64_t lo = w->lo[r], hi = w->hi[r];
+  double *p = w->weights + r * a->keys, *ds = w->dscores + r * a->keys, *dr = w->dproducts + r * a->keys;
+  double delta = 0;
+  for (int64_t j = lo; j <= hi; ++j) {
+    ds[j] = 0;
+    if (heed__cpu_attention_is_zero(p[j])) continue;
+    const double z = heed__cpu_attention_dropout(a->params, b, h, i, j);
+    ds[j] = z == 0 ? 0 : z * dp[j];
+    delta += p[j] * ds[j];
+  }
+  for (int64_t j = lo; j <= hi; ++j) {
+    dr[j] = 0;
+    if (heed__cpu_attention_is_zero(p[j])) {
+      p[j] = 0;
+      continue;
+    }
+    ds[j] = p[j] * (ds[j] - delta);
+    dr[j] = ds[j] * slope[j] * a->params->scale;
+    p[j] *= heed__cpu_attention_dropout(a->params, b, h, i, j);
+  }
+}
+
+static void store_dq(const struct backward *w, int64_t b, int64_t h, int64_t i, int64_t r, double *dq) {
+  const struct heed__cpu_attention *a = &w->a;
+  const double *dr = w->dproducts + r * a->keys;
+  memset(dq, 0, (size_t)a->dim * sizeof *dq);
+  for (int64_t j = w->lo[r]; j <= w->hi[r]; ++j)
+    if (dr[j] != 0) heed__cpu_axpy(a->dim, dr[j], w->keys + j * a->dim, dq);
+  heed__cpu_store_row(heed__cpu_data(w->dq), w->dq->dtype, heed__cpu_attention_start(w->dq, b, h, i), 1, a->dim, dq);
+}
+
+static void backward_row(struct backward *w, int64_t b, int64_t h, int64_t i, int64_t r) {
+  const struct heed__cpu_attention *a = &w->a;
+  double *slope = w->thread_rows + heed__cpu_thread() * thread_row_size(a), *dp = slope + a->keys, *dq = dp + a->keys;
+  double *q = w->q_rows + r * a->dim, *dout = w->dout_rows + r * a->value_dim;
+  struct heed__cpu_attention_row row = {.p = w->weights + r * a->keys, .slope = slope};
+  heed__cpu_load_row(q, heed__cpu_data(a->q), a->q->dtype, heed__cpu_attention_start(a->q, b, h, i), 1, a->dim);
+  heed__cpu_load_row(dout, heed__cpu_data(w->dout), w->dout->dtype, heed__cpu_attention_start(w->dout, b, h, i), 1,
+                     a->value_dim);
+  heed__cpu_attention_probabilities(a, b, h, i, q, w->keys_by_dim, &row);
+  w->lo[r] = row.lo;
+  w->hi[r] = row.hi;
+  if (row.hi >= row.lo) {
+    const int64_t count = row.hi - row.lo + 1;
+    memset(dp + row.lo, 0, (size_t)count * sizeof *dp);
+    heed__cpu_accumulate(count, a->value_dim, dout, w->values_by_dim + row.lo, a->keys, dp + row.lo);
+    row_gradients(w, b, h, i, r, dp, slope);
+  }
+  if (w->dq) store_dq(w, b, h, i, r, dq);
+}
+
+// dK and dV of keys [first, first + CHUNK_KEYS) from the rows of a block.
+static void accumulate_keys(const struct backward *w, int64_t rows, int64_t first) {
+  const struct heed__cpu_attention *a = &w->a;
+  for (int64_t r = 0; r < rows; ++r) {
+    const double *p = w->weights + r * a->keys, *dr = w->dproducts + r * a->keys;
+    const double *q = w->q_rows + r * a->dim, *dout = w->dout_rows + r * a->value_dim;
+    const int64_t lo = heed__max(first, w->lo[r]), hi = heed__min(first + CHUNK_KEYS - 1, w->hi[r]);
+    for (int64_t j = lo; j <= hi; ++j) {
+      if (w->dv && p[j] != 0) heed__cpu_axpy(a->value_dim, p[j], dout, w->dv_sum + j * a->value_dim);
+      if (w->dk && dr[j] != 0) heed__cpu_axpy(a->dim, dr[j], q, w->dk_sum + j * a->dim);
+    }
+  }
+}
+
+// On the calling thread: where the mask is broadcast, rows and keys share an element.
+static void accumulate_dmask(const struct backward *w, int64_t b, int64_t h, int64_t i0, int64_t rows) {
+  const int64_t *dims = w->dmask->dims, *strides = w->dmask->strides;
+  const int64_t column_stride = dims[3] == 1 ? 0 : 1;
+  for (int64_t r = 0; r < rows; ++r) {
+    const double *ds = w->dscores + r * w->a.keys;
+    double *sum = w->dmask_sum;
+    if (dims[0] != 1) sum += b * strides[0];
+    if (dims[1] != 1) sum += h * strides[1];
+    if (dims[2] != 1) sum += (i0 + r) * strides[2];
+    for (int64_t j = w->lo[r]; j <= w->hi[r]; ++j) sum[j * column_stride] += ds[j];
+  }
+}
+
+static void backward_block(struct backward *w, int64_t b, int64_t h, int64_t i0) {
+  const struct heed__cpu_attention *a = &w->a;
+  const int64_t rows = heed__min(BLOCK_ROWS, a->queries - i0);
+  const double work = (double)rows * (double)a->keys * (double)(a->dim + a->value_dim);
+  HEED__CPU_PARALLEL_FOR(work)
+  for (int64_t r = 0; r < rows; ++r) backward_row(w, b, h, i0 + r, r);
+  HEED__CPU_PARALLEL_FOR(work)
+  for (int64_t first = 0; first < a->keys; first += CHUNK_KEYS) accumulate_keys(w, rows, first);
+  if (w->dmask) accumulate_dmask(w, b, h, i0, rows);
+}
+
+static void store_head(const heed_tensor *t, int64_t b, int64_t h, const double *rows) {
+  for (int64_t j = 0; j < t->dims[2]; ++j)
+    heed__cpu_store_row(heed__cpu_data(t), t->dtype, heed__cpu_attention_start(t, b, h, j), 1, t->dims[3],
+                        rows + j * t->dims[3]);
+}
+
+// Everything that kv head g of batch b takes part in: dK and dV sum over the query heads of its group.
+static void backward_kv_head(struct backward *w, int64_t b, int64_t g) {
+  const struct heed__cpu_attention *a = &w->a;
+  const struct heed__cpu_matrix keys = heed__cpu_attention_head(a->k, b, g),
+                                values = heed__cpu_attention_head(a->v, b, g);
+  heed__cpu_load_panel(w->keys, keys, a->keys, a->dim);
+  heed__cpu_load_panel(w->keys_by_dim, heed__cpu_transposed(keys), a->dim, a->keys);
+  heed__cpu_load_panel(w->values_by_dim, heed__cpu_transposed(values), a->value_dim, a->keys);
+  memset(w->dk_sum, 0, (size_t)(a->keys * a->dim) * sizeof(double));
+  memset(w->dv_sum, 0, (size_t)(a->keys * a->value_dim) * sizeof(double));
+  for (int64_t h = g * a->group; h < (g + 1) * a->group; ++h)
+    for (int64_t i0 = 0; i0 < a->queries; i0 += BLOCK_ROWS) backward_block(w, b, h, i0);
+  if (w->dk) store_head(w->dk, b, g, w->dk_sum);
+  if (w->dv) store_head(w->dv, b, g, w->dv_sum);
+}
+
+static void backward_free(struct backward *w) {
+  free(w->keys);
+  free(w->keys_by_dim);
+  free(w->values_by_dim);
+  free(w->dk_sum);
+  free(w->dv_sum);
+  free(w->q_rows);
+  free(w->dout_rows);
+  free(w->weights);
+  free(w->dscores);
+  free(w->dproducts);
+  free(w->thread_rows);
+  free(w->dmask_sum);
+}
+
+static heed_status backward_allocate(struct backward *w) {
+  const struct heed__cpu_attention *a = &w->a;
+  HEED__TRY(heed__cpu_scratch(a->keys, a->dim, 1, &w->keys));
+  HEED__TRY(heed__cpu_scratch(a->keys, a->dim, 1, &w->keys_by_dim));
+  HEED__TRY(heed__cpu_scratch(a->keys, a->value_dim, 1, &w->values_by_dim));
+  HEED__TRY(heed__cpu_scratch(a->keys, a->dim, 1, &w->dk_sum));
+  HEED__TRY(heed__cpu_scratch(a->keys, a->value_dim, 1, &w->dv_sum));
+  HEED__TRY(heed__cpu_scratch(BLOCK_ROWS, a->dim, 1, &w->q_rows));
+  HEED__TRY(heed__cpu_scratch(BLOCK_ROWS, a->value_dim, 1, &w->dout_rows));
+  HEED__TRY(heed__cpu_scratch(BLOCK_ROWS, a->keys, 1, &w->weights));
+  HEED__TRY(heed__cpu_scratch(BLOCK_ROWS, a->keys, 1, &w->dscores));
+  HEED__TRY(heed__cpu_scratch(BLOCK_ROWS, a->keys, 1, &w->dproducts));
+  HEED__TRY(heed__cpu_scratch(heed__cpu_threads(), thread_row_size(a), 1, &w->thread_rows));
+  if (!w->dmask) return HEED_OK;
+  HEED__TRY(heed__cpu_scratch(w->dmask->count, 1, 1, &w->dmask_sum));
+  memset(w->dmask_sum, 0, (size_t)w->dmask->count * sizeof(double));
+  return HEED_OK;
+}
+
+heed_status heed__cpu_attention_bwd(heed_context *ctx, const struct heed__call *call) {
+  (void)ctx;
+  struct backward w = {.a = heed__cpu_attention_of(call),
+                       .dout = call->in[HEED__ATT_DOUT],
+                       .dq = call->out[HEED__ATT_DQ],
+                       .dk = call->out[HEED__ATT_DK],
+                       .dv = call->out[HEED__ATT_DV],
+                       .dmask = call->out[HEED__ATT_DMASK]};
+  const struct heed__cpu_attention *a = &w.a;
+  const heed_status status = backward_allocate(&w);
+  if (status == HEED_OK) {
+    for (int64_t b = 0; b < a->batch; ++b)
+      for (int64_t g = 0; g < a->kv_heads; ++g) backward_kv_head(&w, b, g);
+    if (w.dmask) heed__cpu_store_row(heed__cpu_data(w.dmask), w.dmask->dtype, 0, 1, w.dmask->count, w.dmask_sum);
+  }
+  backward_free(&w);
+  return status;
+}

@@ -1,0 +1,21 @@
+// The host backend: every operator from its equation, naive loops, F64 accumulators. It shares no code with kernels.
+#ifndef HEED__CPU_H
+#define HEED__CPU_H
+
+#include "core/core.h"
+
+extern const struct heed__backend heed__cpu_backend;
+// Fills ctx->device and attaches the backend.
+heed_status heed__cpu_open(heed_context *ctx);
+void heed__cpu_device_info(heed_device_info *info);
+
+// A tensor's memory at its first element.
+static inline void *heed__cpu_data(const heed_tensor *tensor) {
+  return (char *)tensor->buffer->handle + (size_t)tensor->offset * heed_dtype_size(tensor->dtype);
+}
+
+#define HEED__CPU_DECLARE(name) heed_status heed__cpu_##name(heed_context *ctx, const struct heed__call *call);
+HEED__OPERATORS(HEED__CPU_DECLARE)
+#undef HEED__CPU_DECLARE
+
+#endif

@@ -1,0 +1,157 @@
+// Cross-entropy on the host, forward and backward. All forms of target become one row of weights t per sample:
+//   loss_n = −Σ_c t_c log p_c with p = softmax(logits), or the input itself where that holds probabilities.
+#include <math.h>
+#include <stdlib.h>
+
+#include "cpu/rows.h"
+
+struct loss_problem {
+  const heed_tensor *input, *target;
+  const heed_cross_entropy_options *options;
+  bool by_index;
+  int64_t rows, classes;
+};
+
+static struct loss_problem loss_problem_of(const struct heed__call *call) {
+  const heed_tensor *input = call->in[0], *target = call->in[1];
+  return (struct loss_problem){.input = input,
+                               .target = target,
+                               .options = call->params,
+                               .by_index = !heed_dtype_is_float(target->dtype),
+                               .rows = input->dims[0],
+                               .classes = input->dims[1]};
+}
+
+static int64_t class_index(const struct loss_problem *p, int64_t row) {
+  const void *data = heed__cpu_data(p->target);
+  switch (p->target->dtype) {
+    case HEED_I64:
+      return ((const int64_t *)data)[row];
+    case HEED_I32:
+      return ((const int32_t *)data)[row];
+    default:
+      return ((const uint8_t *)data)[row];
+  }
+}
+
+static bool row_is_ignored(const struct loss_problem *p, int64_t row) {
+  return p->by_index && p->options->has_ignore_index && class_index(p, row) == p->options->ignore_index;
+}
+
+// What the sum of losses is multiplied by.
+static double reduction_scale(const struct loss_problem *p) {
+  if (p->options->reduction != HEED_REDUCTION_MEAN) return 1;
+  int64_t counted = 0;
+  for (int64_t row = 0; row < p->rows; ++row) counted += !row_is_ignored(p, row);
+  return 1 / (double)counted;
+}
+
+// The weights t of a row, label smoothing included. NaN throughout for an index that is no class.
+static void load_target(const struct loss_problem *p, int64_t row, double *t) {
+  const double smoothing = p->options->label_smoothing;
+  if (p->by_index) {
+    const int64_t index = class_index(p, row);
+    const bool is_class = index >= 0 && index < p->classes;
+    for (int64_t c = 0; c < p->classes; ++c) t[c] = is_class ? (double)(c == index) : NAN;
+  } else {
+    heed__cpu_load_row(t, heed__cpu_data(p->target), p->target->dtype, row * p->classes, 1, p->classes);
+  }
+  if (smoothing == 0) return;
+  for (int64_t c = 0; c < p->classes; ++c) t[c] = (1 - smoothing) * t[c] + smoothing / (double)p->classes;
+}
+
+// x becomes log softmax(x); −inf throughout stays so.
+static void log_softmax(double *x, int64_t count) {
+  double m = -INFINITY, sum = 0;
+  bool empty = true;
+  for (int64_t c = 0; c < count; ++c) {
+    if (x[c] > m) m = x[c];
+    if (x[c] != -INFINITY) empty = false;
+  }
+  if (empty) return;
+  for (int64_t c = 0; c < count; ++c) sum += exp(x[c] - m);
+  const double log_sum = log(sum);
+  for (int64_t c = 0; c < count; ++c) x[c] = x[c] - m - log_sum;
+}
+
+static double row_loss(const struct loss_problem *p, int64_t row, double *x, double *t) {
+  if (row_is_ignored(p, row)) return 0;
+  double loss = 0;
+  load_target(p, row, t);
+  heed__cpu_load_row(x, heed__cpu_data(p->input), p->input->dtype, row * p->classes, 1, p->classes);
+  if (!p->options->from_probs) log_softmax(x, p->classes);
+  for (int64_t c = 0; c < p->classes; ++c) {
+    if (t[c] == 0) continue;  // 0 · log 0 counts as 0
+    loss -= t[c] * (p->options->from_probs ? log(x[c]) : x[c]);
+  }
+  return loss;
+}
+
+// Writes dinput over x. From logits: Σ_k t_k p_c − t_c. From probabilities: −t_c / x_c.
+static void row_gradient(const struct loss_problem *p, int64_t row, double scale, double *x, double *t) {
+  if (row_is_ignored(p, row)) {
+    for (int64_t c = 0; c < p->classes; ++c) x[c] = 0;
+    return;
+  }
+  load_target(p, row, t);
+  heed__cpu_load_row(x, heed__cpu_data(p->input), p->input->dtype, row * p->classes, 1, p->classes);
+  if (p->options->from_probs) {
+    for (int64_t c = 0; c < p->classes; ++c) x[c] = t[c] == 0 ? 0 : -scale * t[c] / x[c];
+    return;
+  }
+  double total = 0;
+  log_softmax(x, p->classes);
+  for (int64_t c = 0; c < p->classes; ++c) total += t[c];
+  for (int64_t c = 0; c < p->classes; ++c) x[c] = scale * (total * exp(x[c]) - t[c]);
+}
+
+// One row of x and one of t for each thread, then `extra` more doubles.
+static heed_status row_scratch(const struct loss_problem *p, int64_t extra, double **out) {
+  int64_t count;
+  HEED__REQUIRE(heed__mul(2 * heed__cpu_threads(), p->classes, &count) && heed__sum(count, extra, &count),
+                HEED_OVERFLOW, "the host's scratch memory for %s does not fit 64 bits", heed__tensor_text(p->input));
+  return heed__cpu_scratch(count, 1, 1, out);
+}
+
+heed_status heed__cpu_cross_entropy_fwd(heed_context *ctx, const struct heed__call *call) {
+  (void)ctx;
+  const struct loss_problem p = loss_problem_of(call);
+  const heed_tensor *loss = call->out[0];
+  const double scale = reduction_scale(&p);
+  double *scratch;
+  HEED__TRY(row_scratch(&p, p.rows, &scratch));
+  double *losses = scratch + 2 * heed__cpu_threads() * p.classes;
+  HEED__CPU_PARALLEL_FOR(p.input->count)
+  for (int64_t row = 0; row < p.rows; ++row) {
+    double *x = scratch + 2 * heed__cpu_thread() * p.classes, *t = x + p.classes;
+    losses[row] = row_loss(&p, row, x, t);
+  }
+  if (p.options->reduction == HEED_REDUCTION_NONE) {
+    heed__cpu_store_row(heed__cpu_data(loss), loss->dtype, 0, 1, p.rows, losses);
+  } else {
+    double sum = 0;
+    for (int64_t row = 0; row < p.rows; ++row) sum += losses[row];
+    heed__store(heed__cpu_data(loss), loss->dtype, 0, sum * scale);
+  }
+  free(scratch);
+  return HEED_OK;
+}
+
+heed_status heed__cpu_cross_entropy_bwd(heed_context *ctx, const struct heed__call *call) {
+  (void)ctx;
+  const struct loss_problem p = loss_problem_of(call);
+  const heed_tensor *dloss = call->in[2], *dinput = call->out[0];
+  const double scale = reduction_scale(&p);
+  const bool one_dloss = p.options->reduction != HEED_REDUCTION_NONE;
+  double *scratch;
+  HEED__TRY(row_scratch(&p, 0, &scratch));
+  HEED__CPU_PARALLEL_FOR(p.input->count)
+  for (int64_t row = 0; row < p.rows; ++row) {
+    double *x = scratch + 2 * heed__cpu_thread() * p.classes, *t = x + p.classes;
+    const double d = dloss ? heed__load(heed__cpu_data(dloss), dloss->dtype, one_dloss ? 0 : row) : 1;
+    row_gradient(&p, row, scale * d, x, t);
+    heed__cpu_store_row(heed__cpu_data(dinput), dinput->dtype, row * p.classes, 1, p.classes, x);
+  }
+  free(scratch);
+  return HEED_OK;
+}

@@ -1,0 +1,35 @@
+// gather_rows on the host: y[r, :] = scale x[index[r], :] + shift.
+#include <math.h>
+#include <string.h>
+
+#include "cpu/rows.h"
+
+static void gather_row(const heed_tensor *x, int64_t index, const struct heed__gather_params *params,
+                       const heed_tensor *y, int64_t row) {
+  const int64_t width = y->dims[1];
+  char *to = heed__cpu_data(y);
+  const char *from = heed__cpu_data(x);
+  if (index < 0 || index >= x->dims[0]) {
+    const double outside = heed_dtype_is_float(y->dtype) ? NAN : 0;
+    for (int64_t j = 0; j < width; ++j) heed__store(to, y->dtype, row * width + j, outside);
+    return;
+  }
+  if (x->dtype == y->dtype && params->scale == 1 && params->shift == 0) {
+    const int64_t bytes = width * (int64_t)heed_dtype_size(x->dtype);
+    memcpy(to + row * bytes, from + index * bytes, (size_t)bytes);
+    return;
+  }
+  for (int64_t j = 0; j < width; ++j) {
+    const double value = params->scale * heed__load(from, x->dtype, index * width + j) + params->shift;
+    heed__store(to, y->dtype, row * width + j, value);
+  }
+}
+
+heed_status heed__cpu_gather_rows(heed_context *ctx, const struct heed__call *call) {
+  (void)ctx;
+  const heed_tensor *x = call->in[0], *y = call->out[0];
+  const int32_t *index = heed__cpu_data(call->in[1]);
+  HEED__CPU_PARALLEL_FOR(y->count)
+  for (int64_t row = 0; row < y->dims[0]; ++row) gather_row(x, index[row], call->params, y, row);
+  return HEED_OK;
+}

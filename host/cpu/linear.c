@@ -1,0 +1,64 @@
+// y = x Wᵀ + b on the host, and its gradients: three matrix products and a sum over rows.
+#include <stdlib.h>
+
+#include "cpu/rows.h"
+
+static struct heed__cpu_matrix rows_of(const heed_tensor *t) {
+  return (struct heed__cpu_matrix){heed__cpu_data(t), t->dtype, t->dims[1], 1};
+}
+
+static heed_status multiply_into(heed_tensor *c, int64_t terms, struct heed__cpu_matrix a, struct heed__cpu_matrix b,
+                                 const double *bias) {
+  const struct heed__cpu_product product = {
+      .m = c->dims[0],
+      .n = c->dims[1],
+      .k = terms,
+      .alpha = 1,
+      .a = a,
+      .b = b,
+      .bias = bias,
+      .c = heed__cpu_data(c),
+      .c_dtype = c->dtype,
+      .c_stride = c->dims[1],
+  };
+  return heed__cpu_multiply(&product);
+}
+
+heed_status heed__cpu_linear_fwd(heed_context *ctx, const struct heed__call *call) {
+  (void)ctx;
+  const heed_tensor *x = call->in[0], *weight = call->in[1], *bias = call->in[2];
+  double *bias_row = NULL;
+  if (bias) {
+    HEED__TRY(heed__cpu_scratch(bias->count, 1, 1, &bias_row));
+    heed__cpu_load_row(bias_row, heed__cpu_data(bias), bias->dtype, 0, 1, bias->count);
+  }
+  const heed_status status =
+      multiply_into(call->out[0], x->dims[1], rows_of(x), heed__cpu_transposed(rows_of(weight)), bias_row);
+  free(bias_row);
+  return status;
+}
+
+static heed_status sum_rows(const heed_tensor *dy, heed_tensor *dbias) {
+  const int64_t rows = dy->dims[0], columns = dy->dims[1];
+  double *sum, *row;
+  HEED__TRY(heed__cpu_scratch(2, columns, 1, &sum));
+  row = sum + columns;
+  for (int64_t j = 0; j < columns; ++j) sum[j] = 0;
+  for (int64_t i = 0; i < rows; ++i) {
+    heed__cpu_load_row(row, heed__cpu_data(dy), dy->dtype, i * columns, 1, columns);
+    heed__cpu_axpy(columns, 1, row, sum);
+  }
+  heed__cpu_store_row(heed__cpu_data(dbias), dbias->dtype, 0, 1, columns, sum);
+  free(sum);
+  return HEED_OK;
+}
+
+heed_status heed__cpu_linear_bwd(heed_context *ctx, const struct heed__call *call) {
+  (void)ctx;
+  const heed_tensor *x = call->in[0], *weight = call->in[1], *dy = call->in[2];
+  heed_tensor *dx = call->out[0], *dweight = call->out[1], *dbias = call->out[2];
+  if (dx) HEED__TRY(multiply_into(dx, dy->dims[1], rows_of(dy), rows_of(weight), NULL));
+  if (dweight) HEED__TRY(multiply_into(dweight, dy->dims[0], heed__cpu_transposed(rows_of(dy)), rows_of(x), NULL));
+  if (dbias) HEED__TRY(sum_rows(dy, dbias));
+  return HEED_OK;
+}

@@ -1,0 +1,76 @@
+// What the host operators share: rows of any dtype as double, threads, scratch memory, and the two inner loops that all
+// matrix work goes through. What an operator means stays in its own file.
+#ifndef HEED__CPU_ROWS_H
+#define HEED__CPU_ROWS_H
+
+#include "cpu/cpu.h"
+
+#ifdef _OPENMP
+#include <omp.h>
+#define HEED__CPU_PRAGMA(text) _Pragma(#text)
+// Iterations must not depend on each other: which thread takes which is open, and no result depends on it. Taken one by one,
+// so that a thread that the system holds back does not hold the others up. A loop of few operations runs on the caller's.
+#define HEED__CPU_PARALLEL_FOR(operations) \
+  HEED__CPU_PRAGMA(omp parallel for schedule(dynamic) if ((operations) > HEED__CPU_PARALLEL_MIN))
+#define HEED__CPU_SIMD HEED__CPU_PRAGMA(omp simd)
+static inline int heed__cpu_threads(void) { return omp_get_max_threads(); }
+static inline int heed__cpu_thread(void) { return omp_get_thread_num(); }
+#else
+#define HEED__CPU_PARALLEL_FOR(operations) (void)(operations);
+#define HEED__CPU_SIMD
+static inline int heed__cpu_threads(void) { return 1; }
+static inline int heed__cpu_thread(void) { return 0; }
+#endif
+
+// About a millisecond of work. Threads cost microseconds where cores are free, and far more where they are not.
+#define HEED__CPU_PARALLEL_MIN 2000000
+
+// Elementwise operators work on pieces of this many elements, held on the stack as double.
+#define HEED__CPU_PIECE 512
+
+// count elements from index `start`, `stride` elements apart, as double.
+void heed__cpu_load_row(double *row, const void *data, heed_dtype dtype, int64_t start, int64_t stride, int64_t count);
+void heed__cpu_store_row(void *data, heed_dtype dtype, int64_t start, int64_t stride, int64_t count, const double *row);
+
+// Where row `row` of a tensor starts: rows run along the last dimension and are counted in row-major order.
+int64_t heed__cpu_row_start(const heed_tensor *tensor, int64_t row);
+
+// a·b·c doubles, to be freed with free(). Errors: OUT_OF_MEMORY, OVERFLOW.
+heed_status heed__cpu_scratch(int64_t a, int64_t b, int64_t c, double **out);
+
+// A matrix of any dtype: element (i, j) stands at data[i · row_stride + j · column_stride].
+struct heed__cpu_matrix {
+  const void *data;
+  heed_dtype dtype;
+  int64_t row_stride, column_stride;
+};
+static inline struct heed__cpu_matrix heed__cpu_transposed(struct heed__cpu_matrix a) {
+  return (struct heed__cpu_matrix){a.data, a.dtype, a.column_stride, a.row_stride};
+}
+
+// panel [rows, columns] = the matrix, as double.
+void heed__cpu_load_panel(double *panel, struct heed__cpu_matrix a, int64_t rows, int64_t columns);
+
+// c [m, n] = alpha a [m, k] b [k, n] + beta c + bias [n]. c is written row by row, its columns adjacent; bias NULL: none.
+struct heed__cpu_product {
+  int64_t m, n, k;
+  double alpha, beta;
+  struct heed__cpu_matrix a, b;
+  const double *bias;
+  void *c;
+  heed_dtype c_dtype;
+  int64_t c_stride;
+};
+heed_status heed__cpu_multiply(const struct heed__cpu_product *product);
+
+// y += a x
+static inline void heed__cpu_axpy(int64_t count, double a, const double *restrict x, double *restrict y) {
+  HEED__CPU_SIMD
+  for (int64_t j = 0; j < count; ++j) y[j] += a * x[j];
+}
+
+// y += Σ_k a[k] x[k, :], in the order of k.
+void heed__cpu_accumulate(int64_t count, int64_t terms, const double *a, const double *x, int64_t x_stride,
+                          double *restrict y);
+
+#endif

@@ -1,0 +1,34 @@
+// One step of PyTorch's SGD on the host; the formula stands in heed.h.
+#include "cpu/rows.h"
+
+// Both param and buffer are read and written; a buffer without history is not read.
+static void sgd_piece(const heed_sgd_options *o, int64_t count, const double *grad, double *param, double *buffer) {
+  for (int64_t i = 0; i < count; ++i) {
+    double g = grad[i];
+    if (o->weight_decay != 0) g += o->weight_decay * param[i];
+    if (buffer) {
+      buffer[i] = o->first ? g : o->momentum * buffer[i] + (1 - o->dampening) * g;
+      g = o->nesterov ? g + o->momentum * buffer[i] : buffer[i];
+    }
+    param[i] -= o->lr * g;
+  }
+}
+
+heed_status heed__cpu_sgd(heed_context *ctx, const struct heed__call *call) {
+  (void)ctx;
+  const heed_sgd_options *options = call->params;
+  const heed_tensor *grad = call->in[0], *param = call->out[0], *buffer = call->out[1];
+  HEED__CPU_PARALLEL_FOR(param->count)
+  for (int64_t start = 0; start < param->count; start += HEED__CPU_PIECE) {
+    const int64_t count = heed__min(HEED__CPU_PIECE, param->count - start);
+    double grad_row[HEED__CPU_PIECE], param_row[HEED__CPU_PIECE], buffer_row[HEED__CPU_PIECE];
+    heed__cpu_load_row(grad_row, heed__cpu_data(grad), grad->dtype, start, 1, count);
+    heed__cpu_load_row(param_row, heed__cpu_data(param), param->dtype, start, 1, count);
+    if (buffer && !options->first)
+      heed__cpu_load_row(buffer_row, heed__cpu_data(buffer), buffer->dtype, start, 1, count);
+    sgd_piece(options, count, grad_row, param_row, buffer ? buffer_row : NULL);
+    heed__cpu_store_row(heed__cpu_data(param), param->dtype, start, 1, count, param_row);
+    if (buffer) heed__cpu_store_row(heed__cpu_data(buffer), buffer->dtype, start, 1, count, buffer_row);
+  }
+  return HEED_OK;
+}

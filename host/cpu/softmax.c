@@ -1,0 +1,74 @@
+// softmax and log-softmax along the middle axis of [outer, axis, inner] on the host, forward and backward.
+#include <math.h>
+#include <stdlib.h>
+
+#include "cpu/rows.h"
+
+// y_i = exp(x_i − m) / Σ exp(x_j − m), or its logarithm; −inf throughout is nothing to choose from: zeros, or −inf.
+static void softmax_slice(double *x, int64_t count, bool log_form) {
+  double m = -INFINITY, sum = 0;
+  bool empty = true;
+  for (int64_t i = 0; i < count; ++i) {
+    if (x[i] > m) m = x[i];
+    if (x[i] != -INFINITY) empty = false;
+  }
+  if (empty) {
+    for (int64_t i = 0; i < count; ++i) x[i] = log_form ? -INFINITY : 0;
+    return;
+  }
+  for (int64_t i = 0; i < count; ++i) sum += exp(x[i] - m);
+  const double log_sum = log(sum);
+  for (int64_t i = 0; i < count; ++i) x[i] = log_form ? x[i] - m - log_sum : exp(x[i] - m) / sum;
+}
+
+// softmax: dx = y ∘ (dy − Σ y dy). log-softmax: dx = dy − exp(y) Σ dy. Writes dx over y.
+static void softmax_slice_gradient(double *y, const double *dy, int64_t count, bool log_form) {
+  double sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += log_form ? dy[i] : y[i] * dy[i];
+  for (int64_t i = 0; i < count; ++i) y[i] = log_form ? dy[i] - exp(y[i]) * sum : y[i] * (dy[i] - sum);
+}
+
+// Slice s = outer · inner_count + inner of a [outer, axis, inner] tensor starts here; its elements are `inner` apart.
+static int64_t slice_start(const heed_tensor *t, int64_t slice) {
+  const int64_t inner = t->dims[2];
+  return slice / inner * t->dims[1] * inner + slice % inner;
+}
+
+heed_status heed__cpu_softmax_fwd(heed_context *ctx, const struct heed__call *call) {
+  (void)ctx;
+  const heed_tensor *x = call->in[0], *y = call->out[0];
+  const bool log_form = ((const struct heed__softmax_params *)call->params)->log;
+  const int64_t length = x->dims[1], inner = x->dims[2], slices = x->dims[0] * inner;
+  double *scratch;
+  HEED__TRY(heed__cpu_scratch(heed__cpu_threads(), length, 1, &scratch));
+  HEED__CPU_PARALLEL_FOR(x->count)
+  for (int64_t slice = 0; slice < slices; ++slice) {
+    double *row = scratch + heed__cpu_thread() * length;
+    const int64_t start = slice_start(x, slice);
+    heed__cpu_load_row(row, heed__cpu_data(x), x->dtype, start, inner, length);
+    softmax_slice(row, length, log_form);
+    heed__cpu_store_row(heed__cpu_data(y), y->dtype, start, inner, length, row);
+  }
+  free(scratch);
+  return HEED_OK;
+}
+
+heed_status heed__cpu_softmax_bwd(heed_context *ctx, const struct heed__call *call) {
+  (void)ctx;
+  const heed_tensor *y = call->in[0], *dy = call->in[1], *dx = call->out[0];
+  const bool log_form = ((const struct heed__softmax_params *)call->params)->log;
+  const int64_t length = y->dims[1], inner = y->dims[2], slices = y->dims[0] * inner;
+  double *scratch;
+  HEED__TRY(heed__cpu_scratch(heed__cpu_threads(), 2, length, &scratch));
+  HEED__CPU_PARALLEL_FOR(y->count)
+  for (int64_t slice = 0; slice < slices; ++slice) {
+    double *row = scratch + heed__cpu_thread() * 2 * length, *dy_row = row + length;
+    const int64_t start = slice_start(y, slice);
+    heed__cpu_load_row(row, heed__cpu_data(y), y->dtype, start, inner, length);
+    heed__cpu_load_row(dy_row, heed__cpu_data(dy), dy->dtype, start, inner, length);
+    softmax_slice_gradient(row, dy_row, length, log_form);
+    heed__cpu_store_row(heed__cpu_data(dx), dx->dtype, start, inner, length, row);
+  }
+  free(scratch);
+  return HEED_OK;
+}

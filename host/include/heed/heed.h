@@ -1,0 +1,422 @@
+// heed: attention and MLP training, forward and backward, on any OpenCL device or on the CPU.
+//
+// This header holds contexts, devices, tensors and operators. It reads from simple to advanced:
+// status, opening a device, tensors, operators, attention, and last what only tools and tests need.
+//
+// Conventions that hold everywhere:
+//   Status           Every call that can fail returns a heed_status. heed_last_error() has the sentence for people.
+//   Ownership        create(..., **out) sets *out to NULL on failure; destroy(NULL) is legal; arguments are borrowed.
+//   Synchronisation  Operators are queued and return at once, in order. heed_tensor_download() waits for what it
+//                    needs; heed_sync() waits for everything and returns the first error of the queue.
+//   Threads          A context belongs to one thread at a time; two contexts may run in two threads.
+//   Arithmetic       Storage may be F16 or BF16; every sum is F32 on devices and F64 on the host backend.
+#ifndef HEED_H
+#define HEED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define HEED_API __attribute__((visibility("default")))
+#define HEED_MUST_CHECK __attribute__((warn_unused_result))
+#else
+#define HEED_API
+#define HEED_MUST_CHECK
+#endif
+
+#define HEED_VERSION_STRING "0.1.0"
+
+// ---------------------------------------------------------------- status
+
+// X(name, what it means)
+#define HEED_STATUS_LIST(X)                                         \
+  X(OK, "success")                                                  \
+  X(INVALID_ARGUMENT, "an argument is out of its range")            \
+  X(SHAPE, "tensor shapes do not fit together")                     \
+  X(DTYPE, "a tensor has a dtype this operation does not take")     \
+  X(OVERFLOW, "a size does not fit the integers that must hold it") \
+  X(OUT_OF_MEMORY, "more memory is needed than there is")           \
+  X(NO_DEVICE, "no device, or more than one, fits the device spec") \
+  X(DEVICE, "an OpenCL call failed")                                \
+  X(BUILD, "a kernel does not build on this device")                \
+  X(UNSUPPORTED, "the backend or the device cannot do this")        \
+  X(IO, "a file cannot be read or written")                         \
+  X(FORMAT, "a file is not what it should be")                      \
+  X(MISMATCH, "a device's result differs from the host's")
+
+typedef enum heed_status {
+#define HEED_STATUS_ENUM(name, text) HEED_##name,
+  HEED_STATUS_LIST(HEED_STATUS_ENUM)
+#undef HEED_STATUS_ENUM
+} heed_status;
+
+// Static text for a status; never NULL, also for values outside the enum.
+HEED_API const char *heed_status_string(heed_status status);
+
+// The sentence of the last failure in this thread: operator, offending shapes, OpenCL symbol, device, head of a build
+// log. Empty when nothing has failed. Valid until the thread's next heed call.
+HEED_API const char *heed_last_error(void);
+
+// Version of the library that is linked, "major.minor.patch".
+HEED_API const char *heed_version(void);
+
+// ---------------------------------------------------------------- context
+
+// A device, its queue and everything made on it.
+typedef struct heed_context heed_context;
+
+// Opens a device. spec is one of: NULL (the environment's HEED_DEVICE, else auto), "auto" (best GPU, else accelerator, else
+// OpenCL CPU, else host), "host" (no OpenCL), "gpu", "cpu", "P:D" (platform and device index), "id:..." (stable id
+// as in heed_device_info.id), or a case-insensitive piece of a platform's or device's name.
+// Also read from the environment: HEED_VALIDATE, HEED_GEMM, HEED_CACHE.
+// Errors: NO_DEVICE when nothing or several devices fit (the message lists the devices), DEVICE, UNSUPPORTED when the
+// device has no compiler.
+HEED_API HEED_MUST_CHECK heed_status heed_open(const char *spec, heed_context **out);
+
+// The same with every choice in the caller's hands. Zero-initialise it; a zero field means "as heed_open does".
+typedef struct heed_open_options {
+  const char *device;  // as spec above
+  int validate;  // 1: run every operator on the host too and stop at the first difference; -1: off; 0: HEED_VALIDATE
+  int profile;   // 1: record {kernel, start, end} for each launch, see heed_profile_records()
+  const char *gemm;        // "auto", "native" or "clblast"; NULL: HEED_GEMM, else auto
+  const char *cache_dir;   // folder for compiled programs, "off" for none; NULL: HEED_CACHE, else $XDG_CACHE_HOME/heed
+  const char *kernel_dir;  // read .cl files from here instead of the library's own; for kernel authors and tests. NULL:
+                           // HEED_KERNELS, else the library's own
+} heed_open_options;
+HEED_API HEED_MUST_CHECK heed_status heed_open_with(const heed_open_options *options, heed_context **out);
+
+// Waits for queued work and releases everything of the context. Tensors that are still alive
+// (heed_context_live_tensors()) keep it open until the last of them is destroyed.
+HEED_API void heed_context_destroy(heed_context *ctx);
+
+// Waits for all queued work. Returns the first error that any queued call met since the last heed_sync().
+HEED_API HEED_MUST_CHECK heed_status heed_sync(heed_context *ctx);
+
+// Tensors (views included) of this context that are not destroyed yet.
+HEED_API size_t heed_context_live_tensors(const heed_context *ctx);
+
+// What the caller should tell its user about how the context was opened (no OpenCL platform: fell back to host). Empty
+// string when there is nothing to say.
+HEED_API const char *heed_context_notice(const heed_context *ctx);
+
+// ---------------------------------------------------------------- devices
+
+typedef enum heed_device_type {
+  HEED_DEVICE_HOST,
+  HEED_DEVICE_CPU,
+  HEED_DEVICE_GPU,
+  HEED_DEVICE_ACCELERATOR
+} heed_device_type;
+
+typedef struct heed_device_info {
+  int platform_index, device_index;  // -1, -1 for the host backend
+  heed_device_type type;
+  char name[160];
+  char vendor[96];
+  char platform[96];
+  char platform_version[128];
+  char driver[128];
+  char version[128];        // the device's OpenCL version string
+  char id[80];              // stable: "pci:...", "uuid:...", or "hash:..."; without the "id:" of a spec
+  uint64_t memory;          // bytes of global memory
+  uint64_t max_allocation;  // bytes of the largest single buffer
+  uint64_t local_memory;    // bytes a work-group has
+  uint32_t compute_units;
+  bool has_compiler;
+  bool unified_memory;  // shares the host's memory
+  bool is_auto;         // what "auto" picks
+} heed_device_info;
+
+typedef struct heed_platform_info {
+  char name[96];
+  char version[128];
+  int devices;
+  char reason[320];  // why it shows no device and what to do; empty when it has some
+} heed_platform_info;
+
+typedef struct heed_device_list heed_device_list;
+// Lists the host backend's device and every OpenCL device. Errors: OUT_OF_MEMORY. No platform at all is not an error.
+HEED_API HEED_MUST_CHECK heed_status heed_device_list_create(heed_device_list **out);
+HEED_API void heed_device_list_destroy(heed_device_list *list);
+HEED_API size_t heed_device_list_count(const heed_device_list *list);
+HEED_API const heed_device_info *heed_device_list_get(const heed_device_list *list, size_t index);
+HEED_API size_t heed_device_list_platforms(const heed_device_list *list);
+HEED_API const heed_platform_info *heed_device_list_platform(const heed_device_list *list, size_t index);
+HEED_API const char *heed_device_type_string(heed_device_type type);
+
+// The device a context runs on; valid as long as the context.
+HEED_API const heed_device_info *heed_context_device(const heed_context *ctx);
+
+// ---------------------------------------------------------------- tensors
+
+// X(name, bytes, is it floating point, safetensors name)
+#define HEED_DTYPE_LIST(X) \
+  X(F32, 4, true)          \
+  X(F16, 2, true)          \
+  X(BF16, 2, true)         \
+  X(I32, 4, false)         \
+  X(I64, 8, false)         \
+  X(U8, 1, false)          \
+  X(BOOL, 1, false)
+
+typedef enum heed_dtype {
+#define HEED_DTYPE_ENUM(name, bytes, is_float) HEED_##name,
+  HEED_DTYPE_LIST(HEED_DTYPE_ENUM)
+#undef HEED_DTYPE_ENUM
+      HEED_DTYPE_COUNT
+} heed_dtype;
+
+HEED_API size_t heed_dtype_size(heed_dtype dtype);
+HEED_API const char *heed_dtype_string(heed_dtype dtype);  // "F32"
+HEED_API bool heed_dtype_is_float(heed_dtype dtype);
+
+#define HEED_MAX_RANK 5
+
+// A rank 0 to 5 array on a context's device: row-major unless it is a view; strides and offset count elements.
+typedef struct heed_tensor heed_tensor;
+
+// Contents are undefined. A dimension may be 0.
+// Errors: OVERFLOW when the size does not fit, OUT_OF_MEMORY with the figures (checked before anything is allocated).
+HEED_API HEED_MUST_CHECK heed_status heed_tensor_create(heed_context *ctx, heed_dtype dtype, int rank,
+                                                        const int64_t *dims, heed_tensor **out);
+// create + upload of `data`, densely packed, row-major.
+HEED_API HEED_MUST_CHECK heed_status heed_tensor_create_from(heed_context *ctx, heed_dtype dtype, int rank,
+                                                             const int64_t *dims, const void *data, heed_tensor **out);
+HEED_API void heed_tensor_destroy(heed_tensor *tensor);
+
+HEED_API heed_context *heed_tensor_context(const heed_tensor *tensor);
+HEED_API heed_dtype heed_tensor_dtype(const heed_tensor *tensor);
+HEED_API int heed_tensor_rank(const heed_tensor *tensor);
+HEED_API int64_t heed_tensor_dim(const heed_tensor *tensor, int axis);  // axis may count from the end: -1 is the last
+HEED_API const int64_t *heed_tensor_dims(const heed_tensor *tensor);
+HEED_API const int64_t *heed_tensor_strides(const heed_tensor *tensor);
+HEED_API int64_t heed_tensor_count(const heed_tensor *tensor);  // elements
+HEED_API size_t heed_tensor_bytes(const heed_tensor *tensor);   // count x element size
+HEED_API bool heed_tensor_is_contiguous(const heed_tensor *tensor);
+
+// Views share the storage of `base` and keep it alive. Errors: SHAPE when the view would leave the base.
+HEED_API HEED_MUST_CHECK heed_status heed_tensor_view(const heed_tensor *base, int rank, const int64_t *dims,
+                                                      const int64_t *strides, int64_t offset, heed_tensor **out);
+HEED_API HEED_MUST_CHECK heed_status heed_tensor_reshape(const heed_tensor *base, int rank, const int64_t *dims,
+                                                         heed_tensor **out);  // base must be contiguous
+HEED_API HEED_MUST_CHECK heed_status heed_tensor_permute(const heed_tensor *base, const int *order, heed_tensor **out);
+HEED_API HEED_MUST_CHECK heed_status heed_tensor_slice(const heed_tensor *base, int axis, int64_t start, int64_t length,
+                                                       heed_tensor **out);
+
+// Transfers of the whole tensor, densely packed and row-major on the caller's side; `bytes` must be heed_tensor_bytes().
+// upload returns when `data` may be reused; download waits for the work that makes the tensor.
+HEED_API HEED_MUST_CHECK heed_status heed_tensor_upload(heed_tensor *tensor, const void *data, size_t bytes);
+HEED_API HEED_MUST_CHECK heed_status heed_tensor_download(const heed_tensor *tensor, void *data, size_t bytes);
+// The same from and to F32, whatever the float dtype of the tensor (round to nearest even).
+HEED_API HEED_MUST_CHECK heed_status heed_tensor_upload_f32(heed_tensor *tensor, const float *data, int64_t count);
+HEED_API HEED_MUST_CHECK heed_status heed_tensor_download_f32(const heed_tensor *tensor, float *data, int64_t count);
+
+// ---------------------------------------------------------------- operators
+// Unless an operator says otherwise: every tensor is on the same context and contiguous; floating-point tensors of one
+// call share one dtype (F32, F16 or BF16); outputs are overwritten and must not alias inputs; a zero count is a no-op.
+// Errors: SHAPE, DTYPE, INVALID_ARGUMENT for what the arguments say; DEVICE, BUILD, OUT_OF_MEMORY from the device.
+
+// y = value everywhere. y: any shape, any dtype, any strides.
+HEED_API HEED_MUST_CHECK heed_status heed_fill(heed_tensor *y, double value);
+
+// y = x, converted to y's dtype (float to integer truncates; to BOOL: x != 0). Same shape, any strides on both.
+HEED_API HEED_MUST_CHECK heed_status heed_copy(const heed_tensor *x, heed_tensor *y);
+
+// y = alpha a + beta b, elementwise. Same shape; y may be a or b itself.
+HEED_API HEED_MUST_CHECK heed_status heed_add(double alpha, const heed_tensor *a, double beta, const heed_tensor *b,
+                                              heed_tensor *y);
+
+// y[r, :] = scale x[index[r], :] + shift, converted to y's dtype; scale 1 and shift 0 copy integers exactly.
+// x: [N, ...] any dtype; index: I32 [R]; y: [R, ...] . An index outside [0, N) writes NaN (0 for integers).
+HEED_API HEED_MUST_CHECK heed_status heed_gather_rows(const heed_tensor *x, const heed_tensor *index, double scale,
+                                                      double shift, heed_tensor *y);
+
+// y[r] = the smallest c with the largest x[r, c]; a NaN counts as the largest. x: float [N, C], C >= 1; y: I32 [N].
+HEED_API HEED_MUST_CHECK heed_status heed_argmax(const heed_tensor *x, heed_tensor *y);
+
+// C = alpha op(A) op(B) + beta C, for each of the leading (batch) dimensions.
+// a: [..., M, K] ([..., K, M] when trans_a), b: [..., K, N] ([..., N, K] when trans_b), c: [..., M, N]; rank 2 to 4,
+// last stride 1; rows may be apart (leading dimension) and batches too. beta 0 does not read C. A batch dimension of
+// 1 in a or b is broadcast.
+HEED_API HEED_MUST_CHECK heed_status heed_gemm(bool trans_a, bool trans_b, double alpha, const heed_tensor *a,
+                                               const heed_tensor *b, double beta, heed_tensor *c);
+
+// y = x Wᵀ + b. x: [..., I]; weight: [O, I]; bias: [O] or NULL; y: [..., O].
+HEED_API HEED_MUST_CHECK heed_status heed_linear_fwd(const heed_tensor *x, const heed_tensor *weight,
+                                                     const heed_tensor *bias, heed_tensor *y);
+// dx = dy W, dweight = dyᵀ x, dbias = Σ_rows dy. Any of dx, dweight, dbias may be NULL.
+HEED_API HEED_MUST_CHECK heed_status heed_linear_bwd(const heed_tensor *x, const heed_tensor *weight,
+                                                     const heed_tensor *dy, heed_tensor *dx, heed_tensor *dweight,
+                                                     heed_tensor *dbias);
+
+// y = max(x, 0); NaN stays NaN. dx = dy where x > 0, else 0. y may be x; dx may be dy.
+HEED_API HEED_MUST_CHECK heed_status heed_relu_fwd(const heed_tensor *x, heed_tensor *y);
+HEED_API HEED_MUST_CHECK heed_status heed_relu_bwd(const heed_tensor *x, const heed_tensor *dy, heed_tensor *dx);
+
+// ERF: y = x Φ(x) with Φ the normal distribution. TANH: y = x/2 (1 + tanh(√(2/π) (x + 0.044715 x³))).
+// Hendrycks and Gimpel 2016, arXiv 1606.08415, section 2. y may be x; dx may be dy.
+typedef enum heed_gelu_form { HEED_GELU_ERF, HEED_GELU_TANH } heed_gelu_form;
+HEED_API HEED_MUST_CHECK heed_status heed_gelu_fwd(const heed_tensor *x, heed_gelu_form form, heed_tensor *y);
+HEED_API HEED_MUST_CHECK heed_status heed_gelu_bwd(const heed_tensor *x, const heed_tensor *dy, heed_gelu_form form,
+                                                   heed_tensor *dx);
+
+// softmax: y_i = exp(x_i − m) / Σ_j exp(x_j − m), m = max x along `axis` (negative counts from the end).
+// log_softmax: y_i = x_i − m − log Σ_j exp(x_j − m). A slice that is −inf throughout gives zeros (softmax) or −inf.
+HEED_API HEED_MUST_CHECK heed_status heed_softmax_fwd(const heed_tensor *x, int axis, heed_tensor *y);
+HEED_API HEED_MUST_CHECK heed_status heed_log_softmax_fwd(const heed_tensor *x, int axis, heed_tensor *y);
+// From the forward's y. softmax: dx = y ∘ (dy − Σ_j y_j dy_j). log_softmax: dx = dy − exp(y) Σ_j dy_j.
+HEED_API HEED_MUST_CHECK heed_status heed_softmax_bwd(const heed_tensor *y, const heed_tensor *dy, int axis,
+                                                      heed_tensor *dx);
+HEED_API HEED_MUST_CHECK heed_status heed_log_softmax_bwd(const heed_tensor *y, const heed_tensor *dy, int axis,
+                                                          heed_tensor *dx);
+
+typedef enum heed_reduction { HEED_REDUCTION_MEAN, HEED_REDUCTION_SUM, HEED_REDUCTION_NONE } heed_reduction;
+
+typedef struct heed_cross_entropy_options {
+  heed_reduction reduction;
+  bool from_probs;  // the input holds probabilities: loss_n = −Σ_c target_nc log input_nc; target is a float tensor
+  double label_smoothing;  // ε in [0, 1]: target becomes (1 − ε) target + ε/C. Not with from_probs.
+  bool has_ignore_index;   // rows whose class index is ignore_index add nothing, and are not counted by the mean
+  int64_t ignore_index;
+} heed_cross_entropy_options;
+
+// loss_n = −Σ_c t_nc log_softmax(logits_n)_c. t is the one-hot of a class index (target: I32, I64 or U8 [N]) or a row of
+// probabilities (target: float [N, C]). MEAN divides by the rows that count (all of them for probabilities; NaN when none
+// does), as PyTorch's cross_entropy. input: [N, C]; loss: F32, [1], or [N] for NONE. An index outside [0, C)
+// that is not ignored makes that row's loss, and its gradient, NaN. options NULL: mean, class indices.
+// 0 · log 0 counts as 0.
+HEED_API HEED_MUST_CHECK heed_status heed_cross_entropy_fwd(const heed_tensor *input, const heed_tensor *target,
+                                                            const heed_cross_entropy_options *options,
+                                                            heed_tensor *loss);
+// dinput = d loss/d input · dloss. dloss: F32, shape of loss, or NULL for ones.
+HEED_API HEED_MUST_CHECK heed_status heed_cross_entropy_bwd(const heed_tensor *input, const heed_tensor *target,
+                                                            const heed_cross_entropy_options *options,
+                                                            const heed_tensor *dloss, heed_tensor *dinput);
+
+// PyTorch's SGD (torch.optim.SGD): g ← grad + weight_decay · param; with momentum: buf ← momentum · buf + (1 − dampening) g
+// (buf ← g on the first step, when `first`), g ← g + momentum · buf if nesterov, else buf; param ← param − lr · g.
+typedef struct heed_sgd_options {
+  double lr, momentum, dampening, weight_decay;
+  bool nesterov;  // needs momentum > 0 and dampening 0
+  bool first;     // momentum_buffer has no history yet
+} heed_sgd_options;
+// In place on param and momentum_buffer (NULL exactly when momentum is 0), same shape as grad.
+// Errors: INVALID_ARGUMENT for a negative or non-finite option.
+HEED_API HEED_MUST_CHECK heed_status heed_sgd(const heed_sgd_options *options, const heed_tensor *grad,
+                                              heed_tensor *param, heed_tensor *momentum_buffer);
+
+// Square roots by gradient descent, each element on its own: minimises f(x) = (x² − a)² from x0 by x ← x − lr · 4x(x² − a).
+// An element stops after `epochs` steps, or after the first step that began with f(x) <= tolerance. a, x0, x: F32 [N].
+typedef struct heed_sqrt_options {
+  double lr;
+  int64_t epochs;
+  double tolerance;
+} heed_sqrt_options;
+HEED_API HEED_MUST_CHECK heed_status heed_sqrt_sgd(const heed_sqrt_options *options, const heed_tensor *a,
+                                                   const heed_tensor *x0, heed_tensor *x);
+
+// ---------------------------------------------------------------- attention
+// out = softmax(softcap(scale · q kᵀ) + mask) v, per head; softcap(x) = c tanh(x/c).
+// The ONNX operator Attention (opsets 23 to 25), with gradients. Memory-linear form: Dao 2023, arXiv 2307.08691.
+
+typedef enum heed_causal { HEED_CAUSAL_NONE, HEED_CAUSAL_TOP_LEFT, HEED_CAUSAL_BOTTOM_RIGHT } heed_causal;
+// AUTO: FUSED where it can do the call, else STAGED. STAGED: score, mask, softmax and output as kernels of their own; O(Lq Lk)
+// memory; the one path that returns weights and the gradient of a float mask. FUSED: tiles, O(L) memory.
+typedef enum heed_attention_path { HEED_PATH_AUTO, HEED_PATH_STAGED, HEED_PATH_FUSED } heed_attention_path;
+
+// Zero-initialise; a zero field is the default.
+typedef struct heed_attention_options {
+  heed_causal causal;  // TOP_LEFT: key j <= i + offset. BOTTOM_RIGHT: j <= i + Lk − Lq
+  bool has_scale;      // false: scale = 1/√D
+  double scale;
+  double softcap;   // c > 0; 0: none
+  bool has_window;  // i + offset − left <= j <= i + offset + right; −1: unbounded
+  int64_t window_left, window_right;
+  double dropout;  // probability in [0, 1) that a weight is dropped; kept ones are scaled by 1/(1 − p)
+  uint64_t seed;   // with (batch, head, i, j) it decides what is dropped: the same on every device
+  heed_attention_path path;
+} heed_attention_options;
+
+// offset, the position of query 0 among the keys: the length of past_k; or kv_lengths[b] − Lq where kv_lengths is given; else 0.
+typedef struct heed_attention_inputs {
+  const heed_tensor *q;     // [B, Hq, Lq, D]
+  const heed_tensor *k;     // [B, Hkv, Lk, D]; Hkv divides Hq: query head h reads head h / (Hq/Hkv)
+  const heed_tensor *v;     // [B, Hkv, Lk, Dv]
+  const heed_tensor *mask;  // or NULL. BOOL (true: attend) or float (added; −inf: not), rank 1 to 4, broadcast from the
+      // right to [B, Hq, Lq, Lk]; a last dimension shorter than Lk (and not 1): the rest is not allowed
+  const heed_tensor
+      *kv_lengths;            // or NULL. I32 or I64 [B]: keys at or past the length are not attended. Not with past_k
+  const heed_tensor *past_k;  // or NULL. [B, Hkv, Lp, D], put before k; then Lk counts both
+  const heed_tensor *past_v;  // with past_k: [B, Hkv, Lp, Dv]
+} heed_attention_inputs;
+
+// out: [B, Hq, Lq, Dv]; lse: F32 [B, Hq, Lq] or NULL, the log of each row's Σ exp; weights: [B, Hq, Lq, Lk] or NULL (as
+// applied to v, after dropout; STAGED or AUTO). q, k, v, past and out may have any strides but 1 in the last
+// dimension: [B, L, H, D] storage is read in place through heed_tensor_permute().
+// A row with nothing to attend gives zeros in out and weights and lse = −inf. A key or value that is not attended never
+// reaches the result, NaN and Inf included.
+// Errors: SHAPE, DTYPE, INVALID_ARGUMENT, UNSUPPORTED (FUSED asked for what only STAGED does), OUT_OF_MEMORY.
+HEED_API HEED_MUST_CHECK heed_status heed_attention_fwd(const heed_attention_inputs *inputs,
+                                                        const heed_attention_options *options, heed_tensor *out,
+                                                        heed_tensor *lse, heed_tensor *weights);
+
+typedef struct heed_attention_grads {
+  heed_tensor *dq, *dk, *dv;  // shapes of q, k, v; any may be NULL
+  heed_tensor *dpast_k, *dpast_v;
+  heed_tensor *dmask;  // shape of a float mask
+} heed_attention_grads;
+
+// Gradients from the forward's inputs, out, lse and dout = d loss/d out. Deterministic: the same call gives the same bits
+// on the same device. options as in the forward.
+HEED_API HEED_MUST_CHECK heed_status heed_attention_bwd(const heed_attention_inputs *inputs,
+                                                        const heed_attention_options *options, const heed_tensor *out,
+                                                        const heed_tensor *lse, const heed_tensor *dout,
+                                                        const heed_attention_grads *grads);
+
+// ---------------------------------------------------------------- random numbers
+// Counter-based (Philox4x32-10, Salmon et al. 2011): the same on every machine, in any order.
+HEED_API void heed_philox(uint64_t seed, const uint32_t counter[4], uint32_t random[4]);
+HEED_API double heed_random_uniform(uint64_t seed, uint64_t stream, uint64_t index);  // [0, 1), 32 random bits
+HEED_API double heed_random_normal(uint64_t seed, uint64_t stream, uint64_t index);   // mean 0, variance 1
+HEED_API uint64_t heed_random_below(uint64_t seed, uint64_t stream, uint64_t index, uint64_t n);  // [0, n), n >= 1
+
+// ---------------------------------------------------------------- comparing and measuring
+
+// How two tensors of one shape differ. relative = ‖a − e‖/‖e‖ over the finite elements (‖a − e‖ where ‖e‖ is 0).
+typedef struct heed_difference {
+  double relative;
+  double max_abs;  // over the finite elements
+  int64_t index;   // flat index of the worst element; one that is non-finite on one side only comes first; −1: none
+  double actual, expected;   // there
+  bool non_finite_mismatch;  // some element is NaN, +Inf or −Inf in one and not the same in the other
+  bool has_nan;              // either holds a NaN
+} heed_difference;
+// Downloads both (they may be on different contexts and have different float dtypes) and compares them in F64.
+HEED_API HEED_MUST_CHECK heed_status heed_tensor_compare(const heed_tensor *actual, const heed_tensor *expected,
+                                                         heed_difference *difference);
+// The verdict: !(relative <= tolerance), or a non-finite mismatch, is a failure.
+HEED_API bool heed_difference_within(const heed_difference *difference, double tolerance);
+
+// One launch of a profiling context. Times in nanoseconds of the device's clock.
+typedef struct heed_profile_record {
+  const char *kernel;
+  uint64_t start_ns, end_ns;
+} heed_profile_record;
+// Waits, then hands out the launches since the last call; valid until the next call on ctx. Empty without profiling.
+HEED_API HEED_MUST_CHECK heed_status heed_profile_records(heed_context *ctx, const heed_profile_record **records,
+                                                          size_t *count);
+
+// What the device reaches with code of heed's own kind: fma_gflops from multiply-adds on registers, copy_gbytes from a copy
+// (bytes read + written) of `bytes` bytes. Takes about a second.
+HEED_API HEED_MUST_CHECK heed_status heed_measure_peak(heed_context *ctx, size_t bytes, double *fma_gflops,
+                                                       double *copy_gbytes);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

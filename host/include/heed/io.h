@@ -1,0 +1,81 @@
+// Files that heed reads and writes: safetensors (https://github.com/huggingface/safetensors, format 0.4) and the IDX
+// files of MNIST, plain or gzip'd.
+#ifndef HEED_IO_H
+#define HEED_IO_H
+
+#include <heed/heed.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// ---------------------------------------------------------------- safetensors, in host memory
+
+typedef struct heed_safetensors heed_safetensors;
+
+// One named array of a file. data is densely packed, row-major, aligned to 16 bytes, owned by the file object.
+typedef struct heed_array {
+  const char *name;
+  heed_dtype dtype;  // F64 in a file is read as F32
+  int rank;
+  int64_t dims[HEED_MAX_RANK];
+  void *data;
+  size_t bytes;
+} heed_array;
+
+// An empty one to add to and write.
+HEED_API HEED_MUST_CHECK heed_status heed_safetensors_create(heed_safetensors **out);
+// Reads a whole file. Errors: IO (cannot open or read), FORMAT (truncated, header over 100 MB or not JSON, unknown dtype, rank over
+// HEED_MAX_RANK, duplicate name, offsets that overlap, leave the file, leave holes or disagree with the shape), OUT_OF_MEMORY; each names the
+// file and the tensor.
+HEED_API HEED_MUST_CHECK heed_status heed_safetensors_read(const char *path, heed_safetensors **out);
+HEED_API void heed_safetensors_destroy(heed_safetensors *file);
+HEED_API size_t heed_safetensors_count(const heed_safetensors *file);
+HEED_API const heed_array *heed_safetensors_get(const heed_safetensors *file,
+                                                size_t index);  // order of the file's data
+HEED_API const heed_array *heed_safetensors_find(const heed_safetensors *file, const char *name);  // NULL: not there
+HEED_API const char *heed_safetensors_metadata(const heed_safetensors *file, const char *key);     // NULL: not there
+HEED_API size_t heed_safetensors_metadata_count(const heed_safetensors *file);
+HEED_API const char *heed_safetensors_metadata_key(const heed_safetensors *file, size_t index);
+// Adds a copy of data, or of a tensor (downloaded). Errors: INVALID_ARGUMENT for a name that is there already.
+HEED_API HEED_MUST_CHECK heed_status heed_safetensors_add(heed_safetensors *file, const char *name, heed_dtype dtype,
+                                                          int rank, const int64_t *dims, const void *data);
+HEED_API HEED_MUST_CHECK heed_status heed_safetensors_add_tensor(heed_safetensors *file, const char *name,
+                                                                 const heed_tensor *tensor);
+HEED_API HEED_MUST_CHECK heed_status heed_safetensors_set_metadata(heed_safetensors *file, const char *key,
+                                                                   const char *value);
+// Writes to a temporary name in the same folder, syncs, and renames: path holds the old file or the new one, whole.
+// Errors: IO with the path and the reason; the old file stays and the temporary one is removed.
+HEED_API HEED_MUST_CHECK heed_status heed_safetensors_write(const heed_safetensors *file, const char *path);
+// A new tensor on ctx with the array's dtype, shape and data.
+HEED_API HEED_MUST_CHECK heed_status heed_array_to_tensor(const heed_array *array, heed_context *ctx,
+                                                          heed_tensor **out);
+
+// ---------------------------------------------------------------- IDX
+
+// An IDX file of unsigned bytes (type 0x08): the header's dimensions and the raw bytes.
+typedef struct heed_idx {
+  int rank;
+  int64_t dims[HEED_MAX_RANK];
+  uint8_t *data;
+  size_t bytes;
+} heed_idx;
+// Reads PATH, or PATH.gz where PATH is not there; what is gzip'd is told by its content. Errors: IO, FORMAT (magic, type, size, torn
+// gzip), OUT_OF_MEMORY.
+HEED_API HEED_MUST_CHECK heed_status heed_idx_read(const char *path, heed_idx *out);
+HEED_API void heed_idx_free(heed_idx *idx);
+
+// Images and labels of one part of MNIST. images: [count, rows·cols] U8; labels: [count] U8.
+typedef struct heed_mnist {
+  int64_t count, rows, cols;
+  uint8_t *images, *labels;
+} heed_mnist;
+// part: "train" or "t10k"; reads {part}-images-idx3-ubyte and {part}-labels-idx1-ubyte of dir. Errors: as heed_idx_read; FORMAT
+// when the counts disagree or a label is >= classes.
+HEED_API HEED_MUST_CHECK heed_status heed_mnist_read(const char *dir, const char *part, int classes, heed_mnist *out);
+HEED_API void heed_mnist_free(heed_mnist *mnist);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,211 @@
+// The safetensors object: named arrays and metadata in host memory, and its way to and from tensors.
+// The file format is the business of safetensors_read.c and safetensors_write.c.
+#include "io/safetensors.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/size.h"
+
+#define ALIGNMENT 16
+
+void *heed__array_allocate(size_t bytes) {
+  void *data = NULL;
+  return posix_memalign(&data, ALIGNMENT, bytes > 0 ? bytes : ALIGNMENT) == 0 ? data : NULL;
+}
+
+struct heed__name heed__printable(const char *name) {
+  struct heed__name out = {""};
+  size_t length = 0;
+  for (; name[length] && length < sizeof out.text - 4; ++length) {
+    const unsigned char c = (unsigned char)name[length];
+    out.text[length] = (char)(c < 0x20 || c == 0x7f ? '?' : c);
+  }
+  if (name[length]) {
+    while (length > 0 && ((unsigned char)name[length] & 0xC0) == 0x80) --length;  // not inside a UTF-8 sequence
+    strcpy(out.text + length, "...");
+  }
+  return out;
+}
+
+// Room for one more element; the array at *items may move.
+static heed_status reserve(void **items, size_t count, size_t *capacity, size_t size) {
+  if (count < *capacity) return HEED_OK;
+  const size_t grown = *capacity > 0 ? *capacity * 2 : 16;
+  void *moved = reallocarray(*items, grown, size);
+  HEED__REQUIRE(moved, HEED_OUT_OF_MEMORY, "no memory for %zu safetensors entries", grown);
+  *items = moved;
+  *capacity = grown;
+  return HEED_OK;
+}
+
+heed_status heed__safetensors_append(heed_safetensors *file, const char *name, heed_dtype dtype, int rank,
+                                     const int64_t *dims, void *data, size_t bytes) {
+  void *arrays = file->arrays;
+  heed_status status = reserve(&arrays, file->count, &file->capacity, sizeof *file->arrays);
+  file->arrays = arrays;
+  char *copy = status == HEED_OK ? strdup(name) : NULL;
+  if (status == HEED_OK && !copy) status = heed__fail(HEED_OUT_OF_MEMORY, "no memory for a tensor's name");
+  if (status != HEED_OK) {
+    free(data);
+    return status;
+  }
+  heed_array *array = &file->arrays[file->count++];
+  *array = (heed_array){.name = copy, .dtype = dtype, .rank = rank, .data = data, .bytes = bytes};
+  if (rank > 0) memcpy(array->dims, dims, (size_t)rank * sizeof *dims);
+  return HEED_OK;
+}
+
+heed_status heed__safetensors_append_metadata(heed_safetensors *file, const char *key, const char *value) {
+  void *metadata = file->metadata;
+  const heed_status status = reserve(&metadata, file->metadata_count, &file->metadata_capacity, sizeof *file->metadata);
+  file->metadata = metadata;
+  HEED__TRY(status);
+  struct heed__metadata entry = {.key = strdup(key), .value = strdup(value)};
+  if (!entry.key || !entry.value) {
+    free(entry.key);
+    free(entry.value);
+    return heed__fail(HEED_OUT_OF_MEMORY, "no memory for the metadata");
+  }
+  file->metadata[file->metadata_count++] = entry;
+  return HEED_OK;
+}
+
+heed_status heed_safetensors_create(heed_safetensors **out) {
+  HEED__REQUIRE(out, HEED_INVALID_ARGUMENT, "heed_safetensors_create: out is NULL");
+  *out = calloc(1, sizeof **out);
+  HEED__REQUIRE(*out, HEED_OUT_OF_MEMORY, "no memory for a safetensors object");
+  return HEED_OK;
+}
+
+void heed_safetensors_destroy(heed_safetensors *file) {
+  if (!file) return;
+  for (size_t i = 0; i < file->count; ++i) {
+    free((char *)file->arrays[i].name);
+    free(file->arrays[i].data);
+  }
+  for (size_t i = 0; i < file->metadata_count; ++i) {
+    free(file->metadata[i].key);
+    free(file->metadata[i].value);
+  }
+  free(file->arrays);
+  free(file->metadata);
+  free(file);
+}
+
+size_t heed_safetensors_count(const heed_safetensors *file) { return file->count; }
+
+const heed_array *heed_safetensors_get(const heed_safetensors *file, size_t index) {
+  return index < file->count ? &file->arrays[index] : NULL;
+}
+
+const heed_array *heed_safetensors_find(const heed_safetensors *file, const char *name) {
+  for (size_t i = 0; i < file->count; ++i) {
+    if (strcmp(file->arrays[i].name, name) == 0) return &file->arrays[i];
+  }
+  return NULL;
+}
+
+static struct heed__metadata *find_metadata(const heed_safetensors *file, const char *key) {
+  for (size_t i = 0; i < file->metadata_count; ++i) {
+    if (strcmp(file->metadata[i].key, key) == 0) return &file->metadata[i];
+  }
+  return NULL;
+}
+
+const char *heed_safetensors_metadata(const heed_safetensors *file, const char *key) {
+  const struct heed__metadata *entry = find_metadata(file, key);
+  return entry ? entry->value : NULL;
+}
+
+size_t heed_safetensors_metadata_count(const heed_safetensors *file) { return file->metadata_count; }
+
+const char *heed_safetensors_metadata_key(const heed_safetensors *file, size_t index) {
+  return index < file->metadata_count ? file->metadata[index].key : NULL;
+}
+
+static bool is_utf8(const char *text) {
+  json_t *string = json_string(text);
+  json_decref(string);
+  return string != NULL;
+}
+
+static heed_status check_new_array(const heed_safetensors *file, const char *name, heed_dtype dtype, int rank,
+                                   const int64_t *dims, int64_t *bytes) {
+  HEED__REQUIRE(file && name, HEED_INVALID_ARGUMENT, "heed_safetensors_add: the file or the name is NULL");
+  const struct heed__name shown = heed__printable(name);
+  HEED__REQUIRE(is_utf8(name), HEED_INVALID_ARGUMENT, "tensor \"%s\": the name is not UTF-8", shown.text);
+  HEED__REQUIRE(strcmp(name, HEED__SAFETENSORS_METADATA) != 0, HEED_INVALID_ARGUMENT,
+                "a tensor cannot be called " HEED__SAFETENSORS_METADATA ": safetensors keeps that name for itself");
+  HEED__REQUIRE(!heed_safetensors_find(file, name), HEED_INVALID_ARGUMENT, "tensor \"%s\" is there already",
+                shown.text);
+  HEED__REQUIRE(dtype >= 0 && dtype < HEED_DTYPE_COUNT, HEED_DTYPE, "tensor \"%s\": %d is not a dtype", shown.text,
+                (int)dtype);
+  HEED__REQUIRE(rank >= 0 && rank <= HEED_MAX_RANK, HEED_SHAPE, "tensor \"%s\": rank %d is not 0 to %d", shown.text,
+                rank, HEED_MAX_RANK);
+  *bytes = (int64_t)heed_dtype_size(dtype);
+  for (int i = 0; i < rank; ++i) {
+    HEED__REQUIRE(dims[i] >= 0, HEED_SHAPE, "tensor \"%s\": dimension %d is negative", shown.text, i);
+    HEED__REQUIRE(heed__mul(*bytes, dims[i], bytes), HEED_OVERFLOW, "tensor \"%s\": its size does not fit 64 bits",
+                  shown.text);
+  }
+  return HEED_OK;
+}
+
+// What C calls true becomes the one byte that the format has for it.
+static void normalise_bool(uint8_t *data, size_t count) {
+  for (size_t i = 0; i < count; ++i) data[i] = data[i] != 0;
+}
+
+heed_status heed_safetensors_add(heed_safetensors *file, const char *name, heed_dtype dtype, int rank,
+                                 const int64_t *dims, const void *data) {
+  int64_t bytes;
+  HEED__TRY(check_new_array(file, name, dtype, rank, dims, &bytes));
+  HEED__REQUIRE(data || bytes == 0, HEED_INVALID_ARGUMENT, "tensor \"%s\": data is NULL", heed__printable(name).text);
+  void *copy = heed__array_allocate((size_t)bytes);
+  HEED__REQUIRE(copy, HEED_OUT_OF_MEMORY, "tensor \"%s\": no memory for %lld bytes", heed__printable(name).text,
+                (long long)bytes);
+  if (bytes > 0) memcpy(copy, data, (size_t)bytes);
+  if (dtype == HEED_BOOL) normalise_bool(copy, (size_t)bytes);
+  return heed__safetensors_append(file, name, dtype, rank, dims, copy, (size_t)bytes);
+}
+
+heed_status heed_safetensors_add_tensor(heed_safetensors *file, const char *name, const heed_tensor *tensor) {
+  HEED__REQUIRE(tensor, HEED_INVALID_ARGUMENT, "heed_safetensors_add_tensor: the tensor is NULL");
+  const heed_dtype dtype = heed_tensor_dtype(tensor);
+  const int rank = heed_tensor_rank(tensor);
+  const int64_t *dims = heed_tensor_dims(tensor);
+  int64_t bytes;
+  HEED__TRY(check_new_array(file, name, dtype, rank, dims, &bytes));
+  void *copy = heed__array_allocate((size_t)bytes);
+  HEED__REQUIRE(copy, HEED_OUT_OF_MEMORY, "tensor \"%s\": no memory for %lld bytes", heed__printable(name).text,
+                (long long)bytes);
+  const heed_status status = heed_tensor_download(tensor, copy, (size_t)bytes);
+  if (status != HEED_OK) {
+    free(copy);
+    return status;
+  }
+  if (dtype == HEED_BOOL) normalise_bool(copy, (size_t)bytes);
+  return heed__safetensors_append(file, name, dtype, rank, dims, copy, (size_t)bytes);
+}
+
+heed_status heed_safetensors_set_metadata(heed_safetensors *file, const char *key, const char *value) {
+  HEED__REQUIRE(file && key && value, HEED_INVALID_ARGUMENT, "heed_safetensors_set_metadata: an argument is NULL");
+  HEED__REQUIRE(is_utf8(key) && is_utf8(value), HEED_INVALID_ARGUMENT, "metadata \"%s\" is not UTF-8",
+                heed__printable(key).text);
+  struct heed__metadata *entry = find_metadata(file, key);
+  if (!entry) return heed__safetensors_append_metadata(file, key, value);
+  char *copy = strdup(value);
+  HEED__REQUIRE(copy, HEED_OUT_OF_MEMORY, "no memory for the metadata");
+  free(entry->value);
+  entry->value = copy;
+  return HEED_OK;
+}
+
+heed_status heed_array_to_tensor(const heed_array *array, heed_context *ctx, heed_tensor **out) {
+  HEED__REQUIRE(array && ctx && out, HEED_INVALID_ARGUMENT, "heed_array_to_tensor: an argument is NULL");
+  const heed_status status = heed_tensor_create_from(ctx, array->dtype, array->rank, array->dims, array->data, out);
+  if (status == HEED_OK) return HEED_OK;
+  return heed__fail_prefix(status, "tensor \"%s\"", heed__printable(array->name).text);
+}

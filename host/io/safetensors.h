@@ -1,0 +1,38 @@
+// Inside of a safetensors object: arrays and metadata in host memory. Reading and writing have files of their own.
+#ifndef HEED__SAFETENSORS_H
+#define HEED__SAFETENSORS_H
+
+#include <heed/io.h>
+
+#include "base/status.h"
+
+#define HEED__SAFETENSORS_MAX_HEADER 100000000  // as the format's own library has it
+#define HEED__SAFETENSORS_METADATA "__metadata__"
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "safetensors holds little-endian data, copied as they are");
+
+struct heed__metadata {
+  char *key, *value;
+};
+
+struct heed_safetensors {
+  heed_array *arrays;
+  size_t count, capacity;
+  struct heed__metadata *metadata;
+  size_t metadata_count, metadata_capacity;
+};
+
+// Memory for array data: aligned to 16 bytes, never NULL for 0 bytes; free() releases it.
+void *heed__array_allocate(size_t bytes);
+// Appends without a search for the name (the caller knows it is new). Takes `data` over, on failure too.
+heed_status heed__safetensors_append(heed_safetensors *file, const char *name, heed_dtype dtype, int rank,
+                                     const int64_t *dims, void *data, size_t bytes);
+heed_status heed__safetensors_append_metadata(heed_safetensors *file, const char *key, const char *value);
+
+// A name from a file or a caller, cut and made fit for a message: no control characters.
+struct heed__name {
+  char text[96];
+};
+struct heed__name heed__printable(const char *name);
+
+#endif

@@ -1,0 +1,155 @@
+// Multi-layer perceptron: linear, relu, ..., linear, with the cross-entropy of its logits. Activations live in memory that
+// is kept from step to step, so that a training step allocates nothing.
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "nn/module.h"
+
+struct layer {
+  int64_t in, out;
+  // relu is applied in place: h > 0 says as well as its argument where the gradient passes.
+  struct heed__scratch h, dh;  // [N, out] between this layer and the next; not used by the last layer
+};
+
+struct heed_mlp {
+  heed_context *ctx;
+  heed_dtype dtype;
+  size_t layers;
+  struct layer *layer;
+  heed_parameter *parameters;            // weight and bias of each layer in turn
+  struct heed__scratch logits, dlogits;  // of heed_mlp_loss()
+  const heed_tensor *x;                  // of the forward that a backward may follow; NULL: none
+};
+
+static heed_parameter *weight(const heed_mlp *mlp, size_t layer) { return &mlp->parameters[2 * layer]; }
+static heed_parameter *bias(const heed_mlp *mlp, size_t layer) { return &mlp->parameters[2 * layer + 1]; }
+
+static heed_status create_layer(heed_mlp *mlp, size_t index, int64_t in, int64_t out, uint64_t seed) {
+  mlp->layer[index].in = in;
+  mlp->layer[index].out = out;
+  const double bound = 1 / sqrt((double)in);
+  const int64_t dims[] = {out, in};
+  char name[48];
+  snprintf(name, sizeof name, "l%zu.weight", index + 1);
+  HEED__TRY(heed__parameter_create(mlp->ctx, name, mlp->dtype, 2, dims, bound, seed, 2 * index, weight(mlp, index)));
+  snprintf(name, sizeof name, "l%zu.bias", index + 1);
+  return heed__parameter_create(mlp->ctx, name, mlp->dtype, 1, &out, bound, seed, 2 * index + 1, bias(mlp, index));
+}
+
+static heed_status create_layers(heed_mlp *mlp, const int64_t *sizes, uint64_t seed) {
+  mlp->layer = calloc(mlp->layers, sizeof *mlp->layer);
+  mlp->parameters = calloc(2 * mlp->layers, sizeof *mlp->parameters);
+  HEED__REQUIRE(mlp->layer && mlp->parameters, HEED_OUT_OF_MEMORY, "no memory for an mlp of %zu layers", mlp->layers);
+  for (size_t i = 0; i < mlp->layers; ++i) {
+    const heed_status status = create_layer(mlp, i, sizes[i], sizes[i + 1], seed);
+    if (status != HEED_OK) return heed__fail_prefix(status, "mlp: layer %zu", i + 1);
+  }
+  return HEED_OK;
+}
+
+heed_status heed_mlp_create(heed_context *ctx, const int64_t *sizes, size_t count, heed_dtype dtype, uint64_t seed,
+                            heed_mlp **out) {
+  HEED__REQUIRE(out, HEED_INVALID_ARGUMENT, "heed_mlp_create: out is NULL");
+  *out = NULL;
+  HEED__REQUIRE(ctx && sizes, HEED_INVALID_ARGUMENT, "heed_mlp_create: an argument is NULL");
+  HEED__REQUIRE(count >= 2, HEED_INVALID_ARGUMENT, "mlp: %zu sizes; at least inputs and classes are needed", count);
+  for (size_t i = 0; i < count; ++i)
+    HEED__REQUIRE(sizes[i] >= 1, HEED_INVALID_ARGUMENT, "mlp: size %zu is %" PRId64 "; at least 1 is needed", i,
+                  sizes[i]);
+  HEED__REQUIRE((unsigned)dtype < HEED_DTYPE_COUNT && heed_dtype_is_float(dtype), HEED_DTYPE,
+                "mlp: dtype %s; F32, F16 or BF16 is needed", heed_dtype_string(dtype));
+  heed_mlp *mlp = calloc(1, sizeof *mlp);
+  HEED__REQUIRE(mlp, HEED_OUT_OF_MEMORY, "no memory for an mlp");
+  mlp->ctx = ctx;
+  mlp->dtype = dtype;
+  mlp->layers = count - 1;
+  const heed_status status = create_layers(mlp, sizes, seed);
+  if (status != HEED_OK) {
+    heed_mlp_destroy(mlp);
+    return status;
+  }
+  *out = mlp;
+  return HEED_OK;
+}
+
+void heed_mlp_destroy(heed_mlp *mlp) {
+  if (!mlp) return;
+  for (size_t i = 0; mlp->layer && i < mlp->layers; ++i) {
+    heed__scratch_destroy(&mlp->layer[i].h);
+    heed__scratch_destroy(&mlp->layer[i].dh);
+  }
+  for (size_t i = 0; mlp->parameters && i < 2 * mlp->layers; ++i) heed__parameter_destroy(&mlp->parameters[i]);
+  heed__scratch_destroy(&mlp->logits);
+  heed__scratch_destroy(&mlp->dlogits);
+  free(mlp->layer);
+  free(mlp->parameters);
+  free(mlp);
+}
+
+size_t heed_mlp_parameters(const heed_mlp *mlp, const heed_parameter **parameters) {
+  if (parameters) *parameters = mlp->parameters;
+  return 2 * mlp->layers;
+}
+
+static int64_t classes(const heed_mlp *mlp) { return mlp->layer[mlp->layers - 1].out; }
+
+heed_status heed_mlp_fwd(heed_mlp *mlp, const heed_tensor *x, heed_tensor *logits) {
+  HEED__REQUIRE(mlp && x && logits, HEED_INVALID_ARGUMENT, "heed_mlp_fwd: an argument is NULL");
+  mlp->x = NULL;
+  const int64_t in[] = {-1, mlp->layer[0].in};
+  HEED__REQUIRE(heed__has_shape(x, 2, in), HEED_SHAPE, "mlp: x is %s; [N, %" PRId64 "] is needed",
+                heed__shape_text(x).text, in[1]);
+  const int64_t n = heed_tensor_dim(x, 0), out[] = {n, classes(mlp)};
+  HEED__REQUIRE(heed__has_shape(logits, 2, out), HEED_SHAPE, "mlp: logits is %s; [%" PRId64 ", %" PRId64 "] is needed",
+                heed__shape_text(logits).text, n, out[1]);
+  const heed_tensor *input = x;
+  for (size_t i = 0; i < mlp->layers; ++i) {
+    struct layer *layer = &mlp->layer[i];
+    const bool last = i + 1 == mlp->layers;
+    if (!last) HEED__TRY(heed__scratch_shape(&layer->h, mlp->ctx, mlp->dtype, 2, (int64_t[]){n, layer->out}));
+    heed_tensor *output = last ? logits : layer->h.tensor;
+    HEED__TRY(heed_linear_fwd(input, weight(mlp, i)->value, bias(mlp, i)->value, output));
+    if (!last) HEED__TRY(heed_relu_fwd(output, output));
+    input = output;
+  }
+  mlp->x = x;
+  return HEED_OK;
+}
+
+heed_status heed_mlp_bwd(heed_mlp *mlp, const heed_tensor *dlogits, heed_tensor *dx) {
+  HEED__REQUIRE(mlp && dlogits, HEED_INVALID_ARGUMENT, "heed_mlp_bwd: an argument is NULL");
+  HEED__REQUIRE(mlp->x, HEED_INVALID_ARGUMENT, "mlp: a backward needs a forward before it");
+  const heed_tensor *x = mlp->x;
+  const int64_t n = heed_tensor_dim(x, 0), out[] = {n, classes(mlp)};
+  HEED__REQUIRE(heed__has_shape(dlogits, 2, out), HEED_SHAPE,
+                "mlp: dlogits is %s; [%" PRId64 ", %" PRId64 "] is needed", heed__shape_text(dlogits).text, n, out[1]);
+  mlp->x = NULL;
+  const heed_tensor *dy = dlogits;
+  for (size_t i = mlp->layers; i-- > 0;) {
+    struct layer *below = i > 0 ? &mlp->layer[i - 1] : NULL;
+    if (below) HEED__TRY(heed__scratch_shape(&below->dh, mlp->ctx, mlp->dtype, 2, (int64_t[]){n, below->out}));
+    const heed_tensor *input = below ? below->h.tensor : x;
+    heed_tensor *dinput = below ? below->dh.tensor : dx;
+    HEED__TRY(heed_linear_bwd(input, weight(mlp, i)->value, dy, dinput, weight(mlp, i)->grad, bias(mlp, i)->grad));
+    if (below) HEED__TRY(heed_relu_bwd(input, dinput, dinput));
+    dy = dinput;
+  }
+  return HEED_OK;
+}
+
+heed_status heed_mlp_loss(heed_mlp *mlp, const heed_tensor *x, const heed_tensor *target, heed_tensor *logits,
+                          heed_tensor *loss) {
+  HEED__REQUIRE(mlp && x && target && loss, HEED_INVALID_ARGUMENT, "heed_mlp_loss: an argument is NULL");
+  const int64_t out[] = {heed_tensor_dim(x, 0), classes(mlp)};
+  if (!logits) {
+    HEED__TRY(heed__scratch_shape(&mlp->logits, mlp->ctx, mlp->dtype, 2, out));
+    logits = mlp->logits.tensor;
+  }
+  HEED__TRY(heed_mlp_fwd(mlp, x, logits));
+  HEED__TRY(heed__scratch_shape(&mlp->dlogits, mlp->ctx, mlp->dtype, 2, out));
+  HEED__TRY(heed_cross_entropy_fwd(logits, target, NULL, loss));
+  HEED__TRY(heed_cross_entropy_bwd(logits, target, NULL, NULL, mlp->dlogits.tensor));
+  return heed_mlp_bwd(mlp, mlp->dlogits.tensor, NULL);
+}

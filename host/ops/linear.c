@@ -1,0 +1,57 @@
+// linear: leading axes of x become rows.
+#include "ops/check.h"
+
+// x [..., width] as [rows, width].
+static heed_status rows_of(const char *op, const char *name, const heed_tensor *x, int64_t width,
+                           struct heed_tensor *view) {
+  HEED__REQUIRE(x->rank >= 1 && x->dims[x->rank - 1] == width, HEED_SHAPE, "%s: the last axis of %s %s must have %lld",
+                op, name, heed__tensor_text(x), (long long)width);
+  int64_t rows = 1;
+  for (int axis = 0; axis < x->rank - 1; ++axis) rows *= x->dims[axis];
+  heed__reshape_init(view, x, 2, (const int64_t[]){rows, width});
+  return HEED_OK;
+}
+
+static heed_status check_weight(const char *op, const heed_tensor *weight, const heed_tensor *bias) {
+  HEED__REQUIRE(weight->rank == 2, HEED_SHAPE, "%s: weight %s is not [out, in]", op, heed__tensor_text(weight));
+  HEED__REQUIRE(!bias || (bias->rank == 1 && bias->dims[0] == weight->dims[0]), HEED_SHAPE,
+                "%s: bias %s does not fit weight %s", op, heed__tensor_text(bias), heed__tensor_text(weight));
+  return HEED_OK;
+}
+
+heed_status heed_linear_fwd(const heed_tensor *x, const heed_tensor *weight, const heed_tensor *bias, heed_tensor *y) {
+  heed_context *ctx;
+  HEED__CHECK_ARGS("linear_fwd", &ctx, {"x", x, HEED__FLOAT}, {"weight", weight, HEED__FLOAT},
+                   {"bias", bias, HEED__FLOAT | HEED__OPTIONAL}, {"y", y, HEED__FLOAT | HEED__OUT});
+  HEED__TRY(check_weight("linear_fwd", weight, bias));
+  struct heed_tensor x2, y2;
+  HEED__TRY(rows_of("linear_fwd", "x", x, weight->dims[1], &x2));
+  HEED__TRY(rows_of("linear_fwd", "y", y, weight->dims[0], &y2));
+  HEED__REQUIRE(x2.dims[0] == y2.dims[0], HEED_SHAPE, "linear_fwd: x %s and y %s differ in rows", heed__tensor_text(x),
+                heed__tensor_text(y));
+  if (y->count == 0) return HEED_OK;
+  return heed__dispatch(ctx, &(struct heed__call){.op = HEED__OP_linear_fwd, .in = {&x2, weight, bias}, .out = {&y2}});
+}
+
+heed_status heed_linear_bwd(const heed_tensor *x, const heed_tensor *weight, const heed_tensor *dy, heed_tensor *dx,
+                            heed_tensor *dweight, heed_tensor *dbias) {
+  heed_context *ctx;
+  HEED__CHECK_ARGS("linear_bwd", &ctx, {"x", x, HEED__FLOAT}, {"weight", weight, HEED__FLOAT}, {"dy", dy, HEED__FLOAT},
+                   {"dx", dx, HEED__FLOAT | HEED__OPTIONAL | HEED__OUT},
+                   {"dweight", dweight, HEED__FLOAT | HEED__OPTIONAL | HEED__OUT},
+                   {"dbias", dbias, HEED__FLOAT | HEED__OPTIONAL | HEED__OUT});
+  HEED__TRY(check_weight("linear_bwd", weight, dbias));
+  struct heed_tensor x2, dy2, dx2;
+  HEED__TRY(rows_of("linear_bwd", "x", x, weight->dims[1], &x2));
+  HEED__TRY(rows_of("linear_bwd", "dy", dy, weight->dims[0], &dy2));
+  HEED__REQUIRE(x2.dims[0] == dy2.dims[0], HEED_SHAPE, "linear_bwd: x %s and dy %s differ in rows",
+                heed__tensor_text(x), heed__tensor_text(dy));
+  if (dweight) HEED__TRY(heed__check_same_shape("linear_bwd", "weight", weight, "dweight", dweight));
+  if (dx) {
+    HEED__TRY(heed__check_same_shape("linear_bwd", "x", x, "dx", dx));
+    HEED__TRY(rows_of("linear_bwd", "dx", dx, weight->dims[1], &dx2));
+  }
+  return heed__dispatch(
+      ctx, &(struct heed__call){
+               .op = HEED__OP_linear_bwd, .in = {&x2, weight, &dy2}, .out = {dx ? &dx2 : NULL, dweight, dbias}});
+}

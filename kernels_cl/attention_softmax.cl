@@ -1,0 +1,125 @@
+// Staged attention, stage 3: softmax of the masked scores within each row's bounds, with lse; dropout; the weights as a
+// tensor; backward: from the gradient of the weights to that of the scores.
+// A row is the work of GROUP work-items, each taking vectors of VECTOR keys in turn; the pitch is a multiple of that.
+#pragma OPENCL FP_CONTRACT ON
+#ifndef X_DTYPE
+#define X_DTYPE F32
+#endif
+#ifndef SOFTCAP
+#define SOFTCAP 0
+#endif
+#if VECTOR == 1
+typedef int intv;
+#else
+typedef HEED_JOIN(int, VECTOR) intv;
+#endif
+#define COUNT_1 0
+#define COUNT_4 0, 1, 2, 3
+#define COUNT_8 COUNT_4, 4, 5, 6, 7
+#define COUNT_16 COUNT_8, 8, 9, 10, 11, 12, 13, 14, 15
+
+// True where key v VECTOR + lane lies in the range.
+intv inside(int v, int2 range) {
+  const intv j = v * VECTOR + (intv)(HEED_JOIN(COUNT_, VECTOR));
+  return j >= range.x && j < range.y;
+}
+
+// p = softmax of s within the bounds and 0 outside them, up to the pitch; p may be s itself. lse[head0 + z, row0 + row], where
+// has_lse. A row whose scores are all −inf gives zeros and −inf. In a row that holds a NaN, a weight of 0 stays 0.
+// global: (GROUP, rows_pad, heads); local: (GROUP, 1, 1)
+ROW_GROUP __kernel void attention_softmax(__global const float *s, __global float *p, __global const int2 *bounds,
+                                          __global float *lse, long lse_offset, long has_lse, long queries, long head0,
+                                          long row0, long rows, long pitch) {
+  __local float scratch[GROUP];
+  const int lane = get_local_id(0);
+  const size_t row = get_global_id(2) * get_global_size(1) + get_global_id(1);
+  const int2 range = bounds[row];
+  const int first = range.x / VECTOR, last = (range.y + VECTOR - 1) / VECTOR;
+  s += row * pitch;
+  p += row * pitch;
+
+  floatv most = -INFINITY;
+  for (int v = first + lane; v < last; v += GROUP)
+    most = fmax(most, select((floatv)(-INFINITY), VLOAD(s + v * VECTOR), inside(v, range)));
+  const float largest = row_max(most, scratch);
+  // All −inf, or NaN beside that: subtracting 0 keeps exp(−inf) at 0 and NaN at NaN.
+  const float shift = largest == -INFINITY ? 0 : largest;
+  floatv total = 0;
+  for (int v = first + lane; v < last; v += GROUP) {
+    const floatv e = exp(select((floatv)(-INFINITY), VLOAD(s + v * VECTOR) - shift, inside(v, range)));
+    total += e;
+    VSTORE(e, p + v * VECTOR);
+  }
+  const float sum = row_sum(total, scratch);
+  const float factor = sum == 0 ? 0 : 1 / sum;
+  for (int v = first + lane; v < last; v += GROUP) {
+    const floatv e = VLOAD(p + v * VECTOR);
+    VSTORE(select((floatv)0, e * factor, e != 0), p + v * VECTOR);
+  }
+  for (int v = lane; v < first; v += GROUP) VSTORE((floatv)0, p + v * VECTOR);
+  for (int v = max(first, last) + lane; v < pitch / VECTOR; v += GROUP) VSTORE((floatv)0, p + v * VECTOR);
+  if (has_lse && lane == 0 && get_global_id(1) < rows)
+    lse[(idx)lse_offset + ((idx)head0 + (idx)get_global_id(2)) * (idx)queries + (idx)row0 + (idx)get_global_id(1)] =
+        sum == 0 ? -INFINITY : shift + log(sum);
+}
+
+// From p and dp to ds = p (dp − Σ p dp), in place of dp, and 0 outside the bounds. Where p is 0, so is ds, whatever stands in dp.
+// With SOFTCAP, dcapped holds the scores after the cap and becomes the gradient before it: ds (1 − (s/c)²).
+// global: (GROUP, rows_pad, heads); local: (GROUP, 1, 1)
+ROW_GROUP __kernel void attention_softmax_bwd(__global const float *p, __global float *dp, __global float *dcapped,
+                                              __global const int2 *bounds, long pitch, float softcap) {
+  __local float scratch[GROUP];
+  const int lane = get_local_id(0);
+  const size_t row = get_global_id(2) * get_global_size(1) + get_global_id(1);
+  const int2 range = bounds[row];
+  const int first = range.x / VECTOR, last = (range.y + VECTOR - 1) / VECTOR;
+  p += row * pitch;
+  dp += row * pitch;
+  dcapped += row * pitch;
+
+  floatv total = 0;
+  for (int v = first + lane; v < last; v += GROUP) {
+    const floatv weight = VLOAD(p + v * VECTOR);
+    total += select((floatv)0, weight * VLOAD(dp + v * VECTOR), weight != 0);
+  }
+  const float delta = row_sum(total, scratch);
+  for (int v = lane; v < pitch / VECTOR; v += GROUP) {
+    floatv ds = 0;
+    if (v >= first && v < last) {
+      const floatv weight = VLOAD(p + v * VECTOR);
+      ds = select((floatv)0, weight * (VLOAD(dp + v * VECTOR) - delta), weight != 0);
+    }
+    VSTORE(ds, dp + v * VECTOR);
+#if SOFTCAP
+    const floatv t = VLOAD(dcapped + v * VECTOR) / softcap;
+    VSTORE(select((floatv)0, ds * (1 - t * t), ds != 0), dcapped + v * VECTOR);
+#endif
+  }
+}
+
+// x = x · scale where dropout keeps the weight, else 0. Four keys share one draw of random numbers.
+// global: (GROUP, rows_pad, heads); local: (GROUP, 1, 1)
+ROW_GROUP __kernel void attention_dropout(__global float *x, __global const int2 *bounds, long heads_per_batch,
+                                          long head0, long row0, long pitch, uint seed_low, uint seed_high,
+                                          uint threshold, float scale) {
+  const uint f = (uint)head0 + (uint)get_global_id(2), b = f / (uint)heads_per_batch;
+  const uint h = f - b * (uint)heads_per_batch, i = (uint)row0 + (uint)get_global_id(1);
+  const size_t row = get_global_id(2) * get_global_size(1) + get_global_id(1);
+  const int2 range = bounds[row];
+  x += row * pitch;
+  for (int v = range.x / 4 + get_local_id(0); v < (range.y + 3) / 4; v += GROUP) {
+    const uint4 random = philox(seed_low, seed_high, (uint4)((uint)v, i, h, b));
+    vstore4(select((float4)0, vload4(v, x) * scale, random >= threshold), v, x);
+  }
+}
+
+// weights[head0 + z, row0 + row, j] = p, in the tensor's dtype; weights is contiguous.
+// global: (GROUP, rows, heads); local: (GROUP, 1, 1)
+ROW_GROUP __kernel void attention_weights(__global const float *p, __global TYPE(X_DTYPE) *weights,
+                                          long weights_offset, long queries, long keys, long head0, long row0,
+                                          long rows_pad, long pitch) {
+  const size_t row = get_global_id(2) * rows_pad + get_global_id(1);
+  const idx to = (idx)weights_offset +
+                 (((idx)head0 + (idx)get_global_id(2)) * (idx)queries + (idx)row0 + (idx)get_global_id(1)) * (idx)keys;
+  for (idx j = get_local_id(0); j < (idx)keys; j += GROUP) STORE(X_DTYPE, weights, to + j, p[row * pitch + j]);
+}

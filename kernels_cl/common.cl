@@ -1,0 +1,202 @@
+// Put before every kernel file: index type, 16-bit storage, and the random numbers of dropout.
+// OpenCL C 1.2 without extensions; arithmetic is float everywhere.
+
+#ifdef HEED_IDX64
+typedef long idx; // some tensor has more than 2^31 - 1 elements
+#else
+typedef int idx;
+#endif
+
+#ifndef INFINITY
+#define INFINITY as_float(0x7f800000)
+#endif
+
+// Storage of a dtype, and element access that converts to and from float. Names come in as -DX_DTYPE=F16, so that a
+// kernel says LOAD(X_DTYPE, x, i). 16-bit floats need no cl_khr_fp16: vload_half is core.
+#define TYPE_F32 float
+#define TYPE_F16 half
+#define TYPE_BF16 ushort
+#define TYPE_I32 int
+#define TYPE_I64 long
+#define TYPE_U8 uchar
+#define TYPE_BOOL uchar
+#define HEED_JOIN_(a, b) a##b
+#define HEED_JOIN(a, b) HEED_JOIN_(a, b)
+#define TYPE(dtype) HEED_JOIN(TYPE_, dtype)
+#define LOAD(dtype, pointer, index) HEED_JOIN(load_, dtype)(pointer, index)
+#define STORE(dtype, pointer, index, value) HEED_JOIN(store_, dtype)(pointer, index, value)
+
+float load_F32(const __global float *p, idx i) { return p[i]; }
+float load_F16(const __global half *p, idx i) { return vload_half(i, p); }
+float load_BF16(const __global ushort *p, idx i) { return as_float((uint)p[i] << 16); }
+
+// Round to nearest even; a NaN stays a NaN although its payload may be cut off.
+ushort bf16_of(float x) {
+  const uint bits = as_uint(x);
+  return isnan(x) ? (ushort)((bits >> 16) | 0x40) : (ushort)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+void store_F32(__global float *p, idx i, float x) { p[i] = x; }
+void store_F16(__global half *p, idx i, float x) { vstore_half_rte(x, i, p); }
+void store_BF16(__global ushort *p, idx i, float x) { p[i] = bf16_of(x); }
+
+// Philox4x32-10 (Salmon et al. 2011): the four words of one counter.
+uint4 philox(uint seed_low, uint seed_high, uint4 counter) {
+  uint2 key = (uint2)(seed_low, seed_high);
+  for (int round = 0; round < 10; ++round) {
+    const uint low0 = counter.x * 0xD2511F53u, high0 = mul_hi(counter.x, 0xD2511F53u);
+    const uint low1 = counter.z * 0xCD9E8D57u, high1 = mul_hi(counter.z, 0xCD9E8D57u);
+    counter = (uint4)(high1 ^ counter.y ^ key.x, low1, high0 ^ counter.w ^ key.y, low0);
+    key += (uint2)(0x9E3779B9u, 0xBB67AE85u);
+  }
+  return counter;
+}
+
+// Whether attention keeps the weight of (b, h, i, j); the same on every device, see dropout in heed.h.
+bool dropout_keeps(uint seed_low, uint seed_high, uint threshold, uint b, uint h, uint i, uint j) {
+  const uint4 random = philox(seed_low, seed_high, (uint4)(j >> 2, i, h, b));
+  const uint word = (j & 2) ? ((j & 1) ? random.w : random.z) : ((j & 1) ? random.y : random.x);
+  return word >= threshold;
+}
+
+// ---- conversion among all dtypes: floats travel as float, integers as long (saturating, NaN to 0, BOOL is != 0)
+
+#define IS_FLOAT_F32 1
+#define IS_FLOAT_F16 1
+#define IS_FLOAT_BF16 1
+#define IS_FLOAT_I32 0
+#define IS_FLOAT_I64 0
+#define IS_FLOAT_U8 0
+#define IS_FLOAT_BOOL 0
+#define IS_FLOAT(dtype) HEED_JOIN(IS_FLOAT_, dtype)
+#define LOAD_INT(pointer, index) ((long)(pointer)[index])
+#define STORE_INT(dtype, pointer, index, value) ((pointer)[index] = HEED_JOIN(from_long_, dtype)(value))
+#define FLOAT_TO_INT(dtype, value) HEED_JOIN(from_float_, dtype)(value)
+
+int from_long_I32(long x) { return convert_int_sat(x); }
+long from_long_I64(long x) { return x; }
+uchar from_long_U8(long x) { return convert_uchar_sat(x); }
+uchar from_long_BOOL(long x) { return x != 0; }
+int from_float_I32(float x) { return isnan(x) ? 0 : convert_int_sat_rtz(x); }
+long from_float_I64(float x) { return isnan(x) ? 0 : convert_long_sat_rtz(x); }
+uchar from_float_U8(float x) { return isnan(x) ? 0 : convert_uchar_sat_rtz(x); }
+uchar from_float_BOOL(float x) { return x != 0; }
+
+// ---- rows: reductions over the last dimension, in vectors of VECTOR floats, by GROUP work-items that share a row
+
+// CPUs take wide vectors and GROUP 1, GPUs VECTOR 1 and a work-group a row. Item `lane` of a row holds the vectors that
+// begin at (lane + n GROUP) VECTOR; what is past the row's end loads as a padding value and is not stored.
+#ifndef VECTOR
+#define VECTOR 1
+#endif
+#ifndef GROUP
+#define GROUP 1
+#endif
+#define ROW_FIRST ((idx)(get_global_id(0) / GROUP))
+#define ROW_STEP ((idx)(get_global_size(0) / GROUP))
+#if GROUP > 1
+#define ROW_GROUP __attribute__((reqd_work_group_size(GROUP, 1, 1)))
+#define ROW_LANE ((idx)get_local_id(0))
+#else
+#define ROW_GROUP
+#define ROW_LANE 0
+#endif
+#define ROW_LOOP(i, first, end) for (idx i = (first) + ROW_LANE * VECTOR; i < (end); i += GROUP * VECTOR)
+// Sums run in blocks of so many vectors, so that the error of a long row grows with its square root and not its length.
+#define ROW_BLOCK (32 * GROUP * VECTOR)
+
+#if VECTOR == 1
+typedef float floatv;
+#define VLOAD(pointer) (*(pointer))
+#define VSTORE(value, pointer) (*(pointer) = (value))
+#define VLOAD_HALF(pointer) vload_half(0, pointer)
+#define VSTORE_HALF(value, pointer) vstore_half_rte(value, 0, pointer)
+#define AS_FLOATV as_float
+#define CONVERT_UINTV convert_uint
+#else
+typedef HEED_JOIN(float, VECTOR) floatv;
+#define VLOAD(pointer) HEED_JOIN(vload, VECTOR)(0, pointer)
+#define VSTORE(value, pointer) HEED_JOIN(vstore, VECTOR)(value, 0, pointer)
+#define VLOAD_HALF(pointer) HEED_JOIN(vload_half, VECTOR)(0, pointer)
+#define VSTORE_HALF(value, pointer) HEED_JOIN(HEED_JOIN(vstore_half, VECTOR), _rte)(value, 0, pointer)
+#define AS_FLOATV HEED_JOIN(as_float, VECTOR)
+#define CONVERT_UINTV HEED_JOIN(convert_uint, VECTOR)
+#endif
+
+floatv whole_F32(const __global float *p) { return VLOAD(p); }
+floatv whole_F16(const __global half *p) { return VLOAD_HALF(p); }
+floatv whole_BF16(const __global ushort *p) { return AS_FLOATV(CONVERT_UINTV(VLOAD(p)) << 16); }
+
+#define DEFINE_VECTOR_ACCESS(dtype)                                                                    \
+  floatv loadv_##dtype(const __global TYPE_##dtype *p, idx i, idx end, float padding) {                \
+    if (end - i >= VECTOR) return whole_##dtype(p + i);                                                \
+    float part[VECTOR];                                                                                \
+    for (int lane = 0; lane < VECTOR; ++lane)                                                          \
+      part[lane] = lane < end - i ? load_##dtype(p, i + lane) : padding;                               \
+    return VLOAD(part);                                                                                \
+  }                                                                                                    \
+  void storev_some_##dtype(__global TYPE_##dtype *p, idx i, idx end, floatv value) {                   \
+    float part[VECTOR];                                                                                \
+    VSTORE(value, part);                                                                               \
+    for (int lane = 0; lane < VECTOR && lane < end - i; ++lane) store_##dtype(p, i + lane, part[lane]); \
+  }
+DEFINE_VECTOR_ACCESS(F32)
+DEFINE_VECTOR_ACCESS(F16)
+DEFINE_VECTOR_ACCESS(BF16)
+
+void storev_F32(__global float *p, idx i, idx end, floatv value) {
+  if (end - i >= VECTOR)
+    VSTORE(value, p + i);
+  else
+    storev_some_F32(p, i, end, value);
+}
+void storev_F16(__global half *p, idx i, idx end, floatv value) {
+  if (end - i >= VECTOR)
+    VSTORE_HALF(value, p + i);
+  else
+    storev_some_F16(p, i, end, value);
+}
+void storev_BF16(__global ushort *p, idx i, idx end, floatv value) { storev_some_BF16(p, i, end, value); }
+
+// Elements i, i + 1, … of p, of which those from `end` on are not there.
+#define LOADV(dtype, pointer, i, end, padding) HEED_JOIN(loadv_, dtype)(pointer, i, end, padding)
+#define STOREV(dtype, pointer, i, end, value) HEED_JOIN(storev_, dtype)(pointer, i, end, value)
+
+float lanes_sum(floatv value) {
+  float part[VECTOR];
+  VSTORE(value, part);
+  for (int width = VECTOR / 2; width > 0; width /= 2)
+    for (int lane = 0; lane < width; ++lane) part[lane] += part[lane + width];
+  return part[0];
+}
+float lanes_max(floatv value) {
+  float part[VECTOR];
+  VSTORE(value, part);
+  for (int lane = 1; lane < VECTOR; ++lane) part[0] = fmax(part[0], part[lane]);
+  return part[0];
+}
+
+// Over the work-items of a row; each gets the result. scratch: GROUP floats.
+#if GROUP > 1
+#define DEFINE_GROUP_REDUCTION(name, combine)                     \
+  float group_##name(float value, __local float *scratch) {       \
+    const int lane = get_local_id(0);                             \
+    barrier(CLK_LOCAL_MEM_FENCE);                                 \
+    scratch[lane] = value;                                        \
+    for (int width = GROUP / 2; width > 0; width /= 2) {          \
+      barrier(CLK_LOCAL_MEM_FENCE);                               \
+      if (lane < width) {                                         \
+        const float a = scratch[lane], b = scratch[lane + width]; \
+        scratch[lane] = combine;                                  \
+      }                                                           \
+    }                                                             \
+    barrier(CLK_LOCAL_MEM_FENCE);                                 \
+    return scratch[0];                                            \
+  }
+DEFINE_GROUP_REDUCTION(sum, a + b)
+DEFINE_GROUP_REDUCTION(max, fmax(a, b))
+#else
+float group_sum(float value, __local float *scratch) { return value; }
+float group_max(float value, __local float *scratch) { return value; }
+#endif
+float row_sum(floatv value, __local float *scratch) { return group_sum(lanes_sum(value), scratch); }
+float row_max(floatv value, __local float *scratch) { return group_max(lanes_max(value), scratch); }
