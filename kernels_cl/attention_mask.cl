@@ -31,7 +31,8 @@ ROW_GROUP __kernel void attention_mask(__global const TYPE(MASK_DTYPE) *mask, lo
 }
 
 // dmask += Σ ds over the heads and rows of this chunk, and the keys, that one element of the mask was broadcast to. dmask is F32,
-// contiguous [batches, mask_heads, mask_rows, mask_columns]; a size of 1 takes the sum over that dimension.
+// contiguous [batches, mask_heads, mask_rows, mask_columns]; a size of 1 takes the sum over that dimension. It may sum
+// thousands of terms that cancel, hence Kahan's correction.
 // global: (mask_columns, rows of the mask in this chunk, batches x mask_heads), rounded up but for the last
 __kernel void attention_mask_bwd(__global const float *ds, __global float *dmask, long dmask_offset, long batches,
                                  long mask_heads, long mask_rows, long mask_columns, long heads_per_batch, long keys,
@@ -41,12 +42,16 @@ __kernel void attention_mask_bwd(__global const float *ds, __global float *dmask
   const idx batch = get_global_id(2) / (idx)mask_heads, head = get_global_id(2) - batch * (idx)mask_heads;
   const idx row_first = mask_rows == 1 ? 0 : y, row_end = mask_rows == 1 ? (idx)rows : y + 1;
   const idx key_first = mask_columns == 1 ? 0 : column, key_end = mask_columns == 1 ? (idx)keys : column + 1;
-  float sum = 0;
+  float sum = 0, lost = 0;
   for (idx z = 0; z < (idx)heads; ++z) {
     const idx b = ((idx)head0 + z) / (idx)heads_per_batch, h = ((idx)head0 + z) - b * (idx)heads_per_batch;
     if ((batches != 1 && b != batch) || (mask_heads != 1 && h != head)) continue;
     for (idx row = row_first; row < row_end; ++row)
-      for (idx j = key_first; j < key_end; ++j) sum += ds[((size_t)z * rows_pad + row) * pitch + j];
+      for (idx j = key_first; j < key_end; ++j) {
+        const float term = ds[((size_t)z * rows_pad + row) * pitch + j] - lost, next = sum + term;
+        lost = (next - sum) - term;
+        sum = next;
+      }
   }
   const idx mask_row = mask_rows == 1 ? 0 : (idx)row0 + y;
   dmask[(idx)dmask_offset + ((idx)get_global_id(2) * (idx)mask_rows + mask_row) * (idx)mask_columns + column] += sum;

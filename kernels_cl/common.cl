@@ -72,9 +72,10 @@ bool dropout_keeps(uint seed_low, uint seed_high, uint threshold, uint b, uint h
 #define STORE_INT(dtype, pointer, index, value) ((pointer)[index] = HEED_JOIN(from_long_, dtype)(value))
 #define FLOAT_TO_INT(dtype, value) HEED_JOIN(from_float_, dtype)(value)
 
-int from_long_I32(long x) { return convert_int_sat(x); }
+// clamp, since a driver's convert_uchar_sat(long) may saturate negative numbers at 255 (Mesa 22).
+int from_long_I32(long x) { return (int)clamp(x, (long)INT_MIN, (long)INT_MAX); }
 long from_long_I64(long x) { return x; }
-uchar from_long_U8(long x) { return convert_uchar_sat(x); }
+uchar from_long_U8(long x) { return (uchar)clamp(x, 0L, 255L); }
 uchar from_long_BOOL(long x) { return x != 0; }
 int from_float_I32(float x) { return isnan(x) ? 0 : convert_int_sat_rtz(x); }
 long from_float_I64(float x) { return isnan(x) ? 0 : convert_long_sat_rtz(x); }

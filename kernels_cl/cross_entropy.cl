@@ -28,7 +28,7 @@ typedef TYPE(T_DTYPE) target_type;
 #define WRONG 2
 int state_of(long label, long cols, uint has_ignore, long ignore) {
   if (has_ignore && label == ignore) return IGNORED;
-  return label >= 0 && label < cols ? COUNTED : WRONG;
+  return (ulong)label < (ulong)cols ? COUNTED : WRONG; // negative ones are huge then
 }
 
 // The weights t of columns i, i + 1, …: a one-hot or a row of probabilities, smoothed to (1 − ε) t + ε/C; 0 past the
@@ -123,9 +123,8 @@ ROW_GROUP __kernel void row_losses(const __global real *input, long input_offset
 // The rows that are not ignored. Each work-item's share is exact, the sum as good as a float.
 float count_rows(const __global target_type *target, idx rows, uint has_ignore, long ignore, __local float *scratch) {
 #if CLASSES
-  if (!has_ignore) return rows;
   uint counted = 0;
-  for (idx row = ROW_LANE; row < rows; row += GROUP) counted += (long)target[row] != ignore;
+  for (idx row = ROW_LANE; row < rows; row += GROUP) counted += !has_ignore || (long)target[row] != ignore;
   return group_sum(counted, scratch);
 #else
   return rows;
@@ -156,9 +155,10 @@ ROW_GROUP __kernel void loss_total(const __global float *losses, const __global 
   if (ROW_LANE == 0) loss[loss_offset] = mean ? total / counted : total;
 }
 
-// d loss / d input of a row, times `scale`. Logits: p Σ t − t; probabilities: −t / x.
-void row_gradient(const __global real *x, const __global target_type *target, long label, idx cols, float keep,
-                  float spread, float scale, __global real *dx, __local float *scratch) {
+// d loss / d input of a row, times `scale`. Logits: p Σ t − t; probabilities: −t / x. Ignored and wrong rows go the same way, as
+// far as the last line: a barrier inside a branch, even one that all take, makes PoCL 3 run past the end of the loop around it.
+void row_gradient(const __global real *x, const __global target_type *target, long label, int state, idx cols,
+                  float keep, float spread, float scale, __global real *dx, __local float *scratch) {
 #if !FROM_PROBS
   const normaliser n = normaliser_of(x, cols, scratch);
   float weight = 1;
@@ -176,10 +176,11 @@ void row_gradient(const __global real *x, const __global target_type *target, lo
   ROW_LOOP(i, 0, cols) {
     const floatv x_i = LOADV(X_DTYPE, x, i, cols, 0), t = weights_at(target, label, i, cols, keep, spread);
 #if FROM_PROBS
-    STOREV(X_DTYPE, dx, i, cols, select(-t / x_i * scale, (floatv)0, t == 0));
+    const floatv gradient = select(-t / x_i * scale, (floatv)0, t == 0);
 #else
-    STOREV(X_DTYPE, dx, i, cols, (exp(x_i - n.shift) * (n.inverse_sum * weight) - t) * scale);
+    const floatv gradient = (exp(x_i - n.shift) * (n.inverse_sum * weight) - t) * scale;
 #endif
+    STOREV(X_DTYPE, dx, i, cols, state == COUNTED ? gradient : state == IGNORED ? (floatv)0 : (floatv)NAN);
   }
 }
 
@@ -200,12 +201,9 @@ ROW_GROUP __kernel void input_gradient(const __global real *input, long input_of
 #if CLASSES
     const long label = target[target_offset + row];
     const int state = state_of(label, cols, has_ignore, ignore);
-    if (state == COUNTED)
-      row_gradient(x, target, label, cols, keep, spread, scale, dx, scratch);
-    else
-      ROW_LOOP(i, 0, (idx)cols) STOREV(X_DTYPE, dx, i, cols, state == IGNORED ? (floatv)0 : (floatv)NAN);
+    row_gradient(x, target, label, state, cols, keep, spread, scale, dx, scratch);
 #else
-    row_gradient(x, target + target_offset + start, -1, cols, keep, spread, scale, dx, scratch);
+    row_gradient(x, target + target_offset + start, -1, COUNTED, cols, keep, spread, scale, dx, scratch);
 #endif
   }
 }

@@ -5,31 +5,17 @@
 #ifndef X_DTYPE
 #define X_DTYPE F32
 #endif
-#ifndef TRANS_A
-#define TRANS_A 0
-#endif
-#ifndef TRANS_B
-#define TRANS_B 0
-#endif
-#ifndef READ_C
-#define READ_C 0 // beta is not 0
-#endif
-#ifndef BIAS
-#define BIAS 0
-#endif
 typedef TYPE(X_DTYPE) real;
 
-// A tensor [B0, B1, rows, cols]: its first element, and how far apart its rows and batches are.
-#define MATRIX(x) __global real *x, long x##_offset, long x##_stride0, long x##_stride1, long x##_row
+// A tensor [B0, B1, …]: its first element, how far apart its batches are, and the rows and columns of its op(): a transposed
+// matrix has row 1. One program serves every form.
+#define MATRIX(x) __global real *x, long x##_offset, long x##_stride0, long x##_stride1, long x##_row, long x##_col
 #define BATCH_OF(x, batch) \
   (x + x##_offset + (batch) / batches1 * x##_stride0 + (batch) % batches1 * x##_stride1)
-#define GEMM_ARGUMENTS                                                                                            \
-  const MATRIX(a), const MATRIX(b), MATRIX(c), const __global real *bias, long bias_offset, long batches1, long m, \
-      long n, long k, float alpha, float beta
-
-// Elements of op(A) and op(B).
-#define A_AT(row, inner) (TRANS_A ? (idx)(inner) * (idx)a_row + (row) : (idx)(row) * (idx)a_row + (inner))
-#define B_AT(inner, col) (TRANS_B ? (idx)(col) * (idx)b_row + (inner) : (idx)(inner) * (idx)b_row + (col))
+#define GEMM_ARGUMENTS                                                                                               \
+  const MATRIX(a), const MATRIX(b), MATRIX(c), const __global real *bias, long bias_offset, uint has_bias,           \
+      long batches1, long m, long n, long k, float alpha, float beta
+#define AT(x, row, col) ((idx)(row) * (idx)x##_row + (idx)(col) * (idx)x##_col)
 
 #ifdef TILED
 // ---- work-groups: SIDE × SIDE work-items make a tile of C, EACH × EACH elements a work-item
@@ -55,15 +41,18 @@ __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) __kernel void gemm_tiles(GE
 
   for (idx depth0 = 0; depth0 < k; depth0 += DEPTH) {
     // Neighbouring work-items read neighbouring elements in either form.
+    const bool a_by_rows = a_col == 1, b_by_rows = b_col == 1;
     for (int load = 0; load < LOADS; ++load) {
       const int element = load * SIDE * SIDE + item;
-      const int a_inner = TRANS_A ? element / TILE : element % DEPTH, a_at = TRANS_A ? element % TILE : element / DEPTH;
-      const int b_inner = TRANS_B ? element % DEPTH : element / TILE, b_at = TRANS_B ? element / DEPTH : element % TILE;
+      const int a_inner = a_by_rows ? element % DEPTH : element / TILE;
+      const int a_at = a_by_rows ? element / DEPTH : element % TILE;
+      const int b_inner = b_by_rows ? element / TILE : element % DEPTH;
+      const int b_at = b_by_rows ? element % TILE : element / DEPTH;
       a_tile[a_inner][a_at] = row0 + a_at < m && depth0 + a_inner < k
-                                  ? LOAD(X_DTYPE, a, A_AT(row0 + a_at, depth0 + a_inner))
+                                  ? LOAD(X_DTYPE, a, AT(a, row0 + a_at, depth0 + a_inner))
                                   : 0.0f;
       b_tile[b_inner][b_at] = col0 + b_at < n && depth0 + b_inner < k
-                                  ? LOAD(X_DTYPE, b, B_AT(depth0 + b_inner, col0 + b_at))
+                                  ? LOAD(X_DTYPE, b, AT(b, depth0 + b_inner, col0 + b_at))
                                   : 0.0f;
     }
     barrier(CLK_LOCAL_MEM_FENCE);
@@ -78,14 +67,14 @@ __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) __kernel void gemm_tiles(GE
   }
 
   for (int i = 0; i < EACH; ++i) {
-    const idx c_row0 = row0 + row + i * SIDE;
+    const idx to_row = row0 + row + i * SIDE;
     for (int j = 0; j < EACH; ++j) {
-      const idx c_col = col0 + col + j * SIDE;
-      if (c_row0 >= m || c_col >= n) continue;
-      const idx at = c_row0 * (idx)c_row + c_col;
+      const idx to_col = col0 + col + j * SIDE;
+      if (to_row >= m || to_col >= n) continue;
+      const idx at = AT(c, to_row, to_col);
       float value = alpha * sum[i][j];
-      if (READ_C) value += beta * LOAD(X_DTYPE, c, at);
-      if (BIAS) value += LOAD(X_DTYPE, bias + bias_offset, c_col);
+      if (beta != 0) value += beta * LOAD(X_DTYPE, c, at);
+      if (has_bias) value += LOAD(X_DTYPE, bias + bias_offset, to_col);
       STORE(X_DTYPE, c, at, value);
     }
   }
@@ -103,20 +92,21 @@ __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) __kernel void gemm_tiles(GE
 #define COLS (2 * VECTOR)
 #define DEPTH 128
 
-void pack_panel(const __global real *b, idx b_row, idx depth0, idx depth, idx col0, idx cols, float *panel) {
-  if (TRANS_B) {
-    for (int col = 0; col < COLS; ++col)
-      for (idx inner = 0; inner < depth; ++inner)
-        panel[inner * COLS + col] = col < cols ? LOAD(X_DTYPE, b, B_AT(depth0 + inner, col0 + col)) : 0;
-  } else {
+void pack_panel(const __global real *b, idx b_row, idx b_col, idx depth0, idx depth, idx col0, idx cols,
+                float *panel) {
+  if (b_col == 1) {
     for (idx inner = 0; inner < depth; ++inner)
       for (int col = 0; col < COLS; col += VECTOR)
-        VSTORE(LOADV(X_DTYPE, b + B_AT(depth0 + inner, col0), col, cols, 0), panel + inner * COLS + col);
+        VSTORE(LOADV(X_DTYPE, b + AT(b, depth0 + inner, col0), col, cols, 0), panel + inner * COLS + col);
+    return;
   }
+  for (int col = 0; col < COLS; ++col)
+    for (idx inner = 0; inner < depth; ++inner)
+      panel[inner * COLS + col] = col < cols ? LOAD(X_DTYPE, b, AT(b, depth0 + inner, col0 + col)) : 0;
 }
 
 // sums += op(A)[row0 …][depth0 …] · panel. Rows past the last one repeat it and are not stored.
-void multiply_strip(const __global real *a, idx a_row, idx row0, idx last_row, idx depth0, idx depth,
+void multiply_strip(const __global real *a, idx a_row, idx a_col, idx row0, idx last_row, idx depth0, idx depth,
                     const float *panel, float *sums) {
   floatv sum[ROWS][2];
   idx rows[ROWS];
@@ -130,7 +120,7 @@ void multiply_strip(const __global real *a, idx a_row, idx row0, idx last_row, i
     const floatv b0 = VLOAD(panel + inner * COLS), b1 = VLOAD(panel + inner * COLS + VECTOR);
 #pragma unroll
     for (int i = 0; i < ROWS; ++i) {
-      const float a_i = LOAD(X_DTYPE, a, A_AT(rows[i], depth0 + inner));
+      const float a_i = LOAD(X_DTYPE, a, AT(a, rows[i], depth0 + inner));
       sum[i][0] += a_i * b0;
       sum[i][1] += a_i * b1;
     }
@@ -155,17 +145,17 @@ __attribute__((reqd_work_group_size(1, 1, 1))) __kernel void gemm_panels(GEMM_AR
   for (int i = 0; i < STRIPS * ROWS * COLS; ++i) sums[i] = 0;
   for (idx depth0 = 0; depth0 < k; depth0 += DEPTH) {
     const idx depth = k - depth0 < DEPTH ? (idx)k - depth0 : DEPTH;
-    pack_panel(b, b_row, depth0, depth, col0, cols, panel);
+    pack_panel(b, b_row, b_col, depth0, depth, col0, cols, panel);
     for (int row = 0; row < rows; row += ROWS)
-      multiply_strip(a, a_row, row0 + row, (idx)m - 1, depth0, depth, panel, sums + row * COLS);
+      multiply_strip(a, a_row, a_col, row0 + row, (idx)m - 1, depth0, depth, panel, sums + row * COLS);
   }
 
   for (int row = 0; row < rows; ++row) {
-    __global real *out = c + (row0 + row) * (idx)c_row + col0;
+    __global real *out = c + AT(c, row0 + row, col0);
     for (int col = 0; col < cols; col += VECTOR) {
       floatv value = alpha * VLOAD(sums + row * COLS + col);
-      if (READ_C) value += beta * LOADV(X_DTYPE, out, col, cols, 0);
-      if (BIAS) value += LOADV(X_DTYPE, bias + bias_offset + col0, col, cols, 0);
+      if (beta != 0) value += beta * LOADV(X_DTYPE, out, col, cols, 0);
+      if (has_bias) value += LOADV(X_DTYPE, bias + bias_offset + col0, col, cols, 0);
       STOREV(X_DTYPE, out, col, cols, value);
     }
   }

@@ -11,18 +11,21 @@ struct tiling {
   size_t side;
 };
 
+// The tensor, its batch strides, and the strides of the rows and columns of its op().
+static void pass_matrix(struct heed__cl_kernel *k, const heed_tensor *t, bool trans) {
+  heed__cl_tensor(k, t);
+  heed__cl_strides(k, t, 2);
+  heed__cl_long(k, t->strides[trans ? 3 : 2]);
+  heed__cl_long(k, t->strides[trans ? 2 : 3]);
+}
+
 static heed_status launch(const struct heed__gemm_problem *p, struct heed__cl_kernel *k, struct tiling tiling) {
   heed__cl_define_dtype(k, "X_DTYPE", p->c->dtype);
-  heed__cl_define_int(k, "TRANS_A", p->trans_a);
-  heed__cl_define_int(k, "TRANS_B", p->trans_b);
-  heed__cl_define_int(k, "READ_C", p->beta != 0);
-  heed__cl_define_int(k, "BIAS", p->bias != NULL);
-  const heed_tensor *matrices[] = {p->a, p->b, p->c};
-  for (int i = 0; i < 3; ++i) {
-    heed__cl_tensor(k, matrices[i]);
-    heed__cl_strides(k, matrices[i], 3);
-  }
+  pass_matrix(k, p->a, p->trans_a);
+  pass_matrix(k, p->b, p->trans_b);
+  pass_matrix(k, p->c, false);
   heed__cl_tensor(k, p->bias);
+  heed__cl_uint(k, p->bias != NULL);
   heed__cl_long(k, p->c->dims[1]);
   heed__cl_long(k, p->m);
   heed__cl_long(k, p->n);

@@ -109,7 +109,7 @@ heed_status heed__cl_work_group_limit(struct heed__cl_kernel *k, size_t *limit) 
 }
 
 static const char *sizes_text(int dims, const size_t *sizes) {
-  int64_t wide[3];
+  int64_t wide[3] = {0};
   for (int axis = 0; axis < dims; ++axis) wide[axis] = (int64_t)sizes[axis];
   return heed__dims_text(dims, wide);
 }

@@ -34,6 +34,7 @@ void heed__compare(const void *actual, heed_dtype actual_dtype, const void *expe
     difference->actual = a;
     difference->expected = e;
   }
+  difference->error = sqrt(error);
   difference->relative = norm > 0 ? sqrt(error / norm) : sqrt(error);
 }
 

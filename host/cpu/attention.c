@@ -34,7 +34,7 @@ static int64_t saturating_sum(int64_t a, int64_t b) {
   return b > 0 ? INT64_MAX : INT64_MIN;
 }
 
-static void attended_range(const struct heed__cpu_attention *a, int64_t b, int64_t i, int64_t *lo, int64_t *hi) {
+void heed__cpu_attention_range(const struct heed__cpu_attention *a, int64_t b, int64_t i, int64_t *lo, int64_t *hi) {
   const struct heed__attention_params *params = a->params;
   int64_t length = a->keys, offset = params->offset;
   if (a->kv_lengths) {
@@ -105,7 +105,7 @@ static double row_softmax(int64_t lo, int64_t hi, double *s) {
 void heed__cpu_attention_probabilities(const struct heed__cpu_attention *a, int64_t b, int64_t h, int64_t i,
                                        const double *q, const double *keys_by_dim,
                                        struct heed__cpu_attention_row *row) {
-  attended_range(a, b, i, &row->lo, &row->hi);
+  heed__cpu_attention_range(a, b, i, &row->lo, &row->hi);
   const int64_t count = row->hi - row->lo + 1;
   row->lse = -INFINITY;
   if (count <= 0) return;

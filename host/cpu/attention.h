@@ -24,9 +24,12 @@ static inline struct heed__cpu_matrix heed__cpu_attention_head(const heed_tensor
   return (struct heed__cpu_matrix){data, t->dtype, t->strides[2], t->strides[3]};
 }
 
+// The keys that row i of batch b may attend, lo to hi inclusive, less what the mask forbids; hi < lo: none.
+void heed__cpu_attention_range(const struct heed__cpu_attention *a, int64_t b, int64_t i, int64_t *lo, int64_t *hi);
+
 // One query row. p and slope hold `keys` elements each, and only those from lo to hi (inclusive) are written.
 struct heed__cpu_attention_row {
-  int64_t lo, hi;  // keys that may be attended; hi < lo: none
+  int64_t lo, hi;  // see heed__cpu_attention_range
   double *p;       // softmax before dropout; exactly 0 where a key is not attended
   double *slope;   // d softcap / d score, or NULL when not wanted
   double lse;

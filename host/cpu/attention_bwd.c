@@ -12,7 +12,8 @@
 
 // Query rows are taken in blocks. Within one, rows are independent for dQ, and then keys are for dK and dV, each of which
 // sums its rows in ascending order: the result does not depend on the number of threads.
-enum { BLOCK_ROWS = 64, CHUNK_KEYS = 64 };
+// A block is as many rows as keep a million weights, since each block costs two meetings of the threads.
+enum { BLOCK_ROWS_MIN = 64, BLOCK_WEIGHTS = 1 << 20, CHUNK_KEYS = 64 };
 
 struct backward {
   struct heed__cpu_attention a;
@@ -21,10 +22,10 @@ struct backward {
   double *keys, *keys_by_dim, *values_by_dim;  // [keys, dim], [dim, keys], [value_dim, keys]
   double *dk_sum, *dv_sum;                     // [keys, dim], [keys, value_dim]
   // Of one block.
+  int64_t block_rows;
   double *q_rows, *dout_rows;             // [block, dim], [block, value_dim]
   double *weights, *dscores, *dproducts;  // P∘Z, dS, dR: [block, keys], written from lo to hi
-  int64_t lo[BLOCK_ROWS], hi[BLOCK_ROWS];
-  double *thread_rows;  // for each thread: slope [keys], dP [keys], dq [dim]
+  double *thread_rows;                    // for each thread: slope [keys], dP [keys], dq [dim]
   double *dmask_sum;
 };
 
@@ -32,9 +33,9 @@ static int64_t thread_row_size(const struct heed__cpu_attention *a) { return 2 *
 
 // P of row r stands in `weights` and becomes P∘Z; dS and dR are written beside it.
 static void row_gradients(const struct backward *w, int64_t b, int64_t h, int64_t i, int64_t r, const double *dp,
-                          const double *slope) {
+                          const struct heed__cpu_attention_row *row) {
   const struct heed__cpu_attention *a = &w->a;
-  const int64_t lo = w->lo[r], hi = w->hi[r];
+  const int64_t lo = row->lo, hi = row->hi;
   double *p = w->weights + r * a->keys, *ds = w->dscores + r * a->keys, *dr = w->dproducts + r * a->keys;
   double delta = 0;
   for (int64_t j = lo; j <= hi; ++j) {
@@ -51,21 +52,22 @@ static void row_gradients(const struct backward *w, int64_t b, int64_t h, int64_
       continue;
     }
     ds[j] = p[j] * (ds[j] - delta);
-    dr[j] = ds[j] * slope[j] * a->params->scale;
+    dr[j] = ds[j] * row->slope[j] * a->params->scale;
     p[j] *= heed__cpu_attention_dropout(a->params, b, h, i, j);
   }
 }
 
-static void store_dq(const struct backward *w, int64_t b, int64_t h, int64_t i, int64_t r, double *dq) {
+static void store_dq(const struct backward *w, int64_t b, int64_t h, int64_t i, int64_t r,
+                     const struct heed__cpu_attention_row *row, double *dq) {
   const struct heed__cpu_attention *a = &w->a;
   const double *dr = w->dproducts + r * a->keys;
   memset(dq, 0, (size_t)a->dim * sizeof *dq);
-  for (int64_t j = w->lo[r]; j <= w->hi[r]; ++j)
+  for (int64_t j = row->lo; j <= row->hi; ++j)
     if (dr[j] != 0) heed__cpu_axpy(a->dim, dr[j], w->keys + j * a->dim, dq);
   heed__cpu_store_row(heed__cpu_data(w->dq), w->dq->dtype, heed__cpu_attention_start(w->dq, b, h, i), 1, a->dim, dq);
 }
 
-static void backward_row(struct backward *w, int64_t b, int64_t h, int64_t i, int64_t r) {
+static void backward_row(const struct backward *w, int64_t b, int64_t h, int64_t i, int64_t r) {
   const struct heed__cpu_attention *a = &w->a;
   double *slope = w->thread_rows + heed__cpu_thread() * thread_row_size(a), *dp = slope + a->keys, *dq = dp + a->keys;
   double *q = w->q_rows + r * a->dim, *dout = w->dout_rows + r * a->value_dim;
@@ -74,24 +76,25 @@ static void backward_row(struct backward *w, int64_t b, int64_t h, int64_t i, in
   heed__cpu_load_row(dout, heed__cpu_data(w->dout), w->dout->dtype, heed__cpu_attention_start(w->dout, b, h, i), 1,
                      a->value_dim);
   heed__cpu_attention_probabilities(a, b, h, i, q, w->keys_by_dim, &row);
-  w->lo[r] = row.lo;
-  w->hi[r] = row.hi;
   if (row.hi >= row.lo) {
     const int64_t count = row.hi - row.lo + 1;
     memset(dp + row.lo, 0, (size_t)count * sizeof *dp);
     heed__cpu_accumulate(count, a->value_dim, dout, w->values_by_dim + row.lo, a->keys, dp + row.lo);
-    row_gradients(w, b, h, i, r, dp, slope);
+    row_gradients(w, b, h, i, r, dp, &row);
   }
-  if (w->dq) store_dq(w, b, h, i, r, dq);
+  if (w->dq) store_dq(w, b, h, i, r, &row, dq);
 }
 
 // dK and dV of keys [first, first + CHUNK_KEYS) from the rows of a block.
-static void accumulate_keys(const struct backward *w, int64_t rows, int64_t first) {
+static void accumulate_keys(const struct backward *w, int64_t b, int64_t i0, int64_t rows, int64_t first) {
   const struct heed__cpu_attention *a = &w->a;
   for (int64_t r = 0; r < rows; ++r) {
     const double *p = w->weights + r * a->keys, *dr = w->dproducts + r * a->keys;
     const double *q = w->q_rows + r * a->dim, *dout = w->dout_rows + r * a->value_dim;
-    const int64_t lo = heed__max(first, w->lo[r]), hi = heed__min(first + CHUNK_KEYS - 1, w->hi[r]);
+    int64_t lo, hi;
+    heed__cpu_attention_range(a, b, i0 + r, &lo, &hi);
+    lo = heed__max(lo, first);
+    hi = heed__min(hi, first + CHUNK_KEYS - 1);
     for (int64_t j = lo; j <= hi; ++j) {
       if (w->dv && p[j] != 0) heed__cpu_axpy(a->value_dim, p[j], dout, w->dv_sum + j * a->value_dim);
       if (w->dk && dr[j] != 0) heed__cpu_axpy(a->dim, dr[j], q, w->dk_sum + j * a->dim);
@@ -109,18 +112,20 @@ static void accumulate_dmask(const struct backward *w, int64_t b, int64_t h, int
     if (dims[0] != 1) sum += b * strides[0];
     if (dims[1] != 1) sum += h * strides[1];
     if (dims[2] != 1) sum += (i0 + r) * strides[2];
-    for (int64_t j = w->lo[r]; j <= w->hi[r]; ++j) sum[j * column_stride] += ds[j];
+    int64_t lo, hi;
+    heed__cpu_attention_range(&w->a, b, i0 + r, &lo, &hi);
+    for (int64_t j = lo; j <= hi; ++j) sum[j * column_stride] += ds[j];
   }
 }
 
-static void backward_block(struct backward *w, int64_t b, int64_t h, int64_t i0) {
+static void backward_block(const struct backward *w, int64_t b, int64_t h, int64_t i0) {
   const struct heed__cpu_attention *a = &w->a;
-  const int64_t rows = heed__min(BLOCK_ROWS, a->queries - i0);
+  const int64_t rows = heed__min(w->block_rows, a->queries - i0);
   const double work = (double)rows * (double)a->keys * (double)(a->dim + a->value_dim);
   HEED__CPU_PARALLEL_FOR(work)
   for (int64_t r = 0; r < rows; ++r) backward_row(w, b, h, i0 + r, r);
   HEED__CPU_PARALLEL_FOR(work)
-  for (int64_t first = 0; first < a->keys; first += CHUNK_KEYS) accumulate_keys(w, rows, first);
+  for (int64_t first = 0; first < a->keys; first += CHUNK_KEYS) accumulate_keys(w, b, i0, rows, first);
   if (w->dmask) accumulate_dmask(w, b, h, i0, rows);
 }
 
@@ -131,7 +136,7 @@ static void store_head(const heed_tensor *t, int64_t b, int64_t h, const double 
 }
 
 // Everything that kv head g of batch b takes part in: dK and dV sum over the query heads of its group.
-static void backward_kv_head(struct backward *w, int64_t b, int64_t g) {
+static void backward_kv_head(const struct backward *w, int64_t b, int64_t g) {
   const struct heed__cpu_attention *a = &w->a;
   const struct heed__cpu_matrix keys = heed__cpu_attention_head(a->k, b, g),
                                 values = heed__cpu_attention_head(a->v, b, g);
@@ -141,7 +146,7 @@ static void backward_kv_head(struct backward *w, int64_t b, int64_t g) {
   memset(w->dk_sum, 0, (size_t)(a->keys * a->dim) * sizeof(double));
   memset(w->dv_sum, 0, (size_t)(a->keys * a->value_dim) * sizeof(double));
   for (int64_t h = g * a->group; h < (g + 1) * a->group; ++h)
-    for (int64_t i0 = 0; i0 < a->queries; i0 += BLOCK_ROWS) backward_block(w, b, h, i0);
+    for (int64_t i0 = 0; i0 < a->queries; i0 += w->block_rows) backward_block(w, b, h, i0);
   if (w->dk) store_head(w->dk, b, g, w->dk_sum);
   if (w->dv) store_head(w->dv, b, g, w->dv_sum);
 }
@@ -163,16 +168,17 @@ static void backward_free(struct backward *w) {
 
 static heed_status backward_allocate(struct backward *w) {
   const struct heed__cpu_attention *a = &w->a;
+  w->block_rows = heed__min(a->queries, heed__max(BLOCK_ROWS_MIN, BLOCK_WEIGHTS / heed__max(a->keys, 1)));
   HEED__TRY(heed__cpu_scratch(a->keys, a->dim, 1, &w->keys));
   HEED__TRY(heed__cpu_scratch(a->keys, a->dim, 1, &w->keys_by_dim));
   HEED__TRY(heed__cpu_scratch(a->keys, a->value_dim, 1, &w->values_by_dim));
   HEED__TRY(heed__cpu_scratch(a->keys, a->dim, 1, &w->dk_sum));
   HEED__TRY(heed__cpu_scratch(a->keys, a->value_dim, 1, &w->dv_sum));
-  HEED__TRY(heed__cpu_scratch(BLOCK_ROWS, a->dim, 1, &w->q_rows));
-  HEED__TRY(heed__cpu_scratch(BLOCK_ROWS, a->value_dim, 1, &w->dout_rows));
-  HEED__TRY(heed__cpu_scratch(BLOCK_ROWS, a->keys, 1, &w->weights));
-  HEED__TRY(heed__cpu_scratch(BLOCK_ROWS, a->keys, 1, &w->dscores));
-  HEED__TRY(heed__cpu_scratch(BLOCK_ROWS, a->keys, 1, &w->dproducts));
+  HEED__TRY(heed__cpu_scratch(w->block_rows, a->dim, 1, &w->q_rows));
+  HEED__TRY(heed__cpu_scratch(w->block_rows, a->value_dim, 1, &w->dout_rows));
+  HEED__TRY(heed__cpu_scratch(w->block_rows, a->keys, 1, &w->weights));
+  HEED__TRY(heed__cpu_scratch(w->block_rows, a->keys, 1, &w->dscores));
+  HEED__TRY(heed__cpu_scratch(w->block_rows, a->keys, 1, &w->dproducts));
   HEED__TRY(heed__cpu_scratch(heed__cpu_threads(), thread_row_size(a), 1, &w->thread_rows));
   if (!w->dmask) return HEED_OK;
   HEED__TRY(heed__cpu_scratch(w->dmask->count, 1, 1, &w->dmask_sum));

@@ -390,7 +390,8 @@ HEED_API uint64_t heed_random_below(uint64_t seed, uint64_t stream, uint64_t ind
 // How two tensors of one shape differ. relative = ‖a − e‖/‖e‖ over the finite elements (‖a − e‖ where ‖e‖ is 0).
 typedef struct heed_difference {
   double relative;
-  double max_abs;  // over the finite elements
+  double error;    // ‖a − e‖ over the finite elements
+  double max_abs;  // largest |a − e| of them
   int64_t index;   // flat index of the worst element; one that is non-finite on one side only comes first; −1: none
   double actual, expected;   // there
   bool non_finite_mismatch;  // some element is NaN, +Inf or −Inf in one and not the same in the other

@@ -37,14 +37,18 @@ HEED_API const heed_array *heed_safetensors_find(const heed_safetensors *file, c
 HEED_API const char *heed_safetensors_metadata(const heed_safetensors *file, const char *key);     // NULL: not there
 HEED_API size_t heed_safetensors_metadata_count(const heed_safetensors *file);
 HEED_API const char *heed_safetensors_metadata_key(const heed_safetensors *file, size_t index);
-// Adds a copy of data, or of a tensor (downloaded). Errors: INVALID_ARGUMENT for a name that is there already.
+// Adds a copy of data, or of a tensor (downloaded). Bytes of a BOOL that are not 0 become 1. Errors: INVALID_ARGUMENT for a
+// name that is there already, is not UTF-8 or is "__metadata__"; SHAPE, DTYPE, OVERFLOW.
 HEED_API HEED_MUST_CHECK heed_status heed_safetensors_add(heed_safetensors *file, const char *name, heed_dtype dtype,
                                                           int rank, const int64_t *dims, const void *data);
 HEED_API HEED_MUST_CHECK heed_status heed_safetensors_add_tensor(heed_safetensors *file, const char *name,
                                                                  const heed_tensor *tensor);
+// Sets or replaces one entry; key and value are UTF-8.
 HEED_API HEED_MUST_CHECK heed_status heed_safetensors_set_metadata(heed_safetensors *file, const char *key,
                                                                    const char *value);
-// Writes to a temporary name in the same folder, syncs, and renames: path holds the old file or the new one, whole.
+// Writes to a temporary name in the same folder, syncs, and renames: path holds the old file or the new one, whole. A
+// file that is replaced keeps its permissions, a symbolic link stays one, and a device or a pipe is written in place.
+// Arrays lie in the file by element size, the widest first, and else in the order they were added: each is aligned.
 // Errors: IO with the path and the reason; the old file stays and the temporary one is removed.
 HEED_API HEED_MUST_CHECK heed_status heed_safetensors_write(const heed_safetensors *file, const char *path);
 // A new tensor on ctx with the array's dtype, shape and data.

@@ -41,14 +41,16 @@ HEED_API size_t heed_mha_parameters(const heed_mha *mha, const heed_parameter **
 
 // query: [B, Lq, embed_dim]; key: [B, Lk, key_dim] or NULL for query; value: [B, Lk, value_dim] or NULL for key; mask and
 // kv_lengths as in heed_attention_inputs, or NULL; options NULL: none. out: [B, Lq, out_dim]; weights: [B, heads, Lq, Lk] or NULL.
-// Keeps what the backward needs (inputs are borrowed until then) when `train`.
+// Keeps what the backward needs (inputs are borrowed until then) when `train`. options.dropout acts with and without it.
+// Memory is kept: a call with the shapes of the last one allocates nothing. Errors: SHAPE, and those of the operators.
 HEED_API HEED_MUST_CHECK heed_status heed_mha_fwd(heed_mha *mha, const heed_tensor *query, const heed_tensor *key,
                                                   const heed_tensor *value, const heed_tensor *mask,
                                                   const heed_tensor *kv_lengths, const heed_attention_options *options,
                                                   bool train, heed_tensor *out, heed_tensor *weights);
 // Gradients of every parameter, and of the inputs whose pointers are given (each may be NULL). Where key or value was
 // NULL in the forward its gradient is summed into the tensor that stood in for it, and its pointer must be NULL.
-// dmask: gradient of a float mask or NULL.
+// dmask: gradient of a float mask or NULL. Once for each forward.
+// Errors: INVALID_ARGUMENT without a forward with `train` before it, or for a pointer that must be NULL; SHAPE.
 HEED_API HEED_MUST_CHECK heed_status heed_mha_bwd(heed_mha *mha, const heed_tensor *dout, heed_tensor *dquery,
                                                   heed_tensor *dkey, heed_tensor *dvalue, heed_tensor *dmask);
 
@@ -61,9 +63,10 @@ HEED_API HEED_MUST_CHECK heed_status heed_mlp_create(heed_context *ctx, const in
                                                      heed_dtype dtype, uint64_t seed, heed_mlp **out);
 HEED_API void heed_mlp_destroy(heed_mlp *mlp);
 HEED_API size_t heed_mlp_parameters(const heed_mlp *mlp, const heed_parameter **parameters);
-// logits: [N, classes] for x: [N, sizes[0]]. Keeps activations for the backward (x is borrowed until then).
+// logits: [N, classes] for x: [N, sizes[0]]. Keeps activations for the backward (x is borrowed until then). Memory is
+// kept too: a call allocates nothing unless N is the largest so far. Errors: SHAPE, and those of the operators.
 HEED_API HEED_MUST_CHECK heed_status heed_mlp_fwd(heed_mlp *mlp, const heed_tensor *x, heed_tensor *logits);
-// Gradients of every parameter from dlogits; dx: gradient of x, or NULL.
+// Gradients of every parameter from dlogits; dx: gradient of x, or NULL. Once for each forward: INVALID_ARGUMENT without one.
 HEED_API HEED_MUST_CHECK heed_status heed_mlp_bwd(heed_mlp *mlp, const heed_tensor *dlogits, heed_tensor *dx);
 // One forward, loss, backward: mean cross-entropy of class indices target [N] into loss (F32 [1]); gradients are left in
 // the parameters. logits: [N, classes] or NULL when the caller does not want them. Queues work only; no waiting.
