@@ -1,0 +1,142 @@
+// heed sqrt: square roots found by gradient descent, a smallest example of training that one can check by eye.
+#include <ctype.h>
+#include <float.h>
+#include <inttypes.h>
+#include <math.h>
+
+#include "tool.h"
+
+static const char command[] = "heed sqrt";
+
+typedef struct sqrt_settings {
+  double lr, tolerance;
+  int64_t epochs;
+} sqrt_settings;
+
+static const tool_option options[] = {
+    TOOL_OPTION_REAL("lr", sqrt_settings, lr, DBL_MIN, TOOL_MAX_REAL, "above 0",
+                     "learning rate; must be below 1/(4a) (default: 1/(8a), for each A its own)"),
+    TOOL_OPTION_INTEGER("epochs", sqrt_settings, epochs, 1, TOOL_MAX_COUNT, "at least 1", "most steps (default 1000)"),
+    TOOL_OPTION_REAL("tolerance", sqrt_settings, tolerance, 0, TOOL_MAX_REAL, "at least 0",
+                     "stop when (x*x - a)^2 is no more than this (default: 1e-12 a^2)"),
+};
+static const tool_syntax syntax = {
+    .command = command,
+    .title = "heed sqrt",
+    .usage = "A... [--lr X] [--epochs N] [--tolerance X]",
+    .options = options,
+    .count = sizeof options / sizeof *options,
+    .max_operands = 1 << 20,
+    .about =
+        "Minimises f(x) = (x*x - a)^2 for each A by x <- x - lr 4x(x*x - a), in 32-bit floating point on a device,\n"
+        "from x = 1, or from x = a where a is below 1. Prints a, the root, its distance from the true root, and the\n"
+        "epochs after which it changed no more. Exit status 1 when one does not converge.\n",
+};
+
+static int read_operand(const char *text, double *a) {
+  if (!tool_read_real(text, a)) return tool_usage(command, "'%s' is not a finite number", text);
+  if (*a < 0) return tool_usage(command, "%s is negative: it has no real square root", text);
+  if (*a > FLT_MAX)
+    return tool_usage(command, "%s does not fit 32-bit floating point: the most is %g", text, (double)FLT_MAX);
+  if (*a > 0 && *a < FLT_MIN)
+    return tool_usage(command, "%s does not fit 32-bit floating point: the least above 0 is %g", text, (double)FLT_MIN);
+  return TOOL_DONE;
+}
+
+// popt would read "-4" as an option; where a number stands for A, say what is wrong with it.
+static int refuse_negative(int argc, const char **argv) {
+  double number;
+  for (int i = 1; i < argc; i++)
+    if (argv[i][0] == '-' && tool_read_real(argv[i], &number) && (i == 1 || argv[i - 1][0] != '-'))
+      return read_operand(argv[i], &number) != TOOL_DONE ? TOOL_USAGE : TOOL_DONE;
+  return TOOL_DONE;
+}
+
+static int descend(const heed_sqrt_options *problem, const heed_tensor *a, const heed_tensor *x0, heed_tensor *x,
+                   float *root) {
+  TOOL_HEED(command, heed_sqrt_sgd(problem, a, x0, x));
+  TOOL_HEED(command, heed_tensor_download_f32(x, root, 1));
+  return TOOL_DONE;
+}
+
+// The fewest epochs that give the same root as all of them, by bisection.
+static int count_epochs(heed_sqrt_options problem, const heed_tensor *a, const heed_tensor *x0, heed_tensor *x,
+                        float root, int64_t *epochs) {
+  int64_t low = 0, high = problem.epochs;
+  while (low < high) {
+    problem.epochs = low + (high - low) / 2;
+    float other = NAN;
+    TOOL_TRY(descend(&problem, a, x0, x, &other));
+    if (other == root)
+      high = problem.epochs;
+    else
+      low = problem.epochs + 1;
+  }
+  *epochs = high;
+  return TOOL_DONE;
+}
+
+// given: the number on the command line; a: what of it fits single precision.
+static int report(double given, double a, double root, int64_t epochs, const heed_sqrt_options *problem) {
+  printf("%-14.9g  %-14.9g  %9.2e  %6" PRId64 "\n", given, root, root - sqrt(given), epochs);
+  const double distance = root * root - a;
+  if (distance * distance <= problem->tolerance) return TOOL_DONE;
+  fflush(stdout);
+  if (problem->lr >= 0.25 / a)
+    return tool_fail(command, "%g: no convergence, as --lr %g is too large for it; take less than 1/(4a) = %.3g", a,
+                     problem->lr, 0.25 / a);
+  return tool_fail(command,
+                   "%g: no convergence within %" PRId64
+                   " epochs to (x*x - a)^2 <= %.3g; take more --epochs, an --lr nearer "
+                   "1/(8a) = %.3g, or a larger --tolerance",
+                   a, problem->epochs, problem->tolerance, 0.125 / a);
+}
+
+static int find_root(const tool_args *args, const sqrt_settings *settings, double value,
+                     heed_tensor *const tensors[3]) {
+  const float a = (float)value, x0 = a < 1 ? a : 1;
+  const heed_sqrt_options problem = {
+      .lr = tool_given(args, "lr") ? settings->lr : (a > 0 ? 0.125 / (double)a : 1),
+      .epochs = settings->epochs,
+      .tolerance = tool_given(args, "tolerance") ? settings->tolerance : 1e-12 * (double)a * (double)a,
+  };
+  float root = NAN;
+  int64_t epochs = 0;
+  TOOL_HEED(command, heed_tensor_upload_f32(tensors[0], &a, 1));
+  TOOL_HEED(command, heed_tensor_upload_f32(tensors[1], &x0, 1));
+  TOOL_TRY(descend(&problem, tensors[0], tensors[1], tensors[2], &root));
+  TOOL_TRY(count_epochs(problem, tensors[0], tensors[1], tensors[2], root, &epochs));
+  return report(value, (double)a, (double)root, epochs, &problem);
+}
+
+static int find_roots(const tool_args *args, const sqrt_settings *settings) {
+  if (args->operand_count == 0) return tool_usage(command, "name the numbers to take roots of: heed sqrt 2 9 25");
+  double value = 0;
+  for (int i = 0; i < args->operand_count; i++) TOOL_TRY(read_operand(args->operands[i], &value));
+  heed_context *ctx = NULL;
+  TOOL_TRY(tool_open(args, false, &ctx));
+  heed_tensor *tensors[3] = {NULL};
+  int status = TOOL_DONE;
+  for (int i = 0; i < 3 && status == TOOL_DONE; i++) {
+    const heed_status made = heed_tensor_create(ctx, HEED_F32, 1, (const int64_t[]){1}, &tensors[i]);
+    if (made != HEED_OK) status = tool_fail_status(command, made);
+  }
+  if (status == TOOL_DONE) printf("%-14s  %-14s  %9s  %6s\n", "a", "root", "error", "epochs");
+  for (int i = 0; i < args->operand_count && tensors[2]; i++) {
+    if (read_operand(args->operands[i], &value) != TOOL_DONE) break;
+    if (find_root(args, settings, value, tensors) != TOOL_DONE) status = TOOL_FAILED;
+  }
+  for (int i = 0; i < 3; i++) heed_tensor_destroy(tensors[i]);
+  heed_context_destroy(ctx);
+  return status;
+}
+
+int cmd_sqrt(int argc, const char **argv) {
+  sqrt_settings settings = {.epochs = 1000};
+  if (refuse_negative(argc, argv) != TOOL_DONE) return TOOL_USAGE;
+  tool_args args;
+  int status = tool_parse(&syntax, &settings, argc, argv, &args);
+  if (status == TOOL_PROCEED) status = find_roots(&args, &settings);
+  tool_args_free(&args);
+  return status;
+}

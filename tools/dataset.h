@@ -1,0 +1,34 @@
+// Digits to train and test on: MNIST's files where they are, else digits that the program draws; and on the device.
+#ifndef HEED_DATASET_H
+#define HEED_DATASET_H
+
+#include <heed/io.h>
+
+#include "tool.h"
+
+typedef struct dataset {
+  bool synthetic;
+  char *source;      // "synthetic", or the folder
+  heed_mnist train;  // empty unless asked for
+  heed_mnist test;
+} dataset;
+
+// option: --data's value, or NULL for HEED_DATA, else the user's data folder if it has the files, else synthetic digits (said
+// on stderr). classes: labels are below it.
+int dataset_open(const char *command, const char *option, bool with_train, int64_t classes, dataset *out);
+void dataset_close(dataset *data);
+// A checksum of images and labels, to tell one training set from another.
+uint32_t dataset_checksum(const heed_mnist *part);
+
+// Images and labels of one part in device memory, as bytes.
+typedef struct resident {
+  heed_tensor *images, *labels;  // U8 [count, pixels], U8 [count]
+  int64_t count, pixels;
+} resident;
+int resident_create(const char *command, heed_context *ctx, const heed_mnist *part, resident *out);
+void resident_destroy(resident *part);
+// x F32 [R, pixels], normalised, and target U8 [R] of the rows that index (I32 [R]) names.
+int resident_gather(const char *command, const resident *part, const heed_tensor *index, heed_tensor *x,
+                    heed_tensor *target);
+
+#endif

@@ -1,0 +1,81 @@
+// The program `heed`: finds the subcommand and hands it the command line.
+#include <string.h>
+
+#include "tool.h"
+
+typedef struct subcommand {
+  const char *name;
+  int (*function)(int argc, const char **argv);
+  const char *help;
+} subcommand;
+
+static const subcommand commands[] = {
+    {"devices", cmd_devices, "list the devices that heed can run on"},
+    {"run", cmd_run, "run one operator on tensors from a file, forward and backward"},
+    {"train", cmd_train, "train a multi-layer perceptron on handwritten digits"},
+    {"eval", cmd_eval, "measure a trained model on the test set"},
+    {"check", cmd_check, "compare every operator on a device with the CPU"},
+    {"bench", cmd_bench, "time operators, as a share of what the device can do"},
+    {"sqrt", cmd_sqrt, "find square roots by gradient descent"},
+};
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+static void print_usage(FILE *stream) {
+  fputs(
+      "Usage: heed COMMAND [options]\n\nAttention and MLP training, forward and backward, on any OpenCL "
+      "device.\n\nCommands:\n",
+      stream);
+  for (size_t i = 0; i < COMMANDS; i++) fprintf(stream, "  %-9s %s\n", commands[i].name, commands[i].help);
+  fputs(
+      "  help      help CMD: the same as CMD --help\n\n"
+      "heed COMMAND --help tells a command's options; heed --version the version.\n"
+      "Data goes to standard output, messages to standard error.\n"
+      "Exit status: 0 done, 1 failed or out of tolerance, 2 usage error.\n",
+      stream);
+}
+
+static const subcommand *find(const char *name) {
+  for (size_t i = 0; i < COMMANDS; i++)
+    if (strcmp(commands[i].name, name) == 0) return &commands[i];
+  return NULL;
+}
+
+static int unknown(const char *name) {
+  const char *names[COMMANDS + 2] = {NULL};
+  for (size_t i = 0; i < COMMANDS; i++) names[i] = commands[i].name;
+  names[COMMANDS] = "help";
+  const char *nearest = tool_nearest(name, names);
+  if (nearest) return tool_usage("heed", "'%s' is no command; did you mean '%s'?", name, nearest);
+  return tool_usage("heed", "'%s' is no command; 'heed --help' lists them", name);
+}
+
+// heed help [CMD [OP]]: the command's own --help.
+static int help(int argc, const char **argv) {
+  if (argc == 1) {
+    print_usage(stdout);
+    return TOOL_DONE;
+  }
+  const subcommand *command = find(argv[1]);
+  if (!command) return unknown(argv[1]);
+  const char *words[] = {argv[1], argc > 2 ? argv[2] : "--help", "--help", NULL};
+  return command->function(argc > 2 ? 3 : 2, words);
+}
+
+int main(int argc, char **argv) {
+  const char **words = (const char **)argv;
+  int status = TOOL_USAGE;
+  if (argc < 2) {
+    print_usage(stderr);
+  } else if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+    status = help(1, words);
+  } else if (strcmp(argv[1], "--version") == 0) {
+    printf("heed %s\n", heed_version());
+    status = TOOL_DONE;
+  } else if (strcmp(argv[1], "help") == 0) {
+    status = help(argc - 1, words + 1);
+  } else {
+    const subcommand *command = find(argv[1]);
+    status = command ? command->function(argc - 1, words + 1) : unknown(argv[1]);
+  }
+  return tool_flush("heed", status);
+}

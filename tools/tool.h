@@ -1,0 +1,169 @@
+// What the subcommands of `heed` share: options, exit statuses, messages, the progress line, opening a device.
+// What a subcommand does is its own; a test may call any of them in its own process.
+#ifndef HEED_TOOL_H
+#define HEED_TOOL_H
+
+#include <heed/heed.h>
+#include <stdio.h>
+
+enum {
+  TOOL_DONE = 0,
+  TOOL_FAILED = 1,         // something failed, or is out of tolerance
+  TOOL_USAGE = 2,          // the command line makes no sense
+  TOOL_INTERRUPTED = 130,  // Ctrl-C
+  TOOL_PROCEED = -1        // from tool_parse(): go on
+};
+
+// ---------------------------------------------------------------- subcommands
+// argv[0] is the subcommand's name. Each returns an exit status and releases what it took.
+
+int cmd_devices(int argc, const char **argv);
+int cmd_run(int argc, const char **argv);
+int cmd_train(int argc, const char **argv);
+int cmd_eval(int argc, const char **argv);
+int cmd_sqrt(int argc, const char **argv);
+int cmd_check(int argc, const char **argv);
+int cmd_bench(int argc, const char **argv);
+int cmd_tune(int argc, const char **argv);
+
+// ---------------------------------------------------------------- options
+
+typedef enum tool_kind {
+  TOOL_FLAG,      // bool
+  TOOL_TEXT,      // const char *, valid as long as the tool_args
+  TOOL_INTEGER,   // int64_t
+  TOOL_UNSIGNED,  // uint64_t
+  TOOL_REAL,      // double, finite
+  TOOL_CHOICE     // int, index into choices
+} tool_kind;
+
+// One option of a subcommand. `offset` is where the value goes in the subcommand's settings; an option that is not given
+// leaves it alone.
+typedef struct tool_option {
+  const char *name;
+  char letter;  // 0: none
+  tool_kind kind;
+  size_t offset;
+  const char *argument;        // how help calls the value
+  const char *help;            // with the default
+  double minimum, maximum;     // inclusive, for numbers
+  const char *range;           // the same in words, for the message
+  const char *const *choices;  // up to NULL
+  const char *when_bare;       // not NULL: the value may be left out, and then is this one
+  bool unrecorded;             // not part of tool_args.given: says where from and to, not what
+} tool_option;
+
+#define TOOL_OPTION_FLAG(text, type, field, about) \
+  { .name = text, .kind = TOOL_FLAG, .offset = offsetof(type, field), .help = about }
+#define TOOL_OPTION_TEXT(text, type, field, value, about) \
+  { .name = text, .kind = TOOL_TEXT, .offset = offsetof(type, field), .argument = value, .help = about }
+#define TOOL_OPTION_INTEGER(text, type, field, low, high, words, about)                                     \
+  {                                                                                                         \
+    .name = text, .kind = TOOL_INTEGER, .offset = offsetof(type, field), .argument = "N", .minimum = (low), \
+    .maximum = (high), .range = words, .help = about                                                        \
+  }
+#define TOOL_OPTION_UNSIGNED(text, type, field, about) \
+  { .name = text, .kind = TOOL_UNSIGNED, .offset = offsetof(type, field), .argument = "N", .help = about }
+#define TOOL_OPTION_REAL(text, type, field, low, high, words, about)                                     \
+  {                                                                                                      \
+    .name = text, .kind = TOOL_REAL, .offset = offsetof(type, field), .argument = "X", .minimum = (low), \
+    .maximum = (high), .range = words, .help = about                                                     \
+  }
+#define TOOL_OPTION_CHOICE(text, type, field, list, value, about)                                             \
+  {                                                                                                           \
+    .name = text, .kind = TOOL_CHOICE, .offset = offsetof(type, field), .argument = value, .choices = (list), \
+    .help = about                                                                                             \
+  }
+
+#define TOOL_MAX_COUNT 2147483647.0
+#define TOOL_MAX_REAL 1.7976931348623157e308
+
+// A subcommand's command line. Options that every subcommand has (--device, --validate, --help) are added to its own.
+typedef struct tool_syntax {
+  const char *command;  // what messages begin with: "heed run"
+  const char *title;    // what help calls it: "heed run attention"
+  const char *usage;    // the rest of help's first line: "-i IN -o OUT [options]"
+  const char *about;    // printed after the options
+  const tool_option *options;
+  size_t count;
+  int max_operands;
+} tool_syntax;
+
+typedef struct tool_args {
+  const char *command;
+  const char *device;  // NULL: not given
+  bool validate;
+  const char **operands;  // what is not an option, up to NULL
+  int operand_count;
+  char *given;  // the subcommand's own options as on the command line, "--causal --scale 0.05"; empty when none
+  struct tool_args_store *store;
+} tool_args;
+
+// Reads a command line into args and the fields of settings. Returns TOOL_PROCEED, or the exit status to leave with
+// (help was printed, or a usage error reported). Call tool_args_free() in either case.
+int tool_parse(const tool_syntax *syntax, void *settings, int argc, const char **argv, tool_args *args);
+void tool_args_free(tool_args *args);
+// Whether the option was on the command line.
+bool tool_given(const tool_args *args, const char *option);
+
+// Strict: the whole text is the number, in decimal; no blanks, no inf or nan.
+bool tool_read_integer(const char *text, int64_t *value);
+bool tool_read_unsigned(const char *text, uint64_t *value);
+bool tool_read_real(const char *text, double *value);
+
+// The name of `names` (up to NULL) that `text` is most likely a slip of, or NULL.
+const char *tool_nearest(const char *text, const char *const *names);
+
+// ---------------------------------------------------------------- messages
+
+// "heed run: text" and a line end, on stderr.
+__attribute__((format(printf, 2, 3))) void tool_say(const char *command, const char *format, ...);
+// The same; returns TOOL_FAILED or TOOL_USAGE.
+__attribute__((format(printf, 2, 3))) int tool_fail(const char *command, const char *format, ...);
+__attribute__((format(printf, 2, 3))) int tool_usage(const char *command, const char *format, ...);
+// Says what heed_last_error() says; returns TOOL_FAILED. Call it before the next heed call.
+int tool_fail_status(const char *command, heed_status status);
+// Whether everything printed on stdout arrived; says so if not.
+int tool_flush(const char *command, int status);
+
+#define TOOL_TRY(call)                                        \
+  do {                                                        \
+    const int tool_try_status = (call);                       \
+    if (tool_try_status != TOOL_DONE) return tool_try_status; \
+  } while (0)
+
+#define TOOL_HEED(command, call)                                                           \
+  do {                                                                                     \
+    const heed_status tool_heed_status = (call);                                           \
+    if (tool_heed_status != HEED_OK) return tool_fail_status((command), tool_heed_status); \
+  } while (0)
+
+// "[2, 3]" into text, which holds at least TOOL_SHAPE_TEXT bytes; returns text.
+#define TOOL_SHAPE_TEXT 128
+const char *tool_shape_text(int rank, const int64_t *dims, char *text);
+// "12.5 MiB" into text of at least 32 bytes; returns text.
+const char *tool_bytes_text(uint64_t bytes, char *text);
+
+// ---------------------------------------------------------------- device
+
+// Opens --device, else HEED_DEVICE, else the best there is. Prints the context's notice as a warning.
+// profile: as heed_open_options.profile.
+int tool_open(const tool_args *args, bool profile, heed_context **out);
+
+// ---------------------------------------------------------------- progress
+
+// One line on stderr that rewrites itself. Does nothing where stderr is not a terminal.
+typedef struct tool_progress {
+  bool terminal, shown;
+  double interval, last;  // seconds between two lines; when the last one was written
+} tool_progress;
+
+double tool_seconds(void);  // monotonic clock
+void tool_progress_start(tool_progress *progress, double interval);
+bool tool_progress_due(const tool_progress *progress);  // a terminal, and the interval has passed
+__attribute__((format(printf, 2, 3))) void tool_progress_show(tool_progress *progress, const char *format, ...);
+void tool_progress_clear(tool_progress *progress);
+// "1:05" or "2:01:05" into text of at least 32 bytes; returns text.
+const char *tool_duration_text(double seconds, char *text);
+
+#endif

@@ -1,0 +1,10 @@
+// Opening the device that a subcommand works on.
+#include "tool.h"
+
+int tool_open(const tool_args *args, bool profile, heed_context **out) {
+  const heed_open_options options = {.device = args->device, .validate = args->validate, .profile = profile};
+  TOOL_HEED(args->command, heed_open_with(&options, out));
+  const char *notice = heed_context_notice(*out);
+  if (*notice) tool_say(args->command, "warning: %s", notice);
+  return TOOL_DONE;
+}
