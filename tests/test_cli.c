@@ -1,0 +1,197 @@
+// The command line, word for word: each file in tests/cli/ is a transcript of commands with what they print and how they exit.
+//   $ command        run by sh in an empty folder with the files below, HEED_DEVICE=host
+//   text             a line on stdout; <*> stands for any text within the line
+//   ! text           a line on stderr
+//   = N              the exit status
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <heed/io.h>
+
+#include "support_devices.h"
+
+static char folder[64];
+
+// ---------------------------------------------------------------- the files that transcripts use
+
+static void add(heed_safetensors *file, const char *name, heed_dtype dtype, int rank, const int64_t *dims) {
+  static const uint64_t zeros[512] = {0};
+  ASSERT_OK(heed_safetensors_add(file, name, dtype, rank, dims, zeros));
+}
+
+static void write_file(heed_safetensors *file, const char *name) {
+  ASSERT_OK(heed_safetensors_write(file, name));
+  heed_safetensors_destroy(file);
+}
+
+static heed_safetensors *create(void) {
+  heed_safetensors *file = NULL;
+  ASSERT_OK(heed_safetensors_create(&file));
+  return file;
+}
+
+#define DIMS(...) \
+  (sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (const int64_t[]) { __VA_ARGS__ }
+
+// q, k, v with k's width and q's dtype to choose, so that files can be wrong in one way each.
+static void write_attention(const char *name, heed_dtype dtype, int64_t key_width, bool values) {
+  heed_safetensors *file = create();
+  add(file, "q", dtype, DIMS(1, 2, 3, 4));
+  add(file, "k", HEED_F32, DIMS(1, 2, 5, key_width));
+  if (values) add(file, "v", HEED_F32, DIMS(1, 2, 5, 4));
+  write_file(file, name);
+}
+
+static void write_files(void) {
+  write_attention("attention.safetensors", HEED_F32, 4, true);
+  write_attention("width.safetensors", HEED_F32, 3, true);
+  write_attention("dtype.safetensors", HEED_I32, 4, true);
+  write_attention("missing.safetensors", HEED_F32, 4, false);
+  heed_safetensors *file = create();
+  add(file, "q", HEED_F32, DIMS(1, 3, 8));
+  add(file, "k", HEED_F32, DIMS(1, 5, 8));
+  add(file, "v", HEED_F32, DIMS(1, 5, 8));
+  add(file, "grad.out", HEED_F32, DIMS(1, 3, 7));
+  write_file(file, "rank3.safetensors");
+  file = create();
+  add(file, "logits", HEED_F32, DIMS(3, 4));
+  add(file, "target", HEED_I64, DIMS(3));
+  write_file(file, "logits.safetensors");
+  file = create();
+  add(file, "l1.weight", HEED_F32, DIMS(10, 5));
+  add(file, "l1.bias", HEED_F32, DIMS(10));
+  write_file(file, "narrow.safetensors");
+}
+
+static int enter_folder(void **state) {
+  (void)state;
+  strcpy(folder, "/tmp/heed-cli-XXXXXX");
+  if (!mkdtemp(folder) || chdir(folder) != 0) return -1;
+  char path[8192];
+  snprintf(path, sizeof path, "%s:%s", HEED_PROGRAM_DIR, getenv("PATH"));
+  setenv("PATH", path, 1);
+  setenv("HEED_DEVICE", "host", 1);
+  setenv("HOME", folder, 1);
+  setenv("XDG_DATA_HOME", "data", 1);
+  static const char *const unwanted[] = {"HEED_DATA", "HEED_VALIDATE", "HEED_GEMM", "HEED_KERNELS"};
+  for (size_t i = 0; i < sizeof unwanted / sizeof *unwanted; i++) unsetenv(unwanted[i]);
+  write_files();
+  return 0;
+}
+
+static int leave_folder(void **state) {
+  (void)state;
+  char command[128];
+  snprintf(command, sizeof command, "rm -rf %s", folder);
+  return chdir("/") == 0 && system(command) == 0 ? 0 : -1;
+}
+
+// ---------------------------------------------------------------- transcripts
+
+static char *read_text(const char *path) {
+  FILE *stream = fopen(path, "rb");
+  if (!stream) fail_msg("%s cannot be opened", path);
+  char *text = calloc(1, 1 << 16);
+  assert_non_null(text);
+  const size_t length = fread(text, 1, (1 << 16) - 1, stream);
+  fclose(stream);
+  assert_true(length < (1 << 16) - 1);
+  return text;
+}
+
+// Whether text is as the pattern, in which <*> is any text.
+static bool matches(const char *pattern, const char *text) {
+  const char *gap = strstr(pattern, "<*>");
+  if (!gap) return strcmp(pattern, text) == 0;
+  const size_t before = (size_t)(gap - pattern);
+  if (strncmp(pattern, text, before) != 0) return false;
+  for (const char *rest = text + before;; rest++) {
+    if (matches(gap + 3, rest)) return true;
+    if (!*rest) return false;
+  }
+}
+
+static bool lines_match(char *expected, char *actual) {
+  char *expected_rest = NULL, *actual_rest = NULL;
+  char *want = strtok_r(expected, "\n", &expected_rest), *have = strtok_r(actual, "\n", &actual_rest);
+  for (; want && have; want = strtok_r(NULL, "\n", &expected_rest), have = strtok_r(NULL, "\n", &actual_rest))
+    if (!matches(want, have)) {
+      print_error("expected: %s\nprinted:  %s\n", want, have);
+      return false;
+    }
+  if (want) print_error("expected: %s\nprinted:  nothing\n", want);
+  if (have) print_error("expected: nothing\nprinted:  %s\n", have);
+  return !want && !have;
+}
+
+typedef struct expectation {
+  char command[1024], out[1 << 14], err[1 << 14];
+} expectation;
+
+// Runs the command and compares; both outputs are compared even where the first differs.
+static bool holds(expectation *e, int status) {
+  char line[1200];
+  snprintf(line, sizeof line, "{ %s; } >.out 2>.err </dev/null", e->command);
+  const int result = system(line);
+  const int actual = WIFEXITED(result) ? WEXITSTATUS(result) : -1;
+  char *out = read_text(".out"), *err = read_text(".err");
+  bool same = lines_match(e->out, out);
+  same = lines_match(e->err, err) && same;
+  if (actual != status) print_error("expected exit status %d, was %d\n", status, actual);
+  free(out);
+  free(err);
+  return same && actual == status;
+}
+
+static void append(char *text, size_t size, const char *line) {
+  const size_t used = strlen(text);
+  assert_true(used + strlen(line) + 2 < size);
+  snprintf(text + used, size - used, "%s\n", line);
+}
+
+static void transcript(void **state) {
+  char path[1024];
+  snprintf(path, sizeof path, "%s/tests/cli/%s.txt", HEED_SOURCE_DIR, (const char *)*state);
+  char *text = read_text(path), *rest = NULL;
+  expectation *e = calloc(1, sizeof *e);
+  assert_non_null(e);
+  size_t failures = 0, commands = 0;
+  for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+    if (strncmp(line, "$ ", 2) == 0) {
+      *e = (expectation){0};
+      snprintf(e->command, sizeof e->command, "%s", line + 2);
+    } else if (strncmp(line, "! ", 2) == 0) {
+      append(e->err, sizeof e->err, line + 2);
+    } else if (strncmp(line, "= ", 2) == 0) {
+      commands++;
+      if (holds(e, atoi(line + 2))) continue;
+      print_error("in: $ %s\n", e->command);
+      failures++;
+    } else {
+      append(e->out, sizeof e->out, line);
+    }
+  }
+  free(text);
+  free(e);
+  assert_true(commands > 0);
+  if (failures > 0) fail_msg("%s: %zu of %zu commands behave otherwise", path, failures, commands);
+}
+
+#define TRANSCRIPT(name) \
+  { name, transcript, NULL, NULL, (void *)(uintptr_t)(name) }
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      TRANSCRIPT("heed"),  TRANSCRIPT("devices"), TRANSCRIPT("run"),
+      TRANSCRIPT("train"), TRANSCRIPT("eval"),    TRANSCRIPT("sqrt"),
+  };
+  return cmocka_run_group_tests(tests, enter_folder, leave_folder);
+}

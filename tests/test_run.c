@@ -1,0 +1,224 @@
+// heed run: the same attention by other means gives the same result: heads side by side in rank 3, keys split into past and
+// new, 16-bit storage. Runs on the device that heed_open(NULL) picks.
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <heed/io.h>
+
+#include "support_devices.h"
+#include "tool.h"
+
+enum { B = 2, HQ = 4, HKV = 2, LQ = 5, LK = 7, D = 6, DV = 3 };
+
+static char in_path[64], out_path[64];
+
+static int name_files(void **state) {
+  (void)state;
+  snprintf(in_path, sizeof in_path, "/tmp/heed-run-%ld-in.safetensors", (long)getpid());
+  snprintf(out_path, sizeof out_path, "/tmp/heed-run-%ld-out.safetensors", (long)getpid());
+  return 0;
+}
+
+static int remove_files(void **state) {
+  (void)state;
+  unlink(in_path);
+  unlink(out_path);
+  return 0;
+}
+
+// One named array of F32 values [B, H, L, D] in the test's memory.
+typedef struct array4 {
+  const char *name;
+  int64_t heads, length, width;
+  uint64_t seed;
+} array4;
+
+static const array4 q = {"q", HQ, LQ, D, 1}, k = {"k", HKV, LK, D, 2}, v = {"v", HKV, LK, DV, 3},
+                    dout = {"grad.out", HQ, LQ, DV, 4};
+
+static float value(const array4 *a, int64_t b, int64_t h, int64_t l, int64_t d) {
+  const int64_t index = ((b * a->heads + h) * a->length + l) * a->width + d;
+  return (float)(2 * heed_random_uniform(a->seed, 0, (uint64_t)index) - 1);
+}
+
+// Adds keys (or queries) from..to of the array under `name`, in rank 4 or as [B, L, H·D].
+static void add_part(heed_safetensors *file, const array4 *a, const char *name, int64_t from, int64_t to, int rank) {
+  const int64_t length = to - from;
+  float data[B * HQ * LK * D];
+  for (int64_t b = 0; b < B; b++)
+    for (int64_t h = 0; h < a->heads; h++)
+      for (int64_t l = 0; l < length; l++)
+        for (int64_t d = 0; d < a->width; d++) {
+          const int64_t rank4 = ((b * a->heads + h) * length + l) * a->width + d;
+          const int64_t rank3 = ((b * length + l) * a->heads + h) * a->width + d;
+          data[rank == 4 ? rank4 : rank3] = value(a, b, h, l + from, d);
+        }
+  const int64_t dims4[] = {B, a->heads, length, a->width}, dims3[] = {B, length, a->heads * a->width};
+  ASSERT_OK(heed_safetensors_add(file, name, HEED_F32, rank, rank == 4 ? dims4 : dims3, data));
+}
+
+static void add(heed_safetensors *file, const array4 *a, int rank) { add_part(file, a, a->name, 0, a->length, rank); }
+
+static heed_safetensors *create(void) {
+  heed_safetensors *file = NULL;
+  ASSERT_OK(heed_safetensors_create(&file));
+  return file;
+}
+
+// Writes the file, frees it, runs heed run on it, and reads the result. words end with NULL.
+static heed_safetensors *run(heed_safetensors *file, const char *const *words) {
+  const char *all[16] = {"run"};
+  int count = 1;
+  for (; *words; words++) all[count++] = *words;
+  const char *const files[] = {"-i", in_path, "-o", out_path};
+  for (int i = 0; i < 4; i++) all[count++] = files[i];
+  ASSERT_OK(heed_safetensors_write(file, in_path));
+  heed_safetensors_destroy(file);
+  assert_int_equal(cmd_run(count, all), TOOL_DONE);
+  heed_safetensors *result = NULL;
+  ASSERT_OK(heed_safetensors_read(out_path, &result));
+  return result;
+}
+#define RUN(file, ...) run((file), (const char *const[]){__VA_ARGS__, NULL})
+
+static const float *floats(const heed_safetensors *file, const char *name, int64_t count) {
+  const heed_array *array = heed_safetensors_find(file, name);
+  if (!array) fail_msg("there is no %s", name);
+  assert_int_equal(array->dtype, HEED_F32);
+  assert_int_equal(array->bytes, (size_t)count * sizeof(float));
+  return array->data;
+}
+
+// Elements from..to along the length of `whole` in file a, [B, H, L, D], are those of `part` in file b, in rank 4 or 3.
+static void assert_same(const heed_safetensors *a, const array4 *shape, const char *whole, const heed_safetensors *b,
+                        const char *part, int64_t from, int64_t to, int rank) {
+  const int64_t length = to - from, rows = B * shape->heads;
+  const float *x = floats(a, whole, rows * shape->length * shape->width);
+  const float *y = floats(b, part, rows * length * shape->width);
+  double difference = 0, norm = 0;
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t l = 0; l < length; l++)
+      for (int64_t d = 0; d < shape->width; d++) {
+        const int64_t head = r % shape->heads, batch = r / shape->heads;
+        const int64_t rank3 = ((batch * length + l) * shape->heads + head) * shape->width + d;
+        const double expected = (double)x[(r * shape->length + l + from) * shape->width + d];
+        const double actual = (double)y[rank == 4 ? (r * length + l) * shape->width + d : rank3];
+        difference += (actual - expected) * (actual - expected);
+        norm += expected * expected;
+      }
+  // Another memory layout may take another kernel, and so another order of sums of at most 35 terms: 35 · 2^-24 = 2e-6.
+  if (!(sqrt(difference) <= 2e-6 * sqrt(norm))) fail_msg("%s: relative difference %g", part, sqrt(difference / norm));
+}
+
+static heed_safetensors *attention_of_rank(int rank) {
+  heed_safetensors *file = create();
+  add(file, &q, rank);
+  add(file, &k, rank);
+  add(file, &v, rank);
+  add(file, &dout, rank);
+  return file;
+}
+
+static void rank_3_is_rank_4_with_heads_side_by_side(void **state) {
+  (void)state;
+  heed_safetensors *rank4 = RUN(attention_of_rank(4), "attention", "--causal=bottom-right", "--weights");
+  heed_safetensors *rank3 =
+      RUN(attention_of_rank(3), "attention", "--causal=bottom-right", "--weights", "--heads", "4", "--kv-heads", "2");
+  assert_int_equal(heed_safetensors_find(rank3, "out")->rank, 3);
+  assert_int_equal(heed_safetensors_find(rank3, "grad.k")->rank, 3);
+  assert_same(rank4, &dout, "out", rank3, "out", 0, LQ, 3);
+  assert_same(rank4, &q, "grad.q", rank3, "grad.q", 0, LQ, 3);
+  assert_same(rank4, &k, "grad.k", rank3, "grad.k", 0, LK, 3);
+  assert_same(rank4, &v, "grad.v", rank3, "grad.v", 0, LK, 3);
+  const array4 lse = {"lse", HQ, LQ, 1, 0}, weights = {"weights", HQ, LQ, LK, 0};
+  assert_same(rank4, &lse, "lse", rank3, "lse", 0, LQ, 4);
+  assert_same(rank4, &weights, "weights", rank3, "weights", 0, LQ, 4);
+  heed_safetensors_destroy(rank4);
+  heed_safetensors_destroy(rank3);
+}
+
+static void past_keys_are_keys_that_stand_before_the_new_ones(void **state) {
+  (void)state;
+  // The first query stands at position 2 = Lk − Lq, so that bottom-right without a past is top-left with one.
+  enum { PAST = LK - LQ };
+  heed_safetensors *whole = RUN(attention_of_rank(4), "attention", "--causal=bottom-right");
+  heed_safetensors *file = create();
+  add(file, &q, 4);
+  add(file, &dout, 4);
+  add_part(file, &k, "past_k", 0, PAST, 4);
+  add_part(file, &v, "past_v", 0, PAST, 4);
+  add_part(file, &k, "k", PAST, LK, 4);
+  add_part(file, &v, "v", PAST, LK, 4);
+  heed_safetensors *split = RUN(file, "attention", "--causal");
+  assert_same(whole, &dout, "out", split, "out", 0, LQ, 4);
+  assert_same(whole, &q, "grad.q", split, "grad.q", 0, LQ, 4);
+  assert_same(whole, &k, "grad.k", split, "grad.past_k", 0, PAST, 4);
+  assert_same(whole, &k, "grad.k", split, "grad.k", PAST, LK, 4);
+  assert_same(whole, &v, "grad.v", split, "grad.past_v", 0, PAST, 4);
+  assert_same(whole, &v, "grad.v", split, "grad.v", PAST, LK, 4);
+  heed_safetensors_destroy(whole);
+  heed_safetensors_destroy(split);
+}
+
+static void outputs_have_the_dtype_of_the_inputs(void **state) {
+  (void)state;
+  static const heed_dtype dtypes[] = {HEED_F16, HEED_BF16};
+  static const uint16_t zeros[B * HQ * LK * D];
+  for (int i = 0; i < 2; i++) {
+    heed_safetensors *file = create();
+    const array4 *const arrays[] = {&q, &k, &v, &dout};
+    for (int j = 0; j < 4; j++)
+      ASSERT_OK(heed_safetensors_add(file, arrays[j]->name, dtypes[i], 4,
+                                     (const int64_t[]){B, arrays[j]->heads, arrays[j]->length, arrays[j]->width},
+                                     zeros));
+    ASSERT_OK(heed_safetensors_add(file, "mask", dtypes[i], 2, (const int64_t[]){LQ, LK}, zeros));
+    heed_safetensors *result = RUN(file, "attention", "--weights");
+    static const char *const names[] = {"out", "weights", "grad.q", "grad.k", "grad.v", "grad.mask"};
+    for (int j = 0; j < 6; j++) {
+      assert_non_null(heed_safetensors_find(result, names[j]));
+      assert_int_equal(heed_safetensors_find(result, names[j])->dtype, dtypes[i]);
+    }
+    assert_int_equal(heed_safetensors_find(result, "lse")->dtype, HEED_F32);
+    heed_safetensors_destroy(result);
+  }
+}
+
+static void metadata_tells_what_was_run(void **state) {
+  (void)state;
+  heed_safetensors *file = create();
+  ASSERT_OK(heed_safetensors_add(file, "x", HEED_F32, 2, (const int64_t[]){2, 2}, (const float[]){0, 0, 0, 0}));
+  heed_safetensors *result = RUN(file, "softmax", "--axis", "0", "--log");
+  assert_string_equal(heed_safetensors_metadata(result, "op"), "softmax");
+  assert_string_equal(heed_safetensors_metadata(result, "options"), "--axis 0 --log");
+  assert_string_equal(heed_safetensors_metadata(result, "heed"), heed_version());
+  assert_non_null(heed_safetensors_metadata(result, "device"));
+  for (int i = 0; i < 4; i++)
+    assert_true(fabs((double)floats(result, "out", 4)[i] + log(2)) <= 1e-6);  // log ½, a few ulp
+  assert_null(heed_safetensors_find(result, "grad.x"));
+  heed_safetensors_destroy(result);
+}
+
+static void a_first_sgd_step_makes_its_momentum_buffer(void **state) {
+  (void)state;
+  heed_safetensors *file = create();
+  ASSERT_OK(heed_safetensors_add(file, "param", HEED_F32, 1, (const int64_t[]){2}, (const float[]){1, 2}));
+  ASSERT_OK(heed_safetensors_add(file, "grad", HEED_F32, 1, (const int64_t[]){2}, (const float[]){4, -8}));
+  heed_safetensors *result = RUN(file, "sgd", "--lr", "0.25", "--momentum", "0.5", "--dampening", "0.5");
+  const float *param = floats(result, "param", 2), *buffer = floats(result, "momentum_buffer", 2);
+  assert_true(buffer[0] == 4 && buffer[1] == -8);  // the gradient itself, not dampened
+  assert_true(param[0] == 0 && param[1] == 4);
+  heed_safetensors_destroy(result);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(rank_3_is_rank_4_with_heads_side_by_side),
+      cmocka_unit_test(past_keys_are_keys_that_stand_before_the_new_ones),
+      cmocka_unit_test(outputs_have_the_dtype_of_the_inputs),
+      cmocka_unit_test(metadata_tells_what_was_run),
+      cmocka_unit_test(a_first_sgd_step_makes_its_momentum_buffer),
+  };
+  return cmocka_run_group_tests(tests, name_files, remove_files);
+}

@@ -1,0 +1,208 @@
+// heed train: a run with breaks ends in the same bits as one without, Ctrl-C leaves the last checkpoint, synthetic digits are
+// always the same and can be learned, the log is one JSON object a line. Runs on the device that heed_open(NULL) picks.
+#include <fcntl.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <heed/io.h>
+#include <jansson.h>
+
+#include "digits.h"
+#include "support_devices.h"
+#include "tool.h"
+
+static char folder[64];
+
+static int enter_folder(void **state) {
+  (void)state;
+  strcpy(folder, "/tmp/heed-train-XXXXXX");
+  return mkdtemp(folder) && chdir(folder) == 0 ? 0 : -1;
+}
+
+static int leave_folder(void **state) {
+  (void)state;
+  char command[128];
+  snprintf(command, sizeof command, "rm -rf %s", folder);
+  return chdir("/") == 0 && system(command) == 0 ? 0 : -1;
+}
+
+// cmd_train with a small net on synthetic digits, and what it prints on stdout in the file `out`.
+static int train(const char *const *words) {
+  const char *all[32] = {"train", "--data", "synthetic", "--batch", "100"};
+  int count = 5;
+  for (; *words; words++) all[count++] = *words;
+  fflush(stdout);
+  const int kept = dup(STDOUT_FILENO), out = open("out", O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  assert_true(kept >= 0 && out >= 0 && dup2(out, STDOUT_FILENO) >= 0);
+  const int status = cmd_train(count, all);
+  fflush(stdout);
+  dup2(kept, STDOUT_FILENO);
+  close(kept);
+  close(out);
+  return status;
+}
+#define TRAIN(...) train((const char *const[]){__VA_ARGS__, NULL})
+
+static heed_safetensors *read_file(const char *path) {
+  heed_safetensors *file = NULL;
+  ASSERT_OK(heed_safetensors_read(path, &file));
+  return file;
+}
+
+static void assert_same_tensors(const char *path_a, const char *path_b) {
+  heed_safetensors *a = read_file(path_a), *b = read_file(path_b);
+  assert_int_equal(heed_safetensors_count(a), heed_safetensors_count(b));
+  for (size_t i = 0; i < heed_safetensors_count(a); i++) {
+    const heed_array *x = heed_safetensors_get(a, i), *y = heed_safetensors_find(b, x->name);
+    assert_non_null(y);
+    assert_int_equal(x->bytes, y->bytes);
+    if (memcmp(x->data, y->data, x->bytes) != 0) fail_msg("%s differs", x->name);
+  }
+  heed_safetensors_destroy(a);
+  heed_safetensors_destroy(b);
+}
+
+static void a_resumed_run_ends_in_the_same_bits(void **state) {
+  (void)state;
+  // 120 steps an epoch: breaks in the middle of the first epoch, and at the end of it.
+  assert_int_equal(TRAIN("--hidden", "24,16", "--epochs", "2", "--save", "whole"), TOOL_DONE);
+  assert_int_equal(TRAIN("--hidden", "24,16", "--epochs", "2", "--max-steps", "50", "--save", "parts"), TOOL_DONE);
+  heed_safetensors *file = read_file("parts");
+  assert_string_equal(heed_safetensors_metadata(file, "steps"), "50");
+  assert_string_equal(heed_safetensors_metadata(file, "hidden"), "24,16");
+  assert_non_null(heed_safetensors_find(file, "momentum.l3.bias"));
+  heed_safetensors_destroy(file);
+  assert_int_equal(TRAIN("--resume", "parts", "--max-steps", "120", "--save", "parts"), TOOL_DONE);
+  assert_int_equal(TRAIN("--resume", "parts", "--save", "parts"), TOOL_DONE);
+  assert_same_tensors("whole", "parts");
+}
+
+static void the_seed_decides_weights_and_order(void **state) {
+  (void)state;
+  assert_int_equal(TRAIN("--hidden", "16", "--max-steps", "3", "--save", "one", "--seed", "7"), TOOL_DONE);
+  assert_int_equal(TRAIN("--hidden", "16", "--max-steps", "3", "--save", "two", "--seed", "7"), TOOL_DONE);
+  assert_same_tensors("one", "two");
+  assert_int_equal(TRAIN("--hidden", "16", "--max-steps", "3", "--save", "two", "--seed", "8"), TOOL_DONE);
+  heed_safetensors *one = read_file("one"), *two = read_file("two");
+  const heed_array *x = heed_safetensors_find(one, "l1.weight"), *y = heed_safetensors_find(two, "l1.weight");
+  assert_true(memcmp(x->data, y->data, x->bytes) != 0);
+  heed_safetensors_destroy(one);
+  heed_safetensors_destroy(two);
+}
+
+static void weights_can_be_a_start_for_another_run(void **state) {
+  (void)state;
+  assert_int_equal(TRAIN("--hidden", "16", "--max-steps", "2", "--save", "start"), TOOL_DONE);
+  assert_int_equal(TRAIN("--init", "start", "--max-steps", "1", "--lr", "0", "--save", "next"), TOOL_DONE);
+  heed_safetensors *start = read_file("start"), *next = read_file("next");
+  const heed_array *x = heed_safetensors_find(start, "l2.weight"), *y = heed_safetensors_find(next, "l2.weight");
+  assert_int_equal(x->bytes, y->bytes);
+  assert_memory_equal(x->data, y->data, x->bytes);  // lr 0 moves nothing
+  assert_string_equal(heed_safetensors_metadata(next, "steps"), "1");
+  heed_safetensors_destroy(start);
+  heed_safetensors_destroy(next);
+}
+
+static void a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(void **state) {
+  (void)state;
+  assert_int_equal(TRAIN("--hidden", "16", "--max-steps", "2", "--save", "kept"), TOOL_DONE);
+  assert_int_equal(TRAIN("--hidden", "16", "--max-steps", "2", "--save", "same"), TOOL_DONE);
+  assert_int_equal(TRAIN("--resume", "kept", "--lr", "1e30", "--save", "kept"), TOOL_FAILED);
+  assert_same_tensors("same", "kept");
+}
+
+static void ctrl_c_leaves_the_last_checkpoint(void **state) {
+  (void)state;
+  unlink("interrupted");
+  fflush(NULL);
+  const pid_t child = fork();
+  assert_true(child >= 0);
+  // "host", as an OpenCL runtime may not outlive a fork.
+  if (child == 0) _exit(TRAIN("--hidden", "8", "--epochs", "100000", "--save", "interrupted", "--device", "host"));
+  for (int i = 0; i < 3000 && access("interrupted", R_OK) != 0; i++) usleep(20000);
+  usleep(50000);
+  assert_int_equal(kill(child, SIGINT), 0);
+  int status = 0;
+  assert_int_equal(waitpid(child, &status, 0), child);
+  assert_true(WIFEXITED(status));
+  assert_int_equal(WEXITSTATUS(status), TOOL_INTERRUPTED);
+  heed_safetensors *file = read_file("interrupted");
+  assert_string_equal(heed_safetensors_metadata(file, "step_in_epoch"), "0");
+  assert_non_null(heed_safetensors_find(file, "l2.bias"));
+  heed_safetensors_destroy(file);
+}
+
+static void the_log_is_one_json_object_a_line(void **state) {
+  (void)state;
+  static const char *const events[] = {"start", "step", "epoch", "step", "epoch", "end"};
+  assert_int_equal(TRAIN("--hidden", "16", "--epochs", "2", "--log", "log"), TOOL_DONE);
+  FILE *stream = fopen("log", "r");
+  assert_non_null(stream);
+  char line[4096];
+  size_t lines = 0;
+  for (; fgets(line, sizeof line, stream); lines++) {
+    json_t *object = json_loads(line, 0, NULL);
+    assert_non_null(object);
+    assert_true(lines < sizeof events / sizeof *events);
+    assert_string_equal(json_string_value(json_object_get(object, "event")), events[lines]);
+    if (strcmp(events[lines], "epoch") == 0) {
+      assert_true(json_real_value(json_object_get(object, "images_per_s")) > 0);
+      assert_true(json_real_value(json_object_get(object, "accuracy")) > 0.5);
+    }
+    json_decref(object);
+  }
+  fclose(stream);
+  assert_int_equal(lines, sizeof events / sizeof *events);
+}
+
+static void synthetic_digits_can_be_learned(void **state) {
+  (void)state;
+  assert_int_equal(TRAIN("--hidden", "64", "--epochs", "4", "--lr", "0.05", "--log", "learned"), TOOL_DONE);
+  FILE *stream = fopen("learned", "r");
+  assert_non_null(stream);
+  char line[4096];
+  double accuracy = 0;
+  while (fgets(line, sizeof line, stream)) {
+    json_t *object = json_loads(line, 0, NULL);
+    const json_t *value = json_object_get(object, "accuracy");
+    if (value) accuracy = json_real_value(value);
+    json_decref(object);
+  }
+  fclose(stream);
+  if (!(accuracy > 0.95)) fail_msg("the test accuracy is %g", accuracy);
+}
+
+static void an_image_depends_on_seed_and_number_alone(void **state) {
+  (void)state;
+  static uint8_t few[3 * DIGITS_PIXELS], many[5 * DIGITS_PIXELS], other[3 * DIGITS_PIXELS];
+  uint8_t few_labels[3], many_labels[5], other_labels[3];
+  digits_draw(1, 3, few, few_labels);
+  digits_draw(1, 5, many, many_labels);
+  digits_draw(2, 3, other, other_labels);
+  assert_memory_equal(few, many, sizeof few);
+  assert_memory_equal(few_labels, many_labels, sizeof few_labels);
+  assert_true(memcmp(few, other, sizeof few) != 0);
+  for (int i = 0; i < 5; i++) {
+    int ink = 0;
+    for (int p = 0; p < DIGITS_PIXELS; p++) ink += many[i * DIGITS_PIXELS + p] > 127;
+    assert_true(many_labels[i] < 10 && ink > 15 && ink < DIGITS_PIXELS / 2);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(an_image_depends_on_seed_and_number_alone),
+      cmocka_unit_test(ctrl_c_leaves_the_last_checkpoint),
+      cmocka_unit_test(a_resumed_run_ends_in_the_same_bits),
+      cmocka_unit_test(the_seed_decides_weights_and_order),
+      cmocka_unit_test(weights_can_be_a_start_for_another_run),
+      cmocka_unit_test(a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint),
+      cmocka_unit_test(the_log_is_one_json_object_a_line),
+      cmocka_unit_test(synthetic_digits_can_be_learned),
+  };
+  return cmocka_run_group_tests(tests, enter_folder, leave_folder);
+}
