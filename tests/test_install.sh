@@ -61,10 +61,10 @@ done
 awk '/^```c$/ { inside = 1; next } /^```$/ { if (inside) exit } inside' "$source_dir/README.md" |
   diff - "$source_dir/tests/consumer/main.c" || fail "the first C program of README.md (<) is not tests/consumer/main.c (>)"
 
-expected='1.0000 0.0000
-0.3302 0.6698
-0.7517 0.7517
-1.8259 -0.7764'
+expected=' 1.0000  0.0000
+ 0.3302  0.6698
+ 0.7517  0.7517
+ 1.8259 -0.7764'
 runs() { # PROGRAM [LIBRARY-PATH]
   local output
   output=$(LD_LIBRARY_PATH=${2:-} "$1") || fail "${1##*/} fails"

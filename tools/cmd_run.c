@@ -79,7 +79,7 @@ static int execute(run_call *run, const run_op *op) {
 static int run_one(const run_op *op, int argc, const char **argv) {
   tool_option options[FILE_OPTIONS + MOST_OPTIONS];
   memcpy(options, file_options, sizeof file_options);
-  memcpy(options + FILE_OPTIONS, op->options, op->option_count * sizeof *options);
+  if (op->option_count) memcpy(options + FILE_OPTIONS, op->options, op->option_count * sizeof *options);
   char title[64], about[2048];
   snprintf(title, sizeof title, "%s %s", command, op->name);
   snprintf(about, sizeof about, "%s\n", op->tensors);
