@@ -9,14 +9,14 @@
 __kernel void attention_pack(__global const TYPE(X_DTYPE) *x, long x_offset, long stride_batch, long stride_head,
                              long stride_depth, long stride_column, __global float *packed, long heads_per_batch,
                              long head0, long depth, long depth_pad, long columns, long width, long panels) {
-  const idx d = get_global_id(1), column_in_panel = get_global_id(0);
-  if (column_in_panel >= (idx)width || d >= (idx)depth_pad) return;
-  const idx z = get_global_id(2) / (idx)panels, panel = get_global_id(2) - z * (idx)panels;
-  const idx column = panel * (idx)width + column_in_panel;
+  const idx d = get_global_id(1), c = get_global_id(0);
+  const idx z = get_global_id(2) / (idx)panels, first = (get_global_id(2) - z * (idx)panels) * (idx)width;
   const idx batch = ((idx)head0 + z) / (idx)heads_per_batch, head = ((idx)head0 + z) - batch * (idx)heads_per_batch;
-  float value = 0;
-  if (d < (idx)depth && column < (idx)columns)
-    value = LOAD(X_DTYPE, x, (idx)x_offset + batch * (idx)stride_batch + head * (idx)stride_head +
-                                 d * (idx)stride_depth + column * (idx)stride_column);
-  packed[((idx)get_global_id(2) * (idx)depth_pad + d) * (idx)width + column_in_panel] = value;
+  // What neighbours share comes first, so that a compiler may join their loads and stores.
+  const idx from = (idx)x_offset + batch * (idx)stride_batch + head * (idx)stride_head + d * (idx)stride_depth +
+                   first * (idx)stride_column;
+  const idx to = ((idx)get_global_id(2) * (idx)depth_pad + d) * (idx)width;
+  const bool inside = d < (idx)depth && c < (idx)columns - first;
+  if (c < (idx)width && d < (idx)depth_pad)
+    packed[to + c] = inside ? LOAD(X_DTYPE, x, from + c * (idx)stride_column) : 0;
 }

@@ -15,7 +15,7 @@
 #define TILE_COLUMNS (VECTOR * TILE_VECTORS)
 // exp turns the absolute error of a large score into a relative one, so the sum is made in short blocks: half the error.
 #ifndef DEPTH_BLOCK
-#define DEPTH_BLOCK 8
+#define DEPTH_BLOCK 16
 #endif
 
 // s[z, i, j] = softcap(scale Σ_d a[z, i, d] b[slot, d, j]); one work-item makes TILE_ROWS x TILE_COLUMNS of it in registers.

@@ -8,20 +8,17 @@
 #ifndef SOFTCAP
 #define SOFTCAP 0
 #endif
-#if VECTOR == 1
-typedef int intv;
-#else
-typedef HEED_JOIN(int, VECTOR) intv;
-#endif
-#define COUNT_1 0
-#define COUNT_4 0, 1, 2, 3
-#define COUNT_8 COUNT_4, 4, 5, 6, 7
-#define COUNT_16 COUNT_8, 8, 9, 10, 11, 12, 13, 14, 15
 
-// True where key v VECTOR + lane lies in the range.
+// True where key v VECTOR + number of the lane lies in the range.
 intv inside(int v, int2 range) {
-  const intv j = v * VECTOR + (intv)(HEED_JOIN(COUNT_, VECTOR));
+  const intv j = v * VECTOR + LANES;
   return j >= range.x && j < range.y;
+}
+
+// A row's vectors before `first` and from `last` on.
+void zero_outside(__global float *row, int first, int last, int pitch) {
+  for (int v = ROW_LANE; v < first; v += GROUP) VSTORE((floatv)0, row + v * VECTOR);
+  for (int v = max(first, last) + ROW_LANE; v < pitch / VECTOR; v += GROUP) VSTORE((floatv)0, row + v * VECTOR);
 }
 
 // p = softmax of s within the bounds and 0 outside them, up to the pitch; p may be s itself. lse[head0 + z, row0 + row], where
@@ -31,7 +28,7 @@ ROW_GROUP __kernel void attention_softmax(__global const float *s, __global floa
                                           __global float *lse, long lse_offset, long has_lse, long queries, long head0,
                                           long row0, long rows, long pitch) {
   __local float scratch[GROUP];
-  const int lane = get_local_id(0);
+  const int lane = ROW_LANE;
   const size_t row = get_global_id(2) * get_global_size(1) + get_global_id(1);
   const int2 range = bounds[row];
   const int first = range.x / VECTOR, last = (range.y + VECTOR - 1) / VECTOR;
@@ -56,9 +53,8 @@ ROW_GROUP __kernel void attention_softmax(__global const float *s, __global floa
     const floatv e = VLOAD(p + v * VECTOR);
     VSTORE(select((floatv)0, e * factor, e != 0), p + v * VECTOR);
   }
-  for (int v = lane; v < first; v += GROUP) VSTORE((floatv)0, p + v * VECTOR);
-  for (int v = max(first, last) + lane; v < pitch / VECTOR; v += GROUP) VSTORE((floatv)0, p + v * VECTOR);
-  if (has_lse && lane == 0 && get_global_id(1) < rows)
+  zero_outside(p, first, last, pitch);
+  if (has_lse && get_local_id(0) == 0 && get_global_id(1) < rows)
     lse[(idx)lse_offset + ((idx)head0 + (idx)get_global_id(2)) * (idx)queries + (idx)row0 + (idx)get_global_id(1)] =
         sum == 0 ? -INFINITY : shift + log(sum);
 }
@@ -69,7 +65,7 @@ ROW_GROUP __kernel void attention_softmax(__global const float *s, __global floa
 ROW_GROUP __kernel void attention_softmax_bwd(__global const float *p, __global float *dp, __global float *dcapped,
                                               __global const int2 *bounds, long pitch, float softcap) {
   __local float scratch[GROUP];
-  const int lane = get_local_id(0);
+  const int lane = ROW_LANE;
   const size_t row = get_global_id(2) * get_global_size(1) + get_global_id(1);
   const int2 range = bounds[row];
   const int first = range.x / VECTOR, last = (range.y + VECTOR - 1) / VECTOR;
@@ -83,18 +79,19 @@ ROW_GROUP __kernel void attention_softmax_bwd(__global const float *p, __global 
     total += select((floatv)0, weight * VLOAD(dp + v * VECTOR), weight != 0);
   }
   const float delta = row_sum(total, scratch);
-  for (int v = lane; v < pitch / VECTOR; v += GROUP) {
-    floatv ds = 0;
-    if (v >= first && v < last) {
-      const floatv weight = VLOAD(p + v * VECTOR);
-      ds = select((floatv)0, weight * (VLOAD(dp + v * VECTOR) - delta), weight != 0);
-    }
+  for (int v = first + lane; v < last; v += GROUP) {
+    const floatv weight = VLOAD(p + v * VECTOR);
+    const floatv ds = select((floatv)0, weight * (VLOAD(dp + v * VECTOR) - delta), weight != 0);
     VSTORE(ds, dp + v * VECTOR);
 #if SOFTCAP
     const floatv t = VLOAD(dcapped + v * VECTOR) / softcap;
     VSTORE(select((floatv)0, ds * (1 - t * t), ds != 0), dcapped + v * VECTOR);
 #endif
   }
+  zero_outside(dp, first, last, pitch);
+#if SOFTCAP
+  zero_outside(dcapped, first, last, pitch);
+#endif
 }
 
 // x = x · scale where dropout keeps the weight, else 0. Four keys share one draw of random numbers.

@@ -39,16 +39,28 @@ void store_F32(__global float *p, idx i, float x) { p[i] = x; }
 void store_F16(__global half *p, idx i, float x) { vstore_half_rte(x, i, p); }
 void store_BF16(__global ushort *p, idx i, float x) { p[i] = bf16_of(x); }
 
-// Philox4x32-10 (Salmon et al. 2011): the four words of one counter.
-uint4 philox(uint seed_low, uint seed_high, uint4 counter) {
-  uint2 key = (uint2)(seed_low, seed_high);
-  for (int round = 0; round < 10; ++round) {
-    const uint low0 = counter.x * 0xD2511F53u, high0 = mul_hi(counter.x, 0xD2511F53u);
-    const uint low1 = counter.z * 0xCD9E8D57u, high1 = mul_hi(counter.z, 0xCD9E8D57u);
-    counter = (uint4)(high1 ^ counter.y ^ key.x, low1, high0 ^ counter.w ^ key.y, low0);
-    key += (uint2)(0x9E3779B9u, 0xBB67AE85u);
+// Philox4x32-10 (Salmon et al. 2011): the four words of a counter, in place; of as many counters as UINT has lanes.
+// Products in 64 bits: on CPUs mul_hi of vectors is slow.
+#define DEFINE_PHILOX(UINT, ULONG)                                                              \
+  void philox_##UINT(uint seed_low, uint seed_high, UINT *word) {                               \
+    for (int round = 0; round < 10; ++round) {                                                  \
+      const ULONG product0 = convert_##ULONG(word[0]) * 0xD2511F53u;                            \
+      const ULONG product1 = convert_##ULONG(word[2]) * 0xCD9E8D57u;                            \
+      word[0] = convert_##UINT(product1 >> 32) ^ word[1] ^ seed_low;                            \
+      word[1] = convert_##UINT(product1);                                                       \
+      word[2] = convert_##UINT(product0 >> 32) ^ word[3] ^ seed_high;                           \
+      word[3] = convert_##UINT(product0);                                                       \
+      seed_low += 0x9E3779B9u;                                                                  \
+      seed_high += 0xBB67AE85u;                                                                 \
+    }                                                                                           \
   }
-  return counter;
+DEFINE_PHILOX(uint, ulong)
+DEFINE_PHILOX(uint8, ulong8)
+uint4 philox(uint seed_low, uint seed_high, uint4 counter) {
+  uint word[4];
+  vstore4(counter, 0, word);
+  philox_uint(seed_low, seed_high, word);
+  return vload4(0, word);
 }
 
 // Whether attention keeps the weight of (b, h, i, j); the same on every device, see dropout in heed.h.
@@ -113,14 +125,27 @@ typedef float floatv;
 #define VSTORE_HALF(value, pointer) vstore_half_rte(value, 0, pointer)
 #define AS_FLOATV as_float
 #define CONVERT_UINTV convert_uint
+typedef int intv;
 #else
 typedef HEED_JOIN(float, VECTOR) floatv;
+typedef HEED_JOIN(int, VECTOR) intv;
 #define VLOAD(pointer) HEED_JOIN(vload, VECTOR)(0, pointer)
 #define VSTORE(value, pointer) HEED_JOIN(vstore, VECTOR)(value, 0, pointer)
 #define VLOAD_HALF(pointer) HEED_JOIN(vload_half, VECTOR)(0, pointer)
 #define VSTORE_HALF(value, pointer) HEED_JOIN(HEED_JOIN(vstore_half, VECTOR), _rte)(value, 0, pointer)
 #define AS_FLOATV HEED_JOIN(as_float, VECTOR)
 #define CONVERT_UINTV HEED_JOIN(convert_uint, VECTOR)
+#endif
+
+// The number of each lane.
+#if VECTOR == 1
+#define LANES 0
+#elif VECTOR == 4
+#define LANES ((int4)(0, 1, 2, 3))
+#elif VECTOR == 8
+#define LANES ((int8)(0, 1, 2, 3, 4, 5, 6, 7))
+#else
+#define LANES ((int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
 #endif
 
 floatv whole_F32(const __global float *p) { return VLOAD(p); }

@@ -31,41 +31,56 @@ int state_of(long label, long cols, uint has_ignore, long ignore) {
   return (ulong)label < (ulong)cols ? COUNTED : WRONG; // negative ones are huge then
 }
 
+// Which of the columns i, i + 1, … is the label's.
+intv label_lane(long label, idx i) {
+  const int lane = label >= i && label - i < VECTOR ? (int)(label - i) : -1;
+  return LANES == (intv)lane;
+}
+
 // The weights t of columns i, i + 1, …: a one-hot or a row of probabilities, smoothed to (1 − ε) t + ε/C; 0 past the
 // row's end. keep is 1 − ε, spread ε/C.
 floatv weights_at(const __global target_type *target, long label, idx i, idx cols, float keep, float spread) {
-  float part[VECTOR];
+  const int here = cols - i < VECTOR ? (int)(cols - i) : VECTOR;
 #if CLASSES
-  for (int lane = 0; lane < VECTOR; ++lane) part[lane] = i + lane == label ? keep + spread : spread;
+  const floatv t = select((floatv)spread, (floatv)(keep + spread), label_lane(label, i));
 #else
-  VSTORE(keep * LOADV(T_DTYPE, target, i, cols, 0) + spread, part);
+  const floatv t = keep * LOADV(T_DTYPE, target, i, cols, 0) + spread;
 #endif
-  for (int lane = cols - i < VECTOR ? (int)(cols - i) : VECTOR; lane < VECTOR; ++lane) part[lane] = 0;
-  return VLOAD(part);
+  return select((floatv)0, t, LANES < (intv)here);
 }
 
+// Of a row of logits; where it is −inf throughout all but log_sum are 0.
 typedef struct {
-  float shift, log_sum, inverse_sum; // of a row of logits; 0, −inf and 0 where it is −inf throughout
+  float shift, log_sum, inverse_sum;
+  float own, others; // exp(x − shift) of the label, and Σ of the rest: what 1 − p comes to where p is nearly 1
 } normaliser;
 
-normaliser normaliser_of(const __global real *x, idx cols, __local float *scratch) {
+normaliser normaliser_of(const __global real *x, long label, idx cols, __local float *scratch) {
 #if FROM_PROBS
-  const normaliser none = {0, 0, 1};
+  const normaliser none = {0, 0, 1, 0, 0};
   return none;
 #else
   normaliser n;
-  floatv largest = -INFINITY, sum = 0;
+  floatv largest = -INFINITY, others = 0, own = 0;
   ROW_LOOP(i, 0, cols) largest = fmax(largest, LOADV(X_DTYPE, x, i, cols, -INFINITY));
   n.shift = row_max(largest, scratch);
   if (n.shift == -INFINITY) n.shift = 0;
   for (idx block = 0; block < cols; block += ROW_BLOCK) {
     const idx end = cols - block > ROW_BLOCK ? block + ROW_BLOCK : cols;
     floatv part = 0;
-    ROW_LOOP(i, block, end) part += exp(LOADV(X_DTYPE, x, i, cols, -INFINITY) - n.shift);
-    sum += part;
+    ROW_LOOP(i, block, end) {
+      const floatv e = exp(LOADV(X_DTYPE, x, i, cols, -INFINITY) - n.shift);
+      const intv is_own = label_lane(label, i);
+      part += select(e, (floatv)0, is_own);
+      own += select((floatv)0, e, is_own);
+    }
+    others += part;
   }
-  const float total = row_sum(sum, scratch);
-  n.log_sum = log(total);
+  n.own = row_sum(own, scratch);
+  n.others = row_sum(others, scratch);
+  const float total = n.own + n.others;
+  // A label that has nearly all of p: its loss is this logarithm, of a number just above 1.
+  n.log_sum = n.own == 1 ? log1p(n.others) : log(total);
   n.inverse_sum = total == 0 ? 0 : 1 / total;
   return n;
 #endif
@@ -80,12 +95,15 @@ floatv log_probability(floatv x, normaliser n) {
 #endif
 }
 
-// Σ t log p over a row, where 0 · log 0 is 0.
+// Σ t log p over a row, where 0 · log 0 is 0. A one-hot without smoothing has its weight in one block, so no other is read.
 float row_likelihood(const __global real *x, const __global target_type *target, long label, idx cols, float keep,
                      float spread, normaliser n, __local float *scratch) {
+  const bool one_hot = CLASSES && spread == 0;
+  const idx first = one_hot ? (idx)clamp(label, 0L, (long)cols - 1) / ROW_BLOCK * ROW_BLOCK : 0;
+  const idx last = one_hot && cols - first > ROW_BLOCK ? first + ROW_BLOCK : cols;
   floatv sum = 0;
-  for (idx block = 0; block < cols; block += ROW_BLOCK) {
-    const idx end = cols - block > ROW_BLOCK ? block + ROW_BLOCK : cols;
+  for (idx block = first; block < last; block += ROW_BLOCK) {
+    const idx end = last - block > ROW_BLOCK ? block + ROW_BLOCK : last;
     floatv part = 0;
     ROW_LOOP(i, block, end) {
       const floatv t = weights_at(target, label, i, cols, keep, spread);
@@ -109,11 +127,11 @@ ROW_GROUP __kernel void row_losses(const __global real *input, long input_offset
 #if CLASSES
     const long label = t[row];
     const int state = state_of(label, cols, has_ignore, ignore);
-    const normaliser n = normaliser_of(x, cols, scratch);
+    const normaliser n = normaliser_of(x, label, cols, scratch);
     loss = -row_likelihood(x, t, label, cols, keep, spread, n, scratch);
     if (state != COUNTED) loss = state == IGNORED ? 0.0f : NAN;
 #else
-    const normaliser n = normaliser_of(x, cols, scratch);
+    const normaliser n = normaliser_of(x, -1, cols, scratch);
     loss = -row_likelihood(x, t + row * (idx)cols, -1, cols, keep, spread, n, scratch);
 #endif
     if (ROW_LANE == 0) losses[losses_offset + row] = loss;
@@ -160,7 +178,7 @@ ROW_GROUP __kernel void loss_total(const __global float *losses, const __global 
 void row_gradient(const __global real *x, const __global target_type *target, long label, int state, idx cols,
                   float keep, float spread, float scale, __global real *dx, __local float *scratch) {
 #if !FROM_PROBS
-  const normaliser n = normaliser_of(x, cols, scratch);
+  const normaliser n = normaliser_of(x, label, cols, scratch);
   float weight = 1;
 #if !CLASSES
   floatv weights = 0;
@@ -178,7 +196,10 @@ void row_gradient(const __global real *x, const __global target_type *target, lo
 #if FROM_PROBS
     const floatv gradient = select(-t / x_i * scale, (floatv)0, t == 0);
 #else
-    const floatv gradient = (exp(x_i - n.shift) * (n.inverse_sum * weight) - t) * scale;
+    const floatv p = exp(x_i - n.shift) * n.inverse_sum;
+    // p − t of a label with most of p cancels, so there it is (1 − t) − (1 − p).
+    const floatv at_label = n.own > n.others ? (1 - t) - n.others * n.inverse_sum : p - t;
+    const floatv gradient = select(p * weight - t, at_label, label_lane(label, i)) * scale;
 #endif
     STOREV(X_DTYPE, dx, i, cols, state == COUNTED ? gradient : state == IGNORED ? (floatv)0 : (floatv)NAN);
   }

@@ -15,15 +15,16 @@
 #define STRIDES(x) long x##0, long x##1, long x##2, long x##3, long x##4
 #define PLACE(x, c0, c1, c2, c3, c4) \
   ((c0) * (idx)x##0 + (c1) * (idx)x##1 + (c2) * (idx)x##2 + (c3) * (idx)x##3 + (c4) * (idx)x##4)
-#define COORDINATES(i)                        \
-  idx rest = i;                               \
-  const idx c4 = rest % (idx)d4;              \
-  rest /= (idx)d4;                            \
-  const idx c3 = rest % (idx)d3;              \
-  rest /= (idx)d3;                            \
-  const idx c2 = rest % (idx)d2;              \
-  rest /= (idx)d2;                            \
-  const idx c1 = rest % (idx)d1, c0 = rest / (idx)d1
+#define COORDINATES(i)             \
+  idx rest = i, c4, c3, c2, c1;    \
+  TAKE(c4, d4) TAKE(c3, d3) TAKE(c2, d2) TAKE(c1, d1) const idx c0 = rest
+// Most views need fewer dimensions, and a division costs more than asking.
+#define TAKE(coordinate, dim)        \
+  coordinate = 0;                    \
+  if (dim > 1) {                     \
+    coordinate = rest % (idx)dim;    \
+    rest /= (idx)dim;                \
+  }
 
 // WORD is an unsigned integer of the element's size; the host made the bits.
 __kernel void fill(__global WORD *y, long y_offset, long count, uint low, uint high) {

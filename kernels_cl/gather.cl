@@ -1,4 +1,7 @@
-// y[r, :] = scale x[index[r], :] + shift, converted. EXACT leaves scale and shift out, so that integers stay exact.
+// y[r, :] = scale x[index[r], :] + shift, converted. EXACT leaves scale and shift out, so that integers stay exact. A work-item
+// has VECTOR elements of a row; more than one only from floats or bytes to floats.
+// check with: -DVECTOR=16
+// check with: -DX_DTYPE=I64 -DY_DTYPE=I32 -DEXACT=1
 
 #ifndef X_DTYPE
 #define X_DTYPE U8
@@ -7,6 +10,28 @@
 #define Y_DTYPE F32
 #endif
 
+#if VECTOR > 1
+floatv loadv_U8(const __global uchar *x, idx i, idx end, float padding) {
+  if (end - i >= VECTOR) return HEED_JOIN(convert_float, VECTOR)(VLOAD(x + i));
+  float part[VECTOR];
+  for (int lane = 0; lane < VECTOR; ++lane) part[lane] = lane < end - i ? x[i + lane] : padding;
+  return VLOAD(part);
+}
+
+// Elements `column` and on of a row of `width`.
+void convert_elements(const __global TYPE(X_DTYPE) *from, __global TYPE(Y_DTYPE) *to, idx column, idx width, float scale,
+                      float shift) {
+  const floatv value = LOADV(X_DTYPE, from, column, width, 0);
+#ifdef EXACT
+  STOREV(Y_DTYPE, to, column, width, value);
+#else
+  STOREV(Y_DTYPE, to, column, width, scale * value + shift);
+#endif
+}
+
+void fill_with_nan(__global TYPE(Y_DTYPE) *to, idx column, idx width) { STOREV(Y_DTYPE, to, column, width, (floatv)NAN); }
+
+#else
 float number_of(const __global TYPE(X_DTYPE) *x, idx i) {
 #if IS_FLOAT(X_DTYPE)
   return LOAD(X_DTYPE, x, i);
@@ -23,29 +48,36 @@ void put_number(__global TYPE(Y_DTYPE) *y, idx i, float value) {
 #endif
 }
 
-__kernel void gather_rows(const __global TYPE(X_DTYPE) *x, long x_offset, const __global int *index, long index_offset,
-                          __global TYPE(Y_DTYPE) *y, long y_offset, long x_rows, long width, long count, float scale,
-                          float shift) {
-  const idx i = get_global_id(0);
-  if (i >= count) return;
-  const idx row = i / (idx)width, column = i - row * (idx)width;
-  const int source = index[index_offset + row];
-  x += x_offset;
-  y += y_offset;
-  if (source < 0 || source >= x_rows) {
-#if IS_FLOAT(Y_DTYPE)
-    STORE(Y_DTYPE, y, i, NAN);
-#else
-    y[i] = 0;
-#endif
-    return;
-  }
-  const idx from = (idx)source * (idx)width + column;
+void convert_elements(const __global TYPE(X_DTYPE) *from, __global TYPE(Y_DTYPE) *to, idx column, idx width, float scale,
+                      float shift) {
 #if defined(EXACT) && !IS_FLOAT(X_DTYPE) && !IS_FLOAT(Y_DTYPE)
-  STORE_INT(Y_DTYPE, y, i, LOAD_INT(x, from));
+  STORE_INT(Y_DTYPE, to, column, LOAD_INT(from, column));
 #elif defined(EXACT)
-  put_number(y, i, number_of(x, from));
+  put_number(to, column, number_of(from, column));
 #else
-  put_number(y, i, scale * number_of(x, from) + shift);
+  put_number(to, column, scale * number_of(from, column) + shift);
 #endif
+}
+
+void fill_with_nan(__global TYPE(Y_DTYPE) *to, idx column, idx width) {
+#if IS_FLOAT(Y_DTYPE)
+  STORE(Y_DTYPE, to, column, NAN);
+#else
+  to[column] = 0;
+#endif
+}
+#endif
+
+__kernel void gather_rows(const __global TYPE(X_DTYPE) *x, long x_offset, const __global int *index, long index_offset,
+                          __global TYPE(Y_DTYPE) *y, long y_offset, long x_rows, long width, long rows, float scale,
+                          float shift) {
+  const idx a_row = ((idx)width + VECTOR - 1) / VECTOR, item = get_global_id(0);
+  const idx row = item / a_row, column = (item - row * a_row) * VECTOR;
+  if (row >= rows) return;
+  const int source = index[index_offset + row];
+  __global TYPE(Y_DTYPE) *to = y + y_offset + row * (idx)width;
+  if (source < 0 || source >= x_rows)
+    fill_with_nan(to, column, width);
+  else
+    convert_elements(x + x_offset + (idx)source * (idx)width, to, column, width, scale, shift);
 }

@@ -1,5 +1,5 @@
-// GELU (Hendrycks and Gimpel 2016, section 2) and its derivative, through erfc or through tanh. No sum here cancels: Φ is
-// erfc/2 and (1 + tanh u)/2 is 1/(1 + exp(−2u)), so that small results far below 0 keep their digits.
+// GELU (Hendrycks and Gimpel 2016, section 2) and its derivative, through Φ or through tanh. No sum here cancels, so that small
+// results far below 0 keep their digits: Φ(−z) is φ(z) times a slowly falling factor, and (1 + tanh u)/2 is 1/(1 + exp(−2u)).
 
 #ifndef X_DTYPE
 #define X_DTYPE F32
@@ -10,58 +10,68 @@
 typedef TYPE(X_DTYPE) real;
 
 #define SQRT_HALF 0.70710678118654752440f
-#define SQRT_HALF_REST 1.21016171e-8f       // √(1/2) less its float
 #define INVERSE_SQRT_TWO_PI 0.39894228040143267794f
-#define TWO_OVER_SQRT_PI 1.12837916709551257390f
 #define SQRT_TWO_OVER_PI 0.79788456080286535588f
 #define CUBIC 0.044715f
-#define TAIL 16.0f  // where φ is 0 in float
+#define LARGE 16.0f // exp(−x²/2) is 0 in float from here on
 
-// φ(x). What rounding x² loses would be multiplied by x², so it is carried along.
-float normal_density(float x) {
-  const float square = x * x;
-  const float rest = fabs(x) < TAIL ? fma(x, x, -square) : 0;
-  return INVERSE_SQRT_TWO_PI * exp(-0.5f * square) * (1 - 0.5f * rest);
+// exp(−x²/2). What rounding x² loses would be multiplied by x², so it is carried along.
+floatv bell(floatv x) {
+  const floatv near = fmin(fabs(x), (floatv)LARGE), square = near * near, rest = fma(near, near, -square);
+  return exp(-0.5f * square) * (1 - 0.5f * rest);
 }
 
-// Φ(x), with the same care for what rounding −x √(1/2) loses.
-float normal_distribution(float x) {
-  const float t = -x * SQRT_HALF;
-  const float rest = fabs(x) < TAIL ? fma(-x, SQRT_HALF, -t) - x * SQRT_HALF_REST : 0;
-  return 0.5f * (erfc(t) - rest * (TWO_OVER_SQRT_PI / INVERSE_SQRT_TWO_PI) * normal_density(x));
+// Φ(x), given exp(−x²/2): erfc(z) = exp(−z²) u p(u), u = 2/(2 + z), for z >= 0. p interpolates at the Chebyshev points of
+// 0 <= z <= 10.3, with a relative error of 5e-9. The library's erfc has more branches than vectors like.
+floatv normal_distribution(floatv x, floatv bell_of_x) {
+  const floatv u = 2 / (2 + fabs(x) * SQRT_HALF);
+  floatv p = 0.0330646714f;
+  p = p * u - 0.175635135f;
+  p = p * u + 0.343136687f;
+  p = p * u - 0.235055809f;
+  p = p * u - 0.0711100155f;
+  p = p * u + 0.0645959606f;
+  p = p * u + 0.0433444282f;
+  p = p * u + 0.188579817f;
+  p = p * u + 0.244696144f;
+  p = p * u + 0.282296452f;
+  p = p * u + 0.282086802f;
+  const floatv tail = 0.5f * bell_of_x * u * p;
+  return select(1 - tail, tail, x < 0);
 }
 
-float logistic(float x) { return 1 / (1 + exp(-x)); }
-float tanh_argument(float x) { return SQRT_TWO_OVER_PI * (x + CUBIC * x * x * x); }
+floatv logistic(floatv x) { return 1 / (1 + exp(-x)); }
+floatv tanh_argument(floatv x) { return SQRT_TWO_OVER_PI * (x + CUBIC * x * x * x); }
 
-float gelu_of(float x) {
+floatv gelu_of(floatv x) {
 #if TANH
   return x * logistic(2 * tanh_argument(x));
 #else
-  return x * normal_distribution(x);
+  return x * normal_distribution(x, bell(x));
 #endif
 }
 
-float gelu_slope(float x) {
+floatv gelu_slope(floatv x) {
 #if TANH
-  const float u = 2 * tanh_argument(x), s = logistic(u), change = s * logistic(-u);
-  // Where nothing changes any more the slope of u may overflow.
-  if (change == 0 && !isinf(x)) return s;
-  return s + x * change * 2 * SQRT_TWO_OVER_PI * (1 + 3 * CUBIC * x * x);
+  const floatv u = 2 * tanh_argument(x), s = logistic(u), change = s * logistic(-u);
+  const floatv bend = x * change * 2 * SQRT_TWO_OVER_PI * (1 + 3 * CUBIC * x * x);
+  // Where nothing changes any more the slope of u may overflow; at an infinite x it is not defined.
+  return s + select(bend, (floatv)0, (change == 0) & isfinite(x));
 #else
-  return normal_distribution(x) + x * normal_density(x);
+  const floatv bell_of_x = bell(x);
+  return normal_distribution(x, bell_of_x) + x * bell_of_x * INVERSE_SQRT_TWO_PI;
 #endif
 }
 
 __kernel void gelu(const __global real *x, long x_offset, __global real *y, long y_offset, long count) {
-  const idx i = get_global_id(0);
-  if (i < count) STORE(X_DTYPE, y + y_offset, i, gelu_of(LOAD(X_DTYPE, x + x_offset, i)));
+  const idx i = (idx)get_global_id(0) * VECTOR;
+  if (i < count) STOREV(X_DTYPE, y + y_offset, i, count, gelu_of(LOADV(X_DTYPE, x + x_offset, i, count, 0)));
 }
 
 __kernel void gelu_gradient(const __global real *x, long x_offset, const __global real *dy, long dy_offset,
                             __global real *dx, long dx_offset, long count) {
-  const idx i = get_global_id(0);
+  const idx i = (idx)get_global_id(0) * VECTOR;
   if (i >= count) return;
-  const float slope = gelu_slope(LOAD(X_DTYPE, x + x_offset, i));
-  STORE(X_DTYPE, dx + dx_offset, i, LOAD(X_DTYPE, dy + dy_offset, i) * slope);
+  const floatv slope = gelu_slope(LOADV(X_DTYPE, x + x_offset, i, count, 0));
+  STOREV(X_DTYPE, dx + dx_offset, i, count, LOADV(X_DTYPE, dy + dy_offset, i, count, 0) * slope);
 }

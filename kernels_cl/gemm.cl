@@ -1,11 +1,11 @@
-// C = alpha op(A) op(B) + beta C (+ bias on each row), for every batch. Two kernels with the same arguments: gemm_tiles
-// for devices with work-groups and local memory, gemm_panels for CPUs, where a work-item works alone on wide vectors.
+// C = activation(alpha op(A) op(B) + beta C + bias), for every batch. Two kernels with the same arguments: gemm_tiles for devices
+// with work-groups and local memory, gemm_panels for a work-item that works alone on wide vectors (CPUs have gemm_cpu.cl besides).
 // What lies outside a matrix is taken as 0 and never read.
-
-#ifndef X_DTYPE
-#define X_DTYPE F32
-#endif
-typedef TYPE(X_DTYPE) real;
+//
+// check with: -DTILED=1
+// check with: -DVECTOR=4 -DROWS=4 -DX_DTYPE=F16 -DGELU=1
+// check with: -DVECTOR=16 -DROWS=12 -DX_DTYPE=BF16
+#include "gemm_epilogue.cl"
 
 // A tensor [B0, B1, …]: its first element, how far apart its batches are, and the rows and columns of its op(): a transposed
 // matrix has row 1. One program serves every form.
@@ -13,8 +13,7 @@ typedef TYPE(X_DTYPE) real;
 #define BATCH_OF(x, batch) \
   (x + x##_offset + (batch) / batches1 * x##_stride0 + (batch) % batches1 * x##_stride1)
 #define GEMM_ARGUMENTS                                                                                               \
-  const MATRIX(a), const MATRIX(b), MATRIX(c), const __global real *bias, long bias_offset, uint has_bias,           \
-      long batches1, long m, long n, long k, float alpha, float beta
+  const MATRIX(a), const MATRIX(b), MATRIX(c), EPILOGUE_ARGUMENTS, long batches1, long m, long n, long k
 #define AT(x, row, col) ((idx)(row) * (idx)x##_row + (idx)(col) * (idx)x##_col)
 
 #ifdef TILED
@@ -34,6 +33,7 @@ __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) __kernel void gemm_tiles(GE
   a = BATCH_OF(a, batch);
   b = BATCH_OF(b, batch);
   c = BATCH_OF(c, batch);
+  const struct epilogue e = EPILOGUE(batch / batches1, batch % batches1);
 
   float sum[EACH][EACH];
   for (int i = 0; i < EACH; ++i)
@@ -42,6 +42,7 @@ __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) __kernel void gemm_tiles(GE
   for (idx depth0 = 0; depth0 < k; depth0 += DEPTH) {
     // Neighbouring work-items read neighbouring elements in either form.
     const bool a_by_rows = a_col == 1, b_by_rows = b_col == 1;
+#pragma unroll
     for (int load = 0; load < LOADS; ++load) {
       const int element = load * SIDE * SIDE + item;
       const int a_inner = a_by_rows ? element % DEPTH : element / TILE;
@@ -56,6 +57,7 @@ __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) __kernel void gemm_tiles(GE
                                   : 0.0f;
     }
     barrier(CLK_LOCAL_MEM_FENCE);
+#pragma unroll
     for (int inner = 0; inner < DEPTH; ++inner) {
       float a_each[EACH], b_each[EACH];
       for (int i = 0; i < EACH; ++i) a_each[i] = a_tile[inner][row + i * SIDE];
@@ -71,11 +73,7 @@ __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) __kernel void gemm_tiles(GE
     for (int j = 0; j < EACH; ++j) {
       const idx to_col = col0 + col + j * SIDE;
       if (to_row >= m || to_col >= n) continue;
-      const idx at = AT(c, to_row, to_col);
-      float value = alpha * sum[i][j];
-      if (beta != 0) value += beta * LOAD(X_DTYPE, c, at);
-      if (has_bias) value += LOAD(X_DTYPE, bias + bias_offset, to_col);
-      STORE(X_DTYPE, c, at, value);
+      finish(sum[i][j], c + AT(c, to_row, to_col), to_row, to_col, 1, e);
     }
   }
 }
@@ -84,7 +82,7 @@ __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) __kernel void gemm_tiles(GE
 // ---- single work-items: a panel of COLS columns of C, ROWS × STRIPS rows of it
 
 // B's panel is packed DEPTH rows at a time, whatever its form and dtype, and then used for every strip of ROWS rows, whose
-// sums live in registers meanwhile.
+// sums live in registers meanwhile. Sums of sums keep the rounding of a long k small.
 #ifndef ROWS
 #define ROWS 6
 #endif
@@ -112,8 +110,8 @@ void multiply_strip(const __global real *a, idx a_row, idx a_col, idx row0, idx 
   idx rows[ROWS];
 #pragma unroll
   for (int i = 0; i < ROWS; ++i) {
-    sum[i][0] = VLOAD(sums + i * COLS);
-    sum[i][1] = VLOAD(sums + i * COLS + VECTOR);
+    sum[i][0] = 0;
+    sum[i][1] = 0;
     rows[i] = row0 + i < last_row ? row0 + i : last_row;
   }
   for (idx inner = 0; inner < depth; ++inner) {
@@ -127,8 +125,8 @@ void multiply_strip(const __global real *a, idx a_row, idx a_col, idx row0, idx 
   }
 #pragma unroll
   for (int i = 0; i < ROWS; ++i) {
-    VSTORE(sum[i][0], sums + i * COLS);
-    VSTORE(sum[i][1], sums + i * COLS + VECTOR);
+    VSTORE(VLOAD(sums + i * COLS) + sum[i][0], sums + i * COLS);
+    VSTORE(VLOAD(sums + i * COLS + VECTOR) + sum[i][1], sums + i * COLS + VECTOR);
   }
 }
 
@@ -139,6 +137,7 @@ __attribute__((reqd_work_group_size(1, 1, 1))) __kernel void gemm_panels(GEMM_AR
   a = BATCH_OF(a, batch);
   b = BATCH_OF(b, batch);
   c = BATCH_OF(c, batch);
+  const struct epilogue e = EPILOGUE(batch / batches1, batch % batches1);
   const int rows = m - row0 < STRIPS * ROWS ? (int)(m - row0) : STRIPS * ROWS;
   const int cols = n - col0 < COLS ? (int)(n - col0) : COLS;
 
@@ -152,12 +151,8 @@ __attribute__((reqd_work_group_size(1, 1, 1))) __kernel void gemm_panels(GEMM_AR
 
   for (int row = 0; row < rows; ++row) {
     __global real *out = c + AT(c, row0 + row, col0);
-    for (int col = 0; col < cols; col += VECTOR) {
-      floatv value = alpha * VLOAD(sums + row * COLS + col);
-      if (beta != 0) value += beta * LOADV(X_DTYPE, out, col, cols, 0);
-      if (has_bias) value += LOADV(X_DTYPE, bias + bias_offset + col0, col, cols, 0);
-      STOREV(X_DTYPE, out, col, cols, value);
-    }
+    for (int col = 0; col < cols; col += VECTOR)
+      finish(VLOAD(sums + row * COLS + col), out + col, row0 + row, col0 + col, cols - col, e);
   }
 }
 #endif

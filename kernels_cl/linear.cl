@@ -1,19 +1,20 @@
-// The parts of a linear layer that are not matrix products: bias onto rows, and sums of columns for its gradient.
-
-#ifndef X_DTYPE
-#define X_DTYPE F32
-#endif
+// What a linear layer needs beside products: the epilogue of a product that was stored without one, and sums of columns for the
+// bias's gradient.
+//
+// check with: -DVECTOR=8 -DX_DTYPE=F16
+// check with: -DVECTOR=16 -DGELU=2
+#include "gemm_epilogue.cl"
 #ifndef Y_DTYPE
 #define Y_DTYPE F32
 #endif
 
-// y[r, c] += bias[c]
-__kernel void add_bias(const __global TYPE(X_DTYPE) *bias, long bias_offset, __global TYPE(X_DTYPE) *y, long y_offset,
-                       long cols, long count) {
-  const idx i = get_global_id(0);
-  if (i >= count) return;
-  y += y_offset;
-  STORE(X_DTYPE, y, i, LOAD(X_DTYPE, y, i) + LOAD(X_DTYPE, bias + bias_offset, i % (idx)cols));
+// Work-item: a vector of a row of C.
+__kernel void epilogue(__global real *c, long c_offset, long c_stride0, long c_stride1, long c_ld, EPILOGUE_ARGUMENTS,
+                       long batches1, long m, long n) {
+  const long col = (long)get_global_id(0) * VECTOR, row = get_global_id(1), batch = get_global_id(2);
+  const struct epilogue e = EPILOGUE(batch / batches1, batch % batches1);
+  c += c_offset + batch / batches1 * c_stride0 + batch % batches1 * c_stride1 + row * c_ld + col;
+  finish(LOADV(X_DTYPE, c, 0, (idx)(n - col), 0), c, row, col, n - col < VECTOR ? (int)(n - col) : VECTOR, e);
 }
 
 // y[s, c] = Σ x[r, c] over the rows r of share s, `share` rows each. A work-item has VECTOR columns of one share; blocks keep

@@ -1,5 +1,5 @@
-// softmax and log-softmax, forward and backward: rows where the axis is the last one, else columns [outer, axis, inner].
-// Either subtracts the slice's largest element; a slice that is −inf throughout subtracts 0 and has the sum 0.
+// softmax and log-softmax, forward and backward, of [outer, axis, inner]. Row kernels share a slice among the work-items of a
+// group; column kernels give a work-item whole slices. Either subtracts the slice's largest element; a slice that is −inf throughout subtracts 0 and has the sum 0.
 
 #ifndef X_DTYPE
 #define X_DTYPE F32
@@ -28,74 +28,84 @@ floatv result_of(floatv x, float shift, float factor) {
 #endif
 }
 
-float row_shift(const __global real *x, idx cols, __local float *scratch) {
+// Elements of a slice; they lie `step` apart, which is 1 where VECTOR is not.
+#if VECTOR == 1
+#define GET(x, i, padding) LOAD(X_DTYPE, x, (i) * step)
+#define PUT(x, i, value) STORE(X_DTYPE, x, (i) * step, value)
+#else
+#define GET(x, i, padding) LOADV(X_DTYPE, x, i, cols, padding)
+#define PUT(x, i, value) STOREV(X_DTYPE, x, i, cols, value)
+#endif
+
+float row_shift(const __global real *x, idx cols, idx step, __local float *scratch) {
   floatv largest = -INFINITY;
-  ROW_LOOP(i, 0, cols) largest = fmax(largest, LOADV(X_DTYPE, x, i, cols, -INFINITY));
+  ROW_LOOP(i, 0, cols) largest = fmax(largest, GET(x, i, -INFINITY));
   return SHIFT_OF(row_max(largest, scratch));
 }
 
-float row_exp_sum(const __global real *x, idx cols, float shift, __local float *scratch) {
+float row_exp_sum(const __global real *x, idx cols, idx step, float shift, __local float *scratch) {
   floatv sum = 0;
   for (idx block = 0; block < cols; block += ROW_BLOCK) {
     const idx end = cols - block > ROW_BLOCK ? block + ROW_BLOCK : cols;
     floatv part = 0;
-    ROW_LOOP(i, block, end) part += exp(LOADV(X_DTYPE, x, i, cols, -INFINITY) - shift);
+    ROW_LOOP(i, block, end) part += exp(GET(x, i, -INFINITY) - shift);
     sum += part;
   }
   return row_sum(sum, scratch);
 }
 
-// Returns log Σ exp(x). out may be in: a work-item writes only what it alone has read.
-float softmax_row(const __global real *in, __global real *out, idx cols, __local float *scratch) {
-  const float shift = row_shift(in, cols, scratch);
-  const float sum = row_exp_sum(in, cols, shift, scratch);
-  const float factor = factor_of(sum);
-  ROW_LOOP(i, 0, cols) STOREV(X_DTYPE, out, i, cols, result_of(LOADV(X_DTYPE, in, i, cols, 0), shift, factor));
-  return shift + log(sum);
-}
+// Where slice `row` of [outer, cols, inner] begins.
+#define SLICE_START(row) ((row) / (idx)inner * (idx)cols * (idx)inner + (row) % (idx)inner)
 
-ROW_GROUP __kernel void softmax_rows(const __global real *x, long x_offset, __global real *y, long y_offset, long rows,
-                                     long cols) {
+ROW_GROUP __kernel void softmax_rows(const __global real *x, long x_offset, __global real *y, long y_offset, long outer,
+                                     long cols, long inner) {
   __local float scratch[GROUP];
-  for (idx row = ROW_FIRST; row < rows; row += ROW_STEP)
-    softmax_row(x + x_offset + row * (idx)cols, y + y_offset + row * (idx)cols, cols, scratch);
-}
-
-// The same, and lse = log Σ exp(x) for each row: −inf where the row is −inf throughout.
-ROW_GROUP __kernel void softmax_rows_lse(const __global real *x, long x_offset, __global real *y, long y_offset,
-                                         __global float *lse, long lse_offset, long rows, long cols) {
-  __local float scratch[GROUP];
-  for (idx row = ROW_FIRST; row < rows; row += ROW_STEP) {
-    const float row_lse =
-        softmax_row(x + x_offset + row * (idx)cols, y + y_offset + row * (idx)cols, cols, scratch);
-    if (ROW_LANE == 0) lse[lse_offset + row] = row_lse;
+  const idx step = inner;
+  for (idx row = ROW_FIRST; row < outer * inner; row += ROW_STEP) {
+    const idx start = SLICE_START(row);
+    const __global real *in = x + x_offset + start;
+    __global real *out = y + y_offset + start;
+    const float shift = row_shift(in, cols, step, scratch);
+    const float factor = factor_of(row_exp_sum(in, cols, step, shift, scratch));
+    ROW_LOOP(i, 0, (idx)cols) PUT(out, i, result_of(GET(in, i, 0), shift, factor));
   }
 }
 
-// softmax: dx = y (dy − Σ y dy). log-softmax: dx = dy − exp(y) Σ dy.
-floatv term_of(floatv y, floatv dy) { return LOG ? dy : y * dy; }
-floatv gradient_of(floatv y, floatv dy, float sum) { return LOG ? dy - exp(y) * sum : y * (dy - sum); }
+// log-softmax: dx = dy − exp(y) Σ dy. softmax: dx = y (dy − Σ y dy). Where y is nearly one-hot that difference cancels, and what
+// rounding took from y and from the sum would be all that is left. So the sum is taken again around a centre, the first
+// sum, which Σ y = 1 allows: dx = y ((dy − centre) − Σ y (dy − centre)).
+floatv term_of(floatv y, floatv dy, floatv centre) { return LOG ? dy : y * (dy - centre); }
+floatv gradient_of(floatv y, floatv dy, floatv centre, floatv sum) {
+  return LOG ? dy - exp(y) * sum : y * ((dy - centre) - sum);
+}
+
+float row_term_sum(const __global real *y, const __global real *dy, idx cols, idx step, float centre,
+                   __local float *scratch) {
+  floatv sum = 0;
+  for (idx block = 0; block < cols; block += ROW_BLOCK) {
+    const idx end = cols - block > ROW_BLOCK ? block + ROW_BLOCK : cols;
+    floatv part = 0;
+    ROW_LOOP(i, block, end) part += term_of(GET(y, i, 0), GET(dy, i, 0), centre);
+    sum += part;
+  }
+  return row_sum(sum, scratch);
+}
 
 ROW_GROUP __kernel void softmax_rows_gradient(const __global real *y, long y_offset, const __global real *dy,
-                                              long dy_offset, __global real *dx, long dx_offset, long rows,
-                                              long cols) {
+                                              long dy_offset, __global real *dx, long dx_offset, long outer, long cols,
+                                              long inner) {
   __local float scratch[GROUP];
-  for (idx row = ROW_FIRST; row < rows; row += ROW_STEP) {
-    const __global real *y_row = y + y_offset + row * (idx)cols;
-    const __global real *dy_row = dy + dy_offset + row * (idx)cols;
-    __global real *out = dx + dx_offset + row * (idx)cols;
-    floatv total = 0;
-    for (idx block = 0; block < cols; block += ROW_BLOCK) {
-      const idx end = cols - block > ROW_BLOCK ? block + ROW_BLOCK : (idx)cols;
-      floatv part = 0;
-      ROW_LOOP(i, block, end)
-      part += term_of(LOADV(X_DTYPE, y_row, i, cols, 0), LOADV(X_DTYPE, dy_row, i, cols, 0));
-      total += part;
-    }
-    const float sum = row_sum(total, scratch);
-    ROW_LOOP(i, 0, (idx)cols)
-    STOREV(X_DTYPE, out, i, cols,
-           gradient_of(LOADV(X_DTYPE, y_row, i, cols, 0), LOADV(X_DTYPE, dy_row, i, cols, 0), sum));
+  const idx step = inner;
+  for (idx row = ROW_FIRST; row < outer * inner; row += ROW_STEP) {
+    const idx start = SLICE_START(row);
+    const __global real *y_row = y + y_offset + start, *dy_row = dy + dy_offset + start;
+    __global real *out = dx + dx_offset + start;
+    float sum = row_term_sum(y_row, dy_row, cols, step, 0, scratch), centre = 0;
+#if !LOG
+    centre = isfinite(sum) ? sum : 0;
+    sum = row_term_sum(y_row, dy_row, cols, step, centre, scratch);
+#endif
+    ROW_LOOP(i, 0, (idx)cols) PUT(out, i, gradient_of(GET(y_row, i, 0), GET(dy_row, i, 0), centre, sum));
   }
 }
 
@@ -136,6 +146,18 @@ __kernel void softmax_columns(const __global real *x, long x_offset, __global re
   }
 }
 
+floatv column_term_sum(const __global real *y, const __global real *dy, idx axis, idx step, idx i, floatv centre) {
+  floatv sum = 0;
+  for (idx block = 0; block < axis; block += COLUMN_BLOCK) {
+    const idx end = axis - block > COLUMN_BLOCK ? block + COLUMN_BLOCK : axis;
+    floatv part = 0;
+    for (idx a = block; a < end; ++a)
+      part += term_of(LOADV(X_DTYPE, y + a * step, i, step, 0), LOADV(X_DTYPE, dy + a * step, i, step, 0), centre);
+    sum += part;
+  }
+  return sum;
+}
+
 __kernel void softmax_columns_gradient(const __global real *y, long y_offset, const __global real *dy, long dy_offset,
                                        __global real *dx, long dx_offset, long outer, long axis, long inner) {
   const idx per_outer = ((idx)inner + VECTOR - 1) / VECTOR, item = get_global_id(0);
@@ -145,16 +167,13 @@ __kernel void softmax_columns_gradient(const __global real *y, long y_offset, co
   dy += dy_offset + slice;
   dx += dx_offset + slice;
 
-  floatv sum = 0;
-  for (idx block = 0; block < axis; block += COLUMN_BLOCK) {
-    const idx end = axis - block > COLUMN_BLOCK ? block + COLUMN_BLOCK : (idx)axis;
-    floatv part = 0;
-    for (idx a = block; a < end; ++a)
-      part += term_of(LOADV(X_DTYPE, y + a * step, i, step, 0), LOADV(X_DTYPE, dy + a * step, i, step, 0));
-    sum += part;
-  }
+  floatv sum = column_term_sum(y, dy, axis, step, i, 0), centre = 0;
+#if !LOG
+  centre = select((floatv)0, sum, isfinite(sum));
+  sum = column_term_sum(y, dy, axis, step, i, centre);
+#endif
   AXIS_LOOP(a, (idx)axis) {
     const floatv y_a = LOADV(X_DTYPE, y + a * step, i, step, 0), dy_a = LOADV(X_DTYPE, dy + a * step, i, step, 0);
-    STOREV(X_DTYPE, dx + a * step, i, step, LOG ? dy_a - exp(y_a) * sum : y_a * (dy_a - sum));
+    STOREV(X_DTYPE, dx + a * step, i, step, gradient_of(y_a, dy_a, centre, sum));
   }
 }

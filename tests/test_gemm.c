@@ -1,14 +1,16 @@
-// Every GEMM provider gives the host's result, whatever the form, strides, batches, scalars and dtype: heed's CPU kernel,
-// its GPU kernel (run on whatever device there is), and CLBlast.
+// Every GEMM provider gives the host's result, whatever the form, strides, batches, scalars, epilogue and dtype: heed's CPU kernels
+// in every layout, its GPU kernel (run on whatever device there is), and CLBlast. HEED_DRAWS sets how many problems are drawn
+// (default 300), HEED_SEED which.
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/random.h"
-#include "cl/cl.h"
+#include "cl/gemm.h"
 #include "support_devices.h"
 
-enum { DRAWS = 200, SEED = 20240611 };
+enum { SEED = 20240611 };
 
 struct contexts {
   heed_context *host;
@@ -25,12 +27,24 @@ struct draw {
   bool trans_a, trans_b;
   double alpha, beta;
   struct operand a, b, c;
+  bool has_epilogue, has_bias;
+  enum heed__gemm_activation activation;
+  heed_gelu_form gelu;
+  struct operand mask;
+  struct heed__gemm_layout layout;
 };
 
 // ---------------------------------------------------------------- drawing a problem
 
+static uint64_t from_environment(const char *name, uint64_t otherwise) {
+  const char *text = getenv(name);
+  return text && text[0] ? strtoull(text, NULL, 10) : otherwise;
+}
+
 static uint64_t draws_taken;
-static int64_t below(int64_t n) { return (int64_t)heed_random_below(SEED, 0, draws_taken++, (uint64_t)n); }
+static int64_t below(int64_t n) {
+  return (int64_t)heed_random_below(from_environment("HEED_SEED", SEED), 0, draws_taken++, (uint64_t)n);
+}
 
 // Small, or at the edges of tiles of 12, 16, 32, 64, 96 and 192.
 static int64_t draw_size(void) {
@@ -49,6 +63,29 @@ static struct operand draw_operand(int64_t batch0, int64_t batch1, int64_t rows,
   return o;
 }
 
+// Small blocks, so that small problems go through what large ones do; 0 is the library's own choice.
+static struct heed__gemm_layout draw_layout(void) {
+  struct heed__gemm_layout layout = {.dot = (int)below(3) - 1, .swap = (int)below(3) - 1};
+  if (below(2)) return layout;
+  layout.pack_rows = (int)below(3) - 1;
+  layout.pack_cols = (int)below(3) - 1;
+  layout.rows = below(2) ? 8 * (1 + below(5)) : 0;
+  layout.panels = below(3);
+  layout.depth = below(2) ? 7 + below(60) : 0;
+  layout.splits = below(3) ? 0 : 1 + below(5);
+  return layout;
+}
+
+static void draw_epilogue(struct draw *d) {
+  d->has_epilogue = below(2);
+  d->has_bias = d->has_epilogue && below(2);
+  if (!d->has_epilogue) return;
+  static const enum heed__gemm_activation some[] = {HEED__GEMM_LINEAR, HEED__GEMM_RELU, HEED__GEMM_MASK,
+                                                    HEED__GEMM_RELU,   HEED__GEMM_MASK, HEED__GEMM_GELU};
+  d->activation = some[below(6)];
+  d->gelu = below(2) ? HEED_GELU_ERF : HEED_GELU_TANH;
+}
+
 static struct draw draw_problem(void) {
   static const double alphas[] = {1, -0.75, 2}, betas[] = {0, 0, 1, -0.5};
   struct draw d = {.dtype = below(2)   ? HEED_F32
@@ -65,6 +102,9 @@ static struct draw draw_problem(void) {
   d.a = draw_operand(share_a ? 1 : b0, b1, d.trans_a ? k : m, d.trans_a ? m : k, packed);
   d.b = draw_operand(b0, share_b ? 1 : b1, d.trans_b ? n : k, d.trans_b ? k : n, packed);
   d.c = draw_operand(b0, b1, m, n, packed);
+  draw_epilogue(&d);
+  d.mask = draw_operand(b0, b1, m, n, packed);
+  d.layout = draw_layout();
   return d;
 }
 
@@ -89,36 +129,114 @@ static void make_operand(heed_context *ctx, const struct draw *d, const struct o
   free(values);
 }
 
+// As heed_gemm brings an operand to the shape of C.
+static struct heed_tensor broadcast(const heed_tensor *t, const struct operand *c) {
+  struct heed_tensor view;
+  const int64_t dims[] = {c->dims[0], c->dims[1], t->dims[2], t->dims[3]};
+  const int64_t strides[] = {t->dims[0] == dims[0] ? t->strides[0] : 0, t->dims[1] == dims[1] ? t->strides[1] : 0,
+                             t->strides[2], 1};
+  heed__view_init(&view, t, 4, dims, strides, t->offset);
+  return view;
+}
+
+static void run_with_epilogue(const struct draw *d, uint64_t seed, heed_tensor *const *views) {
+  heed_context *ctx = heed_tensor_context(views[2]);
+  heed_tensor *mask_buffer, *mask, *bias = support_tensor(ctx, d->dtype, 1, &d->c.dims[3], seed + 3, NULL);
+  make_operand(ctx, d, &d->mask, seed + 4, false, &mask_buffer, &mask);
+  const struct heed_tensor a = broadcast(views[0], &d->c), b = broadcast(views[1], &d->c);
+  const struct heed__gemm_params params = {d->trans_a, d->trans_b, d->alpha, d->beta};
+  const struct heed__gemm_epilogue epilogue = {.bias = d->has_bias ? bias : NULL,
+                                               .activation = d->activation,
+                                               .gelu = d->gelu,
+                                               .mask = d->activation == HEED__GEMM_MASK ? mask : NULL};
+  ASSERT_OK(heed__cl_gemm_with(ctx, &params, &a, &b, &epilogue, views[2]));
+  heed_tensor_destroy(mask);
+  heed_tensor_destroy(mask_buffer);
+  heed_tensor_destroy(bias);
+}
+
 // The whole buffer of C afterwards.
 static heed_tensor *run(heed_context *ctx, const struct draw *d, uint64_t seed) {
   heed_tensor *buffers[3], *views[3];
   make_operand(ctx, d, &d->a, seed, false, &buffers[0], &views[0]);
   make_operand(ctx, d, &d->b, seed + 1, false, &buffers[1], &views[1]);
   make_operand(ctx, d, &d->c, seed + 2, d->beta == 0, &buffers[2], &views[2]);
-  ASSERT_OK(heed_gemm(d->trans_a, d->trans_b, d->alpha, views[0], views[1], d->beta, views[2]));
+  if (d->has_epilogue)
+    run_with_epilogue(d, seed, views);
+  else
+    ASSERT_OK(heed_gemm(d->trans_a, d->trans_b, d->alpha, views[0], views[1], d->beta, views[2]));
   for (int i = 0; i < 3; ++i) heed_tensor_destroy(views[i]);
   for (int i = 0; i < 2; ++i) heed_tensor_destroy(buffers[i]);
   return buffers[2];
 }
 
-// Values are multiples of 2^-8 below 1, so products and their sums are exact in F32 and only alpha and beta round, twice at
-// most; then comes one rounding to storage, which a difference there may turn the other way.
-static double tolerance_of(heed_dtype dtype) {
-  return dtype == HEED_F32 ? 0x1p-22 : dtype == HEED_F16 ? 0x1p-11 : 0x1p-8;
+static double activate(const struct draw *d, double x, double mask) {
+  switch (d->activation) {
+    case HEED__GEMM_RELU:
+      return x < 0 ? 0 : x;
+    case HEED__GEMM_MASK:
+      return mask > 0 ? x : 0;
+    case HEED__GEMM_GELU:
+      if (d->gelu == HEED_GELU_ERF) return 0.5 * x * erfc(-x * sqrt(0.5));
+      return 0.5 * x * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x)));
+    default:
+      return x;
+  }
+}
+
+// The host's product in F32, in which the values of every dtype are exact, and the epilogue on it.
+static heed_tensor *run_on_host(heed_context *host, const struct draw *d, uint64_t seed) {
+  struct draw plain = *d;
+  plain.dtype = HEED_F32;
+  plain.has_epilogue = false;
+  heed_tensor *c = run(host, &plain, seed);
+  if (!d->has_epilogue) return c;
+  float *values = malloc((size_t)d->c.span * sizeof *values), *bias = malloc((size_t)d->c.dims[3] * sizeof *bias);
+  float *mask = malloc((size_t)d->mask.span * sizeof *mask);
+  assert_true(values && bias && mask);
+  ASSERT_OK(heed_tensor_download_f32(c, values, d->c.span));
+  support_fill(bias, d->c.dims[3], seed + 3);
+  support_fill(mask, d->mask.span, seed + 4);
+  for (int64_t i = 0; i < d->c.dims[0] * d->c.dims[1] * d->c.dims[2] * d->c.dims[3]; ++i) {
+    const int64_t col = i % d->c.dims[3], row = i / d->c.dims[3] % d->c.dims[2];
+    const int64_t batch = i / d->c.dims[3] / d->c.dims[2], b0 = batch / d->c.dims[1], b1 = batch % d->c.dims[1];
+    const int64_t at = d->c.offset + b0 * d->c.strides[0] + b1 * d->c.strides[1] + row * d->c.strides[2] + col;
+    const int64_t masked =
+        d->mask.offset + b0 * d->mask.strides[0] + b1 * d->mask.strides[1] + row * d->mask.strides[2];
+    values[at] = (float)activate(d, values[at] + (d->has_bias ? (double)bias[col] : 0), mask[masked + col]);
+  }
+  ASSERT_OK(heed_tensor_upload_f32(c, values, d->c.span));
+  free(values);
+  free(bias);
+  free(mask);
+  return c;
+}
+
+// Values are multiples of 2^-8 below 1, so products and their sums are exact in F32 and only alpha and beta round, for each block
+// of k, and the bias and GELU (whose exponential is good to a few units); then comes one rounding to storage, which a difference
+// there may turn the other way.
+static double tolerance_of(const struct draw *d) {
+  if (d->dtype != HEED_F32) return d->dtype == HEED_F16 ? 0x1p-11 : 0x1p-8;
+  return d->activation == HEED__GEMM_GELU ? 0x1p-20 : 0x1p-22;
 }
 
 static void expect_host_result(const struct contexts *contexts, const struct draw *d, uint64_t seed) {
-  heed_tensor *expected = run(contexts->host, d, seed), *actual = run(contexts->device, d, seed);
+  heed__cl_state(contexts->device)->gemm_layout = d->layout;
+  heed_tensor *expected = run_on_host(contexts->host, d, seed), *actual = run(contexts->device, d, seed);
+  heed__cl_state(contexts->device)->gemm_layout = (struct heed__gemm_layout){0};
   heed_difference difference;
   ASSERT_OK(heed_tensor_compare(actual, expected, &difference));
-  if (!heed_difference_within(&difference, tolerance_of(d->dtype)))
+  if (!heed_difference_within(&difference, tolerance_of(d)))
     fail_msg(
-        "%s %c%c [%lld, %lld, %lld x %lld] k %lld, row strides %lld %lld %lld, alpha %g, beta %g: relative %g, "
-        "element %lld is %g, not %g",
+        "%s %c%c [%lld, %lld, %lld x %lld] k %lld, row strides %lld %lld %lld, alpha %g, beta %g, bias %d, activation "
+        "%d, "
+        "layout %lld %lld %lld %lld %d %d %d %d: relative %g, element %lld is %g, not %g",
         heed_dtype_string(d->dtype), d->trans_a ? 'T' : 'N', d->trans_b ? 'T' : 'N', (long long)d->c.dims[0],
         (long long)d->c.dims[1], (long long)d->c.dims[2], (long long)d->c.dims[3],
         (long long)d->a.dims[d->trans_a ? 2 : 3], (long long)d->a.strides[2], (long long)d->b.strides[2],
-        (long long)d->c.strides[2], d->alpha, d->beta, difference.relative, (long long)difference.index,
+        (long long)d->c.strides[2], d->alpha, d->beta, d->has_bias, (int)d->activation, (long long)d->layout.rows,
+        (long long)d->layout.panels, (long long)d->layout.depth, (long long)d->layout.splits, d->layout.swap,
+        d->layout.pack_rows, d->layout.pack_cols, d->layout.dot, difference.relative, (long long)difference.index,
         difference.actual, difference.expected);
   heed_tensor_destroy(expected);
   heed_tensor_destroy(actual);
@@ -135,9 +253,10 @@ static const struct contexts *usable(void **state) {
 static void any_problem_matches_the_host(void **state) {
   const struct contexts *contexts = usable(state);
   draws_taken = 0;
-  for (int i = 0; i < DRAWS; ++i) {
+  const uint64_t draws = from_environment("HEED_DRAWS", 300);
+  for (uint64_t i = 0; i < draws; ++i) {
     const struct draw d = draw_problem();
-    expect_host_result(contexts, &d, SEED + 3 * (uint64_t)i);
+    expect_host_result(contexts, &d, SEED + 5 * i);
   }
 }
 
@@ -145,9 +264,9 @@ static void any_problem_matches_the_host(void **state) {
 static void a_large_product_matches_the_host(void **state) {
   const struct contexts *contexts = usable(state);
   struct draw d = {.dtype = HEED_F32, .trans_b = true, .alpha = 1, .beta = 0};
-  d.a = draw_operand(1, 1, 250, 3000, true);
-  d.b = draw_operand(1, 1, 700, 3000, true);
-  d.c = draw_operand(1, 1, 250, 700, true);
+  d.a = draw_operand(1, 1, 700, 1000, true);
+  d.b = draw_operand(1, 1, 710, 1000, true);
+  d.c = draw_operand(1, 1, 700, 710, true);
   expect_host_result(contexts, &d, SEED);
 }
 
@@ -163,6 +282,92 @@ static void the_same_call_gives_the_same_bits(void **state) {
   assert_true(heed_difference_within(&difference, 0));
   heed_tensor_destroy(first);
   heed_tensor_destroy(second);
+}
+
+// ---------------------------------------------------------------- a device that computes wrong
+
+// A folder with one kernel file of heed's own in which alpha counts twice.
+static void plant_wrong_kernel(char *folder) {
+  static char text[1 << 16];
+  static const char right[] = "mask_ld, alpha,", wrong[] = "mask_ld, alpha*2,";
+  char path[256];
+  FILE *file = fopen(HEED_SOURCE_DIR "/kernels_cl/gemm_epilogue.cl", "r");
+  assert_non_null(file);
+  const size_t length = fread(text, 1, sizeof text - 1, file);
+  fclose(file);
+  text[length] = 0;
+  char *at = strstr(text, right);
+  assert_non_null(at);
+  assert_non_null(mkdtemp(folder));
+  snprintf(path, sizeof path, "%s/gemm_epilogue.cl", folder);
+  file = fopen(path, "w");
+  assert_non_null(file);
+  fprintf(file, "%.*s%s%s", (int)(at - text), text, wrong, at + sizeof right - 1);
+  assert_int_equal(fclose(file), 0);
+}
+
+static void remove_planted(const char *folder) {
+  char path[256];
+  snprintf(path, sizeof path, "%s/gemm_epilogue.cl", folder);
+  assert_int_equal(remove(path), 0);
+  assert_int_equal(remove(folder), 0);
+}
+
+// [1, 2] [3, 4]ᵀ with a provider and kernels of a folder.
+static heed_status eleven(heed_context *ctx, float *result) {
+  heed_tensor *a, *b, *c;
+  ASSERT_OK(heed_tensor_create(ctx, HEED_F32, 2, (int64_t[]){1, 2}, &a));
+  ASSERT_OK(heed_tensor_create(ctx, HEED_F32, 2, (int64_t[]){1, 2}, &b));
+  ASSERT_OK(heed_tensor_create(ctx, HEED_F32, 2, (int64_t[]){1, 1}, &c));
+  ASSERT_OK(heed_tensor_upload_f32(a, (float[]){1, 2}, 2));
+  ASSERT_OK(heed_tensor_upload_f32(b, (float[]){3, 4}, 2));
+  const heed_status status = heed_gemm(false, true, 1, a, b, 0, c);
+  if (status == HEED_OK) ASSERT_OK(heed_tensor_download_f32(c, result, 1));
+  heed_tensor_destroy(a);
+  heed_tensor_destroy(b);
+  heed_tensor_destroy(c);
+  return status;
+}
+
+static heed_context *open_planted(const char *gemm, const char *folder) {
+  heed_context *ctx;
+  ASSERT_OK(heed_open_with(&(heed_open_options){.gemm = gemm, .kernel_dir = folder, .validate = -1}, &ctx));
+  return ctx;
+}
+
+static void a_provider_that_computes_wrong_is_not_used(void **state) {
+  usable(state);
+  char folder[] = "/tmp/heed-test-gemm-XXXXXX";
+  plant_wrong_kernel(folder);
+  float result = 0;
+  heed_context *forced = open_planted("native", folder);
+  ASSERT_FAILS(HEED_DEVICE, "computes wrong products", eleven(forced, &result));
+  ASSERT_FAILS(HEED_DEVICE, "HEED_GEMM_PROBE", eleven(forced, &result));  // and again from memory
+  heed_context_destroy(forced);
+
+  // CLBlast steps in, or is what was chosen in the first place.
+  heed_context *automatic = open_planted("auto", folder);
+  ASSERT_OK(eleven(automatic, &result));
+  assert_true(result == 11);
+  const char *notice = heed_context_notice(automatic);
+  assert_true(strstr(notice, "computes wrong") || !heed__cl_state(automatic)->traits.cpu_like);
+  heed_context_destroy(automatic);
+  remove_planted(folder);
+}
+
+static void probing_can_be_switched_off(void **state) {
+  usable(state);
+  char folder[] = "/tmp/heed-test-gemm-XXXXXX";
+  plant_wrong_kernel(folder);
+  float result = 0;
+  assert_int_equal(setenv("HEED_GEMM_PROBE", "off", 1), 0);
+  heed_context *ctx = open_planted("native", folder);
+  const heed_status status = eleven(ctx, &result);
+  assert_int_equal(unsetenv("HEED_GEMM_PROBE"), 0);
+  ASSERT_OK(status);
+  assert_true(result == 22);
+  heed_context_destroy(ctx);
+  remove_planted(folder);
 }
 
 // ---------------------------------------------------------------- contexts
@@ -213,7 +418,12 @@ int main(void) {
       cmocka_unit_test(a_large_product_matches_the_host),
       cmocka_unit_test(the_same_call_gives_the_same_bits),
   };
+  const struct CMUnitTest probing[] = {
+      cmocka_unit_test(a_provider_that_computes_wrong_is_not_used),
+      cmocka_unit_test(probing_can_be_switched_off),
+  };
   int failed = cmocka_run_group_tests_name("gemm, native", tests, open_native, close_contexts);
+  failed += cmocka_run_group_tests_name("gemm, probing", probing, open_native, close_contexts);
   failed += cmocka_run_group_tests_name("gemm, native of the other class", tests, open_other_class, close_contexts);
   failed += cmocka_run_group_tests_name("gemm, clblast", tests, open_clblast, close_contexts);
   return failed;

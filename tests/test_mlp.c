@@ -97,6 +97,36 @@ static void parameters_are_named_and_bounded_as_pytorch_has_them(void **state) {
   heed_mlp_destroy(mlp);
 }
 
+// What goes over all parameters can do so at once.
+static void parameters_lie_one_after_another(void **state) {
+  heed_context *ctx = support_context(state);
+  heed_mlp *mlp = make_mlp(ctx, NULL);
+  const heed_parameter *parameters;
+  heed_mlp_parameters(mlp, &parameters);
+  const heed_tensor *values[PARAMETERS], *grads[PARAMETERS];
+  heed_tensor *all = NULL;
+  int64_t count = 0;
+  for (int p = 0; p < PARAMETERS; ++p) {
+    values[p] = parameters[p].value;
+    grads[p] = parameters[p].grad;
+    count += heed_tensor_count(values[p]);
+  }
+  ASSERT_OK(heed_tensor_join(grads, PARAMETERS, &all));
+  assert_int_equal(heed_tensor_count(all), count);
+  float zeros[128];
+  assert_true(count <= 128);
+  ASSERT_OK(heed_tensor_download_f32(all, zeros, count));
+  for (int64_t i = 0; i < count; ++i) assert_true(zeros[i] == 0);
+  heed_tensor_destroy(all);
+  ASSERT_OK(heed_tensor_join(values + 1, 2, &all));
+  assert_int_equal(heed_tensor_offset(all), heed_tensor_count(values[0]));
+  heed_tensor_destroy(all);
+  ASSERT_FAILS(HEED_SHAPE, "tensor 1", heed_tensor_join((const heed_tensor *[]){values[0], values[2]}, 2, &all));
+  ASSERT_FAILS(HEED_SHAPE, "tensor 1", heed_tensor_join((const heed_tensor *[]){values[0], grads[1]}, 2, &all));
+  assert_null(all);
+  heed_mlp_destroy(mlp);
+}
+
 static void gradients_are_the_slopes_of_the_loss(void **state) {
   heed_context *ctx = support_context(state);
   struct reference r;
@@ -223,7 +253,7 @@ static void misuse_is_refused(void **state) {
   const heed_status huge =
       heed_mlp_create(ctx, (const int64_t[]){INT64_C(1) << 40, INT64_C(1) << 40}, 2, HEED_F32, 0, &mlp);
   assert_true(huge == HEED_OVERFLOW || huge == HEED_OUT_OF_MEMORY);
-  assert_non_null(strstr(heed_last_error(), "layer 1"));
+  assert_non_null(strstr(heed_last_error(), "l1.weight"));
   mlp = make_mlp(ctx, NULL);
   heed_tensor *x = support_tensor(ctx, HEED_F32, 2, x_dims, 3, NULL);
   heed_tensor *logits = support_tensor(ctx, HEED_F32, 2, logits_dims, 4, NULL);
@@ -244,6 +274,7 @@ static void misuse_is_refused(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(parameters_are_named_and_bounded_as_pytorch_has_them),
+      cmocka_unit_test(parameters_lie_one_after_another),
       cmocka_unit_test(gradients_are_the_slopes_of_the_loss),
       cmocka_unit_test(the_parts_add_up_to_the_loss_call),
       cmocka_unit_test(a_smaller_batch_reuses_memory),

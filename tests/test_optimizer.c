@@ -110,6 +110,91 @@ static void a_restored_optimizer_goes_on(void **state) {
   assert_memory_equal(values[0], values[1], sizeof values[0]);
 }
 
+// Parameters in one storage are stepped as one, to the bits that each has on its own.
+static void neighbours_in_memory_step_to_the_same_bits(void **state) {
+  heed_context *ctx = support_context(state);
+  const heed_sgd_options options = {.lr = 0.25, .momentum = 0.75, .dampening = 0.5, .weight_decay = 0.125};
+  const int64_t all = 3 * SIZE, one = SIZE, strides[] = {1};
+  float start[3 * SIZE], grad[3 * SIZE], results[2][3 * SIZE], buffers[2][3 * SIZE];
+  support_fill(start, 3 * SIZE, 1);
+  for (int apart = 0; apart < 2; ++apart) {
+    heed_tensor *storage[2];
+    heed_parameter parameters[3];
+    for (int i = 0; i < 2; ++i) ASSERT_OK(heed_tensor_create_from(ctx, HEED_F32, 1, &all, start, &storage[i]));
+    for (int p = 0; p < 3; ++p) {
+      parameters[p] = (heed_parameter){.name = "p"};
+      heed_tensor **parts[] = {&parameters[p].value, &parameters[p].grad};
+      for (int i = 0; i < 2; ++i)
+        if (apart)
+          ASSERT_OK(heed_tensor_create_from(ctx, HEED_F32, 1, &one, start + p * SIZE, parts[i]));
+        else
+          ASSERT_OK(heed_tensor_view(storage[i], 1, &one, strides, p * SIZE, parts[i]));
+    }
+    heed_optimizer *optimizer = NULL;
+    ASSERT_OK(heed_optimizer_create(ctx, parameters, 3, &options, &optimizer));
+    assert_true(heed_tensor_shares_storage(heed_optimizer_momentum(optimizer, 0),
+                                           heed_optimizer_momentum(optimizer, 2)) == !apart);
+    for (int step = 0; step < STEPS; ++step) {
+      support_fill(grad, 3 * SIZE, (uint64_t)(30 + step));
+      for (int p = 0; p < 3; ++p) ASSERT_OK(heed_tensor_upload_f32(parameters[p].grad, grad + p * SIZE, SIZE));
+      ASSERT_OK(heed_optimizer_step(optimizer));
+    }
+    for (int p = 0; p < 3; ++p) {
+      ASSERT_OK(heed_tensor_download_f32(parameters[p].value, results[apart] + p * SIZE, SIZE));
+      ASSERT_OK(
+          heed_tensor_download_f32(heed_optimizer_momentum(optimizer, (size_t)p), buffers[apart] + p * SIZE, SIZE));
+      heed_tensor_destroy(parameters[p].value);
+      heed_tensor_destroy(parameters[p].grad);
+    }
+    heed_optimizer_destroy(optimizer);
+    for (int i = 0; i < 2; ++i) heed_tensor_destroy(storage[i]);
+  }
+  assert_memory_equal(results[0], results[1], sizeof results[0]);
+  assert_memory_equal(buffers[0], buffers[1], sizeof buffers[0]);
+}
+
+// Parameters of one storage may be listed in any order, or not be there at all: only neighbours are joined.
+static void a_gap_or_another_order_is_stepped_all_the_same(void **state) {
+  heed_context *ctx = support_context(state);
+  const int64_t all = 4 * SIZE, one = SIZE, strides[] = {1}, places[] = {3, 0, 1};
+  float start[4 * SIZE], after[4 * SIZE];
+  support_fill(start, 4 * SIZE, 2);
+  heed_tensor *values, *grads;
+  heed_parameter parameters[3];
+  ASSERT_OK(heed_tensor_create_from(ctx, HEED_F32, 1, &all, start, &values));
+  ASSERT_OK(heed_tensor_create_from(ctx, HEED_F32, 1, &all, start, &grads));
+  for (int p = 0; p < 3; ++p) {
+    parameters[p].name = "p";
+    ASSERT_OK(heed_tensor_view(values, 1, &one, strides, places[p] * SIZE, &parameters[p].value));
+    ASSERT_OK(heed_tensor_view(grads, 1, &one, strides, places[p] * SIZE, &parameters[p].grad));
+  }
+  heed_optimizer *optimizer = NULL;
+  ASSERT_OK(heed_optimizer_create(ctx, parameters, 3, &(heed_sgd_options){.lr = 1}, &optimizer));
+  ASSERT_OK(heed_optimizer_step(optimizer));
+  ASSERT_OK(heed_tensor_download_f32(values, after, 4 * SIZE));
+  for (int i = 0; i < 4 * SIZE; ++i) assert_true(after[i] == (i / SIZE == 2 ? start[i] : 0));
+  heed_optimizer_destroy(optimizer);
+  for (int p = 0; p < 3; ++p) {
+    heed_tensor_destroy(parameters[p].value);
+    heed_tensor_destroy(parameters[p].grad);
+  }
+  heed_tensor_destroy(values);
+  heed_tensor_destroy(grads);
+}
+
+static void a_gradient_of_another_shape_is_refused(void **state) {
+  heed_context *ctx = support_context(state);
+  double unused[SIZE];
+  heed_parameter parameter = make_parameter(ctx, "a", 1, unused);
+  heed_tensor_destroy(parameter.grad);
+  ASSERT_OK(heed_tensor_create(ctx, HEED_F32, 2, (const int64_t[]){SIZE, 1}, &parameter.grad));
+  heed_optimizer *optimizer = NULL;
+  ASSERT_FAILS(HEED_SHAPE, "its gradient is F32[37, 1]",
+               heed_optimizer_create(ctx, &parameter, 1, &(heed_sgd_options){.lr = 1}, &optimizer));
+  heed_tensor_destroy(parameter.value);
+  heed_tensor_destroy(parameter.grad);
+}
+
 static void impossible_options_are_refused(void **state) {
   heed_context *ctx = support_context(state);
   const struct {
@@ -137,6 +222,9 @@ int main(void) {
       cmocka_unit_test(momentum_starts_with_the_first_gradient),
       cmocka_unit_test(nesterov),
       cmocka_unit_test(a_restored_optimizer_goes_on),
+      cmocka_unit_test(neighbours_in_memory_step_to_the_same_bits),
+      cmocka_unit_test(a_gap_or_another_order_is_stepped_all_the_same),
+      cmocka_unit_test(a_gradient_of_another_shape_is_refused),
       cmocka_unit_test(impossible_options_are_refused),
   };
   const int on_host = cmocka_run_group_tests_name("host", tests, support_open_host, support_close);

@@ -81,6 +81,30 @@ static void a_resumed_run_ends_in_the_same_bits(void **state) {
   assert_same_tensors("whole", "parts");
 }
 
+// Images that are sent batch by batch, for training and for testing, are the images that are held on the device.
+static void images_that_do_not_fit_are_trained_on_to_the_same_bits(void **state) {
+  (void)state;
+  char outs[2][256] = {{0}};
+  for (int sent = 0; sent < 2; sent++) {
+    if (sent) setenv("HEED_DATA_MEMORY", "1000000", 1);
+    assert_int_equal(TRAIN("--hidden", "16", "--epochs", "2", "--max-steps", "150", "--save", sent ? "sent" : "held"),
+                     TOOL_DONE);
+    unsetenv("HEED_DATA_MEMORY");
+    // "epoch 1/2: loss 1.23, test accuracy 45.67 %, 0.10 s": all but the seconds.
+    FILE *out = fopen("out", "r");
+    assert_non_null(out);
+    assert_non_null(fgets(outs[sent], sizeof *outs, out));
+    fclose(out);
+    assert_non_null(strchr(outs[sent], '%'));
+    *strchr(outs[sent], '%') = 0;
+  }
+  assert_same_tensors("held", "sent");
+  assert_string_equal(outs[0], outs[1]);
+  setenv("HEED_DATA_MEMORY", "much", 1);
+  assert_int_equal(TRAIN("--hidden", "16", "--max-steps", "1"), TOOL_USAGE);
+  unsetenv("HEED_DATA_MEMORY");
+}
+
 static void the_seed_decides_weights_and_order(void **state) {
   (void)state;
   assert_int_equal(TRAIN("--hidden", "16", "--max-steps", "3", "--save", "one", "--seed", "7"), TOOL_DONE);
@@ -198,6 +222,7 @@ int main(void) {
       cmocka_unit_test(an_image_depends_on_seed_and_number_alone),
       cmocka_unit_test(ctrl_c_leaves_the_last_checkpoint),
       cmocka_unit_test(a_resumed_run_ends_in_the_same_bits),
+      cmocka_unit_test(images_that_do_not_fit_are_trained_on_to_the_same_bits),
       cmocka_unit_test(the_seed_decides_weights_and_order),
       cmocka_unit_test(weights_can_be_a_start_for_another_run),
       cmocka_unit_test(a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint),

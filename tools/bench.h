@@ -8,7 +8,7 @@ typedef struct bench_settings {
   int64_t batch, heads, kv_heads, seq, kv_seq, dim, m, n, k, rows, cols, runs;
   int causal, mask, dtype, path, provider;  // indices into their choices; the enums of heed.h have the same order
   bool backward, ta, tb, compare, json;
-  const char *sizes;
+  const char *sizes, *plot;
 } bench_settings;
 
 enum { BENCH_MAX_CASES = 64 };
@@ -28,6 +28,7 @@ typedef struct bench_record {
   double first_ms, median_ms, p10_ms, p90_ms;
   double device_ms;  // median of the kernels' own time from events, 0 where the device records none
   double gflops, gbytes_s, peak_fraction;
+  double flops, bytes;  // of one run, for the plot: softmax has flops here, though it is memory work
 } bench_record;
 
 // Times one case. runs 0: about a second's worth, at least 5. Errors: whatever the case meets.
@@ -47,5 +48,11 @@ typedef struct bench_comparison {
   } outputs[CASE_MAX_TENSORS];
 } bench_comparison;
 heed_status bench_compare(const heed_case *c, heed_context *device, heed_context *host, bench_comparison *comparison);
+
+// A roofline plot in a .svg or .png file. Both return TOOL_DONE, or say what is wrong and return the status to leave with.
+// Whether `path` can be drawn to at all, so that nothing is measured in vain.
+int bench_plot_check(const char *command, const char *path);
+int bench_plot_write(const char *command, const char *path, const heed_device_info *device, const bench_peak *peak,
+                     const bench_record *records, size_t count);
 
 #endif

@@ -100,9 +100,9 @@ static void describe(const heed_case *c, bench_record *r) {
              s->lq, s->model, s->heads, s->options.causal ? " causal" : "", c->phase == CASE_BOTH ? " fwd+bwd" : "");
     snprintf(r->shape_json, sizeof r->shape_json,
              "{\"batch\":%" PRId64 ",\"seq\":%" PRId64 ",\"kv_seq\":%" PRId64 ",\"model\":%" PRId64
-             ",\"heads\":%" PRId64 ",\"causal\":%d,\"backward\":%s}",
-             s->b, s->lq, s->cross ? s->lk : s->lq, s->model, s->heads, (int)s->options.causal,
-             c->phase == CASE_BOTH ? "true" : "false");
+             ",\"heads\":%" PRId64 ",\"kv_heads\":%" PRId64 ",\"causal\":%d,\"backward\":%s}",
+             s->b, s->lq, s->cross ? s->lk : s->lq, s->model, s->heads, s->kv_heads ? s->kv_heads : s->heads,
+             (int)s->options.causal, c->phase == CASE_BOTH ? "true" : "false");
   } else if (c->family == &case_gemm) {
     const gemm_shape *s = &c->u.gemm;
     snprintf(r->shape_text, sizeof r->shape_text, "%" PRId64 "x%" PRId64 "x%" PRId64 " %c%c", s->m, s->n, s->k,
@@ -122,14 +122,22 @@ static void describe(const heed_case *c, bench_record *r) {
     const rows_shape *s = &c->u.rows;
     snprintf(r->shape_text, sizeof r->shape_text, "%" PRId64 " rows of %" PRId64 "%s", s->dims[0], s->dims[1],
              c->phase == CASE_BOTH ? " fwd+bwd" : "");
-    snprintf(r->shape_json, sizeof r->shape_json, "{\"rows\":%" PRId64 ",\"cols\":%" PRId64 "}", s->dims[0],
-             s->dims[1]);
+    snprintf(r->shape_json, sizeof r->shape_json, "{\"rows\":%" PRId64 ",\"cols\":%" PRId64 ",\"backward\":%s}",
+             s->dims[0], s->dims[1], c->phase == CASE_BOTH ? "true" : "false");
   }
 }
 
 // Decode reads every key once for a handful of products: it is memory work, and measured as such.
 static bool is_memory_work(const heed_case *c) {
   return !c->family->flops || (c->family == &case_attention && c->u.attention.lq <= 4);
+}
+
+// Softmax compares, subtracts, takes exp, adds and divides once an element; its backward multiplies, adds, subtracts and
+// multiplies.
+static double operations(const heed_case *c) {
+  if (c->family->flops) return c->family->flops(c);
+  const double elements = (double)c->u.rows.dims[0] * (double)c->u.rows.dims[1];
+  return (c->phase == CASE_BOTH ? 9 : 5) * elements;
 }
 
 heed_status bench_run(const heed_case *c, heed_context *ctx, int64_t runs, const bench_peak *peak,
@@ -146,6 +154,8 @@ heed_status bench_run(const heed_case *c, heed_context *ctx, int64_t runs, const
   case_free(&env);
   if (status != HEED_OK) return status;
   const double seconds = record->median_ms * 1e-3;
+  record->flops = operations(c);
+  record->bytes = c->family->bytes ? c->family->bytes(c) : 0;
   if (c->family->flops) record->gflops = c->family->flops(c) / seconds * 1e-9;
   if (c->family->bytes) record->gbytes_s = c->family->bytes(c) / seconds * 1e-9;
   record->peak_fraction = is_memory_work(c) ? record->gbytes_s / peak->gbytes_s : record->gflops / peak->gflops;

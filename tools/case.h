@@ -116,7 +116,7 @@ typedef struct loss_shape {
 
 typedef struct linear_shape {
   int64_t rows, in, out;
-  bool bias;
+  bool bias, relu;  // relu: y's, and x is one's result
 } linear_shape;
 
 typedef struct mha_shape {
@@ -165,7 +165,8 @@ typedef struct case_family {
 } case_family;
 
 extern const case_family case_attention, case_mha, case_mlp, case_gemm, case_linear, case_softmax, case_cross_entropy,
-    case_relu, case_gelu, case_add, case_copy, case_fill_op, case_gather, case_argmax, case_sgd, case_sqrt_sgd;
+    case_cross_entropy_both, case_relu, case_gelu, case_add, case_copy, case_fill_op, case_gather, case_argmax,
+    case_sgd, case_sqrt_sgd;
 
 // Every case. *out is freed with free(). Errors: OUT_OF_MEMORY.
 heed_status case_table(heed_case **out, size_t *count);

@@ -44,16 +44,27 @@ static heed_status linear_setup(case_env *env, const heed_case *c) {
   return case_output(env, "dbias", c->dtype, 1, DIMS(s->out), gradient);
 }
 static heed_status linear_run(case_env *env, const heed_case *c) {
-  (void)c;
-  TRY(heed_linear_fwd(case_get(env, "x"), case_get(env, "weight"), case_get(env, "bias"), case_get(env, "y")));
-  return heed_linear_bwd(case_get(env, "x"), case_get(env, "weight"), case_get(env, "dy"), case_get(env, "dx"),
-                         case_get(env, "dweight"), case_get(env, "dbias"));
+  heed_tensor *x = case_get(env, "x"), *weight = case_get(env, "weight"), *y = case_get(env, "y");
+  const heed_tensor *bias = case_get(env, "bias"), *dy = case_get(env, "dy");
+  heed_tensor *dx = case_get(env, "dx"), *dweight = case_get(env, "dweight"), *dbias = case_get(env, "dbias");
+  if (c->u.linear.relu) {
+    TRY(heed_linear_relu_fwd(x, weight, bias, y));
+    return heed_relu_linear_bwd(x, weight, dy, dx, dweight, dbias);
+  }
+  TRY(heed_linear_fwd(x, weight, bias, y));
+  return heed_linear_bwd(x, weight, dy, dx, dweight, dbias);
 }
 static double linear_flops(const heed_case *c) {
   const linear_shape *s = &c->u.linear;
   return 6.0 * (double)s->rows * (double)s->in * (double)s->out;
 }
-const case_family case_linear = {"linear", linear_setup, linear_run, linear_flops, NULL};
+// Forward reads x and the weight and writes y; backward reads x, the weight and dy and writes dx and the weight's gradient.
+static double linear_bytes(const heed_case *c) {
+  const linear_shape *s = &c->u.linear;
+  const double weight = (double)s->in * (double)s->out, rows = (double)s->rows * (double)(3 * s->in + 2 * s->out);
+  return (rows + 3 * weight) * (double)heed_dtype_size(c->dtype);
+}
+const case_family case_linear = {"linear", linear_setup, linear_run, linear_flops, linear_bytes};
 
 // ---------------------------------------------------------------- modules
 
@@ -129,7 +140,17 @@ static double mha_flops(const heed_case *c) {
   const double forward = projections + 4 * pairs * d, backward = 2 * projections + 10 * pairs * d;
   return c->phase == CASE_FORWARD ? forward : forward + backward;
 }
-const case_family case_mha = {"mha", mha_setup, mha_run, mha_flops, NULL};
+// The tensors of each projection and of the attention, once for every operator that reads or writes them.
+static double mha_bytes(const heed_case *c) {
+  const mha_shape *s = &c->u.mha;
+  const double width = (double)s->model, share = (double)(s->kv_heads ? s->kv_heads : s->heads) / (double)s->heads;
+  const double queries = (double)(s->b * s->lq) * width, keys = (double)(s->b * (s->cross ? s->lk : s->lq)) * width;
+  const double weights = 2 * width * width * (1 + share);
+  const double forward = 6 * queries + (2 + 4 * share) * keys + weights;
+  const double backward = 10 * queries + (4 + 6 * share) * keys + 2 * weights;
+  return (c->phase == CASE_FORWARD ? forward : forward + backward) * (double)heed_dtype_size(c->dtype);
+}
+const case_family case_mha = {"mha", mha_setup, mha_run, mha_flops, mha_bytes};
 
 // A training step: the module, its optimizer, and the batch.
 typedef struct mlp_module {
@@ -188,4 +209,15 @@ static double mlp_flops(const heed_case *c) {
     flops += (i ? 6.0 : 4.0) * (double)s->batch * (double)s->sizes[i] * (double)s->sizes[i + 1];
   return flops;
 }
-const case_family case_mlp = {"mlp", mlp_setup, mlp_run, mlp_flops, NULL};
+// Each layer's forward, its gradients and its update: the weight is read, written by the update and read once more past
+// the first layer for the input's gradient; its gradient is written and read; its momentum is read and written.
+static double mlp_bytes(const heed_case *c) {
+  const mlp_shape *s = &c->u.mlp;
+  double values = 0;
+  for (int i = 0; i + 1 < s->count; ++i) {
+    const double in = (double)s->sizes[i], out = (double)s->sizes[i + 1];
+    values += (double)s->batch * ((i ? 3 : 2) * in + 2 * out) + (i ? 8 : 7) * in * out;
+  }
+  return values * (double)heed_dtype_size(c->dtype);
+}
+const case_family case_mlp = {"mlp", mlp_setup, mlp_run, mlp_flops, mlp_bytes};

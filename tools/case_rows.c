@@ -78,6 +78,12 @@ static heed_status loss_run(case_env *env, const heed_case *c) {
 }
 const case_family case_cross_entropy = {"cross_entropy", loss_setup, loss_run, NULL, NULL};
 
+static heed_status loss_both_run(case_env *env, const heed_case *c) {
+  return heed_cross_entropy_fwd_bwd(case_get(env, "input"), case_get(env, "target"), &c->u.loss.options,
+                                    case_get(env, "loss"), case_get(env, "dinput"));
+}
+const case_family case_cross_entropy_both = {"cross_entropy_fwd_bwd", loss_setup, loss_both_run, NULL, NULL};
+
 // ---------------------------------------------------------------- activations
 
 static heed_status activation_setup(case_env *env, const heed_case *c) {
@@ -113,15 +119,18 @@ static heed_status add_run(case_env *env, const heed_case *c) {
 }
 const case_family case_add = {"add", add_setup, add_run, NULL, NULL};
 
-// form: the dtype copied to. The source is read transposed, so strides are at work too. Exact: conversions round once on both sides.
+// form: the dtype copied to. The source is read as it lies and transposed, since strides have kernels of their own. Exact:
+// conversions round once on both sides.
 static heed_status copy_setup(case_env *env, const heed_case *c) {
   const rows_shape *s = &c->u.rows;
   TRY(case_input(env, "x", c->dtype, 2, s->dims, s->fill, 3));
+  TRY(case_output(env, "dense", (heed_dtype)c->form, 2, s->dims, 0));
   return case_output(env, "y", (heed_dtype)c->form, 2, DIMS(s->dims[1], s->dims[0]), 0);
 }
 static heed_status copy_run(case_env *env, const heed_case *c) {
   (void)c;
   heed_tensor *transposed;
+  TRY(heed_copy(case_get(env, "x"), case_get(env, "dense")));
   TRY(heed_tensor_permute(case_get(env, "x"), (const int[]){1, 0}, &transposed));
   heed_status status = heed_copy(transposed, case_get(env, "y"));
   heed_tensor_destroy(transposed);
@@ -132,9 +141,14 @@ const case_family case_copy = {"copy", copy_setup, copy_run, NULL, NULL};
 static heed_status fill_setup(case_env *env, const heed_case *c) {
   return case_output(env, "y", c->dtype, c->u.rows.rank, c->u.rows.dims, 0);
 }
+// The left half of the columns once more, with strides.
 static heed_status fill_run(case_env *env, const heed_case *c) {
-  (void)c;
-  return heed_fill(case_get(env, "y"), 3);
+  heed_tensor *half;
+  TRY(heed_fill(case_get(env, "y"), 3));
+  TRY(heed_tensor_slice(case_get(env, "y"), 1, 0, (c->u.rows.dims[1] + 1) / 2, &half));
+  heed_status status = heed_fill(half, -2);
+  heed_tensor_destroy(half);
+  return status;
 }
 const case_family case_fill_op = {"fill", fill_setup, fill_run, NULL, NULL};
 

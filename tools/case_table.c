@@ -51,6 +51,15 @@ static void add_attention(table *t, const char *what, attention_shape s, int dty
 
 #define CAUSAL .options = {.causal = HEED_CAUSAL_TOP_LEFT}
 
+// AUTO takes the staged path only for what no other path can do, so cases of attention run on it by name too: these in every
+// run, the others a level later.
+static bool is_staged_core(const char *name) {
+  static const char *const core[] = {"softcap", "dropout", "mask_square", "bias", "kv_lengths_causal"};
+  for (size_t i = 0; i < sizeof core / sizeof *core; ++i)
+    if (strcmp(name, core[i]) == 0) return true;
+  return false;
+}
+
 static void attention_options(table *t, int dtype, int level) {
   const attention_shape base = {.b = 2, .hq = 4, .hkv = 2, .lq = 35, .lk = 67, .d = 48};
   const struct {
@@ -94,6 +103,10 @@ static void attention_options(table *t, int dtype, int level) {
     attention_shape s = variants[i].s;
     s.b = base.b, s.hq = base.hq, s.hkv = base.hkv, s.lq = base.lq, s.lk = base.lk, s.d = base.d;
     add_attention(t, variants[i].name, s, dtype, level);
+    char name[48];
+    snprintf(name, sizeof name, "staged_%s", variants[i].name);
+    s.options.path = HEED_PATH_STAGED;
+    add_attention(t, name, s, dtype, is_staged_core(variants[i].name) ? level : level + 1);
   }
 }
 
@@ -102,14 +115,16 @@ static void attention_cases(table *t) {
   attention_options(t, 1, 1);
   attention_options(t, 2, 1);
   // Lengths and widths at the edges of vectors and tiles.
-  static const int64_t edges[] = {1,  2,  7,  8,  9,  11,  12,  13,  15,  16,  17, 31,
-                                  32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257};
+  static const int64_t edges[] = {1,  2,  7,  8,  9,  11, 12, 13,  15,  16,  17,  31,  32,
+                                  33, 63, 64, 65, 95, 96, 97, 127, 128, 129, 255, 256, 257};
   const size_t count = sizeof edges / sizeof *edges;
   for (size_t i = 0; i < count; ++i) {
     const int64_t l = edges[i], other = edges[(i * 7 + 3) % count];
     add_attention(t, "length", (attention_shape){.b = 1, .hq = 2, .lq = l, .lk = other, .d = 32}, 0, i % 4 ? 1 : 0);
     add_attention(t, "length_causal", (attention_shape){.b = 1, .hq = 2, .lq = l, .lk = l, .d = 32, CAUSAL}, 0,
                   i % 4 ? 1 : 0);
+    add_attention(t, "length_mask",
+                  (attention_shape){.b = 1, .hq = 2, .lq = l, .lk = other, .d = 32, .mask = CASE_MASK_SQUARE}, 0, 1);
     add_attention(t, "width", (attention_shape){.b = 1, .hq = 2, .lq = 19, .lk = 37, .d = l, .dv = other, CAUSAL}, 0,
                   i % 6 ? 2 : 1);
   }
@@ -120,7 +135,7 @@ static void attention_cases(table *t) {
   }
   add_attention(t, "huge_head", (attention_shape){.b = 1, .hq = 1, .lq = 9, .lk = 21, .d = 512}, 0, 2);
   add_attention(t, "longer", (attention_shape){.b = 1, .hq = 2, .lq = 2048, .lk = 2048, .d = 64, CAUSAL}, 0, 2);
-  for (int path = HEED_PATH_STAGED; path <= HEED_PATH_STAGED; ++path) {
+  for (int path = HEED_PATH_STAGED; path <= HEED_PATH_FUSED; ++path) {
     attention_shape s = {.b = 2, .hq = 4, .hkv = 2, .lq = 65, .lk = 127, .d = 64};
     s.options.path = (heed_attention_path)path;
     s.options.causal = HEED_CAUSAL_TOP_LEFT;
@@ -162,13 +177,14 @@ static void gemm_cases(table *t) {
 
 static void module_cases(table *t) {
   static const int64_t linear[][3] = {{1, 1, 1}, {33, 65, 17}, {5, 129, 64}, {64, 784, 512}, {257, 31, 33}};
-  for (size_t i = 0; i < sizeof linear / sizeof *linear; ++i)
+  for (size_t i = 0; i < 2 * (sizeof linear / sizeof *linear); ++i)
     for (int dtype = 0; dtype < 3; ++dtype) {
+      const int64_t *size = linear[i / 2];
       heed_case *c = append(t, &case_linear, floats[dtype], dtype ? 1 : 0);
       if (!c) return;
-      c->u.linear = (linear_shape){linear[i][0], linear[i][1], linear[i][2], i % 2 == 0};
-      NAME(c, "linear_%lldx%lldx%lld%s%s", (long long)linear[i][0], (long long)linear[i][1], (long long)linear[i][2],
-           i % 2 ? "_nobias" : "", suffixes[dtype]);
+      c->u.linear = (linear_shape){size[0], size[1], size[2], .bias = i / 2 % 2 == 0, .relu = i % 2};
+      NAME(c, "linear_%lldx%lldx%lld%s%s%s", (long long)size[0], (long long)size[1], (long long)size[2],
+           i / 2 % 2 ? "_nobias" : "", i % 2 ? "_relu" : "", suffixes[dtype]);
     }
   static const mha_shape mha[] = {
       {.b = 2, .lq = 33, .model = 64, .heads = 4, .options = {.causal = HEED_CAUSAL_TOP_LEFT}},
@@ -231,15 +247,20 @@ static void loss_cases(table *t) {
       {12, 10, {.from_probs = true}, HEED_F32, CASE_NORMAL},
       {1, 1, {0}, HEED_I32, CASE_NORMAL},
       {1025, 17, {0}, HEED_I32, CASE_NORMAL},
+      {3300, 10, {0}, HEED_U8, CASE_NORMAL},
+      {77, 64, {.reduction = HEED_REDUCTION_SUM, .label_smoothing = 0.1}, HEED_U8, CASE_HUGE},
   };
+  static const case_family *const families[] = {&case_cross_entropy, &case_cross_entropy_both};
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; ++i)
-    for (int dtype = 0; dtype < 3; ++dtype) {
-      heed_case *c = append(t, &case_cross_entropy, floats[dtype], dtype ? 1 : 0);
-      if (!c) return;
-      c->u.loss = shapes[i];
-      if (heed_dtype_is_float(shapes[i].target)) c->u.loss.target = floats[dtype];
-      NAME(c, "cross_entropy_%zu_%lldx%lld%s", i, (long long)shapes[i].n, (long long)shapes[i].c, suffixes[dtype]);
-    }
+    for (int both = 0; both < 2; ++both)
+      for (int dtype = 0; dtype < 3; ++dtype) {
+        heed_case *c = append(t, families[both], floats[dtype], dtype ? 1 : 0);
+        if (!c) return;
+        c->u.loss = shapes[i];
+        if (heed_dtype_is_float(shapes[i].target)) c->u.loss.target = floats[dtype];
+        NAME(c, "%s_%zu_%lldx%lld%s", families[both]->op, i, (long long)shapes[i].n, (long long)shapes[i].c,
+             suffixes[dtype]);
+      }
 }
 
 static void add_rows(table *t, const case_family *family, const char *what, rows_shape s, int dtype, int form,

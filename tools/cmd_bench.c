@@ -49,6 +49,7 @@ static const tool_option options[] = {
     TOOL_OPTION_INTEGER("runs", bench_settings, runs, 1, 100000, "in 1..100000",
                         "timed runs (default: a second's worth)"),
     TOOL_OPTION_FLAG("compare", bench_settings, compare, "run the case on the CPU too: error and time of both"),
+    TOOL_OPTION_TEXT("plot", bench_settings, plot, "FILE", "roofline plot, .svg or .png by the ending"),
     TOOL_OPTION_FLAG("json", bench_settings, json, "one JSON object a case, a line each"),
 };
 static const tool_syntax syntax = {
@@ -118,15 +119,16 @@ static int bench_cases(const bench_settings *s, heed_context *ctx, const heed_ca
   bench_peak peak;
   TOOL_HEED(command, heed_measure_peak(ctx, (size_t)64 << 20, &peak.gflops, &peak.gbytes_s));
   if (count == 0 || !s->json) show_peak(s, &peak, device);
+  bench_record records[BENCH_MAX_CASES];
   if (count && !s->json) print_header();
   for (size_t i = 0; i < count; ++i) {
-    bench_record record;
-    TOOL_HEED(command, bench_run(&cases[i], ctx, s->runs, &peak, &record));
+    TOOL_HEED(command, bench_run(&cases[i], ctx, s->runs, &peak, &records[i]));
     if (s->json)
-      print_json(&record, device);
+      print_json(&records[i], device);
     else
-      print_text(&record);
+      print_text(&records[i]);
   }
+  if (s->plot) TOOL_TRY(bench_plot_write(command, s->plot, device, &peak, records, count));
   return tool_flush(command, TOOL_DONE);
 }
 
@@ -161,6 +163,8 @@ static int bench(const tool_args *args, const bench_settings *s) {
     return tool_usage(command, "--compare needs an operand, and has no --json; heed check --json compares");
   const char *problem = bench_select(args->operand_count ? args->operands[0] : NULL, s, cases, &count);
   if (problem) return tool_usage(command, "%s", problem);
+  if (s->compare && s->plot) return tool_usage(command, "--plot draws what is timed, and --compare times a single run");
+  if (s->plot) TOOL_TRY(bench_plot_check(command, s->plot));
   // The library reads the provider from the environment, as it does for every subcommand.
   if (tool_given(args, "provider") && setenv("HEED_GEMM", providers[s->provider], 1) != 0)
     return tool_fail(command, "cannot set HEED_GEMM");

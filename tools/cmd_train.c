@@ -89,6 +89,7 @@ static int open_data(trainer *t, const char *path) {
   if (t->shape.sizes[0] != pixels)
     return tool_fail(command, "%s takes %" PRId64 " values, but the images of %s have %" PRId64 " pixels", path,
                      t->shape.sizes[0], t->data.source, pixels);
+  if (t->settings.save || t->settings.resume) t->data_checksum = dataset_checksum(&t->data.train);
   t->steps_per_epoch = (t->data.train.count - 1) / t->settings.batch + 1;
   return TOOL_DONE;
 }
@@ -122,28 +123,26 @@ static int create_model(trainer *t) {
 
 static int create_tensors(trainer *t) {
   const int64_t count = t->data.train.count, batch = t->settings.batch < count ? t->settings.batch : count;
-  t->order_host = malloc((size_t)count * sizeof *t->order_host);
+  t->order = malloc((size_t)count * sizeof *t->order);
   t->losses_host = malloc((size_t)t->steps_per_epoch * sizeof *t->losses_host);
-  if (!t->order_host || !t->losses_host) return tool_fail(command, "out of memory");
-  TOOL_TRY(resident_create(command, t->ctx, &t->data.train, &t->images));
-  TOOL_HEED(command, heed_tensor_create(t->ctx, HEED_I32, 1, &count, &t->order));
+  if (!t->order || !t->losses_host) return tool_fail(command, "out of memory");
+  TOOL_TRY(feed_create(command, t->ctx, &t->data.train, batch, &t->images));
   TOOL_HEED(command, heed_tensor_create(t->ctx, HEED_F32, 2, (const int64_t[]){batch, t->images.pixels}, &t->x));
-  TOOL_HEED(command, heed_tensor_create(t->ctx, HEED_U8, 1, &batch, &t->target));
   TOOL_HEED(command, heed_tensor_create(t->ctx, HEED_F32, 1, &t->steps_per_epoch, &t->losses));
   return evaluator_create(command, t->ctx, &t->data.test, HEED_F32, t->shape.sizes[t->shape.count - 1], &t->tester);
 }
 
 static void release(trainer *t) {
   train_log_close(t);
-  heed_tensor *const tensors[] = {t->order, t->x, t->target, t->losses};
-  for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) heed_tensor_destroy(tensors[i]);
+  heed_tensor_destroy(t->x);
+  heed_tensor_destroy(t->losses);
   evaluator_destroy(&t->tester);
-  resident_destroy(&t->images);
+  feed_destroy(&t->images);
   heed_optimizer_destroy(t->optimizer);
   heed_mlp_destroy(t->mlp);
   heed_context_destroy(t->ctx);
   dataset_close(&t->data);
-  free(t->order_host);
+  free(t->order);
   free(t->losses_host);
 }
 

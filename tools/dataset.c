@@ -1,4 +1,4 @@
-// Finding, reading and drawing the digits, and putting them on the device.
+// Finding, reading and drawing the digits.
 #include "dataset.h"
 
 #include <stdlib.h>
@@ -10,18 +10,12 @@
 
 enum { SYNTHETIC_TRAIN = 12000, SYNTHETIC_TEST = 2000, SYNTHETIC_CLASSES = 10 };
 
-// MNIST's mean and standard deviation of a pixel in [0, 1].
-#define PIXEL_MEAN 0.1307
-#define PIXEL_DEVIATION 0.3081
-
 // ---------------------------------------------------------------- where the files are
 
 static bool readable(const char *dir, const char *file, const char *suffix) {
-  char *path = NULL;
-  if (asprintf(&path, "%s/%s%s", dir, file, suffix) < 0) return false;
-  const bool is = access(path, R_OK) == 0;
-  free(path);
-  return is;
+  char path[4096];
+  const int length = snprintf(path, sizeof path, "%s/%s%s", dir, file, suffix);
+  return length > 0 && (size_t)length < sizeof path && access(path, R_OK) == 0;
 }
 
 static bool has_files(const char *dir, bool with_train) {
@@ -127,28 +121,4 @@ void dataset_close(dataset *data) {
 uint32_t dataset_checksum(const heed_mnist *part) {
   const uLong images = crc32_z(0, part->images, (size_t)(part->count * part->rows * part->cols));
   return (uint32_t)crc32_z(images, part->labels, (size_t)part->count);
-}
-
-// ---------------------------------------------------------------- on the device
-
-int resident_create(const char *command, heed_context *ctx, const heed_mnist *part, resident *out) {
-  *out = (resident){.count = part->count, .pixels = part->rows * part->cols};
-  const int64_t dims[] = {out->count, out->pixels};
-  TOOL_HEED(command, heed_tensor_create_from(ctx, HEED_U8, 2, dims, part->images, &out->images));
-  TOOL_HEED(command, heed_tensor_create_from(ctx, HEED_U8, 1, dims, part->labels, &out->labels));
-  return TOOL_DONE;
-}
-
-void resident_destroy(resident *part) {
-  heed_tensor_destroy(part->images);
-  heed_tensor_destroy(part->labels);
-  *part = (resident){0};
-}
-
-int resident_gather(const char *command, const resident *part, const heed_tensor *index, heed_tensor *x,
-                    heed_tensor *target) {
-  TOOL_HEED(command,
-            heed_gather_rows(part->images, index, 1 / (255 * PIXEL_DEVIATION), -PIXEL_MEAN / PIXEL_DEVIATION, x));
-  TOOL_HEED(command, heed_gather_rows(part->labels, index, 1, 0, target));
-  return TOOL_DONE;
 }

@@ -1,4 +1,4 @@
-// Digits to train and test on: MNIST's files where they are, else digits that the program draws; and on the device.
+// Digits to train and test on: MNIST's files where they are, else digits that the program draws.
 #ifndef HEED_DATASET_H
 #define HEED_DATASET_H
 
@@ -19,16 +19,5 @@ int dataset_open(const char *command, const char *option, bool with_train, int64
 void dataset_close(dataset *data);
 // A checksum of images and labels, to tell one training set from another.
 uint32_t dataset_checksum(const heed_mnist *part);
-
-// Images and labels of one part in device memory, as bytes.
-typedef struct resident {
-  heed_tensor *images, *labels;  // U8 [count, pixels], U8 [count]
-  int64_t count, pixels;
-} resident;
-int resident_create(const char *command, heed_context *ctx, const heed_mnist *part, resident *out);
-void resident_destroy(resident *part);
-// x F32 [R, pixels], normalised, and target U8 [R] of the rows that index (I32 [R]) names.
-int resident_gather(const char *command, const resident *part, const heed_tensor *index, heed_tensor *x,
-                    heed_tensor *target);
 
 #endif

@@ -4,7 +4,7 @@
 
 #include <heed/nn.h>
 
-#include "dataset.h"
+#include "feed.h"
 
 typedef struct evaluation {
   double accuracy, loss;  // of 1; mean cross-entropy
@@ -14,11 +14,11 @@ typedef struct evaluation {
 typedef struct evaluator {
   const char *command;
   const heed_mnist *part;  // borrowed
-  resident images;
+  feed images;
   int64_t batch, batches;
-  heed_tensor *index;                 // I32 [count]: 0, 1, 2, ...
-  heed_tensor *x, *target, *logits;   // one batch
+  heed_tensor *x, *logits;            // one batch
   heed_tensor *predictions, *losses;  // I32 [count]; F32 [batches], the sum of each
+  int32_t *order;                     // [count]: 0, 1, 2, ...
   int32_t *predicted;
   float *sums;
 } evaluator;

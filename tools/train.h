@@ -6,6 +6,7 @@
 
 #include "dataset.h"
 #include "evaluate.h"
+#include "feed.h"
 #include "model.h"
 
 typedef struct train_settings {
@@ -22,16 +23,16 @@ typedef struct trainer {
   train_settings settings;
   model_shape shape;
   dataset data;
+  uint32_t data_checksum;  // of the training images, where a checkpoint is read or written
   heed_context *ctx;
   heed_mlp *mlp;
   heed_optimizer *optimizer;
   const heed_parameter *parameters;
   size_t parameter_count;
-  resident images;
+  feed images;
   evaluator tester;
-  heed_tensor *order;                // I32 [count]: this epoch's order of the images
-  heed_tensor *x, *target, *losses;  // a batch; F32 [steps_per_epoch], the loss of each step
-  int32_t *order_host;
+  heed_tensor *x, *losses;  // a batch; F32 [steps_per_epoch], the loss of each step
+  int32_t *order;           // [count]: this epoch's order of the images
   float *losses_host;
   int64_t steps_per_epoch;
   int64_t epoch, step;  // epochs complete; steps into the next one

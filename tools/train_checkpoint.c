@@ -81,7 +81,7 @@ int checkpoint_check_data(const trainer *t, const heed_safetensors *file) {
   const char *checksum = heed_safetensors_metadata(file, "dataset_crc32");
   if (!name || !checksum) return no_checkpoint(t, name ? "dataset_crc32" : "dataset");
   char own[16];
-  snprintf(own, sizeof own, "%08" PRIx32, dataset_checksum(&t->data.train));
+  snprintf(own, sizeof own, "%08" PRIx32, t->data_checksum);
   if (strcmp(own, checksum) != 0)
     return tool_fail(
         t->command,
@@ -194,7 +194,7 @@ static int add_metadata(const trainer *t, heed_safetensors *file) {
   TOOL_TRY(set(t, file, "hidden", "%s", hidden));
   TOOL_TRY(set(t, file, "shuffle", "%d", !s->no_shuffle));
   TOOL_TRY(set(t, file, "dataset", "%s", t->data.source));
-  return set(t, file, "dataset_crc32", "%08" PRIx32, dataset_checksum(&t->data.train));
+  return set(t, file, "dataset_crc32", "%08" PRIx32, t->data_checksum);
 }
 
 int checkpoint_save(trainer *t) {

@@ -5,9 +5,9 @@
 
 #include "train.h"
 
-// Losses are looked at this often even where nobody watches: to stop early when training has gone wrong, and so that
-// the queue never runs far ahead of Ctrl-C.
-enum { REPORT_STEPS = 100 };
+// How often a loss is logged; and how often one is looked at where nobody watches, to stop early when training has gone wrong.
+// Looking waits for the queue.
+enum { LOG_STEPS = 100, LOOK_SECONDS = 5 };
 
 // Random streams below 2^32 belong to the weights' initial values.
 #define SHUFFLE_STREAM (UINT64_C(1) << 32)
@@ -31,9 +31,9 @@ static bool is_done(const trainer *t) {
 // ---------------------------------------------------------------- one step
 
 // The order that this epoch takes the images in (Fisher and Yates), from (seed, epoch) alone.
-static int upload_order(trainer *t) {
+static int start_order(trainer *t) {
   const int64_t count = image_count(t);
-  int32_t *order = t->order_host;
+  int32_t *order = t->order;
   for (int64_t i = 0; i < count; i++) order[i] = (int32_t)i;
   for (int64_t i = count - 1; i > 0 && !t->settings.no_shuffle; i--) {
     const uint64_t stream = SHUFFLE_STREAM + (uint64_t)t->epoch;
@@ -42,21 +42,18 @@ static int upload_order(trainer *t) {
     order[i] = order[j];
     order[j] = swap;
   }
-  TOOL_HEED(t->command, heed_tensor_upload(t->order, order, (size_t)count * sizeof *order));
-  return TOOL_DONE;
+  return feed_start(&t->images, order);
 }
 
 typedef struct batch_views {
-  heed_tensor *index, *x, *target, *loss;
+  heed_tensor *x, *target, *loss;
 } batch_views;
 
 static int step_on(trainer *t, batch_views *v) {
   const int64_t start = images_before(t, t->step), rows = images_before(t, t->step + 1) - start;
-  TOOL_HEED(t->command, heed_tensor_slice(t->order, 0, start, rows, &v->index));
   TOOL_HEED(t->command, heed_tensor_slice(t->x, 0, 0, rows, &v->x));
-  TOOL_HEED(t->command, heed_tensor_slice(t->target, 0, 0, rows, &v->target));
   TOOL_HEED(t->command, heed_tensor_slice(t->losses, 0, t->step, 1, &v->loss));
-  TOOL_TRY(resident_gather(t->command, &t->images, v->index, v->x, v->target));
+  TOOL_TRY(feed_batch(&t->images, start, rows, v->x, &v->target));
   TOOL_HEED(t->command, heed_mlp_loss(t->mlp, v->x, v->target, NULL, v->loss));
   TOOL_HEED(t->command, heed_optimizer_step(t->optimizer));
   return TOOL_DONE;
@@ -65,7 +62,7 @@ static int step_on(trainer *t, batch_views *v) {
 static int step(trainer *t) {
   batch_views v = {0};
   const int status = step_on(t, &v);
-  heed_tensor *const all[] = {v.index, v.x, v.target, v.loss};
+  heed_tensor *const all[] = {v.x, v.target, v.loss};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) heed_tensor_destroy(all[i]);
   if (status == TOOL_DONE) t->step++;
   return status;
@@ -134,6 +131,7 @@ static int finish_epoch(trainer *t, int64_t first, double started) {
   const double rate = (double)(images_before(t, t->step) - images_before(t, first)) / seconds;
   evaluation result;
   TOOL_TRY(evaluator_run(&t->tester, t->mlp, &result));
+  TOOL_HEED(t->command, heed_sync(t->ctx));
   if (interrupted) return TOOL_INTERRUPTED;
   const bool complete = t->step == t->steps_per_epoch;
   if (complete) t->epoch++, t->step = 0;
@@ -152,12 +150,15 @@ static int finish_epoch(trainer *t, int64_t first, double started) {
 static int run_epoch(trainer *t) {
   const double started = tool_seconds();
   const int64_t first = t->step;
-  TOOL_TRY(upload_order(t));
+  double looked = started;
+  TOOL_TRY(start_order(t));
   while (t->step < t->steps_per_epoch && !is_done(t)) {
     TOOL_TRY(step(t));
     if (interrupted) return TOOL_INTERRUPTED;
-    const bool log = train_steps(t) % REPORT_STEPS == 0;
-    if (log || tool_progress_due(&t->progress)) TOOL_TRY(report(t, log, first, started));
+    const bool log = t->log && train_steps(t) % LOG_STEPS == 0;
+    if (!log && !tool_progress_due(&t->progress) && tool_seconds() - looked < LOOK_SECONDS) continue;
+    TOOL_TRY(report(t, log, first, started));
+    looked = tool_seconds();
   }
   return finish_epoch(t, first, started);
 }

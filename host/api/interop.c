@@ -30,15 +30,18 @@ heed_status heed_opencl_tensor(heed_context *ctx, cl_mem buffer, heed_dtype dtyp
   HEED__REQUIRE(ctx && buffer && (dims || rank == 0), HEED_INVALID_ARGUMENT, "opencl_tensor: an argument is NULL");
   HEED__REQUIRE(on_opencl(ctx), HEED_UNSUPPORTED, "opencl_tensor: this context runs on the host, not on OpenCL");
   HEED__REQUIRE((unsigned)dtype < HEED_DTYPE_COUNT, HEED_DTYPE, "opencl_tensor: dtype %d is unknown", (int)dtype);
-  HEED__REQUIRE(rank >= 0 && rank <= HEED_MAX_RANK, HEED_SHAPE, "opencl_tensor: rank %d is not in 0..%d", rank,
-                HEED_MAX_RANK);
-  int64_t bytes = (int64_t)heed_dtype_size(dtype);
-  for (int axis = 0; axis < rank; ++axis)
-    HEED__REQUIRE(dims[axis] >= 0 && heed__mul(bytes, dims[axis], &bytes), HEED_SHAPE,
-                  "opencl_tensor: %s is no shape of a buffer", heed__dims_text(rank, dims));
+  int64_t count, bytes;
+  HEED__TRY(heed__count_elements("opencl_tensor", rank, dims, &count));
+  HEED__REQUIRE(heed__mul(count, (int64_t)heed_dtype_size(dtype), &bytes), HEED_OVERFLOW,
+                "opencl_tensor: the bytes of %s%s do not fit 64 bits", heed_dtype_string(dtype),
+                heed__dims_text(rank, dims));
   size_t size = 0;
+  cl_context owner = NULL;
   cl_int error = clGetMemObjectInfo(buffer, CL_MEM_SIZE, sizeof size, &size, NULL);
+  if (error == CL_SUCCESS) error = clGetMemObjectInfo(buffer, CL_MEM_CONTEXT, sizeof owner, &owner, NULL);
   if (error != CL_SUCCESS) return heed__cl_fail(ctx, error, "clGetMemObjectInfo");
+  HEED__REQUIRE(owner == heed__cl_state(ctx)->context, HEED_INVALID_ARGUMENT,
+                "opencl_tensor: the buffer belongs to another OpenCL context");
   HEED__REQUIRE((uint64_t)bytes <= size, HEED_SHAPE, "opencl_tensor: %s%s needs %lld bytes, the buffer has %zu",
                 heed_dtype_string(dtype), heed__dims_text(rank, dims), (long long)bytes, size);
   HEED__TRY(heed__cl_buffer_adopt(ctx, buffer));

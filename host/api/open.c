@@ -78,6 +78,16 @@ static heed_status attach_validation(const heed_open_options *options, heed_cont
   return HEED_OK;
 }
 
+// Platforms that show no device may be why a spec fits none.
+static heed_status add_reasons(const heed_device_list *list, heed_status status) {
+  for (size_t i = 0; i < list->platform_count; ++i) {
+    const heed_platform_info *platform = &list->platforms[i];
+    if (platform->devices == 0 && platform->reason[0])
+      heed__fail(status, "%s\n  %s has no device: %s", heed_last_error(), platform->name, platform->reason);
+  }
+  return status;
+}
+
 static heed_status open_device(const heed_open_options *options, heed_context *ctx) {
   const char *spec = environment(options->device, "HEED_DEVICE");
   if (!spec) spec = "auto";
@@ -87,7 +97,7 @@ static heed_status open_device(const heed_open_options *options, heed_context *c
   HEED__TRY(cl_config(options, &config, cache, sizeof cache));
   heed_device_list *list;
   HEED__TRY(heed_device_list_create(&list));
-  size_t index = 0;
+  size_t index = SIZE_MAX;
   char notice[sizeof ctx->notice];
   heed_status status = heed__spec_resolve(spec, (const heed_device_info *const *)list->devices, list->found_count + 1,
                                           &index, notice, sizeof notice);
@@ -96,7 +106,9 @@ static heed_status open_device(const heed_open_options *options, heed_context *c
   } else if (status == HEED_OK) {
     const struct heed__cl_found *found = &list->found[index];
     status = heed__cl_open(ctx, found->device, &config);
-    ctx->device = found->info;
+    ctx->device.is_auto = found->info.is_auto;
+  } else if (index == SIZE_MAX) {
+    status = add_reasons(list, status);
   }
   memcpy(ctx->notice, notice, sizeof notice);
   heed_device_list_destroy(list);

@@ -98,10 +98,11 @@ static heed_status choose_chunks(struct heed__staged *s) {
                       heed__bytes_text((uint64_t)least, needed), (long long)tile_rows, (long long)a->keys,
                       s->ctx->device.name, heed__bytes_text((uint64_t)available, limit));
   }
-  const double row_bytes = (bytes_of(s, 1, tile_rows) - fixed) / (double)tile_rows;
-  const double rows = fmin(fmin((available - fixed) / row_bytes, launch_rows), (double)a->queries);
-  s->chunk_rows = heed__max((int64_t)rows / tile_rows * tile_rows, tile_rows);
-  if (rows >= (double)a->queries) s->chunk_rows = a->queries;
+  s->chunk_rows = a->queries;
+  if (a->queries <= tile_rows) return HEED_OK;
+  const double row_bytes = (least - fixed) / (double)tile_rows;
+  const double rows = fmin((available - fixed) / row_bytes, launch_rows);
+  if (rows < (double)a->queries) s->chunk_rows = heed__max((int64_t)rows / tile_rows * tile_rows, tile_rows);
   return HEED_OK;
 }
 

@@ -25,7 +25,7 @@ enum heed__staged_buffer {
   HEED__STAGED_BUFFERS
 };
 
-enum { HEED__STAGED_DEPTH_BLOCK = 8 };  // DEPTH_BLOCK of attention_score.cl
+enum { HEED__STAGED_DEPTH_BLOCK = 16 };  // DEPTH_BLOCK of attention_score.cl
 
 struct heed__tile {
   int vector, rows, vectors;  // the tile of a work-item: rows x (vectors of `vector` floats)

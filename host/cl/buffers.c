@@ -72,17 +72,19 @@ void heed__cl_buffer_destroy(heed_context *ctx, void *handle) {
 }
 
 // ---------------------------------------------------------------- uploads
-// A small upload is copied aside and queued, so that a training loop that sends a batch's indices never waits for the
-// queue. A large one waits: the copy would cost more than the wait.
+// An upload is copied aside and queued, so that a training loop that sends its batches never waits for the queue, but for the
+// oldest copies once they are many. A large one waits: the copy would cost more than the wait.
 
-enum { STAGED_BYTES_MAX = 256 * 1024, STAGED_COUNT_MAX = 64 };
+enum { STAGED_BYTES_MAX = 4 << 20, STAGED_TOTAL_MAX = 32 << 20, STAGED_COUNT_MAX = 64 };
 
 struct heed__cl_uploads {
   struct staged {
     cl_event event;
     void *copy;
+    size_t bytes;
   } ring[STAGED_COUNT_MAX];
   unsigned first, count;
+  size_t bytes;  // of all copies
 };
 
 // Frees the oldest copy once its command has ended; `wait` makes it end. False while it still runs.
@@ -100,6 +102,7 @@ static bool retire_oldest(heed_context *ctx, bool wait) {
   if (state < CL_COMPLETE) heed__context_defer(ctx, heed__cl_fail(ctx, state, "an upload"));
   clReleaseEvent(staged->event);
   free(staged->copy);
+  uploads->bytes -= staged->bytes;
   uploads->first = (uploads->first + 1) % STAGED_COUNT_MAX;
   --uploads->count;
   return true;
@@ -114,7 +117,9 @@ static heed_status upload_staged(heed_context *ctx, cl_mem buffer, size_t offset
     return heed__fail(HEED_OUT_OF_MEMORY, "upload: no host memory for a copy of %zu bytes", bytes);
   }
   struct heed__cl_uploads *uploads = cl->uploads;
-  while (uploads->count > 0 && retire_oldest(ctx, uploads->count == STAGED_COUNT_MAX)) continue;
+  while (uploads->count > 0 &&
+         retire_oldest(ctx, uploads->count == STAGED_COUNT_MAX || uploads->bytes + bytes > STAGED_TOTAL_MAX))
+    continue;
   memcpy(copy, data, bytes);
   struct staged *staged = &uploads->ring[(uploads->first + uploads->count) % STAGED_COUNT_MAX];
   const cl_int error = clEnqueueWriteBuffer(cl->queue, buffer, CL_FALSE, offset, bytes, copy, 0, NULL, &staged->event);
@@ -123,6 +128,8 @@ static heed_status upload_staged(heed_context *ctx, cl_mem buffer, size_t offset
     return heed__cl_fail(ctx, error, "upload");
   }
   staged->copy = copy;
+  staged->bytes = bytes;
+  uploads->bytes += bytes;
   ++uploads->count;
   return HEED_OK;
 }
@@ -149,6 +156,7 @@ heed_status heed__cl_sync(heed_context *ctx) {
   const cl_int error = clFinish(cl->queue);
   cl->unflushed = 0;
   while (cl->uploads && cl->uploads->count > 0) retire_oldest(ctx, true);
+  if (error == CL_SUCCESS) heed__cl_programs_store(ctx);
   return error == CL_SUCCESS ? HEED_OK : heed__cl_fail(ctx, error, "sync: some queued work");
 }
 

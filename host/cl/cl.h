@@ -26,6 +26,12 @@ struct heed__cl_traits {
 
 enum heed__gemm_provider { HEED__GEMM_AUTO, HEED__GEMM_NATIVE, HEED__GEMM_CLBLAST };
 
+// How gemm_cpu.c lays out a product; 0 everywhere is its own choice. The switches: 1 yes, -1 no, where the problem allows it.
+struct heed__gemm_layout {
+  int64_t rows, panels, depth, splits;
+  int swap, pack_rows, pack_cols, dot;
+};
+
 struct heed__cl {
   cl_platform_id platform;
   cl_device_id device;
@@ -33,11 +39,14 @@ struct heed__cl {
   cl_command_queue queue;
   struct heed__cl_traits traits;
   enum heed__gemm_provider gemm;
+  struct heed__gemm_layout gemm_layout;
+  struct heed__gemm_verdicts *gemm_verdicts;  // gemm_probe.c
   bool profiling;
   char *cache_dir;                     // NULL: no disk cache
   char *kernel_dir;                    // NULL: embedded sources
   uint64_t allocated;                  // bytes of the buffers alive: tensors, scratch (idle too), adopted ones
   unsigned unflushed;                  // launches since the last clFlush
+  struct heed__cl_marks *marks;        // launch.c: how far the queue has come
   cl_mem dummy;                        // one element, for tensor arguments left out; made at first use
   bool clblast_used, clblast_failed;   // gemm.c: there is something to clear; AUTO has given it up
   struct heed__cl_uploads *uploads;    // buffers.c
@@ -118,6 +127,7 @@ void heed__cl_long(struct heed__cl_kernel *k, int64_t value);
 void heed__cl_uint(struct heed__cl_kernel *k, uint32_t value);
 void heed__cl_float(struct heed__cl_kernel *k, double value);
 void heed__cl_local(struct heed__cl_kernel *k, size_t bytes);  // a __local argument
+void heed__cl_marks_destroy(heed_context *ctx);
 // The largest work-group this kernel may be launched with (CL_KERNEL_WORK_GROUP_SIZE); builds it.
 heed_status heed__cl_work_group_limit(struct heed__cl_kernel *k, size_t *limit);
 // Queues it. dims 1 to 3; local NULL: the driver's choice. A global size of 0 is a no-op. Records an event when profiling.
@@ -132,10 +142,17 @@ void heed__cl_scratch_give(heed_context *ctx, cl_mem buffer);  // NULL is legal
 
 // ---------------------------------------------------------------- parts of the backend, each in the file it names
 
-// devices.c. Fills info for a device that may lie outside the list (a sub-device has index -1).
+// devices.c. Questions to a device, all of which OpenCL makes a driver answer: the first that it does not answer is kept.
+struct heed__cl_asked {
+  cl_device_id device;
+  cl_int error;
+  const char *what;  // "CL_DEVICE_NAME"
+};
+void heed__cl_ask(struct heed__cl_asked *asked, cl_device_info what, const char *what_name, void *value, size_t size);
+#define HEED__CL_ASK(asked, what, value) heed__cl_ask((asked), what, #what, (value), sizeof *(value))
+heed_status heed__cl_asked_status(const struct heed__cl_asked *asked);  // DEVICE or OUT_OF_MEMORY
+// Fills info for a device that may lie outside the list (a sub-device has index -1).
 heed_status heed__cl_describe(cl_device_id device, heed_device_info *info);
-// CL_DEVICE_* text without surrounding blanks, cut to `size`; "" where the driver has none.
-void heed__cl_device_text(cl_device_id device, cl_device_info what, char *text, size_t size);
 bool heed__cl_has_extension(cl_device_id device, const char *name);  // the whole word
 
 // buffers.c. A buffer of `bytes`, checked against the device's limits first; `purpose` opens the message of a failure.
@@ -158,6 +175,7 @@ struct heed__cl_built {
 // options: "-cl-std=CL1.2 -DX_DTYPE=F32 -DTILE=8". Builds on a miss.
 heed_status heed__cl_built_find(heed_context *ctx, const char *file, const char *kernel, const char *options,
                                 struct heed__cl_built **out);
+void heed__cl_programs_store(heed_context *ctx);  // puts what was built into the disk cache
 void heed__cl_programs_destroy(heed_context *ctx);
 // program_cache.c: compiled programs on disk, by a key text. Neither can fail: no entry, or none written.
 bool heed__cl_cache_load(const char *dir, const char *key, unsigned char **binary, size_t *size);  // free() it

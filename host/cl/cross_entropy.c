@@ -1,4 +1,5 @@
-// cross_entropy on OpenCL: the loss of each row, then one work-group that sums them; and the gradient, row by row.
+// cross_entropy on OpenCL: the loss of each row, then one work-group that sums them; and the gradient, row by row. Small batches
+// of few classes take one launch for all of it.
 #include "cl/grid.h"
 
 struct problem {
@@ -76,9 +77,48 @@ static heed_status loss_total(heed_context *ctx, const struct problem *p, cl_mem
   return heed__cl_launch_group(&k, layout);
 }
 
+// ---------------------------------------------------------------- few columns
+
+enum { NARROW_COLS_MAX = 64, NARROW_ELEMENTS_MAX = 32768 };
+
+// What one work-group does as fast as the whole device would in several launches.
+static bool is_narrow(const struct problem *p) {
+  return p->classes && !p->options->from_probs && p->rows > 0 && p->cols <= NARROW_COLS_MAX &&
+         p->rows <= NARROW_ELEMENTS_MAX / p->cols;
+}
+
+// loss or dinput may be NULL; both take the same steps to the same bits.
+static heed_status narrow_rows(heed_context *ctx, const struct problem *p, const heed_tensor *dloss,
+                               const heed_tensor *loss, const heed_tensor *dinput) {
+  const struct heed__cl_rows layout = heed__cl_rows_for(ctx, INT32_MAX);
+  struct heed__cl_kernel k;
+  heed__cl_begin(&k, ctx, "cross_entropy_narrow.cl", "narrow_rows");
+  heed__cl_define_rows(&k, layout);
+  heed__cl_define_dtype(&k, "X_DTYPE", p->input->dtype);
+  heed__cl_define_dtype(&k, "T_DTYPE", p->target->dtype);
+  heed__cl_tensor(&k, p->input);
+  heed__cl_tensor(&k, p->target);
+  heed__cl_tensor(&k, dloss);
+  heed__cl_tensor(&k, loss);
+  heed__cl_tensor(&k, dinput);
+  heed__cl_long(&k, p->rows);
+  heed__cl_long(&k, p->cols);
+  pass_smoothing(&k, p);
+  heed__cl_uint(&k, p->options->reduction == HEED_REDUCTION_MEAN);
+  heed__cl_uint(&k, p->options->reduction == HEED_REDUCTION_NONE);
+  pass_ignore(&k, p);
+  heed__cl_uint(&k, dloss != NULL);
+  heed__cl_uint(&k, loss != NULL);
+  heed__cl_uint(&k, dinput != NULL);
+  return heed__cl_launch_group(&k, layout);
+}
+
+// ---------------------------------------------------------------- operators
+
 heed_status heed__cl_cross_entropy_fwd(heed_context *ctx, const struct heed__call *call) {
   const struct problem p = problem_of(call);
   const heed_tensor *loss = call->out[0];
+  if (is_narrow(&p)) return narrow_rows(ctx, &p, NULL, loss, NULL);
   if (p.options->reduction == HEED_REDUCTION_NONE) return row_losses(ctx, &p, loss, NULL);
   cl_mem losses = NULL;
   heed_status status;
@@ -123,6 +163,7 @@ static heed_status input_gradient(heed_context *ctx, const struct problem *p, co
 
 heed_status heed__cl_cross_entropy_bwd(heed_context *ctx, const struct heed__call *call) {
   const struct problem p = problem_of(call);
+  if (is_narrow(&p)) return narrow_rows(ctx, &p, call->in[2], NULL, call->out[0]);
   cl_mem count = NULL;
   heed_status status;
   HEED__TRY_TO(done, status, heed__cl_scratch_take(ctx, sizeof(float), &count));
@@ -131,4 +172,14 @@ heed_status heed__cl_cross_entropy_bwd(heed_context *ctx, const struct heed__cal
 done:
   heed__cl_scratch_give(ctx, count);
   return status;
+}
+
+heed_status heed__cl_cross_entropy_fwd_bwd(heed_context *ctx, const struct heed__call *call) {
+  const struct problem p = problem_of(call);
+  if (is_narrow(&p)) return narrow_rows(ctx, &p, NULL, call->out[0], call->out[1]);
+  struct heed__call part = *call;
+  part.out[1] = NULL;
+  HEED__TRY(heed__cl_cross_entropy_fwd(ctx, &part));
+  part.out[0] = call->out[1];
+  return heed__cl_cross_entropy_bwd(ctx, &part);
 }

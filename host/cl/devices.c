@@ -28,24 +28,53 @@ static void trim_into(char *text, size_t size, const char *from) {
   text[length] = 0;
 }
 
-void heed__cl_device_text(cl_device_id device, cl_device_info what, char *text, size_t size) {
-  size_t length = 0;
-  text[0] = 0;
-  if (clGetDeviceInfo(device, what, 0, NULL, &length) != CL_SUCCESS || length == 0) return;
-  char *all = calloc(length + 1, 1);
-  if (!all) return;
-  if (clGetDeviceInfo(device, what, length, all, NULL) == CL_SUCCESS) trim_into(text, size, all);
-  free(all);
+// ---------------------------------------------------------------- questions
+
+static void note_error(struct heed__cl_asked *asked, cl_int error, const char *what) {
+  if (error == CL_SUCCESS || asked->error != CL_SUCCESS) return;
+  asked->error = error;
+  asked->what = what;
 }
 
-static void platform_text(cl_platform_id platform, cl_platform_info what, char *text, size_t size) {
+void heed__cl_ask(struct heed__cl_asked *asked, cl_device_info what, const char *what_name, void *value, size_t size) {
+  memset(value, 0, size);
+  note_error(asked, clGetDeviceInfo(asked->device, what, size, value, NULL), what_name);
+}
+
+heed_status heed__cl_asked_status(const struct heed__cl_asked *asked) {
+  HEED__REQUIRE(asked->error == CL_SUCCESS, asked->error == CL_OUT_OF_HOST_MEMORY ? HEED_OUT_OF_MEMORY : HEED_DEVICE,
+                "open: asking the driver for %s: %s (%d)%s", asked->what, heed__cl_error_name(asked->error),
+                (int)asked->error, asked->error == CL_OUT_OF_HOST_MEMORY ? "; host memory is used up" : "");
+  return HEED_OK;
+}
+
+// Text without surrounding blanks, cut to `size`; "" where there is none. Host memory that is out counts as the driver's.
+static void device_text(struct heed__cl_asked *asked, cl_device_info what, const char *what_name, char *text,
+                        size_t size) {
   size_t length = 0;
   text[0] = 0;
-  if (clGetPlatformInfo(platform, what, 0, NULL, &length) != CL_SUCCESS || length == 0) return;
-  char *all = calloc(length + 1, 1);
-  if (!all) return;
-  if (clGetPlatformInfo(platform, what, length, all, NULL) == CL_SUCCESS) trim_into(text, size, all);
+  cl_int error = clGetDeviceInfo(asked->device, what, 0, NULL, &length);
+  if (error == CL_SUCCESS && length == 0) return;
+  char *all = error == CL_SUCCESS ? calloc(length + 1, 1) : NULL;
+  if (all) error = clGetDeviceInfo(asked->device, what, length, all, NULL);
+  if (error == CL_SUCCESS && !all) error = CL_OUT_OF_HOST_MEMORY;
+  if (error == CL_SUCCESS) trim_into(text, size, all);
+  note_error(asked, error, what_name);
   free(all);
+}
+#define DEVICE_TEXT(asked, what, text) device_text((asked), what, #what, (text), sizeof(text))
+
+static cl_int platform_text(cl_platform_id platform, cl_platform_info what, char *text, size_t size) {
+  size_t length = 0;
+  text[0] = 0;
+  cl_int error = clGetPlatformInfo(platform, what, 0, NULL, &length);
+  if (error == CL_SUCCESS && length == 0) return error;
+  char *all = error == CL_SUCCESS ? calloc(length + 1, 1) : NULL;
+  if (all) error = clGetPlatformInfo(platform, what, length, all, NULL);
+  if (error == CL_SUCCESS && !all) error = CL_OUT_OF_HOST_MEMORY;
+  if (error == CL_SUCCESS) trim_into(text, size, all);
+  free(all);
+  return error;
 }
 
 bool heed__cl_has_extension(cl_device_id device, const char *name) {
@@ -145,33 +174,41 @@ static heed_device_type type_of(cl_device_type type) {
   return HEED_DEVICE_ACCELERATOR;
 }
 
-static void describe(cl_device_id device, heed_device_info *info) {
+static struct heed__cl_asked describe(cl_device_id device, heed_device_info *info) {
+  struct heed__cl_asked asked = {.device = device};
   cl_platform_id platform = NULL;
   cl_device_type type = 0;
   cl_ulong memory = 0, max_allocation = 0, local = 0;
   cl_uint units = 0;
-  cl_bool compiler = CL_FALSE;
+  cl_bool compiler = CL_FALSE, unified = CL_FALSE;
   *info = (heed_device_info){.platform_index = -1, .device_index = -1};
-  heed__cl_device_text(device, CL_DEVICE_NAME, info->name, sizeof info->name);
-  heed__cl_device_text(device, CL_DEVICE_VENDOR, info->vendor, sizeof info->vendor);
-  heed__cl_device_text(device, CL_DRIVER_VERSION, info->driver, sizeof info->driver);
-  heed__cl_device_text(device, CL_DEVICE_VERSION, info->version, sizeof info->version);
-  query(device, CL_DEVICE_TYPE, &type, sizeof type);
-  query(device, CL_DEVICE_GLOBAL_MEM_SIZE, &memory, sizeof memory);
-  query(device, CL_DEVICE_MAX_MEM_ALLOC_SIZE, &max_allocation, sizeof max_allocation);
-  query(device, CL_DEVICE_LOCAL_MEM_SIZE, &local, sizeof local);
-  query(device, CL_DEVICE_MAX_COMPUTE_UNITS, &units, sizeof units);
-  query(device, CL_DEVICE_COMPILER_AVAILABLE, &compiler, sizeof compiler);
-  if (query(device, CL_DEVICE_PLATFORM, &platform, sizeof platform)) {
-    platform_text(platform, CL_PLATFORM_NAME, info->platform, sizeof info->platform);
-    platform_text(platform, CL_PLATFORM_VERSION, info->platform_version, sizeof info->platform_version);
+  DEVICE_TEXT(&asked, CL_DEVICE_NAME, info->name);
+  DEVICE_TEXT(&asked, CL_DEVICE_VENDOR, info->vendor);
+  DEVICE_TEXT(&asked, CL_DRIVER_VERSION, info->driver);
+  DEVICE_TEXT(&asked, CL_DEVICE_VERSION, info->version);
+  HEED__CL_ASK(&asked, CL_DEVICE_TYPE, &type);
+  HEED__CL_ASK(&asked, CL_DEVICE_GLOBAL_MEM_SIZE, &memory);
+  HEED__CL_ASK(&asked, CL_DEVICE_MAX_MEM_ALLOC_SIZE, &max_allocation);
+  HEED__CL_ASK(&asked, CL_DEVICE_LOCAL_MEM_SIZE, &local);
+  HEED__CL_ASK(&asked, CL_DEVICE_MAX_COMPUTE_UNITS, &units);
+  HEED__CL_ASK(&asked, CL_DEVICE_COMPILER_AVAILABLE, &compiler);
+  HEED__CL_ASK(&asked, CL_DEVICE_PLATFORM, &platform);
+  if (platform) {
+    note_error(&asked, platform_text(platform, CL_PLATFORM_NAME, info->platform, sizeof info->platform),
+               "CL_PLATFORM_NAME");
+    note_error(&asked,
+               platform_text(platform, CL_PLATFORM_VERSION, info->platform_version, sizeof info->platform_version),
+               "CL_PLATFORM_VERSION");
   }
+  query(device, CL_DEVICE_HOST_UNIFIED_MEMORY, &unified, sizeof unified);  // newer drivers need not know it
   info->type = type_of(type);
   info->memory = memory;
   info->max_allocation = max_allocation;
   info->local_memory = local;
   info->compute_units = units;
   info->has_compiler = compiler;
+  info->unified_memory = unified;
+  return asked;
 }
 
 struct list {
@@ -190,7 +227,10 @@ static heed_status add_devices(struct list *list, cl_platform_id platform, int p
   if (clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, count, ids, NULL) != CL_SUCCESS) count = 0;
   for (cl_uint i = 0; i < count; ++i) {
     struct heed__cl_found *found = &list->devices[list->count];
-    describe(ids[i], &found->info);
+    const struct heed__cl_asked asked = describe(ids[i], &found->info);
+    if (!found->info.name[0] && asked.error != CL_SUCCESS)
+      snprintf(found->info.name, sizeof found->info.name, "(no name: asked for %s, the driver answers %s)", asked.what,
+               heed__cl_error_name(asked.error));
     make_id(list->devices, list->count, ids[i], &found->info);
     found->device = ids[i];
     found->info.platform_index = platform_index;
@@ -234,6 +274,10 @@ static void explain(heed_platform_info *platform, cl_int error) {
              "the driver finds no GPU: check that you may open /dev/dri/renderD* (groups render and video)");
   else if (contains(platform->name, "Portable Computing Language") && pocl)
     snprintf(reason, size, "POCL_DEVICES=%s enables none: set it to cpu, or unset it", pocl);
+  else if (contains(platform->name, "Portable Computing Language"))
+    snprintf(
+        reason, size,
+        "it finds no device; it finds none where it cannot write its cache: set POCL_CACHE_DIR to a folder of yours");
   else
     snprintf(reason, size, "it finds none of its devices on this machine");
 }
@@ -299,15 +343,19 @@ heed_status heed__cl_describe(cl_device_id device, heed_device_info *info) {
   struct list list = {0};
   heed_platform_info *platforms = NULL;
   size_t count = 0;
-  describe(device, info);
+  const struct heed__cl_asked asked = describe(device, info);
+  HEED__TRY(heed__cl_asked_status(&asked));
   heed_status status = discover(&list, &platforms, &count, 0);
   const struct heed__cl_found *found = NULL;
   for (size_t i = 0; i < list.count && !found; ++i)
     if (list.devices[i].device == device) found = &list.devices[i];
-  if (found)
-    *info = found->info;
-  else
+  if (found) {
+    info->platform_index = found->info.platform_index;
+    info->device_index = found->info.device_index;
+    memcpy(info->id, found->info.id, sizeof info->id);
+  } else {
     make_id(list.devices, list.count, device, info);
+  }
   free(list.devices);
   free(platforms);
   return status;

@@ -1,11 +1,19 @@
 // gather_rows on OpenCL.
 #include "cl/grid.h"
 
+// Elements of a row that a work-item takes at once.
+static int vector_for(const heed_context *ctx, const heed_tensor *x, const heed_tensor *y) {
+  const bool wide = (heed_dtype_is_float(x->dtype) || x->dtype == HEED_U8) && heed_dtype_is_float(y->dtype);
+  return wide ? heed__cl_rows_for(ctx, y->dims[1]).vector : 1;
+}
+
 heed_status heed__cl_gather_rows(heed_context *ctx, const struct heed__call *call) {
   const struct heed__gather_params *params = call->params;
   const heed_tensor *x = call->in[0], *index = call->in[1], *y = call->out[0];
+  const int vector = vector_for(ctx, x, y);
   struct heed__cl_kernel k;
   heed__cl_begin(&k, ctx, "gather.cl", "gather_rows");
+  heed__cl_define_int(&k, "VECTOR", vector);
   heed__cl_define_dtype(&k, "X_DTYPE", x->dtype);
   heed__cl_define_dtype(&k, "Y_DTYPE", y->dtype);
   if (params->scale == 1 && params->shift == 0) heed__cl_define(&k, "EXACT", "1");
@@ -14,8 +22,8 @@ heed_status heed__cl_gather_rows(heed_context *ctx, const struct heed__call *cal
   heed__cl_tensor(&k, y);
   heed__cl_long(&k, x->dims[0]);
   heed__cl_long(&k, y->dims[1]);
-  heed__cl_long(&k, y->count);
+  heed__cl_long(&k, y->dims[0]);
   heed__cl_float(&k, params->scale);
   heed__cl_float(&k, params->shift);
-  return heed__cl_launch_items(&k, y->count);
+  return heed__cl_launch_items(&k, y->dims[0] * heed__ceil_div(y->dims[1], vector));
 }

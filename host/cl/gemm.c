@@ -1,104 +1,17 @@
-// gemm on OpenCL: which provider and which kernel does a problem, and the launch of heed's own kernels.
+// gemm on OpenCL: which provider does a problem, and what happens when it fails or computes wrong.
+#include <stdio.h>
 #include <string.h>
 
 #include "cl/gemm.h"
 
-// ---------------------------------------------------------------- heed's own kernels
-
-// How a kernel is built and laid out: the tile of C that a work-group makes, and its work-items in each dimension.
-struct tiling {
-  int rows, cols;
-  size_t side;
-};
-
-// The tensor, its batch strides, and the strides of the rows and columns of its op().
-static void pass_matrix(struct heed__cl_kernel *k, const heed_tensor *t, bool trans) {
-  heed__cl_tensor(k, t);
-  heed__cl_strides(k, t, 2);
-  heed__cl_long(k, t->strides[trans ? 3 : 2]);
-  heed__cl_long(k, t->strides[trans ? 2 : 3]);
-}
-
-static heed_status launch(const struct heed__gemm_problem *p, struct heed__cl_kernel *k, struct tiling tiling) {
-  heed__cl_define_dtype(k, "X_DTYPE", p->c->dtype);
-  pass_matrix(k, p->a, p->trans_a);
-  pass_matrix(k, p->b, p->trans_b);
-  pass_matrix(k, p->c, false);
-  heed__cl_tensor(k, p->bias);
-  heed__cl_uint(k, p->bias != NULL);
-  heed__cl_long(k, p->c->dims[1]);
-  heed__cl_long(k, p->m);
-  heed__cl_long(k, p->n);
-  heed__cl_long(k, p->k);
-  heed__cl_float(k, p->alpha);
-  heed__cl_float(k, p->beta);
-  const size_t local[] = {tiling.side, tiling.side, 1};
-  const size_t global[] = {(size_t)heed__ceil_div(p->n, tiling.cols) * tiling.side,
-                           (size_t)heed__ceil_div(p->m, tiling.rows) * tiling.side, (size_t)p->batches};
-  return heed__cl_launch(k, 3, global, local);
-}
-
-static bool panels_supports(const heed_context *ctx, const struct heed__gemm_problem *p) {
-  (void)p;
-  return heed__cl_state(ctx)->traits.cpu_like;
-}
-
-static heed_status panels_run(heed_context *ctx, const struct heed__gemm_problem *p) {
-  const int vector = heed__cl_state(ctx)->traits.vector_width;
-  // Two vectors a row: as many rows as leave registers for B (32 registers come with the widest vectors).
-  const int rows = vector == 16 ? 12 : 6, strips = 16;
-  struct heed__cl_kernel k;
-  heed__cl_begin(&k, ctx, "gemm.cl", "gemm_panels");
-  heed__cl_define_int(&k, "VECTOR", vector);
-  heed__cl_define_int(&k, "ROWS", rows);
-  return launch(p, &k, (struct tiling){.rows = rows * strips, .cols = 2 * vector, .side = 1});
-}
-
-static bool tiles_supports(const heed_context *ctx, const struct heed__gemm_problem *p) {
-  (void)p;
-  return heed__cl_state(ctx)->traits.max_work_group >= 256;
-}
-
-static heed_status tiles_run(heed_context *ctx, const struct heed__gemm_problem *p) {
-  struct heed__cl_kernel k;
-  heed__cl_begin(&k, ctx, "gemm.cl", "gemm_tiles");
-  heed__cl_define(&k, "TILED", "1");
-  return launch(p, &k, (struct tiling){.rows = 64, .cols = 64, .side = 16});
-}
-
-static bool any_supports(const heed_context *ctx, const struct heed__gemm_problem *p) {
-  (void)ctx;
-  (void)p;
-  return true;
-}
-
-// The first that supports a problem does it; the last one supports all.
-static const struct variant {
-  const char *name;
-  bool (*supports)(const heed_context *ctx, const struct heed__gemm_problem *p);
-  heed_status (*run)(heed_context *ctx, const struct heed__gemm_problem *p);
-} variants[] = {
-    {"panels", panels_supports, panels_run},
-    {"tiles", tiles_supports, tiles_run},
-    {"panels on a small device", any_supports, panels_run},
-};
-
-static heed_status run_native(heed_context *ctx, const struct heed__gemm_problem *p) {
-  const struct variant *variant = variants;
-  while (!variant->supports(ctx, p)) ++variant;
-  return variant->run(ctx, p);
-}
-
-// ---------------------------------------------------------------- choice
-
 // What is left of a problem after its first `done` batches, one at a time.
 static heed_status run_native_from(heed_context *ctx, const struct heed__gemm_problem *p, int64_t done) {
-  if (done == 0) return run_native(ctx, p);
-  for (int64_t batch = done; batch < p->batches; ++batch) {
+  if (done == 0) return heed__cl_gemm_native(ctx, p);
+  for (int64_t batch = 0; batch < p->batches; ++batch) {
     struct heed__gemm_problem one = *p;
-    struct heed_tensor views[3];
-    const heed_tensor *whole[] = {p->a, p->b, p->c};
-    for (int i = 0; i < 3; ++i) {
+    struct heed_tensor views[4];
+    const heed_tensor *whole[] = {p->a, p->b, p->c, p->epilogue.mask};
+    for (int i = 0; i < 4 && whole[i]; ++i) {
       const int64_t *strides = whole[i]->strides, *dims = whole[i]->dims;
       const int64_t offset = batch / p->c->dims[1] * strides[0] + batch % p->c->dims[1] * strides[1];
       heed__view_init(&views[i], whole[i], 4, (const int64_t[]){1, 1, dims[2], dims[3]}, strides,
@@ -107,10 +20,24 @@ static heed_status run_native_from(heed_context *ctx, const struct heed__gemm_pr
     one.a = &views[0];
     one.b = &views[1];
     one.c = &views[2];
+    if (one.epilogue.mask) one.epilogue.mask = &views[3];
     one.batches = 1;
-    HEED__TRY(run_native(ctx, &one));
+    if (batch >= done)
+      HEED__TRY(heed__cl_gemm_native(ctx, &one));
+    else
+      HEED__TRY(heed__cl_epilogue_run(ctx, &one));
   }
   return HEED_OK;
+}
+
+static heed_status run_clblast(heed_context *ctx, const struct heed__gemm_problem *p) {
+  struct heed__cl *cl = heed__cl_state(ctx);
+  int64_t done = 0;
+  const heed_status status = heed__cl_clblast_run(ctx, p, &done);
+  if (status == HEED_OK) return heed__cl_epilogue_run(ctx, p);
+  if (cl->gemm == HEED__GEMM_CLBLAST) return status;
+  cl->clblast_failed = true;
+  return run_native_from(ctx, p, done);
 }
 
 // CLBlast where it is asked for, or by default on what is not a CPU (there heed's own kernels are far faster).
@@ -120,34 +47,81 @@ static bool prefers_clblast(const heed_context *ctx, const struct heed__gemm_pro
   return cl->gemm == HEED__GEMM_CLBLAST || (!cl->traits.cpu_like && !cl->clblast_failed);
 }
 
-heed_status heed__cl_gemm_bias_run(heed_context *ctx, const struct heed__gemm_params *params, const heed_tensor *a,
-                                   const heed_tensor *b, const heed_tensor *bias, heed_tensor *c) {
-  struct heed__cl *cl = heed__cl_state(ctx);
+static const char *provider_name(enum heed__gemm_provider provider) {
+  return provider == HEED__GEMM_CLBLAST ? "CLBlast" : "heed's own kernel";
+}
+
+// For heed_context_notice(): the first of its kind stays.
+static void note_wrong(heed_context *ctx, enum heed__gemm_provider wrong, enum heed__gemm_provider used) {
+  static const char text[] = "computes wrong matrix products on this device";
+  if (strstr(ctx->notice, text)) return;
+  const size_t length = strlen(ctx->notice);
+  snprintf(ctx->notice + length, sizeof ctx->notice - length, "%s%s %s; %s does them instead", length ? "; " : "",
+           provider_name(wrong), text, provider_name(used));
+}
+
+static heed_status wrong(const heed_context *ctx, enum heed__gemm_provider provider, const char *way_out) {
+  return heed__fail(HEED_DEVICE, "gemm: %s computes wrong products on %s (driver %s), so its results are not used; %s",
+                    provider_name(provider), ctx->device.name, ctx->device.driver, way_out);
+}
+
+// Whether the device computes right with a provider that heed chose by itself; one that fails outright is as good as wrong.
+static heed_status try_clblast(heed_context *ctx, const struct heed__gemm_problem *p, bool *right) {
+  if (heed__cl_gemm_probe(ctx, p, HEED__GEMM_CLBLAST, right) == HEED_OK) return HEED_OK;
+  heed__cl_state(ctx)->clblast_failed = true;
+  *right = false;
+  return HEED_OK;
+}
+
+// The provider that does p: the preferred one unless the device has been seen to compute wrong with it.
+static heed_status choose(heed_context *ctx, const struct heed__gemm_problem *p, enum heed__gemm_provider *out) {
+  const struct heed__cl *cl = heed__cl_state(ctx);
+  static const char forced_way_out[] =
+      "choose another gemm provider (HEED_GEMM), or HEED_GEMM_PROBE=off to use it all the same";
+  bool right = true;
+  *out = prefers_clblast(ctx, p) ? HEED__GEMM_CLBLAST : HEED__GEMM_NATIVE;
+  if (cl->gemm != HEED__GEMM_AUTO) {
+    HEED__TRY(heed__cl_gemm_probe(ctx, p, *out, &right));
+    return right ? HEED_OK : wrong(ctx, *out, forced_way_out);
+  }
+  const enum heed__gemm_provider first = *out;
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    if (*out == HEED__GEMM_NATIVE)
+      HEED__TRY(heed__cl_gemm_probe(ctx, p, *out, &right));
+    else if (heed__cl_clblast_supports(ctx, p) && !cl->clblast_failed)
+      HEED__TRY(try_clblast(ctx, p, &right));
+    if (right) break;
+    if (attempt == 0) *out = first == HEED__GEMM_CLBLAST ? HEED__GEMM_NATIVE : HEED__GEMM_CLBLAST;
+  }
+  if (!right)
+    return wrong(ctx, HEED__GEMM_NATIVE, "choose another device, or HEED_GEMM_PROBE=off to use it all the same");
+  if (*out != first && !cl->clblast_failed) note_wrong(ctx, first, *out);
+  return HEED_OK;
+}
+
+heed_status heed__cl_gemm_with(heed_context *ctx, const struct heed__gemm_params *params, const heed_tensor *a,
+                               const heed_tensor *b, const struct heed__gemm_epilogue *epilogue, heed_tensor *c) {
   const struct heed__gemm_problem p = {.trans_a = params->trans_a,
                                        .trans_b = params->trans_b,
                                        .alpha = params->alpha,
                                        .beta = params->beta,
                                        .a = a,
                                        .b = b,
-                                       .bias = bias,
                                        .c = c,
+                                       .epilogue = epilogue ? *epilogue : (struct heed__gemm_epilogue){0},
                                        .m = c->dims[2],
                                        .n = c->dims[3],
                                        .k = params->trans_a ? a->dims[2] : a->dims[3],
                                        .batches = c->dims[0] * c->dims[1]};
   if (p.m == 0 || p.n == 0 || p.batches == 0) return HEED_OK;
-  if (!prefers_clblast(ctx, &p)) return run_native(ctx, &p);
-  int64_t done = 0;
-  const heed_status status = heed__cl_clblast_run(ctx, &p, &done);
-  if (status == HEED_OK) return p.bias ? heed__cl_add_bias(ctx, p.bias, c) : HEED_OK;
-  if (cl->gemm == HEED__GEMM_CLBLAST) return status;
-  cl->clblast_failed = true;
-  return run_native_from(ctx, &p, done);
+  enum heed__gemm_provider provider;
+  HEED__TRY(choose(ctx, &p, &provider));
+  return provider == HEED__GEMM_CLBLAST ? run_clblast(ctx, &p) : heed__cl_gemm_native(ctx, &p);
 }
 
 heed_status heed__cl_gemm_run(heed_context *ctx, const struct heed__gemm_params *params, const heed_tensor *a,
                               const heed_tensor *b, heed_tensor *c) {
-  return heed__cl_gemm_bias_run(ctx, params, a, b, NULL, c);
+  return heed__cl_gemm_with(ctx, params, a, b, NULL, c);
 }
 
 heed_status heed__cl_gemm(heed_context *ctx, const struct heed__call *call) {

@@ -1,28 +1,65 @@
-// What the parts of the GEMM operator share: the problem with its bias, and the providers.
+// What the parts of the GEMM operator share: the problem with its epilogue, and the providers.
 #ifndef HEED__GEMM_H
 #define HEED__GEMM_H
 
 #include "cl/cl.h"
 
-// c = alpha op(a) op(b) + beta c + bias on each row. Tensors of rank 4 as in operators.h; bias [N] or NULL.
+// What happens to alpha op(a) op(b) + beta c + bias before it is stored. MASK keeps it where mask > 0 and puts 0 elsewhere: the
+// backward of relu, whose mask may be its argument or its result.
+enum heed__gemm_activation {
+  HEED__GEMM_LINEAR,
+  HEED__GEMM_RELU,
+  HEED__GEMM_GELU,
+  HEED__GEMM_MASK,
+};
+
+struct heed__gemm_epilogue {
+  const heed_tensor *bias;  // [N], on each row; NULL: none
+  enum heed__gemm_activation activation;
+  heed_gelu_form gelu;      // of GELU
+  const heed_tensor *mask;  // of MASK: rank 4 as c, of c's dtype, any strides but the last
+};
+
+// c = activation(alpha op(a) op(b) + beta c + bias). Tensors of rank 4 as in operators.h.
 struct heed__gemm_problem {
   bool trans_a, trans_b;
   double alpha, beta;
-  const heed_tensor *a, *b, *bias;
+  const heed_tensor *a, *b;
   heed_tensor *c;
+  struct heed__gemm_epilogue epilogue;
   int64_t m, n, k, batches;  // batches: B0 · B1 of c
 };
 
-// heed__cl_gemm_run with a bias.
-heed_status heed__cl_gemm_bias_run(heed_context *ctx, const struct heed__gemm_params *params, const heed_tensor *a,
-                                   const heed_tensor *b, const heed_tensor *bias, heed_tensor *c);
+// heed__cl_gemm_run with an epilogue; NULL: none.
+heed_status heed__cl_gemm_with(heed_context *ctx, const struct heed__gemm_params *params, const heed_tensor *a,
+                               const heed_tensor *b, const struct heed__gemm_epilogue *epilogue, heed_tensor *c);
 
-// Adds bias [N] to each row of c [M, N], contiguous.
-heed_status heed__cl_add_bias(heed_context *ctx, const heed_tensor *bias, heed_tensor *c);
+// The epilogue's kernel arguments and options, alike in all of heed's GEMM kernels.
+void heed__cl_epilogue_define(struct heed__cl_kernel *k, const struct heed__gemm_problem *p);
+void heed__cl_epilogue_args(struct heed__cl_kernel *k, const struct heed__gemm_problem *p);
 
-// gemm_clblast.c. `supports` says whether CLBlast can be trusted with the problem. `run` sets *done to the batches that it queued,
-// which are all unless it fails.
+// linear.c: the epilogue alone, for products that were stored without it.
+heed_status heed__cl_epilogue_run(heed_context *ctx, const struct heed__gemm_problem *p);
+
+// gemm_native.c: heed's own kernels. Never refuses.
+heed_status heed__cl_gemm_native(heed_context *ctx, const struct heed__gemm_problem *p);
+
+// gemm_cpu.c: the packed and blocked product on CPUs.
+bool heed__cl_gemm_cpu_supports(const heed_context *ctx, const struct heed__gemm_problem *p);
+// A small number for the kernels that a supported problem goes through, and the layout that sends a small problem through the same.
+uint32_t heed__cl_gemm_cpu_class(const heed_context *ctx, const struct heed__gemm_problem *p,
+                                 struct heed__gemm_layout *same);
+heed_status heed__cl_gemm_cpu_run(heed_context *ctx, const struct heed__gemm_problem *p);
+
+// gemm_clblast.c. `supports` says whether CLBlast can be trusted with the problem. `run` leaves the epilogue to do and sets *done to
+// the batches that it queued, which are all unless it fails.
 bool heed__cl_clblast_supports(const heed_context *ctx, const struct heed__gemm_problem *p);
 heed_status heed__cl_clblast_run(heed_context *ctx, const struct heed__gemm_problem *p, int64_t *done);
+
+// gemm_probe.c. Whether `provider` computes like the host on this device, for products of p's class: small ones are computed both
+// ways at the first such call, and the answer is remembered with the compiled programs.
+heed_status heed__cl_gemm_probe(heed_context *ctx, const struct heed__gemm_problem *p,
+                                enum heed__gemm_provider provider, bool *right);
+void heed__cl_gemm_verdicts_free(struct heed__cl *cl);
 
 #endif

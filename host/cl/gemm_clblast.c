@@ -67,8 +67,8 @@ static size_t batch_offset(const heed_tensor *t, int64_t batch) {
 
 static heed_status finish(heed_context *ctx, CLBlastStatusCode code, const char *what, cl_event event) {
   HEED__REQUIRE(code == CLBlastSuccess, HEED_DEVICE,
-                "CLBlast: %s on %s failed with %s (%d); native GEMM is the way round it", what, ctx->device.name,
-                code_name(code), (int)code);
+                "%s on %s failed with %s (%d); the gemm provider 'native' (HEED_GEMM) does without CLBlast", what,
+                ctx->device.name, code_name(code), (int)code);
   if (event) {
     heed__cl_profile_event(ctx, what, event);
     clReleaseEvent(event);
@@ -121,6 +121,7 @@ heed_status heed__cl_clblast_run(heed_context *ctx, const struct heed__gemm_prob
 }
 
 void heed__cl_gemm_close(heed_context *ctx) {
+  heed__cl_gemm_verdicts_free(heed__cl_state(ctx));
   // A cached program keeps its OpenCL context alive, so only clearing the cache lets go of it. Other contexts build anew.
   if (!heed__cl_state(ctx)->clblast_used) return;
   pthread_mutex_lock(&clblast_lock);

@@ -12,6 +12,14 @@ static inline heed_status heed__cl_launch_items(struct heed__cl_kernel *k, int64
   return heed__cl_launch(k, 1, &global, &local);
 }
 
+// The same for work-items that each walk many elements: on a CPU, where a work-group is one thread's work, each by itself.
+static inline heed_status heed__cl_launch_walks(struct heed__cl_kernel *k, int64_t items) {
+  const struct heed__cl_traits *traits = &heed__cl_state(k->ctx)->traits;
+  const size_t most = traits->cpu_like ? 1 : 64, local = traits->max_work_group < most ? traits->max_work_group : most;
+  const size_t global = (size_t)heed__round_up(items, (int64_t)local);
+  return heed__cl_launch(k, 1, &global, &local);
+}
+
 // VECTOR and GROUP of common.cl's row kernels for rows of `cols` elements.
 struct heed__cl_rows {
   int vector, group;

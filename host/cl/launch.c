@@ -2,12 +2,13 @@
 // program.c's.
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cl/cl.h"
 
 // A driver may hold commands back until a flush; this many launches are worth one.
-enum { LAUNCHES_A_FLUSH = 32 };
+enum { LAUNCHES_A_FLUSH = 32, FLUSHES_AHEAD = 32 };
 
 static void refuse(struct heed__cl_kernel *k, heed_status status) {
   if (k->status == HEED_OK) k->status = status;
@@ -164,6 +165,43 @@ static heed_status launch_failure(const struct heed__cl_kernel *k, cl_int error,
   return heed__cl_fail(k->ctx, error, what);
 }
 
+// ---------------------------------------------------------------- not too far ahead
+// Queued launches hold memory and cannot be taken back, so that a caller waits here for one that was flushed long ago before it
+// queues more. The queue itself stays full meanwhile.
+
+struct heed__cl_marks {
+  cl_event ring[FLUSHES_AHEAD];
+  unsigned next;
+};
+
+static void drop_mark(heed_context *ctx, cl_event *mark) {
+  if (!*mark) return;
+  const cl_int error = clWaitForEvents(1, mark);
+  if (error != CL_SUCCESS) heed__context_defer(ctx, heed__cl_fail(ctx, error, "queued work"));
+  clReleaseEvent(*mark);
+  *mark = NULL;
+}
+
+static void flush(heed_context *ctx, cl_event event) {
+  struct heed__cl *cl = heed__cl_state(ctx);
+  cl->unflushed = 0;
+  clFlush(cl->queue);
+  if (!cl->marks) cl->marks = calloc(1, sizeof *cl->marks);
+  if (!cl->marks || !event) return;
+  cl_event *mark = &cl->marks->ring[cl->marks->next++ % FLUSHES_AHEAD];
+  drop_mark(ctx, mark);
+  if (clRetainEvent(event) == CL_SUCCESS) *mark = event;
+}
+
+void heed__cl_marks_destroy(heed_context *ctx) {
+  struct heed__cl *cl = heed__cl_state(ctx);
+  for (int i = 0; cl->marks && i < FLUSHES_AHEAD; ++i) drop_mark(ctx, &cl->marks->ring[i]);
+  free(cl->marks);
+  cl->marks = NULL;
+}
+
+// ---------------------------------------------------------------- the launch
+
 heed_status heed__cl_launch(struct heed__cl_kernel *k, int dims, const size_t *global, const size_t *local) {
   struct heed__cl *cl = heed__cl_state(k->ctx);
   HEED__TRY(k->status);
@@ -173,17 +211,15 @@ heed_status heed__cl_launch(struct heed__cl_kernel *k, int dims, const size_t *g
   HEED__TRY(find(k, &built));
   HEED__TRY(check_sizes(k, dims, global, local));
   HEED__TRY(set_args(k, built->kernel));
+  const bool full = ++cl->unflushed >= LAUNCHES_A_FLUSH;
   cl_event event = NULL;
   const cl_int error = clEnqueueNDRangeKernel(cl->queue, built->kernel, (cl_uint)dims, NULL, global, local, 0, NULL,
-                                              cl->profiling ? &event : NULL);
+                                              cl->profiling || full ? &event : NULL);
   if (error != CL_SUCCESS) return launch_failure(k, error, dims, global, local);
+  if (full) flush(k->ctx, event);
   if (event) {
     heed__cl_profile_event(k->ctx, built->name, event);
     clReleaseEvent(event);
-  }
-  if (++cl->unflushed >= LAUNCHES_A_FLUSH) {
-    cl->unflushed = 0;
-    clFlush(cl->queue);
   }
   return HEED_OK;
 }

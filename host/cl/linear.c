@@ -11,26 +11,39 @@ static struct heed_tensor as_matrix(const heed_tensor *t) {
 }
 
 static heed_status multiply(heed_context *ctx, bool trans_a, const heed_tensor *a, bool trans_b, const heed_tensor *b,
-                            const heed_tensor *bias, const heed_tensor *c) {
+                            const struct heed__gemm_epilogue *epilogue, const heed_tensor *c) {
   const struct heed__gemm_params params = {.trans_a = trans_a, .trans_b = trans_b, .alpha = 1, .beta = 0};
   const struct heed_tensor a4 = as_matrix(a), b4 = as_matrix(b);
   struct heed_tensor c4 = as_matrix(c);
-  return heed__cl_gemm_bias_run(ctx, &params, &a4, &b4, bias, &c4);
+  return heed__cl_gemm_with(ctx, &params, &a4, &b4, epilogue, &c4);
 }
 
-heed_status heed__cl_add_bias(heed_context *ctx, const heed_tensor *bias, heed_tensor *c) {
+heed_status heed__cl_epilogue_run(heed_context *ctx, const struct heed__gemm_problem *p) {
+  if (!p->epilogue.bias && p->epilogue.activation == HEED__GEMM_LINEAR) return HEED_OK;
+  const int vector = heed__cl_rows_for(ctx, p->n).vector;
+  struct heed__gemm_problem alone = *p;
+  alone.alpha = 1;
+  alone.beta = 0;
   struct heed__cl_kernel k;
-  heed__cl_begin(&k, ctx, "linear.cl", "add_bias");
-  heed__cl_define_dtype(&k, "X_DTYPE", c->dtype);
-  heed__cl_tensor(&k, bias);
-  heed__cl_tensor(&k, c);
-  heed__cl_long(&k, bias->count);
-  heed__cl_long(&k, c->count);
-  return heed__cl_launch_items(&k, c->count);
+  heed__cl_begin(&k, ctx, "linear.cl", "epilogue");
+  heed__cl_define_int(&k, "VECTOR", vector);
+  heed__cl_define_dtype(&k, "X_DTYPE", p->c->dtype);
+  heed__cl_epilogue_define(&k, p);
+  heed__cl_tensor(&k, p->c);
+  heed__cl_strides(&k, p->c, 3);
+  heed__cl_epilogue_args(&k, &alone);
+  heed__cl_long(&k, p->c->dims[1]);
+  heed__cl_long(&k, p->m);
+  heed__cl_long(&k, p->n);
+  const size_t global[] = {(size_t)heed__ceil_div(p->n, vector), (size_t)p->m, (size_t)p->batches};
+  return heed__cl_launch(&k, 3, global, NULL);
 }
 
 heed_status heed__cl_linear_fwd(heed_context *ctx, const struct heed__call *call) {
-  return multiply(ctx, false, call->in[0], true, call->in[1], call->in[2], call->out[0]);
+  const struct heed__linear_params *params = call->params;
+  const struct heed__gemm_epilogue epilogue = {.bias = call->in[2],
+                                               .activation = params->relu ? HEED__GEMM_RELU : HEED__GEMM_LINEAR};
+  return multiply(ctx, false, call->in[0], true, call->in[1], &epilogue, call->out[0]);
 }
 
 // One pass of sums: `from` and `to` are a tensor, or else the partial sums in `partial`.
@@ -56,7 +69,7 @@ static heed_status column_sums(heed_context *ctx, const heed_tensor *from, const
   heed__cl_long(&k, share);
   // No rows at all are still a share, whose sum is 0.
   const int64_t shares = heed__max(1, heed__ceil_div(rows, share));
-  return heed__cl_launch_items(&k, shares * heed__ceil_div(cols, vector));
+  return heed__cl_launch_walks(&k, shares * heed__ceil_div(cols, vector));
 }
 
 // dbias = Σ rows of dy: about √rows partial sums, then their sum. The same order on every run.
@@ -79,7 +92,10 @@ done:
 heed_status heed__cl_linear_bwd(heed_context *ctx, const struct heed__call *call) {
   const heed_tensor *x = call->in[0], *weight = call->in[1], *dy = call->in[2];
   const heed_tensor *dx = call->out[0], *dweight = call->out[1], *dbias = call->out[2];
-  if (dx) HEED__TRY(multiply(ctx, false, dy, false, weight, NULL, dx));
+  const struct heed__linear_params *params = call->params;
+  const struct heed_tensor mask = as_matrix(x);
+  const struct heed__gemm_epilogue masked = {.activation = HEED__GEMM_MASK, .mask = &mask};
+  if (dx) HEED__TRY(multiply(ctx, false, dy, false, weight, params->relu ? &masked : NULL, dx));
   if (dweight) HEED__TRY(multiply(ctx, true, dy, false, x, NULL, dweight));
   return dbias ? bias_gradient(ctx, dy, dbias) : HEED_OK;
 }

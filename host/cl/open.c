@@ -7,46 +7,48 @@
 
 // ---------------------------------------------------------------- traits
 
-static uint64_t device_number(cl_device_id device, cl_device_info what, size_t size) {
-  uint64_t wide = 0;
-  uint32_t narrow = 0;
-  void *value = size == sizeof wide ? (void *)&wide : (void *)&narrow;
-  if (clGetDeviceInfo(device, what, size, value, NULL) != CL_SUCCESS) return 0;
-  return size == sizeof wide ? wide : narrow;
-}
-#define DEVICE_NUMBER(device, what, type) ((type)device_number(device, what, sizeof(type)))
-
 // A CPU runtime that reports no native float vectors (llvmpipe) lays work-items side by side in its lanes as a GPU does, and one
 // that calls itself a GPU as well (Oclgrind) has no preference: both take the GPU's kernels.
 static bool is_cpu_like(cl_device_type type, cl_uint width) {
   return (type & CL_DEVICE_TYPE_CPU) && !(type & CL_DEVICE_TYPE_GPU) && width > 1;
 }
 
-static void read_traits(cl_device_id device, const heed_device_info *info, struct heed__cl_traits *traits) {
-  const cl_device_type type = DEVICE_NUMBER(device, CL_DEVICE_TYPE, cl_device_type);
-  const cl_uint width = DEVICE_NUMBER(device, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, cl_uint);
+static heed_status read_traits(cl_device_id device, const heed_device_info *info, struct heed__cl_traits *traits) {
+  struct heed__cl_asked asked = {.device = device};
+  cl_device_type type;
+  cl_uint width;
+  cl_bool little_endian;
+  HEED__CL_ASK(&asked, CL_DEVICE_TYPE, &type);
+  HEED__CL_ASK(&asked, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, &width);
+  HEED__CL_ASK(&asked, CL_DEVICE_MAX_WORK_GROUP_SIZE, &traits->max_work_group);
+  HEED__CL_ASK(&asked, CL_DEVICE_ADDRESS_BITS, &traits->address_bits);
+  HEED__CL_ASK(&asked, CL_DEVICE_ENDIAN_LITTLE, &little_endian);
+  HEED__TRY(heed__cl_asked_status(&asked));
   traits->cpu_like = is_cpu_like(type, width);
   if (traits->cpu_like)
     traits->vector_width = width >= 16 ? 16 : width >= 8 ? 8 : 4;
   else
     traits->vector_width = width >= 4 ? 4 : 1;
-  traits->max_work_group = DEVICE_NUMBER(device, CL_DEVICE_MAX_WORK_GROUP_SIZE, size_t);
   if (traits->max_work_group == 0) traits->max_work_group = 1;
   traits->local_memory = info->local_memory;
   traits->max_allocation = info->max_allocation;
   traits->memory = info->memory;
   traits->compute_units = info->compute_units ? info->compute_units : 1;
-  traits->address_bits = DEVICE_NUMBER(device, CL_DEVICE_ADDRESS_BITS, cl_uint);
   traits->subgroups =
       heed__cl_has_extension(device, "cl_khr_subgroups") || heed__cl_has_extension(device, "cl_intel_subgroups");
   traits->fp16 = heed__cl_has_extension(device, "cl_khr_fp16");
-  traits->little_endian = DEVICE_NUMBER(device, CL_DEVICE_ENDIAN_LITTLE, cl_bool);
+  traits->little_endian = little_endian;
   traits->nvidia = heed__cl_has_extension(device, "cl_nv_device_attribute_query");
+  return HEED_OK;
 }
 
 static heed_status require_usable(cl_device_id device, const heed_device_info *info) {
-  HEED__REQUIRE(DEVICE_NUMBER(device, CL_DEVICE_AVAILABLE, cl_bool), HEED_UNSUPPORTED,
-                "open: %s says that it is not available now; another program may hold it", info->name);
+  struct heed__cl_asked asked = {.device = device};
+  cl_bool available;
+  HEED__CL_ASK(&asked, CL_DEVICE_AVAILABLE, &available);
+  HEED__TRY(heed__cl_asked_status(&asked));
+  HEED__REQUIRE(available, HEED_UNSUPPORTED, "open: %s says that it is not available now; another program may hold it",
+                info->name);
   HEED__REQUIRE(
       info->has_compiler, HEED_UNSUPPORTED,
       "open: the driver of %s (%s) has no compiler for OpenCL C, which heed's kernels need; choose another device",
@@ -59,7 +61,7 @@ static heed_status require_usable(cl_device_id device, const heed_device_info *i
 static void release(struct heed__cl *cl) {
   if (cl->queue) clReleaseCommandQueue(cl->queue);
   if (cl->context) clReleaseContext(cl->context);
-  clReleaseDevice(cl->device);
+  if (cl->device) clReleaseDevice(cl->device);
   free(cl->cache_dir);
   free(cl->kernel_dir);
   free(cl);
@@ -68,6 +70,8 @@ static void release(struct heed__cl *cl) {
 static void destroy(heed_context *ctx) {
   struct heed__cl *cl = heed__cl_state(ctx);
   clFinish(cl->queue);  // nothing is left to tell an error to
+  heed__cl_gemm_close(ctx);
+  heed__cl_marks_destroy(ctx);
   heed__cl_uploads_destroy(ctx);
   heed__cl_profile_destroy(ctx);
   heed__cl_programs_destroy(ctx);
@@ -84,8 +88,12 @@ static heed_status make_state(heed_context *ctx, cl_device_id device, const stru
   HEED__TRY(require_usable(device, &ctx->device));
   struct heed__cl *cl = calloc(1, sizeof *cl);
   HEED__REQUIRE(cl, HEED_OUT_OF_MEMORY, "open: no host memory for a context");
+  const cl_int error = clRetainDevice(device);
+  if (error != CL_SUCCESS) {
+    release(cl);
+    return heed__cl_fail(ctx, error, "open: retaining the device");
+  }
   cl->device = device;
-  clRetainDevice(device);
   cl->gemm = config->gemm;
   cl->profiling = config->profiling;
   cl->cache_dir = config->cache_dir ? strdup(config->cache_dir) : NULL;
@@ -94,10 +102,15 @@ static heed_status make_state(heed_context *ctx, cl_device_id device, const stru
     release(cl);
     return heed__fail(HEED_OUT_OF_MEMORY, "open: no host memory for a context");
   }
-  clGetDeviceInfo(device, CL_DEVICE_PLATFORM, sizeof cl->platform, &cl->platform, NULL);
-  read_traits(device, &ctx->device, &cl->traits);
-  *out = cl;
-  return HEED_OK;
+  struct heed__cl_asked asked = {.device = device};
+  HEED__CL_ASK(&asked, CL_DEVICE_PLATFORM, &cl->platform);
+  heed_status status = heed__cl_asked_status(&asked);
+  if (status == HEED_OK) status = read_traits(device, &ctx->device, &cl->traits);
+  if (status != HEED_OK)
+    release(cl);
+  else
+    *out = cl;
+  return status;
 }
 
 static void attach(heed_context *ctx, struct heed__cl *cl) {
@@ -154,9 +167,15 @@ heed_status heed__cl_open_with(heed_context *ctx, cl_context context, cl_device_
   HEED__TRY(check_given(ctx, context, device, queue, config->profiling));
   struct heed__cl *cl = NULL;
   HEED__TRY(make_state(ctx, device, config, &cl));
-  clRetainContext(context);
-  cl->context = context;
-  clRetainCommandQueue(queue);
+  cl_int error = clRetainContext(context);
+  if (error == CL_SUCCESS) {
+    cl->context = context;
+    error = clRetainCommandQueue(queue);
+  }
+  if (error != CL_SUCCESS) {
+    release(cl);
+    return heed__cl_fail(ctx, error, "open: retaining the given context and queue");
+  }
   cl->queue = queue;
   attach(ctx, cl);
   return HEED_OK;

@@ -61,7 +61,11 @@ void heed__cl_profile_event(heed_context *ctx, const char *kernel, cl_event even
     return;
   }
   if (cl->profile->pending_count == EVENTS_MAX) heed__context_defer(ctx, resolve(ctx));
-  clRetainEvent(event);
+  const cl_int error = clRetainEvent(event);
+  if (error != CL_SUCCESS) {
+    heed__context_defer(ctx, heed__cl_fail(ctx, error, "profile: retaining an event"));
+    return;
+  }
   cl->profile->pending[cl->profile->pending_count++] = (struct pending){kernel, event};
 }
 

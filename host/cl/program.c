@@ -12,6 +12,7 @@ struct program {
   char *file, *options;
   cl_program program;  // NULL: it does not build, and `failure` says why
   char *failure;
+  char *key;  // of a program that is still to be stored
   bool from_disk;
   struct heed__cl_built **built;
   size_t built_count;
@@ -28,7 +29,7 @@ struct heed__cl_programs {
   struct program **slots;
   size_t room, count;
   struct source *sources;
-  size_t source_count;
+  size_t source_count, unstored;
 };
 
 // Eight bytes a step: options run to some hundred characters and this is paid at each launch.
@@ -170,6 +171,11 @@ static void store(const struct heed__cl *cl, cl_program program, const char *key
   free(sizes);
 }
 
+// Whether a build would end the same way again; what a driver had no memory or device for may work later.
+static bool is_verdict(cl_int error) {
+  return error == CL_BUILD_PROGRAM_FAILURE || error == CL_INVALID_BUILD_OPTIONS || error == CL_COMPILER_NOT_AVAILABLE;
+}
+
 static heed_status build_source(heed_context *ctx, struct program *program, const struct source *source) {
   struct heed__cl *cl = heed__cl_state(ctx);
   cl_int error = CL_SUCCESS;
@@ -184,7 +190,7 @@ static heed_status build_source(heed_context *ctx, struct program *program, cons
   const heed_status status = build_failure(ctx, program, built, error);
   clReleaseProgram(built);
   // A variant that does not build is asked for again at every call of its operator; the answer stays the same.
-  if (status == HEED_BUILD) program->failure = strdup(heed_last_error());
+  if (is_verdict(error)) program->failure = strdup(heed_last_error());
   return status;
 }
 
@@ -198,10 +204,29 @@ static heed_status build(heed_context *ctx, struct program *program, bool may_lo
   heed_status status = HEED_OK;
   if (!program->program) {
     status = build_source(ctx, program, source);
-    if (status == HEED_OK && key) store(cl, program->program, key);
+    if (status == HEED_OK && key) {
+      program->key = key;
+      key = NULL;
+      ++cl->programs->unstored;
+    }
   }
   free(key);
   return status;
+}
+
+// Asking for a binary may compile every kernel of a program once more (PoCL), so that it waits until the caller waits anyway.
+void heed__cl_programs_store(heed_context *ctx) {
+  const struct heed__cl *cl = heed__cl_state(ctx);
+  struct heed__cl_programs *programs = cl->programs;
+  if (!programs || programs->unstored == 0) return;
+  for (size_t i = 0; i < programs->room; ++i) {
+    struct program *program = programs->slots[i];
+    if (!program || !program->key) continue;
+    store(cl, program->program, program->key);
+    free(program->key);
+    program->key = NULL;
+  }
+  programs->unstored = 0;
 }
 
 // ---------------------------------------------------------------- finding
@@ -215,6 +240,7 @@ static void program_free(struct program *program) {
   if (program->program) clReleaseProgram(program->program);
   free(program->built);
   free(program->failure);
+  free(program->key);
   free(program->file);
   free(program->options);
   free(program);
@@ -280,7 +306,7 @@ static heed_status create_kernel(heed_context *ctx, struct program *program, con
     *kernel = clCreateKernel(program->program, name, &error);
   }
   if (error == CL_INVALID_KERNEL_NAME)
-    return heed__fail(HEED_BUILD, "kernel file %s has no kernel %s", program->file, name);
+    return heed__fail(HEED_BUILD, "kernel file %s has no kernel %s (CL_INVALID_KERNEL_NAME)", program->file, name);
   if (error == CL_SUCCESS) return HEED_OK;
   char what[256];
   snprintf(what, sizeof what, "making kernel %s of %s", name, program->file);
@@ -332,6 +358,7 @@ void heed__cl_programs_destroy(heed_context *ctx) {
   struct heed__cl *cl = heed__cl_state(ctx);
   struct heed__cl_programs *programs = cl->programs;
   if (!programs) return;
+  heed__cl_programs_store(ctx);
   for (size_t i = 0; i < programs->room; ++i)
     if (programs->slots[i]) program_free(programs->slots[i]);
   for (size_t i = 0; i < programs->source_count; ++i) {

@@ -1,4 +1,4 @@
-// sgd on OpenCL: one kernel a parameter.
+// sgd on OpenCL: one kernel for all elements.
 #include "cl/grid.h"
 
 heed_status heed__cl_sgd(heed_context *ctx, const struct heed__call *call) {
@@ -10,7 +10,6 @@ heed_status heed__cl_sgd(heed_context *ctx, const struct heed__call *call) {
   if (buffer) {
     heed__cl_define_int(&k, "MOMENTUM", 1);
     heed__cl_define_int(&k, "NESTEROV", options->nesterov);
-    heed__cl_define_int(&k, "FIRST", options->first);
   }
   heed__cl_tensor(&k, grad);
   heed__cl_tensor(&k, param);
@@ -20,5 +19,6 @@ heed_status heed__cl_sgd(heed_context *ctx, const struct heed__call *call) {
   heed__cl_float(&k, options->momentum);
   heed__cl_float(&k, 1 - options->dampening);
   heed__cl_float(&k, options->weight_decay);
+  heed__cl_uint(&k, options->first);
   return heed__cl_launch_items(&k, param->count);
 }

@@ -1,4 +1,5 @@
-// The text of a program: "common.cl" and the kernel file, from the context's kernel folder or embedded in the library.
+// The text of a program: "common.cl" and the kernel file with what it includes, from the context's kernel folder or embedded in
+// the library.
 #include "cl/sources.h"
 
 #include <errno.h>
@@ -9,7 +10,13 @@
 #include "base/status.h"
 
 // A kernel file is text that people write; more than this is something else.
-enum { SOURCE_BYTES_MAX = 4 << 20 };
+enum { SOURCE_BYTES_MAX = 4 << 20, INCLUDES_DEEP = 4 };
+
+struct joined {
+  const char *dir, *file;
+  char *text;  // terminated by 0
+  size_t length;
+};
 
 // *text stays NULL where the folder has no such file.
 static heed_status read_file(const char *dir, const char *name, char **text, size_t *length) {
@@ -42,38 +49,82 @@ static const struct heed__kernel_source *embedded(const char *name) {
   return NULL;
 }
 
-// Appends `#line 1 "name"` and the file's text.
-static heed_status append(const char *dir, const char *name, char **text, size_t *length) {
+static heed_status append_text(struct joined *joined, const char *text, size_t length) {
+  char *grown = realloc(joined->text, joined->length + length + 1);
+  HEED__REQUIRE(grown, HEED_OUT_OF_MEMORY, "kernel file %s: no host memory for its text", joined->file);
+  memcpy(grown + joined->length, text, length);
+  joined->text = grown;
+  joined->length += length;
+  grown[joined->length] = 0;
+  return HEED_OK;
+}
+
+// `#line 3 "name"`: what a build log calls the next line.
+static heed_status append_place(struct joined *joined, const char *name, int line) {
+  char place[300];
+  const int length = snprintf(place, sizeof place, "#line %d \"%s\"\n", line, name);
+  HEED__REQUIRE(length > 0 && (size_t)length < sizeof place, HEED_BUILD, "kernel file %s: the name is too long", name);
+  return append_text(joined, place, (size_t)length);
+}
+
+// The name in a line `#include "name"`; false for any other line.
+static bool is_include(const char *line, char name[256]) {
+  static const char opening[] = "#include \"";
+  if (strncmp(line, opening, sizeof opening - 1) != 0) return false;
+  line += sizeof opening - 1;
+  const size_t length = strcspn(line, "\"\n");
+  if (line[length] != '"' || length == 0 || length >= 256) return false;
+  memcpy(name, line, length);
+  name[length] = 0;
+  return true;
+}
+
+static heed_status append_file(struct joined *joined, const char *name, int depth);
+
+// A file's text, with the files it includes in their places. Drivers are not asked: they would look in the file system.
+static heed_status append_body(struct joined *joined, const char *name, const char *body, int depth) {
+  HEED__TRY(append_place(joined, name, 1));
+  const char *start = body;
+  int line = 1;
+  for (const char *at = body; *at; ++line) {
+    const char *next = at + strcspn(at, "\n");
+    if (*next) ++next;
+    char included[256];
+    if (is_include(at, included)) {
+      HEED__TRY(append_text(joined, start, (size_t)(at - start)));
+      HEED__TRY(append_file(joined, included, depth + 1));
+      HEED__TRY(append_place(joined, name, line + 1));
+      start = next;
+    }
+    at = next;
+  }
+  HEED__TRY(append_text(joined, start, strlen(start)));
+  return append_text(joined, "\n", 1);
+}
+
+static heed_status append_file(struct joined *joined, const char *name, int depth) {
+  HEED__REQUIRE(depth <= INCLUDES_DEEP, HEED_BUILD, "kernel file %s: its includes are nested more than %d deep",
+                joined->file, INCLUDES_DEEP);
   char *read = NULL;
   size_t read_length = 0;
-  if (dir) HEED__TRY(read_file(dir, name, &read, &read_length));
+  if (joined->dir) HEED__TRY(read_file(joined->dir, name, &read, &read_length));
   const struct heed__kernel_source *source = read ? NULL : embedded(name);
   HEED__REQUIRE(read || source, HEED_BUILD, "kernel file %s: the library has none of this name%s%s", name,
-                dir ? ", nor has the folder " : "", dir ? dir : "");
-  const char *body = read ? read : source->text;
-  const size_t body_length = read ? read_length : source->length;
-  const size_t room = *length + strlen(name) + body_length + 32;
-  char *grown = realloc(*text, room);
-  if (grown) {
-    *text = grown;
-    *length += (size_t)snprintf(grown + *length, room - *length, "#line 1 \"%s\"\n", name);
-    memcpy(grown + *length, body, body_length);
-    *length += body_length;
-    grown[(*length)++] = '\n';
-    grown[*length] = 0;
-  }
+                joined->dir ? ", nor has the folder " : "", joined->dir ? joined->dir : "");
+  const heed_status status = append_body(joined, name, read ? read : source->text, depth);
   free(read);
-  return grown ? HEED_OK : heed__fail(HEED_OUT_OF_MEMORY, "kernel file %s: no host memory for its text", name);
+  return status;
 }
 
 heed_status heed__source_join(const char *dir, const char *file, char **text, size_t *length) {
-  *text = NULL;
-  *length = 0;
-  heed_status status = append(dir, "common.cl", text, length);
-  if (status == HEED_OK) status = append(dir, file, text, length);
+  struct joined joined = {.dir = dir, .file = file};
+  heed_status status = append_file(&joined, "common.cl", 0);
+  if (status == HEED_OK) status = append_file(&joined, file, 0);
   if (status != HEED_OK) {
-    free(*text);
-    *text = NULL;
+    free(joined.text);
+    joined = (struct joined){0};
   }
+  *text = joined.text;
+  *length = joined.length;
   return status;
 }

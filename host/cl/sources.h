@@ -12,7 +12,8 @@ struct heed__kernel_source {
 extern const struct heed__kernel_source heed__kernel_sources[];
 
 // The text of a program: "common.cl" and `file`, each from the folder `dir` where it is not NULL and has the file, else the
-// embedded one. free() it. Errors: BUILD when there is no such file, IO when one cannot be read.
+// embedded one. A line `#include "name.cl"` stands for that kernel file, found the same way. free() it.
+// Errors: BUILD when there is no such file, IO when one cannot be read.
 heed_status heed__source_join(const char *dir, const char *file, char **text, size_t *length);
 
 #endif

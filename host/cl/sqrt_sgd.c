@@ -1,23 +1,29 @@
-// sqrt_sgd on OpenCL. Launches are kept short, since GPU watchdogs end kernels that run for seconds; the state of each element
-// waits in scratch memory between them.
+// sqrt_sgd on OpenCL. Launches are kept short, since GPU watchdogs end kernels that run for seconds and llvmpipe leaves a
+// loop, unasked, after 65535 rounds; the state of each element waits in scratch memory between them.
 #include <math.h>
 
 #include "cl/grid.h"
 
-enum { EPOCHS_A_LAUNCH = 100000, LAUNCHES_A_LOOK = 256 };
+enum { EPOCHS_A_LAUNCH = 32768, LAUNCHES_A_LOOK = 256 };
 static const int64_t steps_a_launch = 1000000000;  // elements × epochs: below a second on anything
 static const uint32_t nothing_runs = 0;
 
-static heed_status launch(heed_context *ctx, const struct heed__call *call, cl_mem stopped, cl_mem running,
-                          int64_t epochs, bool first) {
+// Of each element: what x rounds off, and whether it has stopped. Of all: whether any has not.
+struct state {
+  cl_mem rest, stopped, running;
+};
+
+static heed_status launch(heed_context *ctx, const struct heed__call *call, const struct state *state, int64_t epochs,
+                          bool first) {
   const heed_sqrt_options *options = call->params;
   struct heed__cl_kernel k;
   heed__cl_begin(&k, ctx, "sqrt_sgd.cl", "sqrt_sgd");
   heed__cl_tensor(&k, call->in[0]);
   heed__cl_tensor(&k, call->in[1]);
   heed__cl_tensor(&k, call->out[0]);
-  heed__cl_buffer(&k, stopped);
-  heed__cl_buffer(&k, running);
+  heed__cl_buffer(&k, state->rest);
+  heed__cl_buffer(&k, state->stopped);
+  heed__cl_buffer(&k, state->running);
   heed__cl_long(&k, call->out[0]->count);
   heed__cl_uint(&k, (uint32_t)epochs);
   heed__cl_uint(&k, first);
@@ -42,7 +48,7 @@ static heed_status look(heed_context *ctx, cl_mem running, bool *any) {
   return HEED_OK;
 }
 
-static heed_status descend(heed_context *ctx, const struct heed__call *call, cl_mem stopped, cl_mem running) {
+static heed_status descend(heed_context *ctx, const struct heed__call *call, const struct state *state) {
   const heed_sqrt_options *options = call->params;
   const int64_t chunk = heed__max(1, heed__min(EPOCHS_A_LAUNCH, steps_a_launch / call->out[0]->count));
   bool any = true;
@@ -50,21 +56,24 @@ static heed_status descend(heed_context *ctx, const struct heed__call *call, cl_
   // No epochs at all still means x = x0, which the first launch writes.
   for (int64_t done = 0; any && (done < options->epochs || launches == 0); done += chunk, ++launches) {
     const bool looks = launches % LAUNCHES_A_LOOK == LAUNCHES_A_LOOK - 1;
-    if (looks || launches == 0) HEED__TRY(clear(ctx, running));
-    HEED__TRY(launch(ctx, call, stopped, running, heed__min(chunk, options->epochs - done), launches == 0));
-    if (looks) HEED__TRY(look(ctx, running, &any));
+    if (looks || launches == 0) HEED__TRY(clear(ctx, state->running));
+    HEED__TRY(launch(ctx, call, state, heed__min(chunk, options->epochs - done), launches == 0));
+    if (looks) HEED__TRY(look(ctx, state->running, &any));
   }
   return HEED_OK;
 }
 
 heed_status heed__cl_sqrt_sgd(heed_context *ctx, const struct heed__call *call) {
-  cl_mem stopped = NULL, running = NULL;
+  const size_t count = (size_t)call->out[0]->count;
+  struct state state = {0};
   heed_status status;
-  HEED__TRY_TO(done, status, heed__cl_scratch_take(ctx, (size_t)call->out[0]->count * sizeof(uint32_t), &stopped));
-  HEED__TRY_TO(done, status, heed__cl_scratch_take(ctx, sizeof(uint32_t), &running));
-  status = descend(ctx, call, stopped, running);
+  HEED__TRY_TO(done, status, heed__cl_scratch_take(ctx, count * sizeof(float), &state.rest));
+  HEED__TRY_TO(done, status, heed__cl_scratch_take(ctx, count * sizeof(uint32_t), &state.stopped));
+  HEED__TRY_TO(done, status, heed__cl_scratch_take(ctx, sizeof(uint32_t), &state.running));
+  status = descend(ctx, call, &state);
 done:
-  heed__cl_scratch_give(ctx, running);
-  heed__cl_scratch_give(ctx, stopped);
+  heed__cl_scratch_give(ctx, state.running);
+  heed__cl_scratch_give(ctx, state.stopped);
+  heed__cl_scratch_give(ctx, state.rest);
   return status;
 }

@@ -32,6 +32,8 @@ void heed__view_init(struct heed_tensor *view, const heed_tensor *base, int rank
                      const int64_t *strides, int64_t offset);
 // The same for a contiguous base, row-major.
 void heed__reshape_init(struct heed_tensor *view, const heed_tensor *base, int rank, const int64_t *dims);
+// Elements of a shape. Errors, which `who` begins: SHAPE (rank, a negative dimension), OVERFLOW, INVALID_ARGUMENT.
+heed_status heed__count_elements(const char *who, int rank, const int64_t *dims, int64_t *count);
 void heed__contiguous_strides(int rank, const int64_t *dims, int64_t *strides);
 // One past the highest element index the tensor touches, relative to its buffer's start.
 int64_t heed__tensor_span(const heed_tensor *tensor);

@@ -80,6 +80,16 @@ uint16_t heed__bf16_from_double(double value) {
   return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
+// Rounded to odd: cut towards zero, and the last bit remembers that something was cut. A narrower float made of it is
+// then rounded once, which rounding to nearest twice would not be.
+static double double_from_int64(int64_t value) {
+  const uint64_t magnitude = value < 0 ? -(uint64_t)value : (uint64_t)value;
+  const int excess = magnitude >> 53 ? 11 - __builtin_clzll(magnitude) : 0;
+  const uint64_t cut = magnitude >> excess, odd = cut << excess != magnitude;
+  const double wide = ldexp((double)(cut | odd), excess);
+  return value < 0 ? -wide : wide;
+}
+
 double heed__load(const void *data, heed_dtype dtype, int64_t index) {
   switch (dtype) {
     case HEED_F32:
@@ -91,7 +101,7 @@ double heed__load(const void *data, heed_dtype dtype, int64_t index) {
     case HEED_I32:
       return ((const int32_t *)data)[index];
     case HEED_I64:
-      return (double)((const int64_t *)data)[index];
+      return double_from_int64(((const int64_t *)data)[index]);
     case HEED_U8:
     case HEED_BOOL:
       return ((const uint8_t *)data)[index];

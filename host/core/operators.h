@@ -11,7 +11,7 @@
   X(gemm) X(linear_fwd) X(linear_bwd) \
   X(relu_fwd) X(relu_bwd) X(gelu_fwd) X(gelu_bwd) \
   X(softmax_fwd) X(softmax_bwd) \
-  X(cross_entropy_fwd) X(cross_entropy_bwd) \
+  X(cross_entropy_fwd) X(cross_entropy_bwd) X(cross_entropy_fwd_bwd) \
   X(sgd) X(sqrt_sgd) \
   X(attention_fwd) X(attention_bwd)
 // clang-format on
@@ -43,14 +43,15 @@ struct heed__call {
 //   argmax             in 0 x [N, C]; out 0 y I32 [N]
 //   gemm               in 0 a, 1 b, out 0 c: rank 4 [B0, B1, rows, cols], last stride 1, row and batch strides any
 //                      (0 in a and b where broadcast)                         params heed__gemm_params
-//   linear_fwd         in 0 x [N, I], 1 weight [O, I], 2 bias [O]?; out 0 y [N, O]
-//   linear_bwd         in 0 x, 1 weight, 2 dy [N, O]; out 0 dx?, 1 dweight?, 2 dbias?
+//   linear_fwd         in 0 x [N, I], 1 weight [O, I], 2 bias [O]?; out 0 y [N, O]  params heed__linear_params
+//   linear_bwd         in 0 x, 1 weight, 2 dy [N, O]; out 0 dx?, 1 dweight?, 2 dbias?  params heed__linear_params
 //   relu_fwd gelu_fwd  in 0 x, out 0 y (may be x)                             gelu: params heed__gelu_params
 //   relu_bwd gelu_bwd  in 0 x, 1 dy, out 0 dx (may be dy)                     gelu: params heed__gelu_params
 //   softmax_fwd        in 0 x [outer, axis, inner], out 0 y                   params heed__softmax_params
 //   softmax_bwd        in 0 y, 1 dy, out 0 dx, all [outer, axis, inner]       params heed__softmax_params
 //   cross_entropy_fwd  in 0 input [N, C], 1 target; out 0 loss [1] or [N]     params heed_cross_entropy_options
 //   cross_entropy_bwd  in 0 input, 1 target, 2 dloss?; out 0 dinput           params heed_cross_entropy_options
+//   cross_entropy_fwd_bwd  in 0 input [N, C], 1 target; out 0 loss [1] or [N], 1 dinput  params heed_cross_entropy_options
 //   sgd                in 0 grad; out 0 param, 1 momentum_buffer? (both read and written)  params heed_sgd_options
 //   sqrt_sgd           in 0 a, 1 x0; out 0 x                                  params heed_sqrt_options
 //   attention_fwd      in Q K V MASK? KV_LENGTHS?; out OUT LSE? WEIGHTS?      params heed__attention_params
@@ -80,6 +81,9 @@ struct heed__gather_params {
 struct heed__gemm_params {
   bool trans_a, trans_b;
   double alpha, beta;
+};
+struct heed__linear_params {
+  bool relu;  // fwd: y = max(x Wᵀ + b, 0). bwd: x is a relu's result, dx = (dy W) ∘ (x > 0)
 };
 struct heed__gelu_params {
   heed_gelu_form form;

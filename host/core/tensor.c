@@ -34,8 +34,7 @@ void heed__contiguous_strides(int rank, const int64_t *dims, int64_t *strides) {
   }
 }
 
-// Element count of a shape, checked.
-static heed_status count_elements(const char *who, int rank, const int64_t *dims, int64_t *count) {
+heed_status heed__count_elements(const char *who, int rank, const int64_t *dims, int64_t *count) {
   HEED__REQUIRE(rank >= 0 && rank <= HEED_MAX_RANK, HEED_SHAPE, "%s: rank %d is not in 0..%d", who, rank,
                 HEED_MAX_RANK);
   HEED__REQUIRE(rank == 0 || dims, HEED_INVALID_ARGUMENT, "%s: dims is NULL", who);
@@ -85,7 +84,7 @@ heed_status heed_tensor_create(heed_context *ctx, heed_dtype dtype, int rank, co
   HEED__REQUIRE(ctx, HEED_INVALID_ARGUMENT, "tensor: the context is NULL");
   HEED__REQUIRE((unsigned)dtype < HEED_DTYPE_COUNT, HEED_DTYPE, "tensor: dtype %d is unknown", (int)dtype);
   int64_t count, bytes;
-  HEED__TRY(count_elements("tensor", rank, dims, &count));
+  HEED__TRY(heed__count_elements("tensor", rank, dims, &count));
   HEED__REQUIRE(heed__mul(count, (int64_t)heed_dtype_size(dtype), &bytes), HEED_OVERFLOW,
                 "tensor: the bytes of %s%s do not fit 64 bits", heed_dtype_string(dtype), heed__dims_text(rank, dims));
   void *handle = NULL;
@@ -142,6 +141,9 @@ bool heed_tensor_is_contiguous(const heed_tensor *tensor) {
   return true;
 }
 
+int64_t heed_tensor_offset(const heed_tensor *tensor) { return tensor->offset; }
+bool heed_tensor_shares_storage(const heed_tensor *a, const heed_tensor *b) { return a->buffer == b->buffer; }
+
 int64_t heed__tensor_span(const heed_tensor *tensor) {
   if (tensor->count == 0) return tensor->offset;
   int64_t last = tensor->offset;
@@ -184,7 +186,7 @@ heed_status heed_tensor_view(const heed_tensor *base, int rank, const int64_t *d
   *out = NULL;
   HEED__REQUIRE(base && (rank == 0 || strides), HEED_INVALID_ARGUMENT, "view: an argument is NULL");
   int64_t count;
-  HEED__TRY(count_elements("view", rank, dims, &count));
+  HEED__TRY(heed__count_elements("view", rank, dims, &count));
   HEED__REQUIRE(offset >= 0, HEED_SHAPE, "view: offset %" PRId64 " is negative", offset);
   int64_t first, last;
   bool fits = heed__sum(base->offset, offset, &first);
@@ -194,10 +196,11 @@ heed_status heed_tensor_view(const heed_tensor *base, int rank, const int64_t *d
     HEED__REQUIRE(strides[axis] >= 0, HEED_SHAPE, "view: stride %d is negative", axis);
     fits = heed__mul(heed__max(dims[axis] - 1, 0), strides[axis], &extent) && heed__sum(last, extent, &last);
   }
-  const int64_t capacity = (int64_t)(base->buffer->bytes / heed_dtype_size(base->dtype));
-  HEED__REQUIRE(fits && (count == 0 ? first <= capacity : last < capacity), HEED_SHAPE,
-                "view: %s at offset %" PRId64 " leaves the %" PRId64 " elements of its base %s",
-                heed__dims_text(rank, dims), offset, capacity, heed__tensor_text(base));
+  // What the base itself spans is the limit, not its buffer: a slice is no door to the rest of the storage.
+  const int64_t end = heed__tensor_span(base);
+  HEED__REQUIRE(fits && (count == 0 ? first <= end : last < end), HEED_SHAPE,
+                "view: %s at offset %" PRId64 " leaves the %" PRId64 " elements of storage that its base %s spans",
+                heed__dims_text(rank, dims), offset, end - base->offset, heed__tensor_text(base));
   return view_create(base, rank, dims, strides, first, out);
 }
 
@@ -206,7 +209,7 @@ heed_status heed_tensor_reshape(const heed_tensor *base, int rank, const int64_t
   *out = NULL;
   HEED__REQUIRE(base, HEED_INVALID_ARGUMENT, "reshape: the tensor is NULL");
   int64_t count, strides[HEED_MAX_RANK];
-  HEED__TRY(count_elements("reshape", rank, dims, &count));
+  HEED__TRY(heed__count_elements("reshape", rank, dims, &count));
   HEED__REQUIRE(count == base->count, HEED_SHAPE, "reshape: %s cannot become %s", heed__tensor_text(base),
                 heed__dims_text(rank, dims));
   HEED__REQUIRE(heed_tensor_is_contiguous(base), HEED_SHAPE,
@@ -245,4 +248,24 @@ heed_status heed_tensor_slice(const heed_tensor *base, int axis, int64_t start, 
   memcpy(dims, base->dims, sizeof dims);
   dims[at] = length;
   return view_create(base, base->rank, dims, base->strides, base->offset + start * base->strides[at], out);
+}
+
+heed_status heed_tensor_join(const heed_tensor *const *parts, size_t count, heed_tensor **out) {
+  HEED__REQUIRE(out, HEED_INVALID_ARGUMENT, "join: out is NULL");
+  *out = NULL;
+  HEED__REQUIRE(parts && count > 0, HEED_INVALID_ARGUMENT, "join: there are no tensors");
+  int64_t total = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const heed_tensor *first = parts[0], *part = parts[i];
+    HEED__REQUIRE(part, HEED_INVALID_ARGUMENT, "join: tensor %zu is NULL", i);
+    HEED__REQUIRE(part->dtype == first->dtype, HEED_DTYPE, "join: tensor %zu is %s but the first is %s", i,
+                  heed__tensor_text(part), heed__tensor_text(first));
+    HEED__REQUIRE(heed_tensor_is_contiguous(part), HEED_SHAPE, "join: tensor %zu, %s, is not contiguous", i,
+                  heed__tensor_text(part));
+    HEED__REQUIRE(part->buffer == first->buffer && part->offset == first->offset + total, HEED_SHAPE,
+                  "join: tensor %zu, %s, does not begin where the one before it ends", i, heed__tensor_text(part));
+    total += part->count;
+  }
+  const int64_t stride = 1;
+  return view_create(parts[0], 1, &total, &stride, parts[0]->offset, out);
 }

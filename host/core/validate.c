@@ -21,6 +21,7 @@ static double tolerance_of(enum heed__op op, heed_dtype dtype) {
         case HEED__OP_gelu_bwd:
         case HEED__OP_softmax_bwd:
         case HEED__OP_cross_entropy_bwd:
+        case HEED__OP_cross_entropy_fwd_bwd:
         case HEED__OP_attention_bwd:
           return 2e-5;
         default:
@@ -39,6 +40,7 @@ static const char *output_name(enum heed__op op, int slot) {
   static const char *const attention[] = {"out", "lse", "weights"}, *const attention_bwd[] = {"dq", "dk", "dv",
                                                                                               "dmask"};
   static const char *const linear_bwd[] = {"dx", "dweight", "dbias"}, *const sgd[] = {"param", "momentum_buffer"};
+  static const char *const cross_entropy[] = {"loss", "dinput"};
   switch (op) {
     case HEED__OP_attention_fwd:
       return attention[slot];
@@ -48,6 +50,8 @@ static const char *output_name(enum heed__op op, int slot) {
       return linear_bwd[slot];
     case HEED__OP_sgd:
       return sgd[slot];
+    case HEED__OP_cross_entropy_fwd_bwd:
+      return cross_entropy[slot];
     default:
       return "output";
   }

@@ -19,10 +19,12 @@ static double gelu_erf_gradient(double x, double dy) {
   return dy * (normal_distribution(x) + x * inverse_sqrt_two_pi * exp(-0.5 * x * x));
 }
 
-static double gelu_tanh(double x) { return 0.5 * x * (1 + tanh(sqrt_two_over_pi * (x + cubic * x * x * x))); }
+// (1 + tanh u)/2 = 1/(1 + exp(−2u)), which keeps its digits where tanh u is next to −1.
+static double tanh_argument(double x) { return sqrt_two_over_pi * (x + cubic * x * x * x); }
+static double gelu_tanh(double x) { return x / (1 + exp(-2 * tanh_argument(x))); }
 static double gelu_tanh_gradient(double x, double dy) {
-  const double t = tanh(sqrt_two_over_pi * (x + cubic * x * x * x));
-  return dy * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * sqrt_two_over_pi * (1 + 3 * cubic * x * x));
+  const double u = tanh_argument(x), above = 1 / (1 + exp(-2 * u)), below = 1 / (1 + exp(2 * u));
+  return dy * (above + 2 * x * above * below * sqrt_two_over_pi * (1 + 3 * cubic * x * x));
 }
 
 static heed_status apply(const struct heed__call *call, double (*function)(double)) {

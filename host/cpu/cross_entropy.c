@@ -62,15 +62,21 @@ static void load_target(const struct loss_problem *p, int64_t row, double *t) {
 
 // x becomes log softmax(x); −inf throughout stays so.
 static void log_softmax(double *x, int64_t count) {
-  double m = -INFINITY, sum = 0;
+  double m = -INFINITY, others = 0;
+  int64_t largest = 0;
   bool empty = true;
   for (int64_t c = 0; c < count; ++c) {
-    if (x[c] > m) m = x[c];
+    if (x[c] > m) {
+      m = x[c];
+      largest = c;
+    }
     if (x[c] != -INFINITY) empty = false;
   }
   if (empty) return;
-  for (int64_t c = 0; c < count; ++c) sum += exp(x[c] - m);
-  const double log_sum = log(sum);
+  // The largest adds exactly 1; kept apart, a sum just above 1 keeps its digits.
+  for (int64_t c = 0; c < count; ++c)
+    if (c != largest) others += exp(x[c] - m);
+  const double log_sum = isnan(x[largest]) ? NAN : log1p(others);
   for (int64_t c = 0; c < count; ++c) x[c] = x[c] - m - log_sum;
 }
 
@@ -102,7 +108,9 @@ static void row_gradient(const struct loss_problem *p, int64_t row, double scale
   double total = 0;
   log_softmax(x, p->classes);
   for (int64_t c = 0; c < p->classes; ++c) total += t[c];
-  for (int64_t c = 0; c < p->classes; ++c) x[c] = scale * (total * exp(x[c]) - t[c]);
+  // Next to p = 1 the difference is formed from p − 1, which keeps its digits.
+  for (int64_t c = 0; c < p->classes; ++c)
+    x[c] = scale * (x[c] > -0.5 ? total * expm1(x[c]) + (total - t[c]) : total * exp(x[c]) - t[c]);
 }
 
 // One row of x and one of t for each thread, then `extra` more doubles.
@@ -154,4 +162,12 @@ heed_status heed__cpu_cross_entropy_bwd(heed_context *ctx, const struct heed__ca
   }
   free(scratch);
   return HEED_OK;
+}
+
+heed_status heed__cpu_cross_entropy_fwd_bwd(heed_context *ctx, const struct heed__call *call) {
+  struct heed__call part = *call;
+  part.out[1] = NULL;
+  HEED__TRY(heed__cpu_cross_entropy_fwd(ctx, &part));
+  part.out[0] = call->out[1];
+  return heed__cpu_cross_entropy_bwd(ctx, &part);
 }

@@ -24,9 +24,23 @@ static heed_status multiply_into(heed_tensor *c, int64_t terms, struct heed__cpu
   return heed__cpu_multiply(&product);
 }
 
+// A relu commutes with the rounding of what is stored, so it follows the store.
+static void relu_in_place(heed_tensor *y) {
+  void *data = heed__cpu_data(y);
+  for (int64_t i = 0; i < y->count; ++i)
+    if (heed__load(data, y->dtype, i) < 0) heed__store(data, y->dtype, i, 0);
+}
+
+// dx where x > 0, else 0.
+static void mask_in_place(const heed_tensor *x, heed_tensor *dx) {
+  for (int64_t i = 0; i < dx->count; ++i)
+    if (!(heed__load(heed__cpu_data(x), x->dtype, i) > 0)) heed__store(heed__cpu_data(dx), dx->dtype, i, 0);
+}
+
 heed_status heed__cpu_linear_fwd(heed_context *ctx, const struct heed__call *call) {
   (void)ctx;
   const heed_tensor *x = call->in[0], *weight = call->in[1], *bias = call->in[2];
+  const struct heed__linear_params *params = call->params;
   double *bias_row = NULL;
   if (bias) {
     HEED__TRY(heed__cpu_scratch(bias->count, 1, 1, &bias_row));
@@ -35,6 +49,7 @@ heed_status heed__cpu_linear_fwd(heed_context *ctx, const struct heed__call *cal
   const heed_status status =
       multiply_into(call->out[0], x->dims[1], rows_of(x), heed__cpu_transposed(rows_of(weight)), bias_row);
   free(bias_row);
+  if (status == HEED_OK && params->relu) relu_in_place(call->out[0]);
   return status;
 }
 
@@ -57,7 +72,9 @@ heed_status heed__cpu_linear_bwd(heed_context *ctx, const struct heed__call *cal
   (void)ctx;
   const heed_tensor *x = call->in[0], *weight = call->in[1], *dy = call->in[2];
   heed_tensor *dx = call->out[0], *dweight = call->out[1], *dbias = call->out[2];
+  const struct heed__linear_params *params = call->params;
   if (dx) HEED__TRY(multiply_into(dx, dy->dims[1], rows_of(dy), rows_of(weight), NULL));
+  if (dx && params->relu) mask_in_place(x, dx);
   if (dweight) HEED__TRY(multiply_into(dweight, dy->dims[0], heed__cpu_transposed(rows_of(dy)), rows_of(x), NULL));
   if (dbias) HEED__TRY(sum_rows(dy, dbias));
   return HEED_OK;

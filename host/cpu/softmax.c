@@ -25,7 +25,16 @@ static void softmax_slice(double *x, int64_t count, bool log_form) {
 static void softmax_slice_gradient(double *y, const double *dy, int64_t count, bool log_form) {
   double sum = 0;
   for (int64_t i = 0; i < count; ++i) sum += log_form ? dy[i] : y[i] * dy[i];
-  for (int64_t i = 0; i < count; ++i) y[i] = log_form ? dy[i] - exp(y[i]) * sum : y[i] * (dy[i] - sum);
+  if (log_form) {
+    for (int64_t i = 0; i < count; ++i) y[i] = dy[i] - exp(y[i]) * sum;
+    return;
+  }
+  // y is rounded to its storage, so its sum is 1 only nearly, and on a nearly one-hot row dy − Σ y dy is that error. The
+  // formula holds for dy less any constant; with Σ y dy itself taken off first, what is left has no such share.
+  const double centre = sum;
+  double rest = 0;
+  for (int64_t i = 0; i < count; ++i) rest += y[i] * (dy[i] - centre);
+  for (int64_t i = 0; i < count; ++i) y[i] *= (dy[i] - centre) - rest;
 }
 
 // Slice s = outer · inner_count + inner of a [outer, axis, inner] tensor starts here; its elements are `inner` apart.

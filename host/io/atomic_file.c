@@ -18,7 +18,8 @@
 #define MAX_WRITE ((size_t)1 << 30)  // Linux writes a little less than 2 GiB a call
 
 static heed_status fail(const struct heed__atomic_file *file, int error) {
-  return heed__fail(HEED_IO, "%s: cannot write: %s", file->path, strerror(error));
+  return heed__fail(error == ENOMEM ? HEED_OUT_OF_MEMORY : HEED_IO, "%s: cannot write: %s", file->path,
+                    strerror(error));
 }
 
 // `name` in the folder of `path`; an absolute name is taken as it is.

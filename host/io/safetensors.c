@@ -2,7 +2,6 @@
 // The file format is the business of safetensors_read.c and safetensors_write.c.
 #include "io/safetensors.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -125,10 +124,21 @@ const char *heed_safetensors_metadata_key(const heed_safetensors *file, size_t i
   return index < file->metadata_count ? file->metadata[index].key : NULL;
 }
 
+// RFC 3629: no overlong forms, no surrogates, nothing past U+10FFFF. (json_string() would not tell bad text from no memory.)
 static bool is_utf8(const char *text) {
-  json_t *string = json_string(text);
-  json_decref(string);
-  return string != NULL;
+  static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
+  for (const unsigned char *c = (const unsigned char *)text; *c;) {
+    const int more = *c < 0x80 ? 0 : *c >> 5 == 6 ? 1 : *c >> 4 == 14 ? 2 : *c >> 3 == 30 ? 3 : -1;
+    if (more < 0) return false;
+    uint32_t point = more == 0 ? *c : *c & (0x3fu >> more);
+    ++c;
+    for (int i = 0; i < more; ++i, ++c) {
+      if (*c >> 6 != 2) return false;
+      point = point << 6 | (*c & 0x3fu);
+    }
+    if (point < least[more] || point > 0x10ffff || (point >= 0xd800 && point < 0xe000)) return false;
+  }
+  return true;
 }
 
 static heed_status check_new_array(const heed_safetensors *file, const char *name, heed_dtype dtype, int rank,

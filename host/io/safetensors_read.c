@@ -206,14 +206,23 @@ static heed_status check_layout(const char *path, struct header *header, int64_t
   return HEED_OK;
 }
 
+// jansson loses what memory is missing for while it gathers a token, and then finds fault with the text, or sets errno:
+// bad text is bad twice.
+static json_t *load_json(const char *text, size_t bytes, json_error_t *error) {
+  json_t *json = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, error);
+  if (json) return json;
+  errno = 0;
+  return json_loadb(text, bytes, JSON_REJECT_DUPLICATES, error);
+}
+
 static heed_status parse_header(const char *path, const char *text, size_t bytes, int64_t data_size,
                                 struct header *header, heed_safetensors *file) {
   if (bytes == 0 || text[0] != '{') return refuse(path, NULL, "the header is not a JSON object; is this safetensors?");
   json_error_t error;
-  header->json = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
+  header->json = load_json(text, bytes, &error);
   if (!header->json) {
-    // jansson leaves the text empty where it ran out of memory half-way.
-    const bool memory = json_error_code(&error) == json_error_out_of_memory || error.text[0] == '\0';
+    // Where memory runs out inside a token, jansson says that the token is wrong, or nothing; errno knows.
+    const bool memory = errno == ENOMEM || json_error_code(&error) == json_error_out_of_memory || error.text[0] == '\0';
     HEED__REQUIRE(!memory, HEED_OUT_OF_MEMORY, "%s: no memory for its header", path);
     if (json_error_code(&error) == json_error_invalid_utf8)
       return refuse(path, NULL, "the header is not UTF-8 at byte %d", error.position);

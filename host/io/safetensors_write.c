@@ -40,7 +40,7 @@ static json_t *describe_all(const heed_safetensors *file, const heed_array **ord
   json_t *header = json_object();
   bool ok = header != NULL;
   if (file->metadata_count > 0) {
-    json_t *metadata = json_object();
+    json_t *metadata = ok ? json_object() : NULL;
     ok = ok && json_object_set_new(header, HEED__SAFETENSORS_METADATA, metadata) == 0;
     for (size_t i = 0; ok && i < file->metadata_count; ++i)
       ok = json_object_set_new(metadata, file->metadata[i].key, json_string(file->metadata[i].value)) == 0;

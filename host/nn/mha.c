@@ -81,29 +81,29 @@ static heed_status lay_out(heed_mha *mha) {
   return HEED_OK;
 }
 
-static heed_status create_projection(heed_mha *mha, enum projection p, bool no_bias, uint64_t seed) {
-  const int64_t dims[] = {mha->out[p], mha->in[p]};
-  const double bound = sqrt(6 / ((double)dims[0] + (double)dims[1]));
-  char name[16];
-  snprintf(name, sizeof name, "%c_proj.weight", letters[p]);
+static void plan_projection(heed_mha *mha, enum projection p, bool no_bias, struct heed__parameter_plan *plans) {
+  struct heed__parameter_plan *plan = &plans[mha->count];
+  *plan = (struct heed__parameter_plan){.rank = 2,
+                                        .dims = {mha->out[p], mha->in[p]},
+                                        .bound = sqrt(6 / ((double)mha->out[p] + (double)mha->in[p])),
+                                        .stream = (uint64_t)p};
+  snprintf(plan->name, sizeof plan->name, "%c_proj.weight", letters[p]);
   mha->weight[p] = &mha->parameters[mha->count++];
-  HEED__TRY(
-      heed__parameter_create(mha->ctx, name, mha->config.dtype, 2, dims, bound, seed, (uint64_t)p, mha->weight[p]));
-  if (no_bias) return HEED_OK;
-  snprintf(name, sizeof name, "%c_proj.bias", letters[p]);
+  if (no_bias) return;
+  plan = &plans[mha->count];
+  *plan = (struct heed__parameter_plan){.rank = 1, .dims = {mha->out[p]}};
+  snprintf(plan->name, sizeof plan->name, "%c_proj.bias", letters[p]);
   mha->bias[p] = &mha->parameters[mha->count++];
-  return heed__parameter_create(mha->ctx, name, mha->config.dtype, 1, dims, 0, seed, 0, mha->bias[p]);
 }
 
 static heed_status create_parameters(heed_mha *mha, uint64_t seed) {
   const heed_mha_config *c = &mha->config;
   const bool no_bias[PROJECTIONS] = {c->no_bias_q, c->no_bias_k, c->no_bias_v, c->no_bias_o};
+  struct heed__parameter_plan plans[2 * PROJECTIONS];
   HEED__TRY(lay_out(mha));
-  for (int p = Q; p < PROJECTIONS; ++p) {
-    const heed_status status = create_projection(mha, (enum projection)p, no_bias[p], seed);
-    if (status != HEED_OK) return heed__fail_prefix(status, "mha: %c_proj", letters[p]);
-  }
-  return HEED_OK;
+  for (int p = Q; p < PROJECTIONS; ++p) plan_projection(mha, (enum projection)p, no_bias[p], plans);
+  const heed_status status = heed__parameters_create(mha->ctx, c->dtype, plans, mha->count, seed, mha->parameters);
+  return status == HEED_OK ? HEED_OK : heed__fail_prefix(status, "mha");
 }
 
 heed_status heed_mha_create(heed_context *ctx, const heed_mha_config *config, uint64_t seed, heed_mha **out) {

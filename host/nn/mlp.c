@@ -9,8 +9,8 @@
 
 struct layer {
   int64_t in, out;
-  // relu is applied in place: h > 0 says as well as its argument where the gradient passes.
-  struct heed__scratch h, dh;  // [N, out] between this layer and the next; not used by the last layer
+  // [N, out] between this layer and the next: h after its relu, dh the gradient before it; not used by the last layer.
+  struct heed__scratch h, dh;
 };
 
 struct heed_mlp {
@@ -26,27 +26,30 @@ struct heed_mlp {
 static heed_parameter *weight(const heed_mlp *mlp, size_t layer) { return &mlp->parameters[2 * layer]; }
 static heed_parameter *bias(const heed_mlp *mlp, size_t layer) { return &mlp->parameters[2 * layer + 1]; }
 
-static heed_status create_layer(heed_mlp *mlp, size_t index, int64_t in, int64_t out, uint64_t seed) {
+static void plan_layer(heed_mlp *mlp, size_t index, int64_t in, int64_t out, struct heed__parameter_plan *plans) {
+  const double bound = 1 / sqrt((double)in);
   mlp->layer[index].in = in;
   mlp->layer[index].out = out;
-  const double bound = 1 / sqrt((double)in);
-  const int64_t dims[] = {out, in};
-  char name[48];
-  snprintf(name, sizeof name, "l%zu.weight", index + 1);
-  HEED__TRY(heed__parameter_create(mlp->ctx, name, mlp->dtype, 2, dims, bound, seed, 2 * index, weight(mlp, index)));
-  snprintf(name, sizeof name, "l%zu.bias", index + 1);
-  return heed__parameter_create(mlp->ctx, name, mlp->dtype, 1, &out, bound, seed, 2 * index + 1, bias(mlp, index));
+  struct heed__parameter_plan *w = &plans[2 * index], *b = w + 1;
+  *w = (struct heed__parameter_plan){.rank = 2, .dims = {out, in}, .bound = bound, .stream = 2 * index};
+  *b = (struct heed__parameter_plan){.rank = 1, .dims = {out}, .bound = bound, .stream = 2 * index + 1};
+  snprintf(w->name, sizeof w->name, "l%zu.weight", index + 1);
+  snprintf(b->name, sizeof b->name, "l%zu.bias", index + 1);
 }
 
 static heed_status create_layers(heed_mlp *mlp, const int64_t *sizes, uint64_t seed) {
   mlp->layer = calloc(mlp->layers, sizeof *mlp->layer);
   mlp->parameters = calloc(2 * mlp->layers, sizeof *mlp->parameters);
-  HEED__REQUIRE(mlp->layer && mlp->parameters, HEED_OUT_OF_MEMORY, "no memory for an mlp of %zu layers", mlp->layers);
-  for (size_t i = 0; i < mlp->layers; ++i) {
-    const heed_status status = create_layer(mlp, i, sizes[i], sizes[i + 1], seed);
-    if (status != HEED_OK) return heed__fail_prefix(status, "mlp: layer %zu", i + 1);
+  struct heed__parameter_plan *plans = calloc(2 * mlp->layers, sizeof *plans);
+  if (!mlp->layer || !mlp->parameters || !plans) {
+    free(plans);
+    return heed__fail(HEED_OUT_OF_MEMORY, "no memory for an mlp of %zu layers", mlp->layers);
   }
-  return HEED_OK;
+  for (size_t i = 0; i < mlp->layers; ++i) plan_layer(mlp, i, sizes[i], sizes[i + 1], plans);
+  const heed_status status =
+      heed__parameters_create(mlp->ctx, mlp->dtype, plans, 2 * mlp->layers, seed, mlp->parameters);
+  free(plans);
+  return status == HEED_OK ? HEED_OK : heed__fail_prefix(status, "mlp");
 }
 
 heed_status heed_mlp_create(heed_context *ctx, const int64_t *sizes, size_t count, heed_dtype dtype, uint64_t seed,
@@ -110,8 +113,10 @@ heed_status heed_mlp_fwd(heed_mlp *mlp, const heed_tensor *x, heed_tensor *logit
     const bool last = i + 1 == mlp->layers;
     if (!last) HEED__TRY(heed__scratch_shape(&layer->h, mlp->ctx, mlp->dtype, 2, (int64_t[]){n, layer->out}));
     heed_tensor *output = last ? logits : layer->h.tensor;
-    HEED__TRY(heed_linear_fwd(input, weight(mlp, i)->value, bias(mlp, i)->value, output));
-    if (!last) HEED__TRY(heed_relu_fwd(output, output));
+    if (last)
+      HEED__TRY(heed_linear_fwd(input, weight(mlp, i)->value, bias(mlp, i)->value, output));
+    else
+      HEED__TRY(heed_linear_relu_fwd(input, weight(mlp, i)->value, bias(mlp, i)->value, output));
     input = output;
   }
   mlp->x = x;
@@ -132,8 +137,10 @@ heed_status heed_mlp_bwd(heed_mlp *mlp, const heed_tensor *dlogits, heed_tensor 
     if (below) HEED__TRY(heed__scratch_shape(&below->dh, mlp->ctx, mlp->dtype, 2, (int64_t[]){n, below->out}));
     const heed_tensor *input = below ? below->h.tensor : x;
     heed_tensor *dinput = below ? below->dh.tensor : dx;
-    HEED__TRY(heed_linear_bwd(input, weight(mlp, i)->value, dy, dinput, weight(mlp, i)->grad, bias(mlp, i)->grad));
-    if (below) HEED__TRY(heed_relu_bwd(input, dinput, dinput));
+    const heed_tensor *w = weight(mlp, i)->value;
+    heed_tensor *dw = weight(mlp, i)->grad, *db = bias(mlp, i)->grad;
+    HEED__TRY(below ? heed_relu_linear_bwd(input, w, dy, dinput, dw, db)
+                    : heed_linear_bwd(input, w, dy, dinput, dw, db));
     dy = dinput;
   }
   return HEED_OK;
@@ -149,7 +156,6 @@ heed_status heed_mlp_loss(heed_mlp *mlp, const heed_tensor *x, const heed_tensor
   }
   HEED__TRY(heed_mlp_fwd(mlp, x, logits));
   HEED__TRY(heed__scratch_shape(&mlp->dlogits, mlp->ctx, mlp->dtype, 2, out));
-  HEED__TRY(heed_cross_entropy_fwd(logits, target, NULL, loss));
-  HEED__TRY(heed_cross_entropy_bwd(logits, target, NULL, NULL, mlp->dlogits.tensor));
+  HEED__TRY(heed_cross_entropy_fwd_bwd(logits, target, NULL, loss, mlp->dlogits.tensor));
   return heed_mlp_bwd(mlp, mlp->dlogits.tensor, NULL);
 }

@@ -35,27 +35,103 @@ void heed__scratch_destroy(struct heed__scratch *scratch) {
   *scratch = (struct heed__scratch){0};
 }
 
+// Plans lie one after another in one storage, as far as the device allows one buffer to be large.
+struct plan_run {
+  size_t count;
+  int64_t total;  // elements
+};
+
+static int64_t plan_count(const struct heed__parameter_plan *plan) {
+  int64_t count = 1;
+  for (int i = 0; i < plan->rank; ++i) count *= plan->dims[i];
+  return count;
+}
+
+static heed_status next_run(heed_context *ctx, heed_dtype dtype, const struct heed__parameter_plan *plans, size_t count,
+                            struct plan_run *run) {
+  const uint64_t most = heed_context_device(ctx)->max_allocation / heed_dtype_size(dtype);
+  *run = (struct plan_run){0};
+  for (; run->count < count; ++run->count) {
+    const struct heed__parameter_plan *plan = &plans[run->count];
+    int64_t size = 1, total = 0;
+    bool fits = true;
+    for (int axis = 0; axis < plan->rank; ++axis) fits = fits && heed__mul(size, plan->dims[axis], &size);
+    HEED__REQUIRE(fits && heed__sum(run->total, size, &total), HEED_OVERFLOW, "%s does not fit 64 bits", plan->name);
+    if (run->count > 0 && (uint64_t)total > most) break;
+    run->total = total;
+  }
+  return HEED_OK;
+}
+
 // Values are drawn by index, so that a parameter starts the same on every device.
-static heed_status initialise(heed_tensor *value, double bound, uint64_t seed, uint64_t stream) {
-  const int64_t count = heed_tensor_count(value);
-  if (bound == 0 || count == 0) return heed_fill(value, 0);
-  float *host = calloc((size_t)count, sizeof *host);
-  HEED__REQUIRE(host, HEED_OUT_OF_MEMORY, "no memory for %" PRId64 " initial values", count);
-  for (int64_t i = 0; i < count; ++i)
-    host[i] = (float)(bound * (2 * heed_random_uniform(seed, stream, (uint64_t)i) - 1));
-  const heed_status status = heed_tensor_upload_f32(value, host, count);
+static heed_status initialise(heed_tensor *values, const struct heed__parameter_plan *plans, size_t count,
+                              uint64_t seed) {
+  const int64_t total = heed_tensor_count(values);
+  float *host = calloc((size_t)total + 1, sizeof *host), *next = host;
+  HEED__REQUIRE(host, HEED_OUT_OF_MEMORY, "no memory for %" PRId64 " initial values", total);
+  for (size_t p = 0; p < count; ++p) {
+    const int64_t size = plan_count(&plans[p]);
+    for (int64_t i = 0; i < size && plans[p].bound != 0; ++i)
+      next[i] = (float)(plans[p].bound * (2 * heed_random_uniform(seed, plans[p].stream, (uint64_t)i) - 1));
+    next += size;
+  }
+  const heed_status status = heed_tensor_upload_f32(values, host, total);
   free(host);
   return status;
 }
 
-heed_status heed__parameter_create(heed_context *ctx, const char *name, heed_dtype dtype, int rank, const int64_t *dims,
-                                   double bound, uint64_t seed, uint64_t stream, heed_parameter *out) {
-  *out = (heed_parameter){.name = strdup(name)};
-  HEED__REQUIRE(out->name, HEED_OUT_OF_MEMORY, "no memory for a parameter's name");
-  HEED__TRY(heed_tensor_create(ctx, dtype, rank, dims, &out->value));
-  HEED__TRY(heed_tensor_create(ctx, dtype, rank, dims, &out->grad));
-  HEED__TRY(initialise(out->value, bound, seed, stream));
-  return heed_fill(out->grad, 0);
+heed_status heed__zeros_create(heed_context *ctx, heed_dtype dtype, int64_t count, heed_tensor **out) {
+  HEED__TRY(heed_tensor_create(ctx, dtype, 1, &count, out));
+  const size_t bytes = heed_tensor_bytes(*out);
+  void *zeros = calloc(bytes + 1, 1);
+  heed_status status = zeros ? heed_tensor_upload(*out, zeros, bytes)
+                             : heed__fail(HEED_OUT_OF_MEMORY, "no memory for %" PRId64 " zeros", count);
+  free(zeros);
+  if (status == HEED_OK) return HEED_OK;
+  heed_tensor_destroy(*out);
+  *out = NULL;
+  return status;
+}
+
+static heed_status part_of(const heed_tensor *storage, const struct heed__parameter_plan *plan, int64_t offset,
+                           heed_tensor **out) {
+  const int64_t strides[] = {plan->rank == 2 ? plan->dims[1] : 1, 1};
+  return heed_tensor_view(storage, plan->rank, plan->dims, strides, offset, out);
+}
+
+static heed_status fill_parameters(const struct heed__parameter_plan *plans, size_t count, uint64_t seed,
+                                   heed_tensor *values, heed_tensor *grads, heed_parameter *out) {
+  int64_t offset = 0;
+  for (size_t i = 0; i < count; ++i) {
+    out[i].name = strdup(plans[i].name);
+    HEED__REQUIRE(out[i].name, HEED_OUT_OF_MEMORY, "no memory for a parameter's name");
+    HEED__TRY(part_of(values, &plans[i], offset, &out[i].value));
+    HEED__TRY(part_of(grads, &plans[i], offset, &out[i].grad));
+    offset += plan_count(&plans[i]);
+  }
+  return initialise(values, plans, count, seed);
+}
+
+static heed_status create_run(heed_context *ctx, heed_dtype dtype, const struct heed__parameter_plan *plans,
+                              struct plan_run run, uint64_t seed, heed_parameter *out) {
+  heed_tensor *values = NULL, *grads = NULL;
+  heed_status status = heed_tensor_create(ctx, dtype, 1, &run.total, &values);
+  if (status == HEED_OK) status = heed__zeros_create(ctx, dtype, run.total, &grads);
+  if (status == HEED_OK) status = fill_parameters(plans, run.count, seed, values, grads, out);
+  heed_tensor_destroy(values);
+  heed_tensor_destroy(grads);
+  return status;
+}
+
+heed_status heed__parameters_create(heed_context *ctx, heed_dtype dtype, const struct heed__parameter_plan *plans,
+                                    size_t count, uint64_t seed, heed_parameter *out) {
+  for (size_t i = 0; i < count; ++i) out[i] = (heed_parameter){0};
+  struct plan_run run;
+  for (size_t first = 0; first < count; first += run.count) {
+    HEED__TRY(next_run(ctx, dtype, plans + first, count - first, &run));
+    HEED__TRY(create_run(ctx, dtype, plans + first, run, seed, out + first));
+  }
+  return HEED_OK;
 }
 
 void heed__parameter_destroy(heed_parameter *parameter) {

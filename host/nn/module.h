@@ -20,11 +20,23 @@ void heed__scratch_destroy(struct heed__scratch *scratch);
 
 // ---------------------------------------------------------------- parameters
 
-// A parameter and its gradient, which starts as zeros. name is copied. values: uniform in ±bound from (seed, stream); bound 0
-// gives zeros. After a failure heed__parameter_destroy() is still to be called.
-heed_status heed__parameter_create(heed_context *ctx, const char *name, heed_dtype dtype, int rank, const int64_t *dims,
-                                   double bound, uint64_t seed, uint64_t stream, heed_parameter *out);
+// What a parameter is made from. values: uniform in ±bound from (seed, stream); bound 0 gives zeros.
+struct heed__parameter_plan {
+  char name[48];
+  int rank;
+  int64_t dims[2];
+  double bound;
+  uint64_t stream;
+};
+// Makes parameters with gradients of zeros. The values are views that lie one after another, in this order, in one storage (or a
+// few, where the device has no buffer that large), and so are the gradients: what goes over all of a module's parameters takes
+// one launch (heed_tensor_join()).
+// After a failure heed__parameter_destroy() is still to be called for each.
+heed_status heed__parameters_create(heed_context *ctx, heed_dtype dtype, const struct heed__parameter_plan *plans,
+                                    size_t count, uint64_t seed, heed_parameter *out);
 void heed__parameter_destroy(heed_parameter *parameter);
+// A contiguous tensor of zeros. They are uploaded: no kernel is built for what is done once.
+heed_status heed__zeros_create(heed_context *ctx, heed_dtype dtype, int64_t count, heed_tensor **out);
 
 // ---------------------------------------------------------------- messages
 

@@ -63,9 +63,9 @@ heed_status heed__check_same_shape(const char *op, const char *a_name, const hee
   return HEED_OK;
 }
 
-heed_status heed__check_axis(const char *op, const heed_tensor *x, int axis, int *out) {
+heed_status heed__check_axis(const char *op, const char *name, const heed_tensor *x, int axis, int *out) {
   *out = axis < 0 ? axis + x->rank : axis;
-  HEED__REQUIRE(*out >= 0 && *out < x->rank, HEED_INVALID_ARGUMENT, "%s: x %s has no axis %d", op, heed__tensor_text(x),
-                axis);
+  HEED__REQUIRE(*out >= 0 && *out < x->rank, HEED_INVALID_ARGUMENT, "%s: %s %s has no axis %d", op, name,
+                heed__tensor_text(x), axis);
   return HEED_OK;
 }

@@ -31,6 +31,6 @@ bool heed__same_shape(const heed_tensor *a, const heed_tensor *b);
 heed_status heed__check_same_shape(const char *op, const char *a_name, const heed_tensor *a, const char *b_name,
                                    const heed_tensor *b);
 // A negative axis counts from the end. INVALID_ARGUMENT when the tensor has no such axis.
-heed_status heed__check_axis(const char *op, const heed_tensor *x, int axis, int *out);
+heed_status heed__check_axis(const char *op, const char *name, const heed_tensor *x, int axis, int *out);
 
 #endif

@@ -66,3 +66,19 @@ heed_status heed_cross_entropy_bwd(const heed_tensor *input, const heed_tensor *
       ctx, &(struct heed__call){
                .op = HEED__OP_cross_entropy_bwd, .in = {input, target, dloss}, .out = {dinput}, .params = options});
 }
+
+heed_status heed_cross_entropy_fwd_bwd(const heed_tensor *input, const heed_tensor *target,
+                                       const heed_cross_entropy_options *options, heed_tensor *loss,
+                                       heed_tensor *dinput) {
+  const heed_cross_entropy_options defaults = {0};
+  if (!options) options = &defaults;
+  heed_context *ctx;
+  HEED__CHECK_ARGS("cross_entropy_fwd_bwd", &ctx, {"input", input, HEED__FLOAT}, {"target", target, 0},
+                   {"loss", loss, HEED__IS_F32 | HEED__OUT}, {"dinput", dinput, HEED__FLOAT | HEED__OUT});
+  HEED__TRY(check("cross_entropy_fwd_bwd", input, target, options, loss));
+  HEED__TRY(heed__check_same_shape("cross_entropy_fwd_bwd", "input", input, "dinput", dinput));
+  if (loss->count == 0) return HEED_OK;
+  return heed__dispatch(
+      ctx, &(struct heed__call){
+               .op = HEED__OP_cross_entropy_fwd_bwd, .in = {input, target}, .out = {loss, dinput}, .params = options});
+}

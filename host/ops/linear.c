@@ -19,39 +19,61 @@ static heed_status check_weight(const char *op, const heed_tensor *weight, const
   return HEED_OK;
 }
 
-heed_status heed_linear_fwd(const heed_tensor *x, const heed_tensor *weight, const heed_tensor *bias, heed_tensor *y) {
+static heed_status forward(const char *op, const heed_tensor *x, const heed_tensor *weight, const heed_tensor *bias,
+                           bool relu, heed_tensor *y) {
   heed_context *ctx;
-  HEED__CHECK_ARGS("linear_fwd", &ctx, {"x", x, HEED__FLOAT}, {"weight", weight, HEED__FLOAT},
+  HEED__CHECK_ARGS(op, &ctx, {"x", x, HEED__FLOAT}, {"weight", weight, HEED__FLOAT},
                    {"bias", bias, HEED__FLOAT | HEED__OPTIONAL}, {"y", y, HEED__FLOAT | HEED__OUT});
-  HEED__TRY(check_weight("linear_fwd", weight, bias));
+  HEED__TRY(check_weight(op, weight, bias));
   struct heed_tensor x2, y2;
-  HEED__TRY(rows_of("linear_fwd", "x", x, weight->dims[1], &x2));
-  HEED__TRY(rows_of("linear_fwd", "y", y, weight->dims[0], &y2));
-  HEED__REQUIRE(x2.dims[0] == y2.dims[0], HEED_SHAPE, "linear_fwd: x %s and y %s differ in rows", heed__tensor_text(x),
+  HEED__TRY(rows_of(op, "x", x, weight->dims[1], &x2));
+  HEED__TRY(rows_of(op, "y", y, weight->dims[0], &y2));
+  HEED__REQUIRE(x2.dims[0] == y2.dims[0], HEED_SHAPE, "%s: x %s and y %s differ in rows", op, heed__tensor_text(x),
                 heed__tensor_text(y));
   if (y->count == 0) return HEED_OK;
-  return heed__dispatch(ctx, &(struct heed__call){.op = HEED__OP_linear_fwd, .in = {&x2, weight, bias}, .out = {&y2}});
+  return heed__dispatch(ctx, &(struct heed__call){.op = HEED__OP_linear_fwd,
+                                                  .in = {&x2, weight, bias},
+                                                  .out = {&y2},
+                                                  .params = &(struct heed__linear_params){.relu = relu}});
+}
+
+static heed_status backward(const char *op, const heed_tensor *x, const heed_tensor *weight, const heed_tensor *dy,
+                            bool relu, heed_tensor *dx, heed_tensor *dweight, heed_tensor *dbias) {
+  heed_context *ctx;
+  HEED__CHECK_ARGS(op, &ctx, {"x", x, HEED__FLOAT}, {"weight", weight, HEED__FLOAT}, {"dy", dy, HEED__FLOAT},
+                   {"dx", dx, HEED__FLOAT | HEED__OPTIONAL | HEED__OUT},
+                   {"dweight", dweight, HEED__FLOAT | HEED__OPTIONAL | HEED__OUT},
+                   {"dbias", dbias, HEED__FLOAT | HEED__OPTIONAL | HEED__OUT});
+  HEED__TRY(check_weight(op, weight, dbias));
+  struct heed_tensor x2, dy2, dx2;
+  HEED__TRY(rows_of(op, "x", x, weight->dims[1], &x2));
+  HEED__TRY(rows_of(op, "dy", dy, weight->dims[0], &dy2));
+  HEED__REQUIRE(x2.dims[0] == dy2.dims[0], HEED_SHAPE, "%s: x %s and dy %s differ in rows", op, heed__tensor_text(x),
+                heed__tensor_text(dy));
+  if (dweight) HEED__TRY(heed__check_same_shape(op, "weight", weight, "dweight", dweight));
+  if (dx) {
+    HEED__TRY(heed__check_same_shape(op, "x", x, "dx", dx));
+    HEED__TRY(rows_of(op, "dx", dx, weight->dims[1], &dx2));
+  }
+  return heed__dispatch(ctx, &(struct heed__call){.op = HEED__OP_linear_bwd,
+                                                  .in = {&x2, weight, &dy2},
+                                                  .out = {dx ? &dx2 : NULL, dweight, dbias},
+                                                  .params = &(struct heed__linear_params){.relu = relu}});
+}
+
+heed_status heed_linear_fwd(const heed_tensor *x, const heed_tensor *weight, const heed_tensor *bias, heed_tensor *y) {
+  return forward("linear_fwd", x, weight, bias, false, y);
+}
+heed_status heed_linear_relu_fwd(const heed_tensor *x, const heed_tensor *weight, const heed_tensor *bias,
+                                 heed_tensor *y) {
+  return forward("linear_relu_fwd", x, weight, bias, true, y);
 }
 
 heed_status heed_linear_bwd(const heed_tensor *x, const heed_tensor *weight, const heed_tensor *dy, heed_tensor *dx,
                             heed_tensor *dweight, heed_tensor *dbias) {
-  heed_context *ctx;
-  HEED__CHECK_ARGS("linear_bwd", &ctx, {"x", x, HEED__FLOAT}, {"weight", weight, HEED__FLOAT}, {"dy", dy, HEED__FLOAT},
-                   {"dx", dx, HEED__FLOAT | HEED__OPTIONAL | HEED__OUT},
-                   {"dweight", dweight, HEED__FLOAT | HEED__OPTIONAL | HEED__OUT},
-                   {"dbias", dbias, HEED__FLOAT | HEED__OPTIONAL | HEED__OUT});
-  HEED__TRY(check_weight("linear_bwd", weight, dbias));
-  struct heed_tensor x2, dy2, dx2;
-  HEED__TRY(rows_of("linear_bwd", "x", x, weight->dims[1], &x2));
-  HEED__TRY(rows_of("linear_bwd", "dy", dy, weight->dims[0], &dy2));
-  HEED__REQUIRE(x2.dims[0] == dy2.dims[0], HEED_SHAPE, "linear_bwd: x %s and dy %s differ in rows",
-                heed__tensor_text(x), heed__tensor_text(dy));
-  if (dweight) HEED__TRY(heed__check_same_shape("linear_bwd", "weight", weight, "dweight", dweight));
-  if (dx) {
-    HEED__TRY(heed__check_same_shape("linear_bwd", "x", x, "dx", dx));
-    HEED__TRY(rows_of("linear_bwd", "dx", dx, weight->dims[1], &dx2));
-  }
-  return heed__dispatch(
-      ctx, &(struct heed__call){
-               .op = HEED__OP_linear_bwd, .in = {&x2, weight, &dy2}, .out = {dx ? &dx2 : NULL, dweight, dbias}});
+  return backward("linear_bwd", x, weight, dy, false, dx, dweight, dbias);
+}
+heed_status heed_relu_linear_bwd(const heed_tensor *x, const heed_tensor *weight, const heed_tensor *dy,
+                                 heed_tensor *dx, heed_tensor *dweight, heed_tensor *dbias) {
+  return backward("relu_linear_bwd", x, weight, dy, true, dx, dweight, dbias);
 }

@@ -12,7 +12,7 @@ static heed_status softmax_fwd(const char *name, const heed_tensor *x, int axis,
   heed_context *ctx;
   HEED__CHECK_ARGS(name, &ctx, {"x", x, HEED__FLOAT}, {"y", y, HEED__FLOAT | HEED__OUT});
   HEED__TRY(heed__check_same_shape(name, "x", x, "y", y));
-  HEED__TRY(heed__check_axis(name, x, axis, &axis));
+  HEED__TRY(heed__check_axis(name, "x", x, axis, &axis));
   if (y->count == 0) return HEED_OK;
   struct heed_tensor x3, y3;
   to_rank3(x, axis, &x3);
@@ -28,7 +28,7 @@ static heed_status softmax_bwd(const char *name, const heed_tensor *y, const hee
   HEED__CHECK_ARGS(name, &ctx, {"y", y, HEED__FLOAT}, {"dy", dy, HEED__FLOAT}, {"dx", dx, HEED__FLOAT | HEED__OUT});
   HEED__TRY(heed__check_same_shape(name, "y", y, "dy", dy));
   HEED__TRY(heed__check_same_shape(name, "y", y, "dx", dx));
-  HEED__TRY(heed__check_axis(name, y, axis, &axis));
+  HEED__TRY(heed__check_axis(name, "y", y, axis, &axis));
   if (dx->count == 0) return HEED_OK;
   struct heed_tensor y3, dy3, dx3;
   to_rank3(y, axis, &y3);

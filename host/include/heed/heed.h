@@ -198,6 +198,8 @@ HEED_API const int64_t *heed_tensor_strides(const heed_tensor *tensor);
 HEED_API int64_t heed_tensor_count(const heed_tensor *tensor);  // elements
 HEED_API size_t heed_tensor_bytes(const heed_tensor *tensor);   // count x element size
 HEED_API bool heed_tensor_is_contiguous(const heed_tensor *tensor);
+HEED_API int64_t heed_tensor_offset(const heed_tensor *tensor);  // elements from the start of its storage to its first
+HEED_API bool heed_tensor_shares_storage(const heed_tensor *a, const heed_tensor *b);
 
 // Views share the storage of `base` and keep it alive. Errors: SHAPE when the view would leave the base.
 HEED_API HEED_MUST_CHECK heed_status heed_tensor_view(const heed_tensor *base, int rank, const int64_t *dims,
@@ -207,6 +209,9 @@ HEED_API HEED_MUST_CHECK heed_status heed_tensor_reshape(const heed_tensor *base
 HEED_API HEED_MUST_CHECK heed_status heed_tensor_permute(const heed_tensor *base, const int *order, heed_tensor **out);
 HEED_API HEED_MUST_CHECK heed_status heed_tensor_slice(const heed_tensor *base, int axis, int64_t start, int64_t length,
                                                        heed_tensor **out);
+// A rank 1 view of `count` contiguous tensors that lie one after another, in this order, in one storage.
+// Errors: SHAPE when they do not, DTYPE when they differ.
+HEED_API HEED_MUST_CHECK heed_status heed_tensor_join(const heed_tensor *const *parts, size_t count, heed_tensor **out);
 
 // Transfers of the whole tensor, densely packed and row-major on the caller's side; `bytes` must be heed_tensor_bytes().
 // upload returns when `data` may be reused; download waits for the work that makes the tensor.
@@ -253,6 +258,14 @@ HEED_API HEED_MUST_CHECK heed_status heed_linear_fwd(const heed_tensor *x, const
 HEED_API HEED_MUST_CHECK heed_status heed_linear_bwd(const heed_tensor *x, const heed_tensor *weight,
                                                      const heed_tensor *dy, heed_tensor *dx, heed_tensor *dweight,
                                                      heed_tensor *dbias);
+// linear, then relu, in one operator: y = max(x Wᵀ + b, 0); NaN stays NaN.
+HEED_API HEED_MUST_CHECK heed_status heed_linear_relu_fwd(const heed_tensor *x, const heed_tensor *weight,
+                                                          const heed_tensor *bias, heed_tensor *y);
+// relu, then linear, backward: x is a relu's result and dx the gradient of its argument, (dy W) ∘ (x > 0); dweight and
+// dbias are those of heed_linear_bwd().
+HEED_API HEED_MUST_CHECK heed_status heed_relu_linear_bwd(const heed_tensor *x, const heed_tensor *weight,
+                                                          const heed_tensor *dy, heed_tensor *dx, heed_tensor *dweight,
+                                                          heed_tensor *dbias);
 
 // y = max(x, 0); NaN stays NaN. dx = dy where x > 0, else 0. y may be x; dx may be dy.
 HEED_API HEED_MUST_CHECK heed_status heed_relu_fwd(const heed_tensor *x, heed_tensor *y);
@@ -297,6 +310,11 @@ HEED_API HEED_MUST_CHECK heed_status heed_cross_entropy_fwd(const heed_tensor *i
 HEED_API HEED_MUST_CHECK heed_status heed_cross_entropy_bwd(const heed_tensor *input, const heed_tensor *target,
                                                             const heed_cross_entropy_options *options,
                                                             const heed_tensor *dloss, heed_tensor *dinput);
+// Both at once: loss as heed_cross_entropy_fwd(), dinput as heed_cross_entropy_bwd() with dloss NULL, to the same bits. One
+// launch for class indices in small batches of few classes.
+HEED_API HEED_MUST_CHECK heed_status heed_cross_entropy_fwd_bwd(const heed_tensor *input, const heed_tensor *target,
+                                                                const heed_cross_entropy_options *options,
+                                                                heed_tensor *loss, heed_tensor *dinput);
 
 // PyTorch's SGD (torch.optim.SGD): g ← grad + weight_decay · param; with momentum: buf ← momentum · buf + (1 − dampening) g
 // (buf ← g on the first step, when `first`), g ← g + momentum · buf if nesterov, else buf; param ← param − lr · g.

@@ -9,7 +9,8 @@
 extern "C" {
 #endif
 
-// One trainable tensor of a module. Both tensors belong to the module.
+// One trainable tensor of a module. Both tensors belong to the module. A module's values lie one after another in memory, in the
+// order of its list, and so do its gradients: heed_tensor_join() makes one tensor of them.
 typedef struct heed_parameter {
   const char *name;  // "l1.weight"
   heed_tensor *value;
@@ -75,9 +76,11 @@ HEED_API HEED_MUST_CHECK heed_status heed_mlp_loss(heed_mlp *mlp, const heed_ten
 
 // ---------------------------------------------------------------- SGD
 
-// Steps a module's parameters with heed_sgd(). Keeps one momentum buffer a parameter, when momentum is not 0.
+// Steps a module's parameters with heed_sgd(). Keeps one momentum buffer a parameter, when momentum is not 0. Parameters of the
+// list that follow one another in memory, as those of one module do, are stepped in one launch, to the same bits.
 typedef struct heed_optimizer heed_optimizer;
-// The parameters must outlive the optimizer. Errors: INVALID_ARGUMENT, OUT_OF_MEMORY.
+// The parameters must outlive the optimizer. Errors: INVALID_ARGUMENT, OUT_OF_MEMORY, SHAPE for a gradient of another shape than
+// its value and for parameters that are not contiguous.
 HEED_API HEED_MUST_CHECK heed_status heed_optimizer_create(heed_context *ctx, const heed_parameter *parameters,
                                                            size_t count, const heed_sgd_options *options,
                                                            heed_optimizer **out);

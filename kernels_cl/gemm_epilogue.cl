@@ -1,0 +1,70 @@
+// The epilogue of a product: y = activation(alpha x + beta y + bias), on vectors or (VECTOR 1) elements. Included by what stores C.
+#pragma OPENCL FP_CONTRACT ON
+#ifndef X_DTYPE
+#define X_DTYPE F32 // of C, bias and mask
+#endif
+#if GELU // 1: through Φ, 2: through tanh
+#define TANH (GELU == 2)
+#include "gelu.cl"
+#else
+typedef TYPE(X_DTYPE) real;
+#endif
+#define INLINE static inline __attribute__((always_inline))
+
+// A CPU runtime may turn vstore16 into four stores, which a wide load that follows cannot forward from; a store through a
+// type of lower alignment stays one.
+typedef floatv floatv_any __attribute__((aligned(4)));
+
+INLINE void put_F32(floatv x, __global float *p) { *(__global floatv_any *)p = x; }
+INLINE void put_F16(floatv x, __global half *p) { VSTORE_HALF(x, p); }
+INLINE void put_BF16(floatv x, __global ushort *p) {
+#if VECTOR == 1
+  *p = bf16_of(x);
+#else
+  const HEED_JOIN(uint, VECTOR) bits = HEED_JOIN(as_uint, VECTOR)(x);
+  const HEED_JOIN(uint, VECTOR) rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16, quiet = (bits >> 16) | 0x40;
+  VSTORE(HEED_JOIN(convert_ushort, VECTOR)(select(rounded, quiet, isnan(x))), p);
+#endif
+}
+#define WHOLE(p) HEED_JOIN(whole_, X_DTYPE)(p)
+#define PUT(x, p) HEED_JOIN(put_, X_DTYPE)(x, p)
+
+#define ACTIVATION_RELU 1
+#define ACTIVATION_GELU 2
+#define ACTIVATION_MASK 3 // x where mask > 0, else 0: the backward of relu, whose mask is its argument or its result
+
+struct epilogue {
+  const __global real *bias, *mask; // of the first column, of the first element
+  long mask_ld;
+  float alpha, beta;
+  uint has_bias, activation;
+};
+#define EPILOGUE_ARGUMENTS                                                                                             \
+  const __global real *bias, long bias_offset, const __global real *mask, long mask_offset, long mask_stride0,         \
+      long mask_stride1, long mask_ld, float alpha, float beta, uint has_bias, uint activation
+
+// Of batch (batch0, batch1).
+#define EPILOGUE(batch0, batch1)                                                                                       \
+  {bias + bias_offset, mask + mask_offset + (batch0)*mask_stride0 + (batch1)*mask_stride1, mask_ld, alpha, beta,       \
+   has_bias, activation}
+
+INLINE int is_plain(struct epilogue e) { return !e.has_bias && !e.activation; }
+
+// `count` lanes of x to row `row` of C from column `col` on; c points there.
+INLINE void finish(floatv x, __global real *c, long row, long col, int count, struct epilogue e) {
+  x *= e.alpha;
+  if (e.beta != 0) x += e.beta * LOADV(X_DTYPE, c, 0, count, 0);
+  if (e.has_bias) x += LOADV(X_DTYPE, e.bias + col, 0, count, 0);
+  if (e.activation == ACTIVATION_RELU) // not fmax, which would turn NaN into 0
+    x = select(x, (floatv)0, x < 0);
+#if GELU
+  else if (e.activation == ACTIVATION_GELU)
+    x = gelu_of(x);
+#endif
+  else if (e.activation == ACTIVATION_MASK)
+    x = select((floatv)0, x, LOADV(X_DTYPE, e.mask + row * e.mask_ld + col, 0, count, 0) > 0);
+  if (count >= VECTOR)
+    PUT(x, c);
+  else
+    STOREV(X_DTYPE, c, 0, count, x);
+}

@@ -1,0 +1,337 @@
+// The runs of fault_program.c. Everything that can fail returns its status; nothing here allocates memory of its own.
+#include "fault_program.h"
+
+#include <string.h>
+
+#include <heed/io.h>
+#include <heed/nn.h>
+#include <heed/opencl.h>
+
+#include "case.h"
+
+#define TRY_TO(label, status, call)      \
+  do {                                   \
+    (status) = (call);                   \
+    if ((status) != HEED_OK) goto label; \
+  } while (0)
+
+// Records a pointer that a failing call left behind. out: where the pointer is.
+static heed_status made(struct fault_values *values, heed_status status, const void *out_pointer) {
+  const void *out;
+  memcpy(&out, out_pointer, sizeof out);
+  if (status != HEED_OK && out) values->broken = "a failing call left a pointer that is not NULL";
+  if (status == HEED_OK && !out) values->broken = "a call succeeded without a result";
+  return status;
+}
+
+static float sample(uint64_t seed, uint64_t index) { return (float)(2 * heed_random_uniform(seed, 0, index) - 1); }
+
+static float host_data[1 << 17];
+
+static heed_status create(heed_context *ctx, heed_dtype dtype, int rank, const int64_t *dims, uint64_t seed,
+                          struct fault_values *values, heed_tensor **out) {
+  int64_t count = 1;
+  for (int i = 0; i < rank; i++) count *= dims[i];
+  heed_status status = made(values, heed_tensor_create(ctx, dtype, rank, dims, out), out);
+  if (status != HEED_OK || !heed_dtype_is_float(dtype)) return status;
+  for (int64_t i = 0; i < count; i++) host_data[i] = sample(seed, (uint64_t)i);
+  return heed_tensor_upload_f32(*out, host_data, count);
+}
+
+static heed_status keep(struct fault_values *values, const heed_tensor *tensor) {
+  const int64_t count = heed_tensor_count(tensor);
+  if (values->count + count > FAULT_MAX_VALUES) return HEED_OVERFLOW;
+  const heed_status status = heed_tensor_download_f32(tensor, values->values + values->count, count);
+  if (status == HEED_OK) values->count += count;
+  return status;
+}
+
+static void destroy_all(heed_tensor **tensors, size_t count) {
+  for (size_t i = 0; i < count; i++) heed_tensor_destroy(tensors[i]);
+}
+
+// ---------------------------------------------------------------- transfers and views
+
+static heed_status transfers(heed_context *ctx, struct fault_values *values) {
+  enum { SMALL, LARGE, HALF, SLICE, TURNED, FLAT, COPY, COUNT };
+  heed_tensor *t[COUNT] = {NULL};
+  heed_status status;
+  TRY_TO(end, status, create(ctx, HEED_F32, 2, DIMS(6, 10), 1, values, &t[SMALL]));
+  TRY_TO(end, status, create(ctx, HEED_F32, 1, DIMS(70000), 2, values, &t[LARGE]));  // past what is copied aside
+  TRY_TO(end, status, create(ctx, HEED_F16, 2, DIMS(10, 6), 3, values, &t[HALF]));
+  TRY_TO(end, status, made(values, heed_tensor_slice(t[SMALL], 1, 2, 6, &t[SLICE]), &t[SLICE]));
+  TRY_TO(end, status, made(values, heed_tensor_permute(t[HALF], (const int[]){1, 0}, &t[TURNED]), &t[TURNED]));
+  TRY_TO(end, status, made(values, heed_tensor_reshape(t[SMALL], 1, DIMS(60), &t[FLAT]), &t[FLAT]));
+  for (int i = 0; i < 36; i++) host_data[i] = sample(4, (uint64_t)i);
+  TRY_TO(end, status, heed_tensor_upload_f32(t[SLICE], host_data, 36));  // strided: read, changed, written
+  TRY_TO(end, status, made(values, heed_tensor_create(ctx, HEED_F32, 2, DIMS(6, 10), &t[COPY]), &t[COPY]));
+  TRY_TO(end, status, heed_copy(t[TURNED], t[COPY]));
+  TRY_TO(end, status, heed_add(0.5, t[COPY], 2, t[SMALL], t[COPY]));
+  TRY_TO(end, status, heed_fill(t[SLICE], 3));
+  TRY_TO(end, status, heed_sync(ctx));
+  TRY_TO(end, status, keep(values, t[COPY]));
+  TRY_TO(end, status, keep(values, t[FLAT]));
+  TRY_TO(end, status, keep(values, t[TURNED]));
+  TRY_TO(end, status, heed_tensor_download_f32(t[LARGE], host_data, 70000));
+  memcpy(values->values + values->count, host_data, 1000 * sizeof *host_data);
+  values->count += 1000;
+end:
+  destroy_all(t, COUNT);
+  return status;
+}
+
+// More small uploads than are in flight at once.
+static heed_status many_uploads(heed_context *ctx, struct fault_values *values) {
+  heed_tensor *t = NULL;
+  heed_status status;
+  TRY_TO(end, status, create(ctx, HEED_F32, 1, DIMS(16), 1, values, &t));
+  for (int i = 0; i < 70; i++) {
+    host_data[0] = (float)i;
+    TRY_TO(end, status, heed_tensor_upload_f32(t, host_data, 16));
+  }
+  TRY_TO(end, status, keep(values, t));
+end:
+  heed_tensor_destroy(t);
+  return status;
+}
+
+// ---------------------------------------------------------------- attention
+
+enum { Q, K, V, MASK, OUT, LSE, WEIGHTS, DOUT, DQ, DK, DV, DMASK, ATTENTION_TENSORS };
+
+static heed_status attention_on(heed_context *ctx, const heed_attention_options *options, bool staged,
+                                struct fault_values *values, heed_tensor **t) {
+  const int64_t q[] = {2, 4, 9, 8}, k[] = {2, 2, 11, 8}, lse[] = {2, 4, 9}, weights[] = {2, 4, 9, 11};
+  TRY(create(ctx, HEED_F32, 4, q, 1, values, &t[Q]));
+  TRY(create(ctx, HEED_F32, 4, k, 2, values, &t[K]));
+  TRY(create(ctx, HEED_F32, 4, k, 3, values, &t[V]));
+  TRY(create(ctx, HEED_F32, 4, q, 4, values, &t[DOUT]));
+  TRY(create(ctx, HEED_F32, 4, q, 0, values, &t[OUT]));
+  TRY(create(ctx, HEED_F32, 3, lse, 0, values, &t[LSE]));
+  TRY(create(ctx, HEED_F32, 4, q, 0, values, &t[DQ]));
+  TRY(create(ctx, HEED_F32, 4, k, 0, values, &t[DK]));
+  TRY(create(ctx, HEED_F32, 4, k, 0, values, &t[DV]));
+  if (staged) {
+    TRY(create(ctx, HEED_F32, 2, weights + 2, 5, values, &t[MASK]));
+    TRY(create(ctx, HEED_F32, 2, weights + 2, 0, values, &t[DMASK]));
+    TRY(create(ctx, HEED_F32, 4, weights, 0, values, &t[WEIGHTS]));
+  }
+  const heed_attention_inputs inputs = {.q = t[Q], .k = t[K], .v = t[V], .mask = t[MASK]};
+  const heed_attention_grads grads = {.dq = t[DQ], .dk = t[DK], .dv = t[DV], .dmask = t[DMASK]};
+  TRY(heed_attention_fwd(&inputs, options, t[OUT], t[LSE], t[WEIGHTS]));
+  TRY(heed_attention_bwd(&inputs, options, t[OUT], t[LSE], t[DOUT], &grads));
+  for (int i = OUT; i < ATTENTION_TENSORS; i++)
+    if (t[i] && i != DOUT) TRY(keep(values, t[i]));
+  return HEED_OK;
+}
+
+static heed_status attention(heed_context *ctx, const heed_attention_options *options, bool staged,
+                             struct fault_values *values) {
+  heed_tensor *t[ATTENTION_TENSORS] = {NULL};
+  const heed_status status = attention_on(ctx, options, staged, values, t);
+  destroy_all(t, ATTENTION_TENSORS);
+  return status;
+}
+
+static heed_status attention_staged(heed_context *ctx, struct fault_values *values) {
+  return attention(ctx, &(heed_attention_options){.path = HEED_PATH_STAGED, .dropout = 0.25, .seed = 7}, true, values);
+}
+
+static heed_status attention_auto(heed_context *ctx, struct fault_values *values) {
+  return attention(ctx, &(heed_attention_options){.causal = HEED_CAUSAL_BOTTOM_RIGHT}, false, values);
+}
+
+static heed_status attention_profiled(heed_context *ctx, struct fault_values *values) {
+  TRY(attention_auto(ctx, values));
+  const heed_profile_record *records;
+  size_t count;
+  TRY(heed_profile_records(ctx, &records, &count));
+  for (size_t i = 0; i < count; i++)
+    if (!records[i].kernel || records[i].end_ns < records[i].start_ns)
+      values->broken = "a profile record is no interval";
+  return HEED_OK;
+}
+
+// ---------------------------------------------------------------- training
+
+static heed_status train_on(heed_context *ctx, heed_mlp **mlp, heed_optimizer **optimizer, heed_tensor **t,
+                            struct fault_values *values) {
+  const heed_sgd_options sgd = {.lr = 0.1, .momentum = 0.9, .nesterov = true};
+  const heed_parameter *parameters;
+  TRY(made(values, heed_mlp_create(ctx, (const int64_t[]){12, 20, 5}, 3, HEED_F32, 1, mlp), mlp));
+  const size_t count = heed_mlp_parameters(*mlp, &parameters);
+  TRY(made(values, heed_optimizer_create(ctx, parameters, count, &sgd, optimizer), optimizer));
+  TRY(create(ctx, HEED_F32, 2, DIMS(7, 12), 1, values, &t[0]));
+  TRY(made(values, heed_tensor_create_from(ctx, HEED_I32, 1, DIMS(7), (const int32_t[]){0, 1, 2, 3, 4, 0, 1}, &t[1]),
+           &t[1]));
+  TRY(create(ctx, HEED_F32, 1, DIMS(1), 0, values, &t[2]));
+  for (int step = 0; step < 2; step++) {
+    TRY(heed_mlp_loss(*mlp, t[0], t[1], NULL, t[2]));
+    TRY(heed_optimizer_step(*optimizer));
+    TRY(keep(values, t[2]));
+  }
+  for (size_t i = 0; i < count; i++) TRY(keep(values, parameters[i].value));
+  return HEED_OK;
+}
+
+static heed_status train(heed_context *ctx, struct fault_values *values) {
+  heed_mlp *mlp = NULL;
+  heed_optimizer *optimizer = NULL;
+  heed_tensor *t[3] = {NULL};
+  const heed_status status = train_on(ctx, &mlp, &optimizer, t, values);
+  destroy_all(t, 3);
+  heed_optimizer_destroy(optimizer);
+  heed_mlp_destroy(mlp);
+  return status;
+}
+
+// ---------------------------------------------------------------- one small operator, for what happens around it
+
+static heed_status one_operator(heed_context *ctx, struct fault_values *values) {
+  heed_tensor *t[2] = {NULL};
+  heed_status status;
+  TRY_TO(end, status, create(ctx, HEED_F32, 2, DIMS(5, 7), 1, values, &t[0]));
+  TRY_TO(end, status, create(ctx, HEED_F32, 2, DIMS(5, 7), 0, values, &t[1]));
+  TRY_TO(end, status, heed_relu_fwd(t[0], t[1]));
+  TRY_TO(end, status, keep(values, t[1]));
+end:
+  destroy_all(t, 2);
+  return status;
+}
+
+static heed_status gemm(heed_context *ctx, struct fault_values *values) {
+  heed_tensor *t[3] = {NULL};
+  heed_status status;
+  for (int i = 0; i < 3; i++) TRY_TO(end, status, create(ctx, HEED_F32, 2, DIMS(24, 24), (uint64_t)i, values, &t[i]));
+  TRY_TO(end, status, heed_gemm(false, true, 1, t[0], t[1], 0, t[2]));
+  TRY_TO(end, status, keep(values, t[2]));
+end:
+  destroy_all(t, 3);
+  return status;
+}
+
+// ---------------------------------------------------------------- files
+
+static heed_status write_file(const heed_tensor *tensor, struct fault_values *values) {
+  heed_safetensors *file = NULL;
+  heed_status status;
+  TRY_TO(end, status, made(values, heed_safetensors_create(&file), &file));
+  TRY_TO(end, status, heed_safetensors_add_tensor(file, "x", tensor));
+  TRY_TO(end, status, heed_safetensors_add(file, "count", HEED_I64, 1, DIMS(2), (const int64_t[]){40, 2}));
+  TRY_TO(end, status, heed_safetensors_set_metadata(file, "made by", "a test"));
+  TRY_TO(end, status, heed_safetensors_set_metadata(file, "made by", "this test"));
+  TRY_TO(end, status, heed_safetensors_write(file, "out.safetensors"));
+end:
+  heed_safetensors_destroy(file);
+  return status;
+}
+
+static heed_status files(heed_context *ctx, struct fault_values *values) {
+  heed_tensor *t[2] = {NULL};
+  heed_safetensors *file = NULL;
+  heed_status status;
+  TRY_TO(end, status, create(ctx, HEED_F32, 2, DIMS(30, 40), 1, values, &t[0]));
+  TRY_TO(end, status, write_file(t[0], values));
+  TRY_TO(end, status, made(values, heed_safetensors_read("out.safetensors", &file), &file));
+  const heed_array *array = heed_safetensors_find(file, "x");
+  if (!array) {
+    values->broken = "a file that was written has not what was put into it";
+    goto end;
+  }
+  TRY_TO(end, status, made(values, heed_array_to_tensor(array, ctx, &t[1]), &t[1]));
+  TRY_TO(end, status, keep(values, t[1]));
+end:
+  heed_safetensors_destroy(file);
+  destroy_all(t, 2);
+  return status;
+}
+
+// ---------------------------------------------------------------- devices, and cases of the table
+
+static void keep_text(struct fault_values *values, const char *text) {
+  for (; *text && values->count < FAULT_MAX_VALUES; text++) values->values[values->count++] = (float)*text;
+}
+
+// Every text that a user would see; a platform that shows no device must say why.
+heed_status fault_work_list(struct fault_values *values) {
+  heed_device_list *list = NULL;
+  TRY(made(values, heed_device_list_create(&list), &list));
+  for (size_t i = 0; i < heed_device_list_count(list); i++) keep_text(values, heed_device_list_get(list, i)->name);
+  for (size_t i = 0; i < heed_device_list_platforms(list); i++) {
+    const heed_platform_info *platform = heed_device_list_platform(list, i);
+    if (platform->devices == 0 && !platform->reason[0])
+      values->broken = "a platform shows no device and does not say why";
+  }
+  heed_device_list_destroy(list);
+  return HEED_OK;
+}
+
+static heed_case *cases;
+static size_t case_count;
+static heed_context *host;
+static cl_context own_context;
+static cl_device_id own_device;
+static cl_command_queue own_queue;
+
+bool fault_prepare(void) {
+  heed_context *ctx = NULL;
+  if (case_table(&cases, &case_count) != HEED_OK || heed_open("host", &host) != HEED_OK) return false;
+  if (heed_open(NULL, &ctx) != HEED_OK || heed_opencl_handles(ctx, NULL, &own_device, NULL) != HEED_OK) return false;
+  heed_context_destroy(ctx);
+  cl_int error = CL_SUCCESS;
+  own_context = clCreateContext(NULL, 1, &own_device, NULL, NULL, &error);
+  if (error == CL_SUCCESS) own_queue = clCreateCommandQueue(own_context, own_device, 0, &error);
+  return error == CL_SUCCESS;
+}
+
+heed_status fault_open(const struct fault_scenario *scenario, heed_context **out) {
+  if (!scenario->own_objects) return heed_open_with(&scenario->options, out);
+  return heed_open_opencl(own_context, own_device, own_queue, &scenario->options, out);
+}
+
+heed_status fault_work_case(heed_context *ctx, const char *op, struct fault_values *values) {
+  const heed_case *c = cases;
+  while (c < cases + case_count && strcmp(c->family->op, op) != 0) c++;
+  if (c == cases + case_count) values->broken = "the table has no case of this operator";
+  if (values->broken) return HEED_OK;
+  case_result result;
+  TRY(case_compare(c, ctx, host, &result));
+  if (!result.passed) values->broken = "a result differs from the host's and no call failed";
+  return HEED_OK;
+}
+
+#define CASE(op) \
+  { .name = "check " op, .case_op = op }
+const struct fault_scenario fault_scenarios[] = {
+    {.name = "devices"},
+    {.name = "open", .work = one_operator},
+    {.name = "own objects", .work = one_operator, .own_objects = true},
+    {.name = "build", .work = one_operator, .options = {.cache_dir = "off"}},
+    {.name = "cache", .work = one_operator, .options = {.cache_dir = "cold/heed"}, .cold_cache = true},
+    {.name = "transfers", .work = transfers},
+    {.name = "uploads", .work = many_uploads},
+    {.name = "attention staged", .work = attention_staged},
+    {.name = "attention auto", .work = attention_auto},
+    {.name = "profile", .work = attention_profiled, .options = {.profile = 1}},
+    {.name = "validate", .work = one_operator, .options = {.validate = 1}},
+    {.name = "train", .work = train},
+    {.name = "gemm clblast", .work = gemm, .options = {.gemm = "clblast"}},
+    {.name = "files", .work = files, .writes_file = true},
+    CASE("attention"),
+    CASE("mha"),
+    CASE("mlp"),
+    CASE("gemm"),
+    CASE("linear"),
+    CASE("softmax"),
+    CASE("cross_entropy"),
+    CASE("relu"),
+    CASE("gelu"),
+    CASE("add"),
+    CASE("copy"),
+    CASE("gather_rows"),
+    CASE("fill"),
+    CASE("argmax"),
+    CASE("sgd"),
+    CASE("sqrt_sgd"),
+    {0},
+};

@@ -1,0 +1,316 @@
+// heed bench: what it prints for a machine, and the roofline plot. Times are never judged, only how they relate: a
+// percentile is not below a smaller one.
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "bench.h"
+#include "support_files.h"
+#include "tool.h"
+
+// ---------------------------------------------------------------- calling it
+
+enum { TEXT_ROOM = 1 << 16 };
+static char printed[TEXT_ROOM], said[TEXT_ROOM];  // stdout and stderr of the last call
+
+static int redirect(int from, const char *name) {
+  const int kept = dup(from);
+  const int to = open(support_path(name), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  assert_true(kept >= 0 && to >= 0);
+  assert_true(dup2(to, from) == from);
+  close(to);
+  return kept;
+}
+
+static void restore(int from, int kept, const char *name, char *text) {
+  assert_true(dup2(kept, from) == from);
+  close(kept);
+  text[support_read_file(support_path(name), text, TEXT_ROOM - 1)] = '\0';
+  unlink(support_path(name));
+}
+
+// `heed bench` with these words, up to NULL; returns its exit status.
+static int bench(const char *const *words) {
+  const char *all[32] = {"bench"};
+  int count = 1;
+  for (; *words; words++) all[count++] = *words;
+  fflush(stdout);
+  fflush(stderr);
+  const int out = redirect(STDOUT_FILENO, "printed"), err = redirect(STDERR_FILENO, "said");
+  const int status = cmd_bench(count, all);
+  fflush(stdout);
+  fflush(stderr);
+  restore(STDOUT_FILENO, out, "printed", printed);
+  restore(STDERR_FILENO, err, "said", said);
+  return status;
+}
+#define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+// ---------------------------------------------------------------- one object a case
+
+typedef struct example {
+  const char *words[20];
+  const char *op, *dtype, *shape;
+} example;
+
+static const example examples[] = {
+    {{"gemm", "--m=5", "--n=6", "--k=7", "--ta"},
+     "gemm",
+     "F32",
+     "{\"batch\":1,\"m\":5,\"n\":6,\"k\":7,\"ta\":true,\"tb\":false}"},
+    {{"gemm", "--batch=2", "--m=5", "--n=6", "--k=7", "--tb", "--dtype=f16"},
+     "gemm",
+     "F16",
+     "{\"batch\":2,\"m\":5,\"n\":6,\"k\":7,\"ta\":false,\"tb\":true}"},
+    {{"attention", "--batch=2", "--heads=4", "--kv-heads=2", "--seq=5", "--kv-seq=9", "--dim=8",
+      "--causal=bottom-right", "--mask=keys"},
+     "attention",
+     "F32",
+     "{\"batch\":2,\"heads\":4,\"kv_heads\":2,\"seq\":5,\"kv_seq\":9,\"dim\":8,\"causal\":2,\"mask\":\"keys\","
+     "\"backward\":false,\"path\":\"auto\"}"},
+    {{"attention", "--batch=1", "--heads=2", "--seq=5", "--dim=8", "--backward", "--path=staged"},
+     "attention",
+     "F32",
+     "{\"batch\":1,\"heads\":2,\"kv_heads\":2,\"seq\":5,\"kv_seq\":5,\"dim\":8,\"causal\":0,\"mask\":\"none\","
+     "\"backward\":true,\"path\":\"staged\"}"},
+    {{"mha", "--batch=1", "--heads=4", "--kv-heads=2", "--seq=6", "--dim=4", "--causal", "--backward"},
+     "mha",
+     "F32",
+     "{\"batch\":1,\"seq\":6,\"kv_seq\":6,\"model\":16,\"heads\":4,\"kv_heads\":2,\"causal\":1,\"backward\":true}"},
+    {{"softmax", "--rows=3", "--cols=11"}, "softmax", "F32", "{\"rows\":3,\"cols\":11,\"backward\":false}"},
+    {{"mlp", "--batch=3", "--sizes=6,5,4,3"}, "mlp", "F32", "{\"batch\":3,\"sizes\":[6,5,4,3]}"},
+};
+enum { EXAMPLES = sizeof examples / sizeof *examples };
+
+static json_t *parse_line(void) {
+  const size_t length = strlen(printed);
+  assert_true(length > 0 && strchr(printed, '\n') == printed + length - 1);
+  json_error_t error;
+  json_t *object = json_loads(printed, JSON_REJECT_DUPLICATES, &error);
+  if (!object) fail_msg("%s: %s", error.text, printed);
+  return object;
+}
+
+static double number(const json_t *object, const char *name) {
+  const json_t *value = json_object_get(object, name);
+  if (!json_is_real(value)) fail_msg("%s is not a real number", name);
+  return json_real_value(value);
+}
+
+static void assert_text(const json_t *object, const char *name, const char *expected) {
+  const char *text = json_string_value(json_object_get(object, name));
+  assert_non_null(text);
+  if (expected) assert_string_equal(text, expected);
+}
+
+static void assert_shape(const json_t *object, const char *expected) {
+  json_error_t error;
+  json_t *shape = json_loads(expected, 0, &error);
+  assert_non_null(shape);
+  if (!json_equal(json_object_get(object, "shape"), shape)) fail_msg("not the shape %s: %s", expected, printed);
+  json_decref(shape);
+}
+
+static void assert_times(const json_t *object) {
+  const double p10 = number(object, "p10_ms"), median = number(object, "median_ms"), p90 = number(object, "p90_ms");
+  assert_true(p10 > 0 && p10 <= median && median <= p90);
+  assert_true(number(object, "first_ms") > 0);
+  assert_true(number(object, "device_ms") >= 0);
+  assert_true(json_is_integer(json_object_get(object, "runs")));
+  assert_true(json_integer_value(json_object_get(object, "runs")) >= 2);
+}
+
+static void check_example(const example *e, const char *device, const heed_device_info *expected) {
+  const char *words[24];
+  int count = 0;
+  while (e->words[count]) words[count] = e->words[count], count++;
+  words[count++] = "--json";
+  words[count++] = "--runs=2";
+  if (device) words[count++] = "--device", words[count++] = device;
+  words[count] = NULL;
+  if (bench(words) != TOOL_DONE) fail_msg("%s %s fails: %s", e->op, e->shape, said);
+  json_t *object = parse_line();
+  assert_int_equal(json_object_size(object), 15);
+  assert_text(object, "op", e->op);
+  assert_text(object, "dtype", e->dtype);
+  assert_text(object, "device", expected->name);
+  assert_text(object, "driver", expected->driver);
+  assert_text(object, "version", heed_version());
+  assert_shape(object, e->shape);
+  assert_times(object);
+  assert_true(number(object, "gbytes_s") > 0);
+  assert_true(number(object, "peak_fraction") > 0);
+  // Softmax is memory work: its arithmetic is not counted.
+  if (strcmp(e->op, "softmax") == 0)
+    assert_true(number(object, "gflops") == 0);
+  else
+    assert_true(number(object, "gflops") > 0);
+  json_decref(object);
+}
+
+static void every_case_is_one_object_with_its_shape(void **state) {
+  const heed_device_info *device = heed_context_device(*state);
+  for (int i = 0; i < EXAMPLES; i++) check_example(&examples[i], "host", device);
+}
+
+static void the_default_device_prints_the_same_fields(void **state) {
+  const heed_device_info *device = heed_context_device(support_context(state));
+  for (int i = 0; i < EXAMPLES; i += 3) check_example(&examples[i], NULL, device);
+}
+
+static void peak_is_one_object_with_both_rates(void **state) {
+  (void)state;
+  assert_int_equal(bench(WORDS("peak", "--json", "--device", "host")), TOOL_DONE);
+  json_t *object = parse_line();
+  assert_text(object, "op", "peak");
+  assert_true(json_is_object(json_object_get(object, "shape")));
+  assert_text(object, "dtype", "F32");
+  assert_text(object, "device", NULL);
+  assert_text(object, "driver", NULL);
+  assert_text(object, "version", heed_version());
+  assert_true(number(object, "gflops") > 0);
+  assert_true(number(object, "gbytes_s") > 0);
+  json_decref(object);
+}
+
+// ---------------------------------------------------------------- which cases
+
+static void the_usual_table_counts_work_and_bytes_of_every_case(void **state) {
+  (void)state;
+  static heed_case cases[BENCH_MAX_CASES];
+  size_t count = 0;
+  const bench_settings none = {0};
+  assert_null(bench_select(NULL, &none, cases, &count));
+  assert_true(count > 10 && count <= BENCH_MAX_CASES);
+  for (size_t i = 0; i < count; i++) {
+    const case_family *family = cases[i].family;
+    assert_non_null(family->bytes);
+    assert_true(family->bytes(&cases[i]) > 0);
+    assert_true(!family->flops || family->flops(&cases[i]) > 0);
+  }
+}
+
+static void what_makes_no_sense_is_a_usage_error(void **state) {
+  (void)state;
+  assert_int_equal(bench(WORDS("gem")), TOOL_USAGE);
+  assert_int_equal(bench(WORDS("attention", "--heads=6", "--kv-heads=4")), TOOL_USAGE);
+  assert_int_equal(bench(WORDS("mlp", "--sizes=784")), TOOL_USAGE);
+  assert_int_equal(bench(WORDS("gemm", "--m=0")), TOOL_USAGE);
+  assert_int_equal(bench(WORDS("gemm", "--compare", "--json")), TOOL_USAGE);
+  assert_string_equal(printed, "");
+}
+
+// ---------------------------------------------------------------- the plot
+
+static int plot(const char *name) {
+  char path[384];  // support_path() has few buffers
+  snprintf(path, sizeof path, "%s", support_path(name));
+  return bench(WORDS("gemm", "--m=5", "--n=6", "--k=7", "--runs=1", "--device", "host", "--plot", path));
+}
+
+static void assert_said(const char *part) {
+  if (!strstr(said, part)) fail_msg("\"%s\" is not in \"%s\"", part, said);
+  assert_string_equal(printed, "");  // nothing was measured first
+}
+
+static void a_plot_needs_a_known_ending(void **state) {
+  (void)state;
+  static const char *const names[] = {"plot", "plot.pdf", "plot.svg.gz", ".svg/plot"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    assert_int_equal(plot(names[i]), TOOL_USAGE);
+    assert_said("must end in .svg or .png");
+  }
+  assert_int_equal(bench(WORDS("gemm", "--compare", "--plot=a.svg")), TOOL_USAGE);
+  assert_int_equal(support_files_in_folder(), 0);
+}
+
+static void a_plot_needs_a_place(void **state) {
+  (void)state;
+  assert_int_equal(plot("missing/plot.svg"), TOOL_FAILED);
+  assert_said("cannot write into its folder: No such file");
+  assert_int_equal(mkdir(support_path("folder.png"), 0700), 0);
+  assert_int_equal(plot("folder.png"), TOOL_FAILED);
+  assert_said("is a folder");
+  assert_int_equal(rmdir(support_path("folder.png")), 0);
+  assert_int_equal(support_files_in_folder(), 0);
+}
+
+// Runs with PATH set to the test's folder alone, where `script` stands for gnuplot (NULL: nothing does).
+static int plot_with(const char *script, const char *name) {
+  char *old = strdup(getenv("PATH"));
+  if (script) {
+    support_write_file(support_path("gnuplot"), script, strlen(script));
+    assert_int_equal(chmod(support_path("gnuplot"), 0700), 0);
+  }
+  setenv("PATH", support_folder(), 1);
+  const int status = plot(name);
+  setenv("PATH", old, 1);
+  free(old);
+  if (script) unlink(support_path("gnuplot"));
+  return status;
+}
+
+static void a_missing_gnuplot_is_named_before_anything_is_measured(void **state) {
+  (void)state;
+  assert_int_equal(plot_with(NULL, "plot.svg"), TOOL_FAILED);
+  assert_said("gnuplot-nox");
+  assert_int_equal(support_files_in_folder(), 0);
+}
+
+static void a_failing_gnuplot_leaves_the_old_plot(void **state) {
+  (void)state;
+  support_write_file(support_path("plot.svg"), "old", 3);
+  assert_int_equal(plot_with("#!/bin/sh\nexit 3\n", "plot.svg"), TOOL_FAILED);
+  assert_said("exit status 3");
+  // One that draws nothing, as when it is fed a script without a plot.
+  assert_int_equal(plot_with("#!/bin/sh\nexit 0\n", "plot.svg"), TOOL_FAILED);
+  assert_non_null(strstr(said, "drew nothing"));
+  char bytes[8];
+  assert_int_equal(support_read_file(support_path("plot.svg"), bytes, sizeof bytes), 3);
+  assert_int_equal(support_files_in_folder(), 1);
+  support_empty_folder();
+}
+
+static void a_plot_is_a_whole_svg_or_png(void **state) {
+  (void)state;
+  if (system("gnuplot --version >/dev/null 2>&1") != 0) skip();
+  static char bytes[1 << 20];
+  if (plot("it's.svg") != TOOL_DONE) fail_msg("%s", said);
+  size_t count = support_read_file(support_path("it's.svg"), bytes, sizeof bytes - 1);
+  bytes[count] = '\0';
+  assert_non_null(strstr(bytes, "<svg"));
+  assert_non_null(strstr(bytes, "</svg>"));
+  assert_non_null(strstr(bytes, "gemm 5x6x7 NN"));
+  if (plot("plot.PNG") != TOOL_DONE) fail_msg("%s", said);
+  count = support_read_file(support_path("plot.PNG"), bytes, sizeof bytes);
+  assert_true(count > 100 && count < sizeof bytes);
+  assert_memory_equal(bytes, "\x89PNG\r\n\x1a\n", 8);
+  assert_memory_equal(bytes + count - 8, "IEND", 4);
+  assert_int_equal(support_files_in_folder(), 2);
+  support_empty_folder();
+}
+
+int main(void) {
+  const struct CMUnitTest host_tests[] = {
+      cmocka_unit_test(every_case_is_one_object_with_its_shape),
+      cmocka_unit_test(peak_is_one_object_with_both_rates),
+      cmocka_unit_test(the_usual_table_counts_work_and_bytes_of_every_case),
+      cmocka_unit_test(what_makes_no_sense_is_a_usage_error),
+      cmocka_unit_test(a_plot_needs_a_known_ending),
+      cmocka_unit_test(a_plot_needs_a_place),
+      cmocka_unit_test(a_missing_gnuplot_is_named_before_anything_is_measured),
+      cmocka_unit_test(a_failing_gnuplot_leaves_the_old_plot),
+      cmocka_unit_test(a_plot_is_a_whole_svg_or_png),
+  };
+  const struct CMUnitTest device_tests[] = {
+      cmocka_unit_test(the_default_device_prints_the_same_fields),
+  };
+  void *folder = NULL;
+  if (support_make_folder(&folder) != 0) return 1;
+  int failed = cmocka_run_group_tests_name("bench on the host", host_tests, support_open_host, support_close);
+  failed += cmocka_run_group_tests_name("bench on the device", device_tests, support_open_device, support_close);
+  return failed + (support_remove_folder(&folder) != 0);
+}

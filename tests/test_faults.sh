@@ -1,0 +1,146 @@
+#!/usr/bin/env bash
+# Every call that can fail does: OpenCL, host memory and files, in the library (fault_program) and in the program itself, through
+# fault_shim. No crash, no hang, a message with the reason, nothing lost. A seeded sample; all of it with HEED_TEST_LONG=1.
+# Usage: tests/test_faults.sh BUILD-DIR
+set -euo pipefail
+build=$(cd "$1" && pwd)
+source "$(dirname "$0")/support_images.sh"
+heed=$build/heed shim=$build/tests/libfault_shim.so
+long=${HEED_TEST_LONG:-0}
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+cd "$scratch"
+export HEED_CACHE=$scratch/cache OMP_NUM_THREADS=1
+RANDOM=1
+failures=0
+
+fail() {
+  echo "FAILED $*" >&2
+  failures=$((failures + 1))
+}
+
+# ---------------------------------------------------------------- the library
+
+if [ "${HEED_TEST_HOST_ONLY:-0}" != 1 ]; then
+  status=0
+  mkdir library
+  # CLBlast says on stderr what it meets.
+  (cd library && LD_PRELOAD=$shim "$build/tests/fault_program" 2>clblast.log) || status=$?
+  [ "$status" -eq 0 ] || [ "$status" -eq 77 ] || fail "fault_program: exit status $status"
+  [ "$status" -ne 77 ] || [ "${HEED_REQUIRE_DEVICE:-0}" != 1 ] || fail "no OpenCL device, but HEED_REQUIRE_DEVICE=1"
+fi
+
+# ---------------------------------------------------------------- the program
+
+make_images digits 64
+export HEED_DATA=$scratch/digits
+train=(train --hidden 4 --batch 16 --epochs 2 --save model --log log.jsonl)
+
+# A folder "work" with an old checkpoint, an old output, and an input of `heed run`.
+header='{"x":{"dtype":"F32","shape":[2,8],"data_offsets":[0,64]}}       '
+{ printf '\100\0\0\0\0\0\0\0%.64s' "$header" && head -c 64 /dev/zero; } >in
+mkdir fresh
+"$heed" train --hidden 4 --batch 16 --epochs 1 --save fresh/model --device host >/dev/null 2>&1
+cp fresh/model fresh/out
+cp in fresh/in
+
+# The file's size is what its header says.
+is_whole() {
+  local length end
+  length=$(od -An -tu8 -N8 "$1" | tr -d ' ')
+  end=$(tail -c +9 "$1" | head -c "$length" | grep -oE '"data_offsets":\[[0-9]+,[0-9]+' | grep -oE '[0-9]+$' | sort -n | tail -n 1)
+  [ "$(stat -c %s "$1")" -eq $((8 + length + end)) ]
+}
+
+# One run with one failing call, and what is to be said of it. Sets function (empty: no call failed), errors and calls.
+tried=0 refused=0
+faulty() { # KIND AT ERROR COMMAND ...
+  local kind=$1 at=$2 error=$3 status=0 what file
+  shift 3
+  rm -rf work && cp -r fresh work
+  (cd work && timeout -s ABRT 60 env FAULT_KIND="$kind" FAULT_AT="$at" FAULT_ERROR="$error" FAULT_REPORT=../report \
+    LD_PRELOAD="$shim" "$heed" "$@" >../stdout 2>../stderr) || status=$?
+  what="heed $1: $kind call $at, error $error"
+  if [ "$status" -gt 2 ]; then
+    fail "$what: exit status $status: $(tail -n 1 stderr)"
+    function=unknown errors=1
+    return 0
+  fi
+  calls=$(sed -E 's/^calls=([0-9]+) .*/\1/' report)
+  function=$(sed -E 's/.* function=([^ ]*) .*/\1/' report)
+  errors=$(sed -E 's/.* errors=([0-9]+) .*/\1/' report)
+  [ -n "$function" ] || return 0
+  what="heed $1: $kind call $at, $function with $(sed -E 's/.* error=([^ ]*) .*/\1/' report)"
+  tried=$((tried + 1))
+  [ "$status" -eq 0 ] || refused=$((refused + 1))
+  grep -q 'leaks=$' report || fail "$what: $(cat report)"
+  if [ "$status" -ne 0 ]; then
+    case $kind in
+      cl) grep -qE 'CL_|memory' stderr ;;
+      memory) grep -qiE 'memory|no buffer' stderr ;;
+      file) grep -qE 'No space left|Input/output error|Permission denied|Too many open files|Read-only file system|Interrupted' stderr ;;
+    esac || fail "$what: exit status $status, but the message does not name the reason: $(tail -n 1 stderr)"
+  fi
+  # Files are whole, the old or the new, and nothing temporary is left.
+  for file in model out; do
+    cmp -s "work/$file" "fresh/$file" || is_whole "work/$file" || fail "$what: $file is torn"
+  done
+  [ ! -e work/plot.svg ] || cmp -s work/plot.svg in || [ "$(tail -n 1 work/plot.svg)" = '</svg>' ] || fail "$what: the plot is torn"
+  [ -z "$(find work -name '*.tmp' -o -name '.heed-*')" ] || fail "$what: a temporary file is left"
+}
+
+# Every failing call of a command, or a sample of as many as are asked for.
+all_faults() { # KIND SAMPLE COMMAND ...
+  local kind=$1 sample=$2 at error start=$SECONDS
+  shift 2
+  tried=0 refused=0
+  faulty "$kind" 0 0 "$@"
+  local total=$calls
+  if [ "$long" = 1 ]; then
+    for ((at = 1; ; at++)); do
+      faulty "$kind" "$at" 0 "$@"
+      [ -n "$function" ] || break
+      for ((error = 1; error < errors; error++)); do faulty "$kind" "$at" "$error" "$@"; done
+    done
+  else
+    for ((at = 0; at < sample; at++)); do faulty "$kind" $((1 + RANDOM % total)) $((RANDOM % 12)) "$@"; done
+  fi
+  printf 'heed %-8s %-6s %5d calls: %5d failing runs, %5d ended with an error, %d s\n' "$1" "$kind" "$total" "$tried" "$refused" $((SECONDS - start))
+}
+
+train=(train --hidden 4 --batch 16 --epochs 2 --save model --log log.jsonl)
+all_faults file 24 "${train[@]}" --device host
+all_faults memory 24 "${train[@]}" --device host
+all_faults file 15 run softmax -i in -o out --device host
+all_faults memory 10 run softmax -i in -o out --device host
+all_faults memory 8 eval --model model --device host --json
+all_faults memory 6 devices --json
+if [ "${HEED_TEST_HOST_ONLY:-0}" != 1 ] && [ "${HEED_DEVICE:-}" != host ]; then
+  all_faults cl 8 devices
+  all_faults cl 12 "${train[@]}"
+  all_faults cl 8 run softmax -i in -o out
+fi
+if [ "$long" = 1 ] && command -v gnuplot >/dev/null; then
+  cp in fresh/plot.svg
+  all_faults file 0 bench softmax --rows 16 --cols 16 --runs 1 --plot plot.svg --device host
+fi
+
+# ---------------------------------------------------------------- full disks that the kernel plays
+
+refuses() { # MESSAGE COMMAND ...
+  local message=$1 status=0
+  shift
+  "$@" >stdout 2>stderr || status=$?
+  [ "$status" -eq 1 ] || fail "$*: exit status $status instead of 1: $(tail -n 1 stderr)"
+  grep -qF "$message" stderr || fail "$*: no '$message' in: $(tail -n 1 stderr)"
+}
+export HEED_DEVICE=host
+refuses 'No space left' "$heed" "${train[@]:0:7}" --log /dev/full
+refuses 'No space left' "$heed" run softmax -i in -o /dev/full
+refuses 'No space left' bash -c "exec '$heed' eval --model fresh/model >/dev/full"
+cp fresh/model limited
+refuses 'File too large' bash -c "ulimit -f 8; exec '$heed' train --hidden 64 --batch 16 --epochs 1 --save limited"
+cmp -s limited fresh/model || fail "past a file size limit: the old checkpoint is gone"
+[ -z "$(find . -maxdepth 1 -name '*.tmp')" ] || fail "past a file size limit: a temporary file is left"
+
+[ "$failures" -eq 0 ] || exit 1

@@ -1,0 +1,333 @@
+// Validation, and `heed check`: right kernels pass, and a small defect in any kernel file is caught, with operator and index.
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "case.h"
+#include "cl/cl.h"
+#include "support_files.h"
+#include "support_values.h"
+#include "tool.h"
+
+// One word of a kernel file is changed. `op` names the cases that show it, `call` the operator that the message must begin with.
+struct defect {
+  const char *file, *from, *to, *op, *call;
+  heed_attention_path path;  // forced on cases of attention
+  bool gpu;                  // a kernel of the other class than a CPU's: only reached by asking for it
+};
+
+static const struct defect defects[] = {
+    {"elementwise.cl", "y[y_offset + i] = (WORD)((ulong)high << 32 | low)",
+     "y[y_offset + i] = (WORD)((ulong)high << 32 | low) + 1", "fill", "fill", 0, false},
+    {"elementwise.cl", "alpha * LOAD(", "2 * alpha * LOAD(", "add", "add", 0, false},
+    {"elementwise.cl", "y[y_offset + i] = x[x_offset + i]", "y[y_offset + i] = x[x_offset + i ^ 1]", "copy", "copy", 0,
+     false},
+    {"elementwise.cl", "STORE(Y_DTYPE, y, to, LOAD(X_DTYPE, x, from))",
+     "STORE(Y_DTYPE, y, to, -LOAD(X_DTYPE, x, from))", "copy", "copy", 0, false},
+    {"elementwise.cl", "= x[x_offset + PLACE(", "= 1 + x[x_offset + PLACE(", "copy", "copy", 0, false},
+    {"elementwise.cl", "PLACE(ys, c0, c1, c2, c3, c4)] = (WORD)", "PLACE(ys, c0, c1, c2, c3, c4)] = 1 + (WORD)", "fill",
+     "fill", 0, false},
+    {"gather.cl", "scale * number_of(", "number_of(", "gather_rows", "gather_rows", 0, false},
+    {"argmax.cl", "rank > best_rank ||", "rank < best_rank ||", "argmax", "argmax", 0, false},
+    {"relu.cl", "value < 0 ? 0 : value", "value < 0 ? 0.01f * value : value", "relu", "relu_fwd", 0, false},
+    {"relu.cl", "> 0 ? slope : 0", "> 0 ? slope : 0.01f", "relu", "relu_bwd", 0, false},
+    {"gelu.cl", "#define CUBIC 0.044715f", "#define CUBIC 0.0447f", "gelu", "gelu_", 0, false},
+    {"gelu.cl", "INVERSE_SQRT_TWO_PI 0.398", "INVERSE_SQRT_TWO_PI 0.399", "gelu", "gelu_bwd", 0, false},
+    {"softmax.cl", "return exp(x - shift) * factor", "return exp(x - shift) * factor + 1e-4f", "softmax", "softmax_fwd",
+     0, false},
+    {"softmax.cl", "LOG ? shifted - factor", "LOG ? shifted + factor", "softmax", "softmax_fwd", 0, false},
+    {"softmax.cl", "LOG ? dy - exp(y) * sum", "LOG ? dy - y * sum", "softmax", "softmax_bwd", 0, false},
+    {"cross_entropy.cl", "loss = -row_likelihood", "loss = 1.001f - row_likelihood", "cross_entropy",
+     "cross_entropy_fwd", 0, false},
+    {"cross_entropy.cl", "if (mean) scale /= count[0]", "if (mean) scale /= count[0] + 1", "cross_entropy",
+     "cross_entropy_bwd", 0, false},
+    {"sgd.cl", "p - lr * g", "p + lr * g", "sgd", "sgd", 0, false},
+    {"sqrt_sgd.cl", "-target)", "-1.001f * target)", "sqrt_sgd", "sqrt_sgd", 0, false},
+    {"attention_bounds.cl", "i + offset + 1", "i + offset + 2", "attention", "attention_fwd", HEED_PATH_STAGED, false},
+    {"attention_pack.cl", "inside ? LOAD(", "inside ? 1.001f * LOAD(", "attention", "attention_fwd", HEED_PATH_STAGED,
+     false},
+    {"attention_score.cl", "floatv x = scale * ", "floatv x = 1.001f * scale * ", "attention", "attention_fwd",
+     HEED_PATH_STAGED, false},
+    {"attention_mask.cl", "mask[at] ?", "!mask[at] ?", "attention", "attention_fwd", HEED_PATH_STAGED, false},
+    {"attention_mask.cl", "s[start + j] + bias", "s[start + j] - bias", "attention", "attention_fwd", HEED_PATH_STAGED,
+     false},
+    {"attention_mask.cl", "column] += sum", "column] += 0.5f * sum", "attention", "attention_bwd", HEED_PATH_STAGED,
+     false},
+    {"attention_softmax.cl", "shift + log(sum)", "shift - log(sum)", "attention", "attention_fwd", HEED_PATH_STAGED,
+     false},
+    {"attention_softmax.cl", "- delta)", "+ delta)", "attention", "attention_bwd", HEED_PATH_STAGED, false},
+    {"attention_softmax.cl", "random >= threshold", "random <= threshold", "attention", "attention_fwd",
+     HEED_PATH_STAGED, false},
+    {"attention_output.cl", "sum[r][c] += weight * vector[c]", "sum[r][c] -= weight * vector[c]", "attention",
+     "attention_fwd", HEED_PATH_STAGED, false},
+    {"attention_output_bwd.cl", "sum[r][c] += weight * vector[c]", "sum[r][c] -= weight * vector[c]", "attention",
+     "attention_bwd", HEED_PATH_STAGED, false},
+    {"linear.cl", "sum += part;", "sum -= part;", "linear", "linear_bwd", 0, false},
+    {"gemm.cl", "sum[i][j] += a_each[i]", "sum[i][j] -= a_each[i]", "gemm", "gemm", 0, true},
+    {"gemm_epilogue.cl", "x *= e.alpha;", "x *= 1.001f * e.alpha;", "gemm", "gemm", 0, false},
+    {"gemm_cpu.cl", "sum##i##_##j += r##i", "sum##i##_##j -= r##i", "gemm", "gemm", 0, false},
+    {"gemm_cpu_common.cl", "EXCHANGE_1(6, 7)", "EXCHANGE_1(7, 6)", "gemm", "gemm", 0, false},
+    {"gemm_cpu_pack.cl", "(d + i) = EIGHT(s + i)", "(d + i) = -EIGHT(s + i)", "gemm", "gemm", 0, false},
+    {"gemm_cpu_small.cl", "sum[r][j] += a_part", "sum[r][j] -= a_part", "gemm", "gemm", 0, false},
+    {"cross_entropy_narrow.cl", "loss -= select(", "loss += select(", "cross_entropy", "cross_entropy_fwd", 0, false},
+    {"attention_fused_cpu_common.cl", "2.402265072e-01f", "2.41e-01f", "attention", "attention_fwd", HEED_PATH_FUSED,
+     false},
+    {"attention_fused_cpu_fwd.cl", "*sum += sum_of(total)", "*sum += 1.001f * sum_of(total)", "attention",
+     "attention_fwd", HEED_PATH_FUSED, false},
+    {"attention_fused_cpu_decode.cl", "sum += decay.s0 * part_sum", "sum += 1.001f * decay.s0 * part_sum", "attention",
+     "attention_fwd", HEED_PATH_FUSED, false},
+    {"attention_fused_cpu_bwd.cl", "weight * (dp - st.s2)", "weight * (dp + st.s2)", "attention", "attention_bwd",
+     HEED_PATH_FUSED, false},
+    {"attention_fused_gpu.cl", "min(offset + right, absolute)", "min(offset + right, absolute) + 1", "attention",
+     "attention_fwd", HEED_PATH_FUSED, true},
+    {"attention_fused_gpu_fwd.cl", "row_sum[r] += s[r][j]", "row_sum[r] += 1.001f * s[r][j]", "attention",
+     "attention_fwd", HEED_PATH_FUSED, true},
+    {"attention_fused_gpu_bwd.cl", "(d - delta)", "(d + delta)", "attention", "attention_bwd", HEED_PATH_FUSED, true},
+};
+enum { DEFECTS = sizeof defects / sizeof *defects };
+
+static char spec[96];  // the device that the tests run on
+static heed_case *cases;
+static size_t case_count;
+
+static heed_context *device;
+static int open_all(void) {
+  void *opened = NULL;
+  if (support_open_device(&opened) != 0) return -1;
+  device = opened;
+  if (device) snprintf(spec, sizeof spec, "id:%s", heed_context_device(device)->id);
+  return case_table(&cases, &case_count) == HEED_OK ? 0 : -1;
+}
+
+static int lend_device(void **state) {
+  *state = device;
+  return 0;
+}
+
+static int close_all(void) {
+  free(cases);
+  void *opened = device;
+  return support_close(&opened);
+}
+
+static heed_context *open_validating(const char *kernel_dir) {
+  const heed_open_options options = {.device = spec,
+                                     .validate = 1,
+                                     .gemm = "native",
+                                     .kernel_dir = kernel_dir,
+                                     .cache_dir = kernel_dir ? "off" : NULL};
+  heed_context *ctx = NULL;
+  ASSERT_OK(heed_open_with(&options, &ctx));
+  return ctx;
+}
+
+// ---------------------------------------------------------------- right kernels
+
+enum { CASES_AN_OP = 5 };
+
+static void right_kernels_pass(void **state) {
+  support_context(state);
+  heed_context *ctx = open_validating(NULL);
+  const char *op = "";
+  int taken = 0;
+  for (size_t i = 0; i < case_count; ++i) {
+    const heed_case *c = &cases[i];
+    if (c->level > 0) continue;
+    if (strcmp(op, c->family->op) != 0) taken = 0;
+    op = c->family->op;
+    if (taken++ >= CASES_AN_OP) continue;
+    case_result result;
+    if (case_compare(c, ctx, support_other(), &result) != HEED_OK || !result.passed)
+      fail_msg("%s: %s", c->name, result.message);
+  }
+  assert_int_equal(heed_context_live_tensors(ctx), 0);
+  heed_context_destroy(ctx);
+}
+
+static void validation_changes_no_bit(void **state) {
+  heed_context *plain = support_context(state), *ctx = open_validating(NULL);
+  const heed_tensor *x = support_random(plain, HEED_F32, SHAPE(9, 33), 1),
+                    *y = support_random(ctx, HEED_F32, SHAPE(9, 33), 1);
+  heed_tensor *a = support_like(x), *b = support_like(y);
+  ASSERT_OK(heed_softmax_fwd(x, 1, a));
+  ASSERT_OK(heed_softmax_fwd(y, 1, b));
+  ASSERT_SAME_BITS(b, a);
+  heed_context_destroy(ctx);  // its tensors go at the end of the test
+}
+
+static void the_environment_asks_for_it_and_the_caller_decides(void **state) {
+  support_context(state);
+  heed_context *asked = NULL, *refused = NULL;
+  setenv("HEED_VALIDATE", "1", 1);
+  const heed_status first = heed_open(spec, &asked);
+  const heed_status second = heed_open_with(&(heed_open_options){.device = spec, .validate = -1}, &refused);
+  unsetenv("HEED_VALIDATE");
+  assert_true(first == HEED_OK && second == HEED_OK);
+  assert_non_null(asked->shadow);
+  assert_null(refused->shadow);
+  heed_context_destroy(asked);
+  heed_context_destroy(refused);
+}
+
+// Mistakes of the caller are told as such, and what is queued after them works.
+static void refusals_stay_refusals(void **state) {
+  support_context(state);
+  heed_context *ctx = open_validating(NULL);
+  heed_tensor *x = support_random(ctx, HEED_F32, SHAPE(4), 1);
+  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "softmax_fwd", "no axis 3", heed_softmax_fwd(x, 3, support_like(x)));
+  ASSERT_OK(heed_softmax_fwd(x, 0, support_like(x)));
+  heed_context_destroy(ctx);
+}
+
+// ---------------------------------------------------------------- defects
+
+static void write_defect(const struct defect *d) {
+  enum { ROOM = 1 << 18 };
+  char path[512], *text = support_memory(ROOM), *changed = support_memory(2 * ROOM);
+  snprintf(path, sizeof path, "%s/kernels_cl/%s", HEED_SOURCE_DIR, d->file);
+  const size_t length = support_read_file(path, text, ROOM - 1);
+  size_t used = 0, replaced = 0;
+  for (const char *at = text; at < text + length;) {
+    const char *hit = strstr(at, d->from);
+    const char *end = hit ? hit : text + length;
+    memcpy(changed + used, at, (size_t)(end - at));
+    used += (size_t)(end - at);
+    at = end;
+    if (!hit) break;
+    memcpy(changed + used, d->to, strlen(d->to));
+    used += strlen(d->to);
+    at += strlen(d->from);
+    ++replaced;
+  }
+  if (replaced == 0) fail_msg("%s has no \"%s\" any more: this defect needs another place", d->file, d->from);
+  support_write_file(support_path(d->file), changed, used);
+}
+
+// The cases that may come across the defect: nothing but the staged path returns weights and the gradient of a mask.
+static bool is_candidate(const struct defect *d, const heed_case *c) {
+  if (c->level > 0 || strcmp(c->family->op, d->op) != 0) return false;
+  if (strcmp(d->op, "attention") != 0) return true;
+  const attention_shape *s = &c->u.attention;
+  const bool staged = s->weights || s->mask_grad || s->options.path == HEED_PATH_STAGED;
+  return d->path == HEED_PATH_FUSED ? !staged : d->path == HEED_PATH_STAGED ? staged : true;
+}
+
+// Whether the case, run on its own or with the defect's path, is stopped by validation.
+static bool is_stopped(const struct defect *d, heed_case c, bool forced, heed_context *ctx, char message[512]) {
+  if (forced && d->path != HEED_PATH_AUTO) c.u.attention.options.path = d->path;
+  case_result result;
+  const heed_status status = case_compare(&c, ctx, support_other(), &result);
+  snprintf(message, 512, "%s", result.message);
+  return status == HEED_MISMATCH && strstr(message, d->call);
+}
+
+static int silent_check(const char *name) {
+  const char *argv[] = {"check", "--device", spec, "--case", name};
+  fflush(stdout);
+  fflush(stderr);
+  const int out = dup(1), err = dup(2), null = open("/dev/null", O_WRONLY);
+  assert_true(out >= 0 && err >= 0 && null >= 0);
+  dup2(null, 1);
+  dup2(null, 2);
+  const int status = cmd_check(5, argv);
+  fflush(stdout);
+  dup2(out, 1);
+  dup2(err, 2);
+  close(out);
+  close(err);
+  close(null);
+  return status;
+}
+
+static int check_with_defect(const char *name) {
+  setenv("HEED_KERNELS", support_folder(), 1);
+  setenv("HEED_CACHE", "off", 1);
+  setenv("HEED_GEMM", "native", 1);
+  const int status = silent_check(name);
+  unsetenv("HEED_KERNELS");
+  unsetenv("HEED_CACHE");
+  unsetenv("HEED_GEMM");
+  return status;
+}
+
+static void a_defect_is_caught(void **state) {
+  const struct defect *d = *state;
+  if (!spec[0]) skip();
+  write_defect(d);
+  heed_context *ctx = open_validating(support_folder());
+  if (d->gpu) heed__cl_state(ctx)->traits.cpu_like = false;
+  char message[512], unforced[512];
+  const heed_case *stopped = NULL, *shown = NULL;
+  for (size_t i = 0; i < case_count && !(stopped && (shown || d->gpu)); ++i) {
+    const heed_case *c = &cases[i];
+    if (!is_candidate(d, c)) continue;
+    if (!stopped && is_stopped(d, *c, true, ctx, message)) stopped = c;
+    if (stopped && !shown && is_stopped(d, *c, false, ctx, unforced)) shown = c;
+  }
+  assert_int_equal(heed_context_live_tensors(ctx), 0);
+  heed_context_destroy(ctx);
+  if (!stopped) fail_msg("no case of %s was stopped by \"%s\"", d->op, d->to);
+  if (!strstr(message, "index [")) fail_msg("no index in \"%s\"", message);
+  if (d->gpu) return;
+  if (!shown) fail_msg("heed check never comes across \"%s\"", d->to);
+  assert_int_equal(check_with_defect(shown->name), TOOL_FAILED);
+  assert_int_equal(silent_check(shown->name), TOOL_DONE);
+}
+
+// ---------------------------------------------------------------- what is not covered
+
+static bool has_defect(const char *file) {
+  for (int i = 0; i < DEFECTS; ++i)
+    if (strcmp(defects[i].file, file) == 0) return true;
+  return false;
+}
+
+// A kernel file without a defect above would be one that nobody knows to be checked.
+static void every_kernel_file_has_a_defect(void **state) {
+  (void)state;
+  static const char *const shared[] = {"common.cl", "peak.cl"};  // part of all others; and a measurement
+  DIR *dir = opendir(HEED_SOURCE_DIR "/kernels_cl");
+  assert_non_null(dir);
+  int missing = 0;
+  for (struct dirent *entry; (entry = readdir(dir));) {
+    const char *end = strrchr(entry->d_name, '.');
+    if (!end || strcmp(end, ".cl") != 0 || has_defect(entry->d_name)) continue;
+    if (strcmp(entry->d_name, shared[0]) == 0 || strcmp(entry->d_name, shared[1]) == 0) continue;
+    print_error("%s has no defect in this test\n", entry->d_name);
+    ++missing;
+  }
+  closedir(dir);
+  assert_int_equal(missing, 0);
+}
+
+static int end_defect(void **state) {
+  support_empty_folder();
+  return support_release(state);
+}
+
+int main(void) {
+  const struct CMUnitTest good[] = {
+      TEST(right_kernels_pass),
+      TEST(validation_changes_no_bit),
+      TEST(the_environment_asks_for_it_and_the_caller_decides),
+      TEST(refusals_stay_refusals),
+      TEST(every_kernel_file_has_a_defect),
+  };
+  static char names[DEFECTS][128];
+  struct CMUnitTest bad[DEFECTS];
+  for (int i = 0; i < DEFECTS; ++i) {
+    snprintf(names[i], sizeof names[i], "%s with \"%s\"", defects[i].file, defects[i].to);
+    bad[i] = (struct CMUnitTest){.name = names[i],
+                                 .test_func = a_defect_is_caught,
+                                 .teardown_func = end_defect,
+                                 .initial_state = (void *)(uintptr_t)&defects[i]};
+  }
+  // The probe of products would refuse a defective kernel before a validated call could come across it.
+  if (setenv("HEED_GEMM_PROBE", "off", 1) != 0) return 1;
+  if (open_all() != 0 || support_make_folder(NULL) != 0) return 1;
+  int failed = cmocka_run_group_tests_name("validation of right kernels", good, lend_device, NULL);
+  failed += cmocka_run_group_tests_name("validation of defects", bad, NULL, NULL);
+  return failed + (support_remove_folder(NULL) != 0) + (close_all() != 0);
+}
