@@ -69,6 +69,7 @@ static struct heed__gemm_layout draw_layout(void) {
   if (below(2)) return layout;
   layout.pack_rows = (int)below(3) - 1;
   layout.pack_cols = (int)below(3) - 1;
+  layout.vectors = below(2) ? 2 + below(2) : 0;
   layout.rows = below(2) ? 8 * (1 + below(5)) : 0;
   layout.panels = below(3);
   layout.depth = below(2) ? 7 + below(60) : 0;

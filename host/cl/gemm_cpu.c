@@ -60,12 +60,12 @@ static bool wants_swap(const struct heed__gemm_problem *p, int asked, int64_t ve
 
 // The register tile: rows × vectors sums, with room for a row of V and a scalar of R; 32 registers come with the widest vectors.
 // A last panel of one vector is the slowest for its size, so that panels of two do better where that leaves no odd one.
-static void plan_tile(struct plan *plan, int64_t columns, int64_t vector) {
+static void plan_tile(struct plan *plan, int64_t asked, int64_t columns, int64_t vector) {
   const int64_t all = heed__ceil_div(columns, vector);
   static const double rest[] = {0, 5.5, 8.3};  // of a step's 12 cycles for three
   const double threes = (double)(all / 3) * 12 + rest[all % 3], twos = (double)(all / 2) * 8.3 + rest[all % 2];
   plan->tile_rows = vector == 16 ? 8 : 4;
-  plan->tile_vectors = twos < threes ? 2 : 3;
+  plan->tile_vectors = asked ? asked : twos < threes ? 2 : 3;
   plan->panel = plan->tile_vectors * vector;
 }
 
@@ -148,7 +148,7 @@ static bool make_plan(const heed_context *ctx, const struct heed__gemm_problem *
   const struct operand a = operand_of(p->a, p->m, 0, !p->trans_a), b = operand_of(p->b, p->n, 0, p->trans_b);
   plan->r = plan->swap ? b : a;
   plan->v = plan->swap ? a : b;
-  plan_tile(plan, plan->v.extent, vector);
+  plan_tile(plan, asked->vectors, plan->v.extent, vector);
   plan->r.width = plan->tile_rows;
   plan->v.width = plan->panel;
   plan_packing(plan, p, asked, vector);
@@ -171,13 +171,14 @@ uint32_t heed__cl_gemm_cpu_class(const heed_context *ctx, const struct heed__gem
     return 1;
   }
   *same = (struct heed__gemm_layout){.dot = -1,
+                                     .vectors = plan.tile_vectors,
                                      .swap = plan.swap ? 1 : -1,
                                      .pack_rows = plan.r.pack ? 1 : -1,
                                      .pack_cols = plan.v.pack ? 1 : -1,
                                      .splits = plan.through_parts ? 2 : 1,
                                      .depth = p->c->dtype == HEED_F32 ? 40 : 0};
   return 2 | (uint32_t)plan.swap << 2 | (uint32_t)plan.r.pack << 3 | (uint32_t)plan.v.pack << 4 |
-         (uint32_t)plan.through_parts << 5;
+         (uint32_t)plan.through_parts << 5 | (uint32_t)(plan.tile_vectors == 2) << 6;
 }
 
 // ---------------------------------------------------------------- launches
