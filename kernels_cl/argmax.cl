@@ -23,7 +23,7 @@ ROW_GROUP __kernel void argmax(const __global TYPE(X_DTYPE) *x, long x_offset, _
 #endif
   x += x_offset;
   y += y_offset;
-  for (idx row = ROW_FIRST; row < rows; row += ROW_STEP) {
+  ROWS_LOOP(row, rows) {
     const __global TYPE(X_DTYPE) *in = x + row * (idx)cols;
     int best_rank = INT_MIN, best_column = INT_MAX;
     for (idx column = ROW_LANE; column < cols; column += GROUP) {

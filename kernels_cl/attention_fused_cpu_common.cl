@@ -45,7 +45,6 @@
 #define ONE_ITEM __attribute__((reqd_work_group_size(1, 1, 1)))
 #define UNROLL _Pragma("unroll")
 #define NO_UNROLL _Pragma("nounroll")
-#define AS_INTV HEED_JOIN(as_int, VECTOR)
 
 // ---- rows of vectors
 

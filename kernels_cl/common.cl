@@ -104,8 +104,17 @@ uchar from_float_BOOL(float x) { return x != 0; }
 #ifndef GROUP
 #define GROUP 1
 #endif
-#define ROW_FIRST ((idx)(get_global_id(0) / GROUP))
-#define ROW_STEP ((idx)(get_global_size(0) / GROUP))
+// The rows of a group (or of a lone work-item): on CPUs neighbours, so that a core walks through memory in one direction, else
+// rows that lie as far apart as there are groups.
+#define ROW_GROUPS ((idx)(get_global_size(0) / GROUP))
+#if VECTOR > 1
+#define ROW_SHARE(rows) (((rows) + ROW_GROUPS - 1) / ROW_GROUPS)
+#define ROWS_LOOP(row, rows)                                                                                           \
+  for (idx row = (idx)get_global_id(0) * ROW_SHARE(rows), row##_end = min((idx)(rows), row + (idx)ROW_SHARE(rows)); \
+       row < row##_end; ++row)
+#else
+#define ROWS_LOOP(row, rows) for (idx row = get_global_id(0) / GROUP; row < (rows); row += ROW_GROUPS)
+#endif
 #if GROUP > 1
 #define ROW_GROUP __attribute__((reqd_work_group_size(GROUP, 1, 1)))
 #define ROW_LANE ((idx)get_local_id(0))
@@ -124,6 +133,7 @@ typedef float floatv;
 #define VLOAD_HALF(pointer) vload_half(0, pointer)
 #define VSTORE_HALF(value, pointer) vstore_half_rte(value, 0, pointer)
 #define AS_FLOATV as_float
+#define AS_INTV as_int
 #define CONVERT_UINTV convert_uint
 typedef int intv;
 #else
@@ -134,6 +144,7 @@ typedef HEED_JOIN(int, VECTOR) intv;
 #define VLOAD_HALF(pointer) HEED_JOIN(vload_half, VECTOR)(0, pointer)
 #define VSTORE_HALF(value, pointer) HEED_JOIN(HEED_JOIN(vstore_half, VECTOR), _rte)(value, 0, pointer)
 #define AS_FLOATV HEED_JOIN(as_float, VECTOR)
+#define AS_INTV HEED_JOIN(as_int, VECTOR)
 #define CONVERT_UINTV HEED_JOIN(convert_uint, VECTOR)
 #endif
 

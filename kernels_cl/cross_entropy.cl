@@ -120,7 +120,7 @@ ROW_GROUP __kernel void row_losses(const __global real *input, long input_offset
                                    long target_offset, __global float *losses, long losses_offset, long rows,
                                    long cols, float keep, float spread, uint has_ignore, long ignore) {
   __local float scratch[GROUP];
-  for (idx row = ROW_FIRST; row < rows; row += ROW_STEP) {
+  ROWS_LOOP(row, rows) {
     const __global real *x = input + input_offset + row * (idx)cols;
     const __global target_type *t = target + target_offset;
     float loss;
@@ -213,7 +213,7 @@ ROW_GROUP __kernel void input_gradient(const __global real *input, long input_of
                                        float spread, uint has_ignore, long ignore, uint has_dloss, uint per_row,
                                        uint mean) {
   __local float scratch[GROUP];
-  for (idx row = ROW_FIRST; row < rows; row += ROW_STEP) {
+  ROWS_LOOP(row, rows) {
     const idx start = row * (idx)cols;
     const __global real *x = input + input_offset + start;
     __global real *dx = dinput + dinput_offset + start;

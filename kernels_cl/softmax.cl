@@ -8,6 +8,25 @@
 #define LOG 0
 #endif
 typedef TYPE(X_DTYPE) real;
+#pragma OPENCL FP_CONTRACT ON
+
+// e^x for x <= 88, in vectors where a driver's exp() goes lane by lane: relative error 8e-8; results below 2^-126 are 0, which a
+// sum of at least 1 does not notice; NaN stays NaN. x = n ln 2 + f with |f| <= ln 2 / 2: adding `magic` leaves n + 127 in the low
+// bits of the sum, and the shift moves it into the exponent, so that n = -127 makes the factor 0.
+floatv exp_flushed(floatv x) {
+  const float magic = 12582912.0f + 127.0f;
+  x = x < -88.02969f ? (floatv)-88.02969f : x; // written so that NaN passes
+  const floatv t = x * 1.44269504f + magic, n = t - magic;
+  const floatv f = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  floatv y = (floatv)1.381459879e-03f;
+  y = y * f + 8.368716575e-03f;
+  y = y * f + 4.166838899e-02f;
+  y = y * f + 1.666652113e-01f;
+  y = y * f + 4.999999404e-01f;
+  y = y * f + 1.0f;
+  y = y * f + 1.0f;
+  return y * AS_FLOATV(AS_INTV(t) << 23);
+}
 
 // Any finite shift gives the same result; −inf − (−inf) would be NaN.
 #define SHIFT_OF(largest) ((largest) == -INFINITY ? 0.0f : (largest))
@@ -24,9 +43,16 @@ floatv result_of(floatv x, float shift, float factor) {
 #if LOG
   return (x - shift) - factor;
 #else
-  return exp(x - shift) * factor;
+  return exp_flushed(x - shift) * factor;
 #endif
 }
+
+// Whether a row of results holds the exponentials until their sum is known. It saves the second exp() where the row stays in a
+// work-item's cache and loses no digits.
+#define IS_KEPT_F32 1
+#define IS_KEPT_F16 0
+#define IS_KEPT_BF16 0
+#define KEEPS_EXP (GROUP == 1 && !LOG && HEED_JOIN(IS_KEPT_, X_DTYPE))
 
 // Elements of a slice; they lie `step` apart, which is 1 where VECTOR is not.
 #if VECTOR == 1
@@ -37,20 +63,38 @@ floatv result_of(floatv x, float shift, float factor) {
 #define PUT(x, i, value) STOREV(X_DTYPE, x, i, cols, value)
 #endif
 
-float row_shift(const __global real *x, idx cols, idx step, __local float *scratch) {
+// fmax without its care for NaN: one in x is passed over, and comes back through exp().
+floatv larger_of(floatv largest, floatv x) { return x > largest ? x : largest; }
+
+floatv row_largest(const __global real *x, idx cols, idx step) {
   floatv largest = -INFINITY;
-  ROW_LOOP(i, 0, cols) largest = fmax(largest, GET(x, i, -INFINITY));
-  return SHIFT_OF(row_max(largest, scratch));
+  ROW_LOOP(i, 0, cols) largest = larger_of(largest, GET(x, i, -INFINITY));
+  return largest;
 }
 
-float row_exp_sum(const __global real *x, idx cols, idx step, float shift, __local float *scratch) {
+// Σ exp(x − shift); the terms go to `terms` where they are kept. On the way, where a core takes row after row, the largest element
+// of the next one, so that memory is read while exp() is computed.
+#define LOOKS_AHEAD (VECTOR > 1)
+float row_exp_sum(const __global real *x, idx cols, idx step, float shift, __global real *terms,
+                  const __global real *next, floatv *next_largest, __local float *scratch) {
+  floatv ahead = -INFINITY;
   floatv sum = 0;
   for (idx block = 0; block < cols; block += ROW_BLOCK) {
     const idx end = cols - block > ROW_BLOCK ? block + ROW_BLOCK : cols;
     floatv part = 0;
-    ROW_LOOP(i, block, end) part += exp(GET(x, i, -INFINITY) - shift);
+    ROW_LOOP(i, block, end) {
+      const floatv e = exp_flushed(GET(x, i, -INFINITY) - shift);
+#if KEEPS_EXP
+      PUT(terms, i, e);
+#endif
+#if LOOKS_AHEAD
+      ahead = larger_of(ahead, GET(next, i, -INFINITY));
+#endif
+      part += e;
+    }
     sum += part;
   }
+  *next_largest = ahead;
   return row_sum(sum, scratch);
 }
 
@@ -61,13 +105,21 @@ ROW_GROUP __kernel void softmax_rows(const __global real *x, long x_offset, __gl
                                      long cols, long inner) {
   __local float scratch[GROUP];
   const idx step = inner;
-  for (idx row = ROW_FIRST; row < outer * inner; row += ROW_STEP) {
+  floatv largest = -INFINITY;
+  bool is_known = false;
+  ROWS_LOOP(row, outer * inner) {
     const idx start = SLICE_START(row);
-    const __global real *in = x + x_offset + start;
+    const __global real *in = x + x_offset + start, *next = row + 1 < outer * inner ? in + cols : in;
     __global real *out = y + y_offset + start;
-    const float shift = row_shift(in, cols, step, scratch);
-    const float factor = factor_of(row_exp_sum(in, cols, step, shift, scratch));
+    if (!is_known) largest = row_largest(in, cols, step);
+    const float shift = SHIFT_OF(row_max(largest, scratch));
+    const float factor = factor_of(row_exp_sum(in, cols, step, shift, out, next, &largest, scratch));
+    is_known = LOOKS_AHEAD;
+#if KEEPS_EXP
+    ROW_LOOP(i, 0, (idx)cols) PUT(out, i, GET(out, i, 0) * factor);
+#else
     ROW_LOOP(i, 0, (idx)cols) PUT(out, i, result_of(GET(in, i, 0), shift, factor));
+#endif
   }
 }
 
@@ -76,7 +128,7 @@ ROW_GROUP __kernel void softmax_rows(const __global real *x, long x_offset, __gl
 // sum, which Σ y = 1 allows: dx = y ((dy − centre) − Σ y (dy − centre)).
 floatv term_of(floatv y, floatv dy, floatv centre) { return LOG ? dy : y * (dy - centre); }
 floatv gradient_of(floatv y, floatv dy, floatv centre, floatv sum) {
-  return LOG ? dy - exp(y) * sum : y * ((dy - centre) - sum);
+  return LOG ? dy - exp_flushed(y) * sum : y * ((dy - centre) - sum);
 }
 
 float row_term_sum(const __global real *y, const __global real *dy, idx cols, idx step, float centre,
@@ -96,7 +148,7 @@ ROW_GROUP __kernel void softmax_rows_gradient(const __global real *y, long y_off
                                               long inner) {
   __local float scratch[GROUP];
   const idx step = inner;
-  for (idx row = ROW_FIRST; row < outer * inner; row += ROW_STEP) {
+  ROWS_LOOP(row, outer * inner) {
     const idx start = SLICE_START(row);
     const __global real *y_row = y + y_offset + start, *dy_row = dy + dy_offset + start;
     __global real *out = dx + dx_offset + start;
@@ -136,13 +188,13 @@ __kernel void softmax_columns(const __global real *x, long x_offset, __global re
   for (idx block = 0; block < axis; block += COLUMN_BLOCK) {
     const idx end = axis - block > COLUMN_BLOCK ? block + COLUMN_BLOCK : (idx)axis;
     floatv part = 0;
-    for (idx a = block; a < end; ++a) part += exp(LOADV(X_DTYPE, in + a * step, i, step, 0) - shift);
+    for (idx a = block; a < end; ++a) part += exp_flushed(LOADV(X_DTYPE, in + a * step, i, step, 0) - shift);
     sum += part;
   }
   const floatv factor = factors_of(sum);
   AXIS_LOOP(a, (idx)axis) {
     const floatv shifted = LOADV(X_DTYPE, in + a * step, i, step, 0) - shift;
-    STOREV(X_DTYPE, out + a * step, i, step, LOG ? shifted - factor : exp(shifted) * factor);
+    STOREV(X_DTYPE, out + a * step, i, step, LOG ? shifted - factor : exp_flushed(shifted) * factor);
   }
 }
 
