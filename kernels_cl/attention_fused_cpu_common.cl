@@ -263,6 +263,9 @@ INLINE floatv mask_scores(const problem *pr, const query_row *row, floatv s, int
   return s;
 }
 
+#if DROPOUT
+DEFINE_PHILOX(uint8, ulong8)
+
 // Factors of dropout for keys j to j + n of a row, j a multiple of 4: 0 or 1 / (1 - rate). z has room for n rounded up to 32.
 INLINE void dropout_factors(const problem *pr, const query_row *row, int j, int n, float *z) {
   for (int c = 0; c < n; c += 32) {
@@ -282,6 +285,7 @@ INLINE void dropout_factors(const problem *pr, const query_row *row, int j, int 
     vstore16(both >= pr->drop_threshold ? (float16)pr->drop_scale : (float16)0, 1, z + c);
   }
 }
+#endif
 
 // ---- register tiles: c[TILE_ROWS][columns] (+)= Σ_t a(r, t) b[t][columns], where a(r, t) = a[r a_row + t a_step]
 

@@ -55,7 +55,6 @@ void store_BF16(__global ushort *p, idx i, float x) { p[i] = bf16_of(x); }
     }                                                                                           \
   }
 DEFINE_PHILOX(uint, ulong)
-DEFINE_PHILOX(uint8, ulong8)
 uint4 philox(uint seed_low, uint seed_high, uint4 counter) {
   uint word[4];
   vstore4(counter, 0, word);

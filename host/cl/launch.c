@@ -21,7 +21,8 @@ void heed__cl_begin(struct heed__cl_kernel *k, heed_context *ctx, const char *fi
   k->status = HEED_OK;
   k->wide = false;
   k->arg_count = 0;
-  k->options_used = (size_t)snprintf(k->options, sizeof k->options, "-cl-std=CL1.2");
+  // -w: PoCL prints on stderr how many warnings there were. tools/check-kernels shows them to whoever writes a kernel.
+  k->options_used = (size_t)snprintf(k->options, sizeof k->options, "-cl-std=CL1.2 -w");
 }
 
 void heed__cl_define(struct heed__cl_kernel *k, const char *name, const char *value) {
