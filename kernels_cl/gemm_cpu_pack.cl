@@ -9,6 +9,10 @@ INLINE float8 eight_F32(const __global float *p) { return vload8(0, p); }
 INLINE float8 eight_F16(const __global half *p) { return vload_half8(0, p); }
 INLINE float8 eight_BF16(const __global ushort *p) { return as_float8(convert_uint8(vload8(0, p)) << 16); }
 #define EIGHT(p) HEED_JOIN(eight_, X_DTYPE)(p)
+INLINE float4 four_F32(const __global float *p) { return vload4(0, p); }
+INLINE float4 four_F16(const __global half *p) { return vload_half4(0, p); }
+INLINE float4 four_BF16(const __global ushort *p) { return as_float4(convert_uint4(vload4(0, p)) << 16); }
+#define FOUR(p) HEED_JOIN(four_, X_DTYPE)(p)
 
 // Work-item: `panels` panels, `share` steps of k, a batch. Packed matrices lie one after the other.
 #define PACK_ARGUMENTS                                                                                                 \
@@ -43,16 +47,20 @@ __kernel ONE_ITEM void gemm_pack_along_k(PACK_ARGUMENTS) {
   }
 }
 
-// Element (i, p) at p from_ld + i. Whole rows of the source at a time, whatever the panels' width.
+// Element (i, p) at p from_ld + i. A few panels at a time: those of 4 columns share the cache lines of the source, and more of them,
+// which lie k width floats apart, would fall into the same set of the cache where k is a power of two.
+#define PANELS_AT_ONCE 4
 __kernel ONE_ITEM void gemm_pack_along_x(PACK_ARGUMENTS) {
   PACK_BEGIN
-  for (uint p = p0; p < p_end; ++p)
-    for (uint panel = first; panel < end; ++panel) {
-      const __global real *s = from + p * from_ld + panel * width;
-      __global float *d = to + ((long)panel * k + p) * width;
-      const uint cols = min(width, x - panel * width);
-      uint i = 0;
-      for (; i + 8 <= cols; i += 8) *(__global float8_any *)(d + i) = EIGHT(s + i);
-      for (; i < width; ++i) d[i] = i < cols ? LOAD(X_DTYPE, s, i) : 0;
-    }
+  for (uint group = first; group < end; group += PANELS_AT_ONCE)
+    for (uint p = p0; p < p_end; ++p)
+      for (uint panel = group; panel < min(end, group + PANELS_AT_ONCE); ++panel) {
+        const __global real *s = from + p * from_ld + panel * width;
+        __global float *d = to + ((long)panel * k + p) * width;
+        const uint cols = min(width, x - panel * width);
+        uint i = 0;
+        for (; i + 8 <= cols; i += 8) *(__global float8_any *)(d + i) = EIGHT(s + i);
+        for (; i + 4 <= cols; i += 4) vstore4(FOUR(s + i), 0, d + i);
+        for (; i < width; ++i) d[i] = i < cols ? LOAD(X_DTYPE, s, i) : 0;
+      }
 }
