@@ -16,8 +16,7 @@
 #endif
 #define KEY_BLOCK 64
 #define KEY_TILE (VECTOR / ROW_TILE)
-#define WIDE 4 // vectors of v at a time
-
+#define KEYS_AT_ONCE 4 // of v: out is loaded and stored once for so many
 
 // s[r0 …][c …] = q kᵀ for ROW_TILE rows by KEY_TILE keys. Past the last key, that key again.
 INLINE void score_tile(const float *q, __global const TYPE(X_DTYPE) *k, idx k_at, idx k_step, int j, int last,
@@ -76,36 +75,42 @@ INLINE void softmax_row(const problem *pr, const query_row *row, int j0, int n, 
   *sum += sum_of(total);
 }
 
-// out[ROW_TILE] += p v over n keys, columns d to d + vectors VECTOR. careful: a p of 0 leaves out what stands in v.
-INLINE void add_values(const float *p, __global const TYPE(X_DTYPE) *v, idx v_at, idx v_step, int n, int d,
-                       int vectors, int careful, float *out) {
-  floatv sum[ROW_TILE][WIDE];
-  UNROLL for (int r = 0; r < ROW_TILE; ++r) UNROLL for (int e = 0; e < vectors; ++e)
-    sum[r][e] = VLOAD(out + r * DV_PAD + d + e * VECTOR);
-  for (int c = 0; c < n; ++c) {
-    const idx at = v_at + c * v_step;
-    floatv x[WIDE];
-    UNROLL for (int e = 0; e < vectors; ++e)
-      x[e] = LOADV(X_DTYPE, v, at + d + e * VECTOR, at + HEAD_DV, 0);
+// out[ROW_TILE] += p v over `count` keys from c on: whole rows of v, in the order in which they lie in memory. careful: a p of 0
+// leaves out what stands in v.
+INLINE void add_keys(const float *p, __global const TYPE(X_DTYPE) *v, idx v_at, idx v_step, int c, int count,
+                     int careful, float *out) {
+  floatv weight[ROW_TILE][KEYS_AT_ONCE];
+  UNROLL for (int r = 0; r < ROW_TILE; ++r) UNROLL for (int e = 0; e < count; ++e) weight[r][e] = p[r * KEY_BLOCK + c + e];
+  v_at += c * v_step;
+  NO_UNROLL for (int d = 0; d < HEAD_DV; d += VECTOR) {
+    floatv x[KEYS_AT_ONCE];
+    UNROLL for (int e = 0; e < count; ++e) {
+      const idx at = v_at + e * v_step;
+      x[e] = LOADV(X_DTYPE, v, at + d, at + HEAD_DV, 0);
+    }
     UNROLL for (int r = 0; r < ROW_TILE; ++r) {
-      const float weight = p[r * KEY_BLOCK + c];
-      if (careful && weight == 0) continue;
-      UNROLL for (int e = 0; e < vectors; ++e) sum[r][e] += weight * x[e];
+      floatv sum = VLOAD(out + r * DV_PAD + d);
+      UNROLL for (int e = 0; e < count; ++e)
+        sum += careful ? (weight[r][e] == 0 ? (floatv)0 : weight[r][e] * x[e]) : weight[r][e] * x[e];
+      VSTORE(sum, out + r * DV_PAD + d);
     }
   }
-  UNROLL for (int r = 0; r < ROW_TILE; ++r) UNROLL for (int e = 0; e < vectors; ++e)
-    VSTORE(sum[r][e], out + r * DV_PAD + d + e * VECTOR);
+}
+
+INLINE void add_values(const float *p, __global const TYPE(X_DTYPE) *v, idx v_at, idx v_step, int n, int careful,
+                       float *out) {
+  int c = 0;
+  for (; c + KEYS_AT_ONCE <= n; c += KEYS_AT_ONCE) add_keys(p, v, v_at, v_step, c, KEYS_AT_ONCE, careful, out);
+  for (; c < n; ++c) add_keys(p, v, v_at, v_step, c, 1, careful, out);
 }
 
 INLINE void add_all_values(const float *s, __global const TYPE(X_DTYPE) *v, idx v_at, idx v_step, int n, int careful,
                            float *out) {
-  for (int r = 0; r < ROWS; r += ROW_TILE) {
-    int d = 0;
-    for (; d + WIDE * VECTOR <= HEAD_DV; d += WIDE * VECTOR)
-      add_values(s + r * KEY_BLOCK, v, v_at, v_step, n, d, WIDE, careful, out + r * DV_PAD);
-    for (; d < HEAD_DV; d += VECTOR)
-      add_values(s + r * KEY_BLOCK, v, v_at, v_step, n, d, 1, careful, out + r * DV_PAD);
-  }
+  for (int r = 0; r < ROWS; r += ROW_TILE)
+    if (careful)
+      add_values(s + r * KEY_BLOCK, v, v_at, v_step, n, 1, out + r * DV_PAD);
+    else
+      add_values(s + r * KEY_BLOCK, v, v_at, v_step, n, 0, out + r * DV_PAD);
 }
 
 // Parts: out_parts [slots][splits][ROWS][DV_PAD], not yet divided by the sum, and row_parts [slots][splits][ROWS][2] = largest score
