@@ -25,7 +25,8 @@ static void begin(struct heed__cl_kernel *k, const struct fused *f, const char *
     heed__cl_define_int(k, "MASK", a->mask->dtype == HEED_BOOL ? 1 : 2);
     heed__cl_define_dtype(k, "MASK_DTYPE", a->mask->dtype);
   }
-  if (a->kv_lengths) heed__cl_define_dtype(k, "LENGTH_DTYPE", a->kv_lengths->dtype);
+  // I32 is what the kernels take without it: such lengths, or none, are one program.
+  if (a->kv_lengths && a->kv_lengths->dtype != HEED_I32) heed__cl_define_dtype(k, "LENGTH_DTYPE", a->kv_lengths->dtype);
   heed__cl_define_int(k, "SOFTCAP", a->params->softcap > 0);
   heed__cl_define_int(k, "DROPOUT", a->params->has_dropout);
   if (p->decode) {

@@ -21,7 +21,8 @@ struct heed__cl_traits {
   uint32_t compute_units, address_bits;
   bool subgroups, fp16;  // extensions offered; only for guarded variants
   bool little_endian;
-  bool nvidia;  // inline PTX may be tried
+  bool nvidia;         // inline PTX may be tried
+  bool compiles_late;  // PoCL: a build leaves the code generation to the first launch
 };
 
 enum heed__gemm_provider { HEED__GEMM_AUTO, HEED__GEMM_NATIVE, HEED__GEMM_CLBLAST };

@@ -39,6 +39,7 @@ static heed_status read_traits(cl_device_id device, const heed_device_info *info
   traits->fp16 = heed__cl_has_extension(device, "cl_khr_fp16");
   traits->little_endian = little_endian;
   traits->nvidia = heed__cl_has_extension(device, "cl_nv_device_attribute_query");
+  traits->compiles_late = strstr(info->platform, "Portable Computing Language") != NULL;
   return HEED_OK;
 }
 

@@ -123,21 +123,27 @@ static char *make_key(const heed_context *ctx, const struct program *program, co
   return length < 0 ? NULL : key;
 }
 
+// NULL when the driver does not take the binary.
+static cl_program from_binary(const struct heed__cl *cl, const char *options, const unsigned char *binary,
+                              size_t size) {
+  cl_int error = CL_SUCCESS, accepted = CL_SUCCESS;
+  cl_program loaded = clCreateProgramWithBinary(cl->context, 1, &cl->device, &size, &binary, &accepted, &error);
+  if (error == CL_SUCCESS) error = accepted;
+  if (error == CL_SUCCESS) error = clBuildProgram(loaded, 1, &cl->device, options, NULL, NULL);
+  if (error == CL_SUCCESS) return loaded;
+  if (loaded) clReleaseProgram(loaded);
+  return NULL;
+}
+
 // NULL when the cache has none, or one that the driver does not take.
 static cl_program load(const heed_context *ctx, const struct program *program, const char *key) {
   const struct heed__cl *cl = heed__cl_state(ctx);
   unsigned char *binary = NULL;
   size_t size = 0;
   if (!heed__cl_cache_load(cl->cache_dir, key, &binary, &size)) return NULL;
-  const unsigned char *const_binary = binary;
-  cl_int error = CL_SUCCESS, accepted = CL_SUCCESS;
-  cl_program loaded = clCreateProgramWithBinary(cl->context, 1, &cl->device, &size, &const_binary, &accepted, &error);
+  cl_program loaded = from_binary(cl, program->options, binary, size);
   free(binary);
-  if (error == CL_SUCCESS) error = accepted;
-  if (error == CL_SUCCESS) error = clBuildProgram(loaded, 1, &cl->device, program->options, NULL, NULL);
-  if (error == CL_SUCCESS) return loaded;
-  if (loaded) clReleaseProgram(loaded);
-  return NULL;
+  return loaded;
 }
 
 // A caller's context may have several devices; a program then has a binary for each, and ours is at *index.
@@ -153,22 +159,49 @@ static bool binary_index(const struct heed__cl *cl, cl_program program, cl_uint 
   return found;
 }
 
-static void store(const struct heed__cl *cl, cl_program program, const char *key) {
+// NULL when the driver gives none.
+static unsigned char *binary_of(const struct heed__cl *cl, cl_program program, size_t *size) {
   cl_uint index = 0, count = 0;
-  if (!binary_index(cl, program, &index, &count)) return;
+  if (!binary_index(cl, program, &index, &count)) return NULL;
+  unsigned char *binary = NULL;
   size_t *sizes = calloc(count, sizeof *sizes);
   unsigned char **binaries = calloc(count, sizeof *binaries);
   if (sizes && binaries &&
       clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, count * sizeof *sizes, sizes, NULL) == CL_SUCCESS &&
       sizes[index] > 0) {
-    binaries[index] = malloc(sizes[index]);
-    if (binaries[index] &&
-        clGetProgramInfo(program, CL_PROGRAM_BINARIES, count * sizeof *binaries, binaries, NULL) == CL_SUCCESS)
-      heed__cl_cache_store(cl->cache_dir, key, binaries[index], sizes[index]);
-    free(binaries[index]);
+    *size = sizes[index];
+    binary = binaries[index] = malloc(sizes[index]);
+    if (binary &&
+        clGetProgramInfo(program, CL_PROGRAM_BINARIES, count * sizeof *binaries, binaries, NULL) != CL_SUCCESS) {
+      free(binary);
+      binary = NULL;
+    }
   }
   free(binaries);
   free(sizes);
+  return binary;
+}
+
+static void store(const struct heed__cl *cl, cl_program program, const char *key) {
+  size_t size = 0;
+  unsigned char *binary = binary_of(cl, program, &size);
+  if (binary) heed__cl_cache_store(cl->cache_dir, key, binary, size);
+  free(binary);
+}
+
+// Where a driver compiles at the first launch, for that work-group size, and all over again for the binary: asks for the binary
+// at once and goes on with that. A first run takes half as long, and later ones, which load it, run the same code.
+static bool settle(const struct heed__cl *cl, struct program *program, const char *key) {
+  size_t size = 0;
+  unsigned char *binary = cl->traits.compiles_late ? binary_of(cl, program->program, &size) : NULL;
+  cl_program settled = binary ? from_binary(cl, program->options, binary, size) : NULL;
+  if (settled) {
+    clReleaseProgram(program->program);
+    program->program = settled;
+    heed__cl_cache_store(cl->cache_dir, key, binary, size);
+  }
+  free(binary);
+  return settled != NULL;
 }
 
 // Whether a build would end the same way again; what a driver had no memory or device for may work later.
@@ -204,7 +237,7 @@ static heed_status build(heed_context *ctx, struct program *program, bool may_lo
   heed_status status = HEED_OK;
   if (!program->program) {
     status = build_source(ctx, program, source);
-    if (status == HEED_OK && key) {
+    if (status == HEED_OK && key && !settle(cl, program, key)) {
       program->key = key;
       key = NULL;
       ++cl->programs->unstored;
