@@ -18,11 +18,12 @@
 enum { CASE_MAX_TENSORS = 32 };
 
 typedef enum case_fill {
-  CASE_NORMAL,   // mean 0, variance 1
-  CASE_UNIFORM,  // [0, 1)
-  CASE_HUGE,     // ±88: near the ends of exp in F32
-  CASE_SAME,     // one value everywhere
-  CASE_OUTLIER,  // normal, and one element of 1e4
+  CASE_NORMAL,    // mean 0, variance 1
+  CASE_UNIFORM,   // [0, 1)
+  CASE_HUGE,      // ±88: near the ends of exp in F32
+  CASE_SAME,      // one value everywhere
+  CASE_OUTLIER,   // normal, and one element of 1e4
+  CASE_DENORMAL,  // normal, and each fourth element too small for F32's full precision
   CASE_ZERO,
 } case_fill;
 
@@ -63,6 +64,9 @@ heed_tensor *case_get(const case_env *env, const char *name);  // NULL: not ther
 // A number in [0, 1) that depends on the case and `index` alone, for choices such as masks.
 double case_random(const case_env *env, uint64_t index);
 heed_status case_poison(case_env *env);  // before a run
+// Makes the case's tensors on ctx, and runs it once on poisoned outputs. Free the env in either case.
+heed_status case_start(case_env *env, const struct heed_case *c, heed_context *ctx);
+heed_status case_run(case_env *env, const struct heed_case *c);
 // MISMATCH with the tensor's name when a guard band was written to.
 heed_status case_check_guards(const case_env *env);
 void case_free(case_env *env);
@@ -183,5 +187,8 @@ typedef struct case_result {
   bool has_nan;       // NaN in some result (on both sides, or it failed)
 } case_result;
 heed_status case_compare(const heed_case *c, heed_context *device, heed_context *host, case_result *result);
+// case_gradient.c. Compares the host's gradients of a case with finite differences of its forward.
+bool case_has_gradient(const heed_case *c);
+heed_status case_compare_gradient(const heed_case *c, heed_context *host, case_result *result);
 
 #endif

@@ -43,6 +43,8 @@ static float draw(const case_env *env, uint64_t stream, int64_t index, int64_t c
       return (float)scale;
     case CASE_OUTLIER:
       return index == count / 2 ? 1e4f : (float)(scale * heed_random_normal(env->seed, stream, i));
+    case CASE_DENORMAL:
+      return (float)(scale * heed_random_normal(env->seed, stream, i)) * (i % 4 ? 1.0f : 0x1p-130f);
     case CASE_ZERO:
       return 0;
   }
@@ -188,14 +190,14 @@ void case_free(case_env *env) {
 
 // ---------------------------------------------------------------- comparing two runs
 
-static heed_status run_once(case_env *env, const heed_case *c) {
+heed_status case_run(case_env *env, const heed_case *c) {
   heed_status status = case_poison(env);
   if (status == HEED_OK) status = c->family->run(env, c);
   if (status == HEED_OK) status = heed_sync(env->ctx);
   return status;
 }
 
-static heed_status start(case_env *env, const heed_case *c, heed_context *ctx) {
+heed_status case_start(case_env *env, const heed_case *c, heed_context *ctx) {
   *env = (case_env){.ctx = ctx, .of = c, .seed = hash(c->name)};
   return c->family->setup(env, c);
 }
@@ -251,7 +253,7 @@ static heed_status check_repeatable(case_env *env, const heed_case *c, case_resu
   unsigned char *first = NULL, *second = NULL;
   size_t bytes;
   heed_status status = snapshot(env, &first, &bytes);
-  if (status == HEED_OK) status = run_once(env, c);
+  if (status == HEED_OK) status = case_run(env, c);
   if (status == HEED_OK) status = snapshot(env, &second, &bytes);
   if (status == HEED_OK && memcmp(first, second, bytes) != 0)
     fail(result, "%s%s", "the same call twice gave different bits", "");
@@ -263,10 +265,10 @@ static heed_status check_repeatable(case_env *env, const heed_case *c, case_resu
 heed_status case_compare(const heed_case *c, heed_context *device, heed_context *host, case_result *result) {
   *result = (case_result){.passed = true};
   case_env actual = {0}, expected = {0};
-  heed_status status = start(&actual, c, device);
-  if (status == HEED_OK) status = start(&expected, c, host);
-  if (status == HEED_OK) status = run_once(&expected, c);
-  if (status == HEED_OK) status = run_once(&actual, c);
+  heed_status status = case_start(&actual, c, device);
+  if (status == HEED_OK) status = case_start(&expected, c, host);
+  if (status == HEED_OK) status = case_run(&expected, c);
+  if (status == HEED_OK) status = case_run(&actual, c);
   const char *guard = NULL;
   if (status == HEED_OK) status = broken_guard(&actual, &guard);
   if (guard) fail(result, "%s: elements outside the output were written%s", guard, "");

@@ -49,19 +49,29 @@ static void add_attention(table *t, const char *what, attention_shape s, int dty
        (long long)s.lq, (long long)s.lk, (long long)s.d, (long long)s.dv, suffixes[dtype]);
 }
 
+#define SOFTCAP_DROPOUT .softcap = 5, .dropout = 0.3, .seed = 42
 #define CAUSAL .options = {.causal = HEED_CAUSAL_TOP_LEFT}
 
 // AUTO takes the staged path only for what no other path can do, so cases of attention run on it by name too: these in every
 // run, the others a level later.
 static bool is_staged_core(const char *name) {
-  static const char *const core[] = {"softcap", "dropout", "mask_square", "bias", "kv_lengths_causal"};
+  static const char *const core[] = {"mask_square", "bias_softcap_dropout", "kv_lengths_causal"};
   for (size_t i = 0; i < sizeof core / sizeof *core; ++i)
     if (strcmp(name, core[i]) == 0) return true;
   return false;
 }
 
+// Options that make a program of their own, which takes a CPU's compiler seconds: --quick has them together, in
+// bias_softcap_dropout and its like, and they stand alone a level later.
+static bool is_alone(const attention_shape *s) {
+  const bool added = s->mask >= CASE_MASK_FLOAT && !s->mask_grad;
+  return (added || s->options.softcap > 0 || s->options.dropout > 0) &&
+         !(added && s->options.softcap > 0 && s->options.dropout > 0);
+}
+
 static void attention_options(table *t, int dtype, int level) {
-  const attention_shape base = {.b = 2, .hq = 4, .hkv = 2, .lq = 35, .lk = 67, .d = 48};
+  // 40 columns end inside a vector of 16, and between two of 8 that make a tile.
+  const attention_shape base = {.b = 2, .hq = 4, .hkv = 2, .lq = 35, .lk = 67, .d = 40};
   const struct {
     const char *name;
     attention_shape s;
@@ -86,6 +96,9 @@ static void attention_options(table *t, int dtype, int level) {
       {"bias", {.mask = CASE_MASK_FLOAT}},
       {"bias_neginf", {.mask = CASE_MASK_NEGINF}},
       {"bias_lowest", {.mask = CASE_MASK_LOWEST}},
+      {"bias_softcap_dropout", {.options = {SOFTCAP_DROPOUT}, .scale = 4, .mask = CASE_MASK_FLOAT}},
+      {"bias_neginf_softcap_dropout", {.options = {SOFTCAP_DROPOUT}, .mask = CASE_MASK_NEGINF}},
+      {"bias_lowest_softcap_dropout", {.options = {SOFTCAP_DROPOUT}, .mask = CASE_MASK_LOWEST}},
       {"bias_gradient", {.mask = CASE_MASK_FLOAT, .mask_grad = true}},
       {"weights", {.weights = true, CAUSAL}},
       {"weights_dropout", {.weights = true, .options = {.dropout = 0.25, .seed = 3}}},
@@ -97,16 +110,18 @@ static void attention_options(table *t, int dtype, int level) {
       {"rows_first", {.rows_first = true, CAUSAL}},
       {"huge_logits", {.scale = 40}},
       {"outlier", {.fill = CASE_OUTLIER}},
+      {"denormal", {.fill = CASE_DENORMAL}},
       {"equal", {.fill = CASE_SAME, .scale = 0.5}},
   };
   for (size_t i = 0; i < sizeof variants / sizeof *variants; ++i) {
     attention_shape s = variants[i].s;
     s.b = base.b, s.hq = base.hq, s.hkv = base.hkv, s.lq = base.lq, s.lk = base.lk, s.d = base.d;
-    add_attention(t, variants[i].name, s, dtype, level);
+    const int own = level == 0 && is_alone(&s) ? 1 : level;
+    add_attention(t, variants[i].name, s, dtype, own);
     char name[48];
     snprintf(name, sizeof name, "staged_%s", variants[i].name);
     s.options.path = HEED_PATH_STAGED;
-    add_attention(t, name, s, dtype, is_staged_core(variants[i].name) ? level : level + 1);
+    add_attention(t, name, s, dtype, is_staged_core(variants[i].name) ? own : own + 1);
   }
 }
 
@@ -120,11 +135,12 @@ static void attention_cases(table *t) {
   const size_t count = sizeof edges / sizeof *edges;
   for (size_t i = 0; i < count; ++i) {
     const int64_t l = edges[i], other = edges[(i * 7 + 3) % count];
-    add_attention(t, "length", (attention_shape){.b = 1, .hq = 2, .lq = l, .lk = other, .d = 32}, 0, i % 4 ? 1 : 0);
-    add_attention(t, "length_causal", (attention_shape){.b = 1, .hq = 2, .lq = l, .lk = l, .d = 32, CAUSAL}, 0,
+    add_attention(t, "length", (attention_shape){.b = 1, .hq = 2, .lq = l, .lk = other, .d = 40}, 0, i % 4 ? 1 : 0);
+    add_attention(t, "length_causal", (attention_shape){.b = 1, .hq = 2, .lq = l, .lk = l, .d = 40, CAUSAL}, 0,
                   i % 4 ? 1 : 0);
     add_attention(t, "length_mask",
-                  (attention_shape){.b = 1, .hq = 2, .lq = l, .lk = other, .d = 32, .mask = CASE_MASK_SQUARE}, 0, 1);
+                  (attention_shape){.b = 1, .hq = 2, .lq = l, .lk = other, .d = 40, .mask = CASE_MASK_SQUARE}, 0,
+                  i % 4 ? 1 : 0);
     add_attention(t, "width", (attention_shape){.b = 1, .hq = 2, .lq = 19, .lk = 37, .d = l, .dv = other, CAUSAL}, 0,
                   i % 6 ? 2 : 1);
   }
@@ -136,7 +152,7 @@ static void attention_cases(table *t) {
   add_attention(t, "huge_head", (attention_shape){.b = 1, .hq = 1, .lq = 9, .lk = 21, .d = 512}, 0, 2);
   add_attention(t, "longer", (attention_shape){.b = 1, .hq = 2, .lq = 2048, .lk = 2048, .d = 64, CAUSAL}, 0, 2);
   for (int path = HEED_PATH_STAGED; path <= HEED_PATH_FUSED; ++path) {
-    attention_shape s = {.b = 2, .hq = 4, .hkv = 2, .lq = 65, .lk = 127, .d = 64};
+    attention_shape s = {.b = 2, .hq = 4, .hkv = 2, .lq = 65, .lk = 127, .d = 40};
     s.options.path = (heed_attention_path)path;
     s.options.causal = HEED_CAUSAL_TOP_LEFT;
     add_attention(t, path == HEED_PATH_STAGED ? "path_staged" : "path_fused", s, 0, 0);
@@ -187,9 +203,9 @@ static void module_cases(table *t) {
            i / 2 % 2 ? "_nobias" : "", i % 2 ? "_relu" : "", suffixes[dtype]);
     }
   static const mha_shape mha[] = {
-      {.b = 2, .lq = 33, .model = 64, .heads = 4, .options = {.causal = HEED_CAUSAL_TOP_LEFT}},
-      {.b = 2, .lq = 17, .lk = 41, .model = 96, .heads = 6, .kv_heads = 2, .cross = true},
-      {.b = 1, .lq = 130, .model = 128, .heads = 2},
+      {.b = 2, .lq = 33, .model = 80, .heads = 2, .options = {.causal = HEED_CAUSAL_TOP_LEFT}},
+      {.b = 2, .lq = 17, .lk = 41, .model = 120, .heads = 3, .kv_heads = 1, .cross = true},
+      {.b = 1, .lq = 130, .model = 160, .heads = 4},
   };
   for (size_t i = 0; i < sizeof mha / sizeof *mha; ++i) {
     heed_case *c = append(t, &case_mha, HEED_F32, 0);
@@ -217,7 +233,8 @@ static void softmax_cases(table *t) {
       {2, {2, 20011}, -1, false, CASE_NORMAL},     {2, {9, 1000}, -1, false, CASE_HUGE},
       {2, {5, 63}, -1, false, CASE_SAME},          {2, {5, 257}, -1, false, CASE_OUTLIER},
       {4, {2, 3, 64, 65}, -1, false, CASE_NORMAL}, {3, {2, 129, 31}, 1, false, CASE_HUGE},
-      {1, {127}, 0, false, CASE_NORMAL},           {2, {3, 4096}, -1, false, CASE_NORMAL},
+      {2, {9, 63}, -1, false, CASE_DENORMAL},      {1, {127}, 0, false, CASE_NORMAL},
+      {2, {3, 4096}, -1, false, CASE_NORMAL},
   };
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; ++i)
     for (int log = 0; log < 2; ++log)
@@ -284,7 +301,11 @@ static void element_cases(table *t) {
       add_rows(t, &case_add, "add", s, dtype, 0, level);
       add_rows(t, &case_fill_op, "fill", s, dtype, 0, level);
       add_rows(t, &case_argmax, "argmax", s, dtype, 0, level);
-      for (int to = 0; to < HEED_DTYPE_COUNT; ++to) add_rows(t, &case_copy, "copy", s, dtype, to, i == 2 ? level : 1);
+      // Each dtype copied to is a program: three of them in --quick.
+      for (int to = 0; to < HEED_DTYPE_COUNT; ++to) {
+        const bool core = i == 2 && (to == HEED_F32 || to == HEED_F16 || to == HEED_I32);
+        add_rows(t, &case_copy, "copy", s, dtype, to, core ? level : 1);
+      }
       rows_shape g = s;
       g.rank = 3;
       g.dims[2] = 2 * s.dims[0] + 1;
