@@ -83,6 +83,17 @@ static void auto_prefers_in_this_order(void **state) {
   }
 }
 
+// One that failed its self-test is found by name, where opening it tells why, but "auto" goes on to the next.
+static void auto_passes_over_what_failed_its_self_test(void **state) {
+  (void)state;
+  struct list *list = LIST(GPU(0, 0, "broken", 60, false), CPU(1, 0, "cpu", 4, true));
+  list->infos[0].self_test = HEED_SELF_TEST_FAILED;
+  assert_int_equal(resolve(list, "auto"), 1);
+  assert_int_equal(resolve(list, "broken"), 0);
+  list->infos[1].self_test = HEED_SELF_TEST_FAILED;
+  assert_int_equal(resolve(list, "auto"), 2);
+}
+
 static void of_equals_auto_takes_the_first(void **state) {
   (void)state;
   assert_int_equal(resolve(LIST(GPU(0, 0, "twin", 8, false), GPU(0, 1, "twin", 8, false)), "auto"), 0);
@@ -271,6 +282,7 @@ static void choices_that_are_none_are_refused(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(auto_prefers_in_this_order),
+      TEST(auto_passes_over_what_failed_its_self_test),
       TEST(of_equals_auto_takes_the_first),
       TEST(a_gpu_rasteriser_of_software_comes_last),
       TEST(a_device_without_a_compiler_is_not_picked),

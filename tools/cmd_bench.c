@@ -179,6 +179,7 @@ int cmd_bench(int argc, const char **argv) {
   bench_settings settings = {0};
   tool_args args;
   int status = tool_parse(&syntax, &settings, argc, argv, &args);
+  args.diagnoses = true;
   if (status == TOOL_PROCEED) status = bench(&args, &settings);
   tool_args_free(&args);
   return status;

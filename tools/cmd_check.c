@@ -200,6 +200,7 @@ int cmd_check(int argc, const char **argv) {
   check_settings settings = {0};
   tool_args args;
   int status = tool_parse(&syntax, &settings, argc, argv, &args);
+  args.diagnoses = true;
   if (status == TOOL_PROCEED) status = check(&args, &settings);
   tool_args_free(&args);
   return status;

@@ -23,10 +23,11 @@ static const tool_syntax syntax = {
     .count = sizeof options / sizeof *options,
     .about =
         "A * marks what 'auto' picks. --device of the other commands takes the first column (0:0, host), id: and\n"
-        "the last one (id:...), or a piece of the name.\n",
+        "the last one (id:...), or a piece of the name. self-test: whether a few small calls on the device gave the\n"
+        "host's results, when heed first met it.\n",
 };
 
-enum { COLUMNS = 7, CELL = 192 };
+enum { COLUMNS = 8, CELL = 192 };
 typedef char row[COLUMNS][CELL];
 
 static const char *index_text(const heed_device_info *device, char text[CELL]) {
@@ -37,6 +38,11 @@ static const char *index_text(const heed_device_info *device, char text[CELL]) {
   return text;
 }
 
+static const char *verdict_text(const heed_device_info *device) {
+  static const char *const texts[] = {"untested", "ok", "FAILED"};
+  return device->type == HEED_DEVICE_HOST ? "-" : texts[device->self_test];
+}
+
 static void fill_row(const heed_device_info *device, row cells) {
   char index[CELL], memory[32];
   snprintf(cells[0], CELL, "%c %.16s", device->is_auto ? '*' : ' ', index_text(device, index));
@@ -45,7 +51,8 @@ static void fill_row(const heed_device_info *device, row cells) {
   snprintf(cells[3], CELL, "%s", *device->driver ? device->driver : "-");
   snprintf(cells[4], CELL, "%s", heed_device_type_string(device->type));
   snprintf(cells[5], CELL, "%s", tool_bytes_text(device->memory, memory));
-  snprintf(cells[6], CELL, "%s", *device->id ? device->id : "-");
+  snprintf(cells[6], CELL, "%s", verdict_text(device));
+  snprintf(cells[7], CELL, "%s", *device->id ? device->id : "-");
 }
 
 static void print_row(row cells, const int width[COLUMNS]) {
@@ -85,7 +92,8 @@ typedef struct shown_devices {
 } shown_devices;
 
 static void print_rows(const shown_devices *view, row *rows, bool verbose) {
-  static const char *const heads[COLUMNS] = {"  device", "name", "platform", "driver", "type", "memory", "id"};
+  static const char *const heads[COLUMNS] = {"  device", "name",   "platform",  "driver",
+                                             "type",     "memory", "self-test", "id"};
   int width[COLUMNS] = {0};
   for (int c = 0; c < COLUMNS; c++) snprintf(rows[0][c], CELL, "%s", heads[c]);
   for (size_t i = 0; i < view->count; i++) fill_row(view->devices[i], rows[i + 1]);
@@ -99,6 +107,8 @@ static void print_rows(const shown_devices *view, row *rows, bool verbose) {
     for (size_t i = 0; i < view->count; i++) {
       if ((view->devices[i]->type == HEED_DEVICE_HOST) != host) continue;
       print_row(rows[i + 1], width);
+      if (view->devices[i]->self_test == HEED_SELF_TEST_FAILED)
+        printf("      FAILED its self-test: %s\n", view->devices[i]->self_test_reason);
       if (verbose) print_details(view->devices[i]);
     }
   }
@@ -114,13 +124,14 @@ static int print_table(const shown_devices *view, bool verbose) {
 
 static json_t *device_json(const heed_device_info *device) {
   char index[CELL];
-  return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:b, s:b}", "device",
+  return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:b, s:b, s:s, s:s}", "device",
                    index_text(device, index), "id", device->id, "name", device->name, "vendor", device->vendor,
                    "platform", device->platform, "platform_version", device->platform_version, "driver", device->driver,
                    "version", device->version, "type", heed_device_type_string(device->type), "memory",
                    (json_int_t)device->memory, "max_allocation", (json_int_t)device->max_allocation, "local_memory",
                    (json_int_t)device->local_memory, "compute_units", (int)device->compute_units, "has_compiler",
-                   (int)device->has_compiler, "auto", (int)device->is_auto);
+                   (int)device->has_compiler, "auto", (int)device->is_auto, "self_test", verdict_text(device),
+                   "self_test_reason", device->self_test_reason);
 }
 
 static int print_json(const shown_devices *view) {

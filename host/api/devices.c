@@ -3,11 +3,11 @@
 #include <string.h>
 
 #include "api/devices.h"
+#include "api/self_test.h"
 #include "api/spec.h"
 #include "cpu/cpu.h"
 
-heed_status heed_device_list_create(heed_device_list **out) {
-  HEED__REQUIRE(out, HEED_INVALID_ARGUMENT, "devices: out is NULL");
+heed_status heed__device_list_create(heed_device_list **out) {
   *out = NULL;
   heed_device_list *list = calloc(1, sizeof *list);
   HEED__REQUIRE(list, HEED_OUT_OF_MEMORY, "devices: no host memory for the list");
@@ -24,9 +24,30 @@ heed_status heed_device_list_create(heed_device_list **out) {
   }
   for (size_t i = 0; i < list->found_count; ++i) list->devices[i] = &list->found[i].info;
   list->devices[list->found_count] = &list->host;
+  *out = list;
+  return HEED_OK;
+}
+
+void heed__device_list_mark_auto(heed_device_list *list) {
   const size_t best = heed__spec_auto((const heed_device_info *const *)list->devices, list->found_count + 1);
   for (size_t i = 0; i <= list->found_count; ++i) list->devices[i]->is_auto = i == best;
-  *out = list;
+}
+
+// Settings that make no sense stand in nobody's way here: opening a device tells of them.
+static void recall_verdicts(heed_device_list *list) {
+  struct heed__cl_config config;
+  char path[4096];
+  enum heed__self_test_mode mode;
+  if (heed__self_test_mode(0, &mode) != HEED_OK || mode == HEED__SELF_TEST_OFF) return;
+  if (heed__cl_config_from(&(heed_open_options){0}, &config, path, sizeof path) != HEED_OK) return;
+  for (size_t i = 0; i < list->found_count; ++i) heed__self_test_recall(&config, &list->found[i].info);
+}
+
+heed_status heed_device_list_create(heed_device_list **out) {
+  HEED__REQUIRE(out, HEED_INVALID_ARGUMENT, "devices: out is NULL");
+  HEED__TRY(heed__device_list_create(out));
+  recall_verdicts(*out);
+  heed__device_list_mark_auto(*out);
   return HEED_OK;
 }
 

@@ -8,6 +8,7 @@
 #include <heed/opencl.h>
 
 #include "api/devices.h"
+#include "api/self_test.h"
 #include "api/spec.h"
 #include "cpu/cpu.h"
 
@@ -48,8 +49,8 @@ static bool default_cache(char *path, size_t size) {
   return used > 0 && (size_t)used < size;
 }
 
-static heed_status cl_config(const heed_open_options *options, struct heed__cl_config *config, char *path,
-                             size_t size) {
+heed_status heed__cl_config_from(const heed_open_options *options, struct heed__cl_config *config, char *path,
+                                 size_t size) {
   *config = (struct heed__cl_config){.profiling = options->profile > 0,
                                      .kernel_dir = environment(options->kernel_dir, "HEED_KERNELS")};
   HEED__TRY(parse_gemm(environment(options->gemm, "HEED_GEMM"), &config->gemm));
@@ -88,28 +89,69 @@ static heed_status add_reasons(const heed_device_list *list, heed_status status)
   return status;
 }
 
+static heed_status refuse(const heed_device_info *device) {
+  return heed__fail(
+      HEED_MISMATCH,
+      "open: %s (%s) failed heed's self-test: %s\n  'heed check --quick --device %d:%d' tells what else is wrong; "
+      "HEED_SELF_TEST=off opens it all the same",
+      device->name, device->platform, device->self_test_reason, device->platform_index, device->device_index);
+}
+
+// The devices that "auto" would have picked before the one at `index`, had they not failed.
+static void note_passed_over(const heed_device_list *list, size_t index, char *notice, size_t size) {
+  for (size_t i = 0; i < list->found_count; ++i) {
+    const heed_device_info *device = &list->found[i].info;
+    if (device->self_test != HEED_SELF_TEST_FAILED || !heed__spec_comes_before(device, list->devices[index])) continue;
+    snprintf(notice, size, "%.60s failed heed's self-test, running on %.60s instead (heed devices tells why)",
+             device->name, index == list->found_count ? "the host" : list->devices[index]->name);
+  }
+}
+
+// The device that spec names, tested; "auto" goes on to the next where one fails.
+static heed_status choose(const char *spec, enum heed__self_test_mode mode, const struct heed__cl_config *config,
+                          heed_device_list *list, size_t *index, char *notice, size_t size) {
+  for (;;) {
+    HEED__TRY(heed__spec_resolve(spec, (const heed_device_info *const *)list->devices, list->found_count + 1, index,
+                                 notice, size));
+    if (*index == list->found_count) break;
+    HEED__TRY(heed__self_test(mode, config, &list->found[*index]));
+    if (list->found[*index].info.self_test != HEED_SELF_TEST_FAILED) break;
+    if (!heed__spec_is_auto(spec)) return refuse(&list->found[*index].info);
+  }
+  if (heed__spec_is_auto(spec)) note_passed_over(list, *index, notice, size);
+  return HEED_OK;
+}
+
+static heed_status open_chosen(heed_context *ctx, const heed_device_list *list, size_t index,
+                               const struct heed__cl_config *config) {
+  if (index == list->found_count) return heed__cpu_open(ctx);
+  const struct heed__cl_found *found = &list->found[index];
+  HEED__TRY(heed__cl_open(ctx, found->device, config));
+  ctx->device.is_auto = found->info.is_auto;
+  ctx->device.self_test = found->info.self_test;
+  memcpy(ctx->device.self_test_reason, found->info.self_test_reason, sizeof ctx->device.self_test_reason);
+  return HEED_OK;
+}
+
 static heed_status open_device(const heed_open_options *options, heed_context *ctx) {
   const char *spec = environment(options->device, "HEED_DEVICE");
   if (!spec) spec = "auto";
   if (strcasecmp(spec, "host") == 0) return heed__cpu_open(ctx);  // never touches OpenCL
   struct heed__cl_config config;
   char cache[4096];
-  HEED__TRY(cl_config(options, &config, cache, sizeof cache));
+  HEED__TRY(heed__cl_config_from(options, &config, cache, sizeof cache));
+  enum heed__self_test_mode mode;
+  HEED__TRY(heed__self_test_mode(options->self_test, &mode));
   heed_device_list *list;
-  HEED__TRY(heed_device_list_create(&list));
+  HEED__TRY(heed__device_list_create(&list));
   size_t index = SIZE_MAX;
-  char notice[sizeof ctx->notice];
-  heed_status status = heed__spec_resolve(spec, (const heed_device_info *const *)list->devices, list->found_count + 1,
-                                          &index, notice, sizeof notice);
-  if (status == HEED_OK && index == list->found_count) {
-    status = heed__cpu_open(ctx);
-  } else if (status == HEED_OK) {
-    const struct heed__cl_found *found = &list->found[index];
-    status = heed__cl_open(ctx, found->device, &config);
-    ctx->device.is_auto = found->info.is_auto;
-  } else if (index == SIZE_MAX) {
+  char notice[sizeof ctx->notice] = "";
+  heed_status status = choose(spec, mode, &config, list, &index, notice, sizeof notice);
+  heed__device_list_mark_auto(list);
+  if (status == HEED_OK)
+    status = open_chosen(ctx, list, index, &config);
+  else if (index == SIZE_MAX)
     status = add_reasons(list, status);
-  }
   memcpy(ctx->notice, notice, sizeof notice);
   heed_device_list_destroy(list);
   return status;
@@ -144,7 +186,7 @@ heed_status heed_open_opencl(cl_context context, cl_device_id device, cl_command
   if (!options) options = &defaults;
   struct heed__cl_config config;
   char cache[4096];
-  HEED__TRY(cl_config(options, &config, cache, sizeof cache));
+  HEED__TRY(heed__cl_config_from(options, &config, cache, sizeof cache));
   heed_context *ctx;
   HEED__TRY(heed__context_create(&ctx));
   heed_status status = heed__cl_open_with(ctx, context, device, queue, &config);

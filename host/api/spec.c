@@ -20,8 +20,14 @@ static double rank_of(const heed_device_info *d) {
 size_t heed__spec_auto(const heed_device_info *const *devices, size_t count) {
   size_t best = count - 1;
   for (size_t i = 0; i < count; ++i)
-    if (rank_of(devices[i]) > rank_of(devices[best])) best = i;
+    if (devices[i]->self_test != HEED_SELF_TEST_FAILED && rank_of(devices[i]) > rank_of(devices[best])) best = i;
   return best;
+}
+
+bool heed__spec_is_auto(const char *spec) { return strcasecmp(spec, "auto") == 0 || spec[0] == 0; }
+
+bool heed__spec_comes_before(const heed_device_info *device, const heed_device_info *other) {
+  return rank_of(device) > rank_of(other);
 }
 
 static const char *find_ignoring_case(const char *text, const char *piece) { return strcasestr(text, piece); }
@@ -73,7 +79,7 @@ static heed_status fail_listing(const char *spec, const char *what, const heed_d
 heed_status heed__spec_resolve(const char *spec, const heed_device_info *const *devices, size_t count, size_t *index,
                                char *notice, size_t notice_size) {
   notice[0] = 0;
-  if (strcasecmp(spec, "auto") == 0 || spec[0] == 0) {
+  if (heed__spec_is_auto(spec)) {
     *index = heed__spec_auto(devices, count);
     if (*index == count - 1)
       snprintf(notice, notice_size, "no usable OpenCL device; running on the host (heed devices tells why)");

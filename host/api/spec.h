@@ -8,7 +8,10 @@
 // should know. Errors: NO_DEVICE with the devices listed.
 heed_status heed__spec_resolve(const char *spec, const heed_device_info *const *devices, size_t count, size_t *index,
                                char *notice, size_t notice_size);
-// What "auto" picks: best GPU, else accelerator, else OpenCL CPU, else host.
+// What "auto" picks: best GPU, else accelerator, else OpenCL CPU, else host; none that failed its self-test.
 size_t heed__spec_auto(const heed_device_info *const *devices, size_t count);
+bool heed__spec_is_auto(const char *spec);
+// Whether "auto" would pick `device` before `other`, were it not for a self-test it failed.
+bool heed__spec_comes_before(const heed_device_info *device, const heed_device_info *other);
 
 #endif

@@ -73,9 +73,9 @@ typedef struct heed_context heed_context;
 // Opens a device. spec is one of: NULL (the environment's HEED_DEVICE, else auto), "auto" (best GPU, else accelerator, else
 // OpenCL CPU, else host), "host" (no OpenCL), "gpu", "cpu", "P:D" (platform and device index), "id:..." (stable id
 // as in heed_device_info.id), or a case-insensitive piece of a platform's or device's name.
-// Also read from the environment: HEED_VALIDATE, HEED_GEMM, HEED_CACHE.
+// Also read from the environment: HEED_VALIDATE, HEED_GEMM, HEED_CACHE, HEED_KERNELS, HEED_SELF_TEST.
 // Errors: NO_DEVICE when nothing or several devices fit (the message lists the devices), DEVICE, UNSUPPORTED when the
-// device has no compiler.
+// device has no compiler, MISMATCH when it failed heed's self-test (see heed_open_with()).
 HEED_API HEED_MUST_CHECK heed_status heed_open(const char *spec, heed_context **out);
 
 // The same with every choice in the caller's hands. Zero-initialise it; a zero field means "as heed_open does".
@@ -87,8 +87,14 @@ typedef struct heed_open_options {
   const char *cache_dir;   // folder for compiled programs, "off" for none; NULL: HEED_CACHE, else $XDG_CACHE_HOME/heed
   const char *kernel_dir;  // read .cl files from here instead of the library's own; for kernel authors and tests. NULL:
                            // HEED_KERNELS, else the library's own
+  int self_test;  // 1: test the device in any case; -1: open it untested; 0: HEED_SELF_TEST, else as told below
 } heed_open_options;
 HEED_API HEED_MUST_CHECK heed_status heed_open_with(const heed_open_options *options, heed_context **out);
+// Self-test: a device, driver and version of heed that meet for the first time have a few small calls compared with the host, which
+// takes seconds where kernels are compiled for it. The verdict is kept in the cache folder; without one there is no test, unless
+// HEED_SELF_TEST=on or self_test = 1 asks for it at each open. A device that fails is passed over by "auto" (see
+// heed_context_notice()), and named otherwise is refused with MISMATCH and the reason. HEED_SELF_TEST=off opens it all the same.
+// heed_open_opencl() does not test: that device is the caller's choice.
 
 // Waits for queued work and releases everything of the context. Tensors that are still alive
 // (heed_context_live_tensors()) keep it open until the last of them is destroyed.
@@ -113,6 +119,8 @@ typedef enum heed_device_type {
   HEED_DEVICE_ACCELERATOR
 } heed_device_type;
 
+typedef enum heed_self_test { HEED_SELF_TEST_UNTESTED, HEED_SELF_TEST_OK, HEED_SELF_TEST_FAILED } heed_self_test;
+
 typedef struct heed_device_info {
   int platform_index, device_index;  // -1, -1 for the host backend
   heed_device_type type;
@@ -128,8 +136,10 @@ typedef struct heed_device_info {
   uint64_t local_memory;    // bytes a work-group has
   uint32_t compute_units;
   bool has_compiler;
-  bool unified_memory;  // shares the host's memory
-  bool is_auto;         // what "auto" picks
+  bool unified_memory;         // shares the host's memory
+  bool is_auto;                // what "auto" picks
+  heed_self_test self_test;    // as far as is remembered
+  char self_test_reason[320];  // of a failure: operator, shapes, index, both values
 } heed_device_info;
 
 typedef struct heed_platform_info {

@@ -1,0 +1,227 @@
+// The self-test: a handful of small calls on a validating context of its own, which compares each with the host. Its shapes are
+// odd, so that vectors and tiles end inside them. `heed check` is what tests a device thoroughly.
+#include "api/self_test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "cl/sources.h"
+#include "cpu/cpu.h"
+
+#define DIMS(...) \
+  (int)(sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (const int64_t[]) { __VA_ARGS__ }
+
+// ---------------------------------------------------------------- the calls
+
+enum { MOST_TENSORS = 24 };
+struct bench {
+  heed_context *ctx;
+  heed_tensor *tensors[MOST_TENSORS];
+  int count;
+  heed_status status;  // of the first tensor that could not be made
+};
+
+// A tensor of normal numbers, owned by the bench; NULL from the first failure on.
+static heed_tensor *make(struct bench *bench, int rank, const int64_t *dims) {
+  if (bench->status != HEED_OK) return NULL;
+  heed_tensor **tensor = &bench->tensors[bench->count];
+  bench->status = heed_tensor_create(bench->ctx, HEED_F32, rank, dims, tensor);
+  if (bench->status != HEED_OK) return NULL;
+  const uint64_t stream = (uint64_t)bench->count++;
+  const int64_t count = heed_tensor_count(*tensor);
+  float *values = malloc((size_t)count * sizeof *values);
+  if (!values) {
+    bench->status = heed__fail(HEED_OUT_OF_MEMORY, "self-test: no host memory");
+    return NULL;
+  }
+  for (int64_t i = 0; i < count; ++i) values[i] = (float)heed_random_normal(1, stream, (uint64_t)i);
+  bench->status = heed_tensor_upload_f32(*tensor, values, count);
+  free(values);
+  return *tensor;
+}
+
+static heed_status products_and_rows(struct bench *bench) {
+  heed_tensor *a = make(bench, DIMS(37, 41)), *b = make(bench, DIMS(41, 29)), *c = make(bench, DIMS(37, 29));
+  heed_tensor *x = make(bench, DIMS(5, 67)), *y = make(bench, DIMS(5, 67));
+  HEED__TRY(bench->status);
+  HEED__TRY(heed_gemm(false, false, 0.75, a, b, 0, c));
+  return heed_softmax_fwd(x, 1, y);
+}
+
+static heed_status attention(struct bench *bench) {
+  // Two query heads a key head; more rows than a tile has; narrow, since a CPU's compiler takes its time for width.
+  heed_tensor *q = make(bench, DIMS(1, 2, 19, 8)), *k = make(bench, DIMS(1, 1, 37, 8)),
+              *v = make(bench, DIMS(1, 1, 37, 8));
+  heed_tensor *out = make(bench, DIMS(1, 2, 19, 8)), *dout = make(bench, DIMS(1, 2, 19, 8));
+  heed_tensor *lse = make(bench, DIMS(1, 2, 19)), *dq = make(bench, DIMS(1, 2, 19, 8));
+  heed_tensor *dk = make(bench, DIMS(1, 1, 37, 8)), *dv = make(bench, DIMS(1, 1, 37, 8));
+  HEED__TRY(bench->status);
+  const heed_attention_inputs inputs = {.q = q, .k = k, .v = v};
+  const heed_attention_options options = {.causal = HEED_CAUSAL_BOTTOM_RIGHT};
+  HEED__TRY(heed_attention_fwd(&inputs, &options, out, lse, NULL));
+  return heed_attention_bwd(&inputs, &options, out, lse, dout, &(heed_attention_grads){.dq = dq, .dk = dk, .dv = dv});
+}
+
+static heed_status training(struct bench *bench) {
+  heed_tensor *logits = make(bench, DIMS(9, 10)), *loss = make(bench, DIMS(1)), *dlogits = make(bench, DIMS(9, 10));
+  heed_tensor *param = make(bench, DIMS(65)), *grad = make(bench, DIMS(65)), *momentum = make(bench, DIMS(65));
+  HEED__TRY(bench->status);
+  static const int64_t count = 9;
+  static const int32_t classes[] = {3, 1, 4, 1, 5, 9, 2, 6, 5};
+  heed_tensor *target = NULL;
+  HEED__TRY(heed_tensor_create_from(bench->ctx, HEED_I32, 1, &count, classes, &target));
+  heed_status status = heed_cross_entropy_fwd_bwd(logits, target, NULL, loss, dlogits);
+  heed_tensor_destroy(target);
+  HEED__TRY(status);
+  return heed_sgd(&(heed_sgd_options){.lr = 0.1, .momentum = 0.9}, grad, param, momentum);
+}
+
+static heed_status run_calls(heed_context *ctx) {
+  static heed_status (*const parts[])(struct bench *) = {products_and_rows, training, attention};
+  heed_status status = HEED_OK;
+  for (size_t i = 0; status == HEED_OK && i < sizeof parts / sizeof *parts; ++i) {
+    struct bench bench = {.ctx = ctx};
+    status = parts[i](&bench);
+    if (status == HEED_OK) status = heed_sync(ctx);
+    for (int t = 0; t < bench.count; ++t) heed_tensor_destroy(bench.tensors[t]);
+  }
+  return status;
+}
+
+// ---------------------------------------------------------------- a run
+
+// A context with the caller's cache and kernels, and heed's own products: other providers are probed where they are used.
+static heed_status open_validating(const struct heed__cl_config *config, cl_device_id device, heed_context **out) {
+  const struct heed__cl_config own = {
+      .gemm = HEED__GEMM_NATIVE, .cache_dir = config->cache_dir, .kernel_dir = config->kernel_dir};
+  heed_context *ctx, *host;
+  HEED__TRY(heed__context_create(&ctx));
+  heed_status status = heed__cl_open(ctx, device, &own);
+  if (status == HEED_OK) status = heed__context_create(&host);
+  if (status == HEED_OK) {
+    heed__validate_attach(ctx, host);
+    status = heed__cpu_open(host);
+  }
+  if (status == HEED_OK)
+    *out = ctx;
+  else
+    heed_context_destroy(ctx);
+  return status;
+}
+
+static void set_verdict(heed_device_info *info, heed_self_test verdict, const char *reason, size_t length) {
+  info->self_test = verdict;
+  snprintf(info->self_test_reason, sizeof info->self_test_reason, "%.*s", (int)length, reason);
+}
+
+// A wrong result and a kernel that does not build stay so; a device that fails a call may be in better health another time.
+static bool is_lasting(heed_status status) {
+  return status == HEED_OK || status == HEED_MISMATCH || status == HEED_BUILD;
+}
+
+static heed_status run(const struct heed__cl_config *config, struct heed__cl_found *found, bool *lasting) {
+  heed_context *ctx = NULL;
+  *lasting = false;
+  // A device that cannot be opened says why when it is opened for work.
+  heed_status status = open_validating(config, found->device, &ctx);
+  if (status != HEED_OK) return status == HEED_OUT_OF_MEMORY ? status : HEED_OK;
+  status = run_calls(ctx);
+  heed_context_destroy(ctx);
+  if (status == HEED_OUT_OF_MEMORY) return status;
+  *lasting = is_lasting(status);
+  const char *reason = status == HEED_OK ? "" : heed_last_error();
+  set_verdict(&found->info, status == HEED_OK ? HEED_SELF_TEST_OK : HEED_SELF_TEST_FAILED, reason,
+              strcspn(reason, "\n"));
+  return HEED_OK;
+}
+
+// ---------------------------------------------------------------- what is remembered
+
+// FNV-1a of all kernels as the device would get them: other kernels are another thing to test.
+static bool kernels_hash(const char *dir, uint64_t *hash) {
+  *hash = 0xcbf29ce484222325u;
+  for (const struct heed__kernel_source *source = heed__kernel_sources; source->name; ++source) {
+    char *joined = NULL;
+    size_t length = source->length;
+    if (dir && heed__source_join(dir, source->name, &joined, &length) != HEED_OK) return false;
+    const char *text = joined ? joined : source->text;
+    for (size_t i = 0; i < length; ++i) *hash = (*hash ^ (unsigned char)text[i]) * 0x100000001b3u;
+    free(joined);
+  }
+  return true;
+}
+
+static char *make_key(const struct heed__cl_config *config, const heed_device_info *info) {
+  uint64_t hash;
+  char *key = NULL;
+  if (!kernels_hash(config->kernel_dir, &hash)) return NULL;
+  const int length =
+      asprintf(&key, "heed %s\nself-test of kernels %016llx\nplatform %s\n%s\ndevice %s\n%s\n%s\ndriver %s\n%s\n",
+               heed_version(), (unsigned long long)hash, info->platform, info->platform_version, info->vendor,
+               info->name, info->id, info->driver, info->version);
+  return length < 0 ? NULL : key;
+}
+
+// An entry is a letter, and the reason of a failure after it.
+enum { ENTRY_OK = 'k', ENTRY_FAILED = 'f', ENTRY_UNTESTED = 'u' };
+
+// Whether there is an entry.
+static bool recall(const struct heed__cl_config *config, const char *key, heed_device_info *info) {
+  unsigned char *entry = NULL;
+  size_t size = 0;
+  if (!heed__cl_cache_load(config->cache_dir, key, &entry, &size)) return false;
+  if (entry[0] == ENTRY_OK) set_verdict(info, HEED_SELF_TEST_OK, "", 0);
+  if (entry[0] == ENTRY_FAILED) set_verdict(info, HEED_SELF_TEST_FAILED, (const char *)entry + 1, size - 1);
+  free(entry);
+  return true;
+}
+
+static void remember(const struct heed__cl_config *config, const char *key, const heed_device_info *info) {
+  unsigned char entry[1 + sizeof info->self_test_reason];
+  entry[0] = info->self_test == HEED_SELF_TEST_OK ? ENTRY_OK : ENTRY_FAILED;
+  const size_t length = strlen(info->self_test_reason);
+  memcpy(entry + 1, info->self_test_reason, length);
+  heed__cl_cache_store(config->cache_dir, key, entry, 1 + length);
+}
+
+void heed__self_test_recall(const struct heed__cl_config *config, heed_device_info *info) {
+  char *key = config->cache_dir ? make_key(config, info) : NULL;
+  if (key) recall(config, key, info);
+  free(key);
+}
+
+// Whether the cache keeps what is put into it: a home that cannot be written to would have every open test anew.
+static bool can_remember(const struct heed__cl_config *config, const char *key, heed_device_info *info) {
+  const unsigned char entry = ENTRY_UNTESTED;
+  heed__cl_cache_store(config->cache_dir, key, &entry, 1);
+  return recall(config, key, info);
+}
+
+heed_status heed__self_test(enum heed__self_test_mode mode, const struct heed__cl_config *config,
+                            struct heed__cl_found *found) {
+  heed_device_info *info = &found->info;
+  if (mode == HEED__SELF_TEST_OFF || info->self_test != HEED_SELF_TEST_UNTESTED || !info->has_compiler) return HEED_OK;
+  char *key = config->cache_dir ? make_key(config, info) : NULL;
+  bool lasting = false;
+  heed_status status = HEED_OK;
+  if (key) recall(config, key, info);
+  if (info->self_test == HEED_SELF_TEST_UNTESTED &&
+      (mode == HEED__SELF_TEST_ALWAYS || (key && can_remember(config, key, info))))
+    status = run(config, found, &lasting);
+  if (key && lasting) remember(config, key, info);
+  free(key);
+  return status;
+}
+
+heed_status heed__self_test_mode(int given, enum heed__self_test_mode *mode) {
+  const char *text = getenv("HEED_SELF_TEST");
+  *mode = given > 0 ? HEED__SELF_TEST_ALWAYS : given < 0 ? HEED__SELF_TEST_OFF : HEED__SELF_TEST_REMEMBERED;
+  if (given != 0 || !text || !*text || strcasecmp(text, "auto") == 0) return HEED_OK;
+  const bool on = strcasecmp(text, "on") == 0 || strcmp(text, "1") == 0;
+  *mode = on ? HEED__SELF_TEST_ALWAYS : HEED__SELF_TEST_OFF;
+  HEED__REQUIRE(on || strcasecmp(text, "off") == 0 || strcmp(text, "0") == 0, HEED_INVALID_ARGUMENT,
+                "open: HEED_SELF_TEST is '%s'; auto, on or off is needed", text);
+  return HEED_OK;
+}

@@ -1,0 +1,23 @@
+// Whether a device computes right, asked before the first work on it and remembered with the compiled kernels. open.c decides what a
+// verdict means.
+#ifndef HEED__SELF_TEST_H
+#define HEED__SELF_TEST_H
+
+#include "cl/cl.h"
+
+enum heed__self_test_mode {
+  HEED__SELF_TEST_OFF,
+  HEED__SELF_TEST_REMEMBERED,  // only where the verdict can be kept: else each open would pay for it
+  HEED__SELF_TEST_ALWAYS,
+};
+// given: as heed_open_options.self_test; 0 leaves it to HEED_SELF_TEST. Errors: INVALID_ARGUMENT.
+heed_status heed__self_test_mode(int given, enum heed__self_test_mode *mode);
+
+// Fills info's verdict from the cache; UNTESTED where there is none.
+void heed__self_test_recall(const struct heed__cl_config *config, heed_device_info *info);
+// The same; runs the test where nothing is remembered. That the device computes wrong is a verdict, no error.
+// Errors: OUT_OF_MEMORY.
+heed_status heed__self_test(enum heed__self_test_mode mode, const struct heed__cl_config *config,
+                            struct heed__cl_found *found);
+
+#endif

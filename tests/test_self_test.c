@@ -1,0 +1,155 @@
+// The self-test: a device that computes wrong, by way of a kernel with a defect, is passed over by "auto" and refused by name; the
+// verdict is remembered for these kernels; one switch opens the device all the same.
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "support_files.h"
+#include "support_values.h"
+
+static char spec[96];                          // the device that the tests run on
+static bool is_auto;                           // what "auto" picks is this device
+static char root[64], cache[96], kernels[96];  // a cache and a kernel folder for each test
+
+static int open_all(void **state) {
+  void *opened = NULL;
+  *state = NULL;
+  setenv("HEED_SELF_TEST", "off", 1);
+  const int failed = support_open_device(&opened);
+  unsetenv("HEED_SELF_TEST");
+  if (failed) return -1;
+  if (!opened) return 0;
+  const heed_device_info *device = heed_context_device(opened);
+  snprintf(spec, sizeof spec, "id:%s", device->id);
+  is_auto = device->is_auto;
+  support_close(&opened);
+  *state = spec;
+  return 0;
+}
+
+static int end(void **state) {
+  char command[128];
+  snprintf(command, sizeof command, "rm -rf '%s'", root);
+  const bool failed = support_release(state) != 0 || (root[0] && system(command) != 0);
+  root[0] = 0;
+  return failed ? -1 : 0;
+}
+
+// A fresh cache, and a softmax that is off by 1 % in one sum.
+static void begin(void **state) {
+  if (!*state) skip();
+  strcpy(root, "/tmp/heed-test-XXXXXX");
+  assert_non_null(mkdtemp(root));
+  snprintf(cache, sizeof cache, "%s/cache", root);
+  snprintf(kernels, sizeof kernels, "%s/kernels", root);
+  assert_int_equal(mkdir(kernels, 0700), 0);
+  enum { ROOM = 1 << 16 };
+  char path[600], *text = support_memory(2 * ROOM);
+  const size_t length = support_read_file(HEED_SOURCE_DIR "/kernels_cl/softmax.cl", text, ROOM - 1);
+  text[length] = 0;
+  static const char right[] = "return exp(x - shift)", wrong[] = "return 1.01f * exp(x - shift)";
+  char *at = strstr(text, right);
+  assert_non_null(at);
+  memmove(at + sizeof wrong - 1, at + sizeof right - 1, strlen(at + sizeof right - 1) + 1);
+  memcpy(at, wrong, sizeof wrong - 1);
+  snprintf(path, sizeof path, "%s/softmax.cl", kernels);
+  support_write_file(path, text, strlen(text));
+}
+
+static heed_status try_open(const char *device, const char *kernel_dir, int self_test, heed_context **ctx) {
+  return heed_open_with(
+      &(heed_open_options){.device = device, .cache_dir = cache, .kernel_dir = kernel_dir, .self_test = self_test},
+      ctx);
+}
+
+static void a_right_device_is_opened_and_its_verdict_remembered(void **state) {
+  begin(state);
+  heed_context *ctx = NULL;
+  ASSERT_OK(try_open(spec, NULL, 0, &ctx));
+  assert_int_equal(heed_context_device(ctx)->self_test, HEED_SELF_TEST_OK);
+  assert_string_equal(heed_context_notice(ctx), "");
+  heed_context_destroy(ctx);
+  // The list has it from the cache.
+  setenv("HEED_CACHE", cache, 1);
+  heed_device_list *list = NULL;
+  const heed_status status = heed_device_list_create(&list);
+  unsetenv("HEED_CACHE");
+  ASSERT_OK(status);
+  for (size_t i = 0; i < heed_device_list_count(list); ++i) {
+    const heed_device_info *device = heed_device_list_get(list, i);
+    const bool same = strcmp(device->id, spec + 3) == 0;
+    assert_int_equal(device->self_test, same ? HEED_SELF_TEST_OK : HEED_SELF_TEST_UNTESTED);
+  }
+  heed_device_list_destroy(list);
+}
+
+static void a_wrong_device_is_refused_by_name_and_passed_over_by_auto(void **state) {
+  begin(state);
+  heed_context *ctx = NULL;
+  ASSERT_FAILS(HEED_MISMATCH, "failed heed's self-test: softmax_fwd", try_open(spec, kernels, 0, &ctx));
+  assert_non_null(strstr(heed_last_error(), "the host"));
+  assert_non_null(strstr(heed_last_error(), "HEED_SELF_TEST=off"));
+  assert_null(ctx);
+  // Remembered: a second time there is nothing to compute.
+  ASSERT_FAILS(HEED_MISMATCH, "softmax_fwd", try_open(spec, kernels, 0, &ctx));
+  if (is_auto) {
+    ASSERT_OK(try_open("auto", kernels, 0, &ctx));
+    assert_string_not_equal(heed_context_device(ctx)->id, spec + 3);
+    assert_non_null(strstr(heed_context_notice(ctx), "failed heed's self-test"));
+    heed_context_destroy(ctx);
+  }
+  setenv("HEED_CACHE", cache, 1);
+  setenv("HEED_KERNELS", kernels, 1);
+  heed_device_list *list = NULL;
+  const heed_status status = heed_device_list_create(&list);
+  unsetenv("HEED_CACHE");
+  unsetenv("HEED_KERNELS");
+  ASSERT_OK(status);
+  for (size_t i = 0; i < heed_device_list_count(list); ++i) {
+    const heed_device_info *device = heed_device_list_get(list, i);
+    if (strcmp(device->id, spec + 3) != 0) continue;
+    assert_int_equal(device->self_test, HEED_SELF_TEST_FAILED);
+    assert_non_null(strstr(device->self_test_reason, "softmax_fwd"));
+    assert_false(device->is_auto);
+  }
+  heed_device_list_destroy(list);
+}
+
+static void one_switch_opens_it_all_the_same(void **state) {
+  begin(state);
+  heed_context *ctx = NULL;
+  ASSERT_OK(try_open(spec, kernels, -1, &ctx));
+  assert_int_equal(heed_context_device(ctx)->self_test, HEED_SELF_TEST_UNTESTED);
+  heed_context_destroy(ctx);
+  setenv("HEED_SELF_TEST", "off", 1);
+  const heed_status status = try_open(spec, kernels, 0, &ctx);
+  setenv("HEED_SELF_TEST", "maybe", 1);
+  heed_context *refused = NULL;
+  const heed_status second = try_open(spec, kernels, 0, &refused);
+  unsetenv("HEED_SELF_TEST");
+  ASSERT_OK(status);
+  assert_int_equal(second, HEED_INVALID_ARGUMENT);
+  heed_context_destroy(ctx);
+}
+
+static void without_a_cache_only_who_asks_is_answered(void **state) {
+  begin(state);
+  snprintf(cache, sizeof cache, "off");
+  heed_context *ctx = NULL;
+  ASSERT_OK(try_open(spec, kernels, 0, &ctx));
+  heed_context_destroy(ctx);
+  ASSERT_FAILS(HEED_MISMATCH, "softmax_fwd", try_open(spec, kernels, 1, &ctx));
+}
+
+#define IN_FOLDER(test) cmocka_unit_test_teardown(test, end)
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      IN_FOLDER(a_right_device_is_opened_and_its_verdict_remembered),
+      IN_FOLDER(a_wrong_device_is_refused_by_name_and_passed_over_by_auto),
+      IN_FOLDER(one_switch_opens_it_all_the_same),
+      IN_FOLDER(without_a_cache_only_who_asks_is_answered),
+  };
+  return cmocka_run_group_tests_name("self-test", tests, open_all, NULL);
+}
