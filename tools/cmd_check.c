@@ -1,16 +1,16 @@
 // heed check: every case of the table on this device and on the host, compared. The exit status is the verdict.
-#include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "case.h"
+#include "junit.h"
 #include "tool.h"
 
 static const char command[] = "heed check";
 
 typedef struct check_settings {
-  const char *op, *name;
+  const char *op, *name, *junit;
   bool quick, full, json;
 } check_settings;
 
@@ -18,37 +18,41 @@ static const tool_option options[] = {
     TOOL_OPTION_TEXT("op", check_settings, op, "OP", "only this operator's cases"),
     TOOL_OPTION_TEXT("case", check_settings, name, "NAME", "only the case of this name"),
     TOOL_OPTION_FLAG("quick", check_settings, quick, "the core of the cases, within a minute"),
-    TOOL_OPTION_FLAG("full", check_settings, full, "large cases too; takes minutes"),
+    TOOL_OPTION_FLAG("full", check_settings, full,
+                     "large cases, CLBlast's products and finite differences too; takes many minutes"),
     TOOL_OPTION_FLAG("json", check_settings, json, "one JSON object on stdout"),
+    TOOL_OPTION_TEXT("junit", check_settings, junit, "FILE", "a JUnit XML report, beside what is printed"),
 };
 static const tool_syntax syntax = {
     .command = command,
     .title = "heed check",
-    .usage = "[--op OP] [--case NAME] [--quick|--full] [--json]",
+    .usage = "[--op OP] [--case NAME] [--quick|--full] [--json] [--junit FILE]",
     .options = options,
     .count = sizeof options / sizeof *options,
     .about =
         "Runs every operator, forward and backward, on the device and on the host, and compares. Outputs lie between\n"
         "guard bands and are poisoned before each call; every call is made twice and must give the same bits.\n"
-        "Exit status: 0 all within tolerance, 1 some not.\n",
+        "--full also holds the host's gradients against finite differences of its forward, and runs the products with\n"
+        "CLBlast. Exit status: 0 all within tolerance, 1 some not.\n",
 };
 
 // What is known of one operator's cases so far.
 typedef struct op_summary {
-  const char *op;
+  char op[40];
   size_t cases, failed, with_nan;
   double relative, used;  // worst case's error, and the share of its tolerance
   char worst[96];
 } op_summary;
 
-enum { MAX_OPS = 24 };
+enum { MAX_OPS = 32 };
 typedef struct check_state {
   const check_settings *settings;
   const tool_args *args;
-  heed_context *device, *host;
+  heed_context *device, *host, *clblast;  // clblast: the device once more, NULL until it is asked for
   op_summary ops[MAX_OPS];
   size_t op_count, total, done, failed;
   json_t *failures;
+  junit report;
   tool_progress progress;
   double started;
 } check_state;
@@ -64,56 +68,84 @@ static op_summary *summary_of(check_state *state, const char *op) {
     if (strcmp(state->ops[i].op, op) == 0) return &state->ops[i];
   if (state->op_count == MAX_OPS) return &state->ops[MAX_OPS - 1];
   op_summary *summary = &state->ops[state->op_count++];
-  *summary = (op_summary){.op = op};
+  *summary = (op_summary){0};
+  snprintf(summary->op, sizeof summary->op, "%s", op);
   return summary;
 }
 
+// What a case is compared with: the device with the host; the host with itself; the device's products by CLBlast.
+typedef enum check_kind { CHECK_DEVICE, CHECK_GRADIENT, CHECK_CLBLAST, CHECK_KINDS } check_kind;
+
+static bool selected_for(const heed_case *c, const check_settings *s, check_kind kind) {
+  if (!selected(c, s)) return false;
+  if (kind == CHECK_DEVICE) return true;
+  if (kind == CHECK_GRADIENT) return s->full && case_has_gradient(c);
+  return s->full && c->family == &case_gemm;
+}
+
 // The command that repeats one case alone.
-static void repro_text(const check_state *state, const heed_case *c, char *text, size_t size) {
+static void repro_text(const check_state *state, const heed_case *c, check_kind kind, char *text, size_t size) {
   const heed_device_info *device = heed_context_device(state->device);
+  const char *gemm = kind == CHECK_CLBLAST ? "HEED_GEMM=clblast " : "", *full = kind == CHECK_GRADIENT ? "--full " : "";
   if (device->type == HEED_DEVICE_HOST)
-    snprintf(text, size, "heed check --device host --case %s", c->name);
+    snprintf(text, size, "heed check --device host %s--case %s", full, c->name);
   else
-    snprintf(text, size, "heed check --device %d:%d --case %s", device->platform_index, device->device_index, c->name);
+    snprintf(text, size, "%sheed check --device %d:%d %s--case %s", gemm, device->platform_index, device->device_index,
+             full, c->name);
 }
 
-static void note_failure(check_state *state, const heed_case *c, const case_result *result) {
+static void note_failure(check_state *state, const char *op, const heed_case *c, const case_result *result,
+                         const char *repro) {
   state->failed += 1;
-  char repro[192];
-  repro_text(state, c, repro, sizeof repro);
   tool_progress_clear(&state->progress);
-  tool_say(command, "FAILED %s %s: %s\n  repeat it with: %s", c->family->op, c->name, result->message, repro);
-  json_array_append_new(state->failures, json_pack("{s:s, s:s, s:s, s:s}", "op", c->family->op, "case", c->name,
-                                                   "message", result->message, "repeat", repro));
+  tool_say(command, "FAILED %s %s: %s\n  repeat it with: %s", op, c->name, result->message, repro);
+  json_array_append_new(state->failures, json_pack("{s:s, s:s, s:s, s:s}", "op", op, "case", c->name, "message",
+                                                   result->message, "repeat", repro));
 }
 
-static void run_case(check_state *state, const heed_case *c) {
-  if (tool_progress_due(&state->progress))
-    tool_progress_show(&state->progress, "%zu of %zu  %s", state->done + 1, state->total, c->name);
-  case_result result;
-  // The status is in the result: a case that cannot run has failed, and the next one gets its turn.
-  const heed_status ignored = case_compare(c, state->device, state->host, &result);
-  (void)ignored;
-  op_summary *summary = summary_of(state, c->family->op);
+static void summarise(check_state *state, const char *op, const heed_case *c, const case_result *result) {
+  op_summary *summary = summary_of(state, op);
   summary->cases += 1;
-  summary->with_nan += result.has_nan;
-  state->done += 1;
-  const double used = result.tolerance > 0 ? result.relative / result.tolerance : result.relative > 0 ? 1e300 : 0;
-  if (!(used <= summary->used) || !summary->worst[0]) {
-    summary->used = used;
-    summary->relative = result.relative;
-    snprintf(summary->worst, sizeof summary->worst, "%s (%s)", c->name, result.output);
+  summary->failed += !result->passed;
+  summary->with_nan += result->has_nan;
+  const double used = result->tolerance > 0 ? result->relative / result->tolerance : result->relative > 0 ? 1e300 : 0;
+  if (used <= summary->used && summary->worst[0]) return;
+  summary->used = used;
+  summary->relative = result->relative;
+  snprintf(summary->worst, sizeof summary->worst, "%s (%s)", c->name, result->output);
+}
+
+static void run_case(check_state *state, const heed_case *c, check_kind kind) {
+  if (tool_progress_due(&state->progress)) {
+    char left[32];
+    const double passed = tool_seconds() - state->started;
+    tool_progress_show(
+        &state->progress, "%zu of %zu, %zu failed, about %s left  %s", state->done + 1, state->total, state->failed,
+        tool_duration_text(passed * (double)(state->total - state->done) / (double)(state->done + 1), left), c->name);
   }
-  if (result.passed) return;
-  summary->failed += 1;
-  note_failure(state, c, &result);
+  static const char *const suffixes[CHECK_KINDS] = {"", " slopes", " CLBlast"};
+  char op[40], repro[224];
+  snprintf(op, sizeof op, "%s%s", c->family->op, suffixes[kind]);
+  repro_text(state, c, kind, repro, sizeof repro);
+  case_result result;
+  const double start = tool_seconds();
+  // The status is in the result: a case that cannot run has failed, and the next one gets its turn.
+  const heed_status ignored =
+      kind == CHECK_GRADIENT
+          ? case_compare_gradient(c, state->host, &result)
+          : case_compare(c, kind == CHECK_CLBLAST ? state->clblast : state->device, state->host, &result);
+  (void)ignored;
+  state->done += 1;
+  summarise(state, op, c, &result);
+  junit_add(&state->report, op, c->name, tool_seconds() - start, result.passed ? NULL : result.message, repro);
+  if (!result.passed) note_failure(state, op, c, &result, repro);
 }
 
 static void print_table(const check_state *state) {
-  printf("%-14s %6s %6s %12s  %-10s %s\n", "operator", "cases", "failed", "worst error", "verdict", "worst case");
+  printf("%-21s %6s %6s %12s  %-10s %s\n", "operator", "cases", "failed", "worst error", "verdict", "worst case");
   for (size_t i = 0; i < state->op_count; ++i) {
     const op_summary *s = &state->ops[i];
-    printf("%-14s %6zu %6zu %12.2e  %-10s %s\n", s->op, s->cases, s->failed, s->relative, s->failed ? "FAILED" : "ok",
+    printf("%-21s %6zu %6zu %12.2e  %-10s %s\n", s->op, s->cases, s->failed, s->relative, s->failed ? "FAILED" : "ok",
            s->worst);
   }
   const heed_device_info *device = heed_context_device(state->device);
@@ -162,24 +194,54 @@ static int no_case(const check_settings *s, const heed_case *cases, size_t count
                     nearest ? "; did you mean " : "", nearest ? nearest : "", list);
 }
 
+static int write_junit(check_state *state) {
+  const char *path = state->settings->junit;
+  if (!path) return TOOL_DONE;
+  const heed_device_info *device = heed_context_device(state->device);
+  const char *const properties[] = {"device", device->name, "platform", device->platform, "driver", device->driver,
+                                    "id",     device->id,   "heed",     heed_version(),   NULL};
+  const int error = junit_write(&state->report, path, "heed check", properties);
+  return error ? tool_fail(command, "%s: cannot write the report: %s", path, strerror(error)) : TOOL_DONE;
+}
+
+static int open_contexts(check_state *state) {
+  TOOL_TRY(tool_open(state->args, false, &state->device));
+  TOOL_HEED(command, heed_open("host", &state->host));
+  const heed_device_info *device = heed_context_device(state->device);
+  if (device->type == HEED_DEVICE_HOST)
+    tool_say(command, "the device is the host itself: this shows only that the cases run and repeat");
+  else if (state->settings->full) {
+    char spec[96];
+    snprintf(spec, sizeof spec, "id:%s", device->id);
+    TOOL_HEED(command, heed_open_with(&(heed_open_options){.device = spec, .gemm = "clblast", .self_test = -1},
+                                      &state->clblast));
+  }
+  return TOOL_DONE;
+}
+
 static int run_cases(check_state *state, const heed_case *cases, size_t count) {
   for (size_t i = 0; i < count; ++i) state->total += selected(&cases[i], state->settings);
   if (state->total == 0) return no_case(state->settings, cases, count);
-  TOOL_TRY(tool_open(state->args, false, &state->device));
-  TOOL_HEED(command, heed_open("host", &state->host));
-  if (heed_context_device(state->device)->type == HEED_DEVICE_HOST)
-    tool_say(command, "the device is the host itself: this shows only that the cases run and repeat");
+  TOOL_TRY(open_contexts(state));
+  state->total = 0;
+  for (int kind = 0; kind < CHECK_KINDS; ++kind)
+    for (size_t i = 0; i < count; ++i)
+      state->total += (kind != CHECK_CLBLAST || state->clblast) && selected_for(&cases[i], state->settings, kind);
   tool_progress_start(&state->progress, 0.1);
-  for (size_t i = 0; i < count; ++i)
-    if (selected(&cases[i], state->settings)) run_case(state, &cases[i]);
+  for (int kind = 0; kind < CHECK_KINDS; ++kind)
+    for (size_t i = 0; i < count; ++i)
+      if ((kind != CHECK_CLBLAST || state->clblast) && selected_for(&cases[i], state->settings, kind))
+        run_case(state, &cases[i], kind);
   tool_progress_clear(&state->progress);
+  int status = write_junit(state);
   if (state->settings->json)
     print_json(state);
   else
     print_table(state);
   const size_t left = heed_context_live_tensors(state->device) + heed_context_live_tensors(state->host);
   if (left) return tool_fail(command, "%zu tensors are still alive after the last case", left);
-  return tool_flush(command, state->failed ? TOOL_FAILED : TOOL_DONE);
+  if (state->failed) status = TOOL_FAILED;
+  return tool_flush(command, status);
 }
 
 static int check(const tool_args *args, const check_settings *settings) {
@@ -188,7 +250,10 @@ static int check(const tool_args *args, const check_settings *settings) {
   size_t count;
   TOOL_HEED(command, case_table(&cases, &count));
   check_state state = {.settings = settings, .args = args, .failures = json_array(), .started = tool_seconds()};
+  junit_begin(&state.report);
   const int status = run_cases(&state, cases, count);
+  junit_free(&state.report);
+  heed_context_destroy(state.clblast);
   heed_context_destroy(state.device);
   heed_context_destroy(state.host);
   json_decref(state.failures);

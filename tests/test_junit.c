@@ -1,0 +1,51 @@
+// The report that `heed check --junit` writes.
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "junit.h"
+#include "support_files.h"
+#include "support_values.h"
+
+static void a_report_escapes_what_xml_does_not_take(void **state) {
+  (void)state;
+  char text[256] = "";
+  FILE *to = fmemopen(text, sizeof text, "w");
+  assert_non_null(to);
+  junit_escape(to, "a<b> & \"c\"\n\x01 \xc3\xa9 \xff \xed\xa0\x80.");
+  fclose(to);
+  assert_string_equal(text, "a&lt;b&gt; &amp; &quot;c&quot;&#10;? \xc3\xa9 ? ???.");
+}
+
+static void a_report_is_written_whole_or_not_at_all(void **state) {
+  (void)state;
+  char folder[] = "/tmp/heed-test-XXXXXX", path[64], text[2048] = "";
+  assert_non_null(mkdtemp(folder));
+  snprintf(path, sizeof path, "%s/report.xml", folder);
+  junit report;
+  junit_begin(&report);
+  junit_add(&report, "gemm", "one", 0.5, NULL, "");
+  junit_add(&report, "softmax", "two", 0.25, "1 < 2", "heed check --case two");
+  assert_int_equal(junit_write(&report, path, "heed check", (const char *const[]){"device", "D & E", NULL}), 0);
+  support_read_file(path, text, sizeof text - 1);
+  static const char *const parts[] = {"tests=\"2\" failures=\"1\"",
+                                      "value=\"D &amp; E\"",
+                                      "<testcase classname=\"gemm\" name=\"one\" time=\"0.500000\"/>",
+                                      "1 &lt; 2",
+                                      "heed check --case two</failure>",
+                                      "</testsuites>"};
+  for (size_t i = 0; i < sizeof parts / sizeof *parts; ++i)
+    if (!strstr(text, parts[i])) fail_msg("no '%s' in:\n%s", parts[i], text);
+  unlink(path);
+  assert_int_equal(rmdir(folder), 0);  // nothing temporary is left
+  assert_int_not_equal(junit_write(&report, path, "heed check", (const char *const[]){NULL}), 0);
+  junit_free(&report);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      TEST(a_report_escapes_what_xml_does_not_take),
+      TEST(a_report_is_written_whole_or_not_at_all),
+  };
+  return cmocka_run_group_tests_name("reports", tests, NULL, NULL);
+}
