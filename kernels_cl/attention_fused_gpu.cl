@@ -24,27 +24,6 @@
 #ifndef ALIGNED
 #define ALIGNED 0 // every row of every tensor begins at a multiple of 4 elements
 #endif
-#ifndef MASK_DTYPE
-#define MASK_DTYPE F32
-#endif
-#ifndef HAS_MASK
-#define HAS_MASK 0
-#endif
-#ifndef MASK_IS_BOOL
-#define MASK_IS_BOOL 0
-#endif
-#ifndef LENGTH_DTYPE
-#define LENGTH_DTYPE I32
-#endif
-#ifndef HAS_LENGTHS
-#define HAS_LENGTHS 0
-#endif
-#ifndef SOFTCAP
-#define SOFTCAP 0
-#endif
-#ifndef DROPOUT
-#define DROPOUT 0
-#endif
 #ifndef PACKED
 #define PACKED 0 // a tile holds the rows of all query heads that share a key head
 #endif
@@ -70,37 +49,21 @@
 #define ITEMS_GROUP __attribute__((reqd_work_group_size(ITEMS, 1, 1)))
 #define LOG2E 1.44269504f
 
-typedef __global const TYPE(X_DTYPE) *storage;
-
-// ---------------------------------------------------------------- which keys a row attends
-
-// Row i attends max(0, i + low) <= j < min(end, i + high), less what the mask forbids. Both ends grow with i.
-struct reach {
-  long end, low, high;
-};
-
-#define REACH_ARGUMENTS                                                                                          \
-  __global const TYPE(LENGTH_DTYPE) *kv_lengths, long kv_lengths_offset, long queries, long keys, long key_limit, \
-      long offset, long left, long right, long absolute
-
-// key_limit: min(keys, columns of the mask). Without a limit, left, right and absolute are queries + keys + 1.
-struct reach reach_of(REACH_ARGUMENTS, long batch) {
-  struct reach reach;
-  long length = keys;
-#if HAS_LENGTHS
-  length = clamp((long)kv_lengths[kv_lengths_offset + batch], 0L, keys);
-  offset = length - queries;
+#include "attention_reach.cl"
+#ifndef GATED
+#define GATED 0
 #endif
-  reach.end = min(length, key_limit);
-  reach.low = offset - left;
-  reach.high = min(offset + right, absolute);
-  return reach;
-}
-#define REACH_OF(batch) \
-  reach_of(kv_lengths, kv_lengths_offset, queries, keys, key_limit, offset, left, right, absolute, batch)
+// Work that is done only where another path has asked for it.
+#if GATED
+#define GATE_ARGUMENT , __global const int *gate
+#define LEAVE_IF_CLOSED \
+  if (*gate == 0) return
+#else
+#define GATE_ARGUMENT
+#define LEAVE_IF_CLOSED
+#endif
 
-int first_key(struct reach reach, long i) { return (int)clamp(i + reach.low, 0L, reach.end); }
-int end_key(struct reach reach, long i) { return (int)clamp(i + reach.high, 0L, reach.end); }
+typedef __global const TYPE(X_DTYPE) *storage;
 
 // ---------------------------------------------------------------- into local memory
 
@@ -307,10 +270,6 @@ void multiply_rows(storage x, idx x_stride_head, idx x_stride, int queries, int 
 
 // ---------------------------------------------------------------- scores
 
-#define MASK_ARGUMENTS                                                                                             \
-  __global const TYPE(MASK_DTYPE) *mask, long mask_offset, long mask_stride0, long mask_stride1, long mask_stride2, \
-      long mask_stride3
-
 #if PACKED
 #define QUERY_OF(row, queries) ((row) % (int)(queries))
 #define HEAD_OF(row, queries) ((row) / (int)(queries))
@@ -392,8 +351,6 @@ void sum_rows(const float part[SCORE_ROWS], __local float *parts, __local float 
   }
   barrier(CLK_LOCAL_MEM_FENCE);
 }
-
-#define DROPOUT_ARGUMENTS uint seed_low, uint seed_high, uint threshold, float dropout_scale
 
 // Bit 4 r + j: dropout keeps the weight of row r and key j of this item.
 uint kept_weights(uint seed_low, uint seed_high, uint threshold, uint batch, uint head, int row0, int key0,

@@ -6,7 +6,7 @@
 // check with: -DALIGNED=1
 // check with: -DKERNEL=1 -DX_DTYPE=F16 -DEXACT_DELTA=1 -DHAS_MASK=1 -DMASK_IS_BOOL=1 -DMASK_DTYPE=BOOL -DDROPOUT=1
 // check with: -DKERNEL=2 -DX_DTYPE=BF16 -DALIGNED=1 -DHAS_MASK=1 -DSOFTCAP=1 -DHAS_LENGTHS=1 -DLENGTH_DTYPE=I64
-// check with: -DKERNEL=3 -DX_DTYPE=BF16 -DHAS_MASK=1 -DMASK_DTYPE=F16 -DSOFTCAP=1 -DDROPOUT=1
+// check with: -DKERNEL=3 -DGATED=1 -DX_DTYPE=BF16 -DHAS_MASK=1 -DMASK_DTYPE=F16 -DSOFTCAP=1 -DDROPOUT=1
 #include "attention_fused_gpu.cl"
 #ifndef EXACT_DELTA
 #define EXACT_DELTA 0 // δ from P and dP, not from O, which has been rounded to 16 bits
@@ -80,10 +80,11 @@ void store_dscores(float p[SCORE_ROWS][4], float dp[SCORE_ROWS][4], float slope[
 
 // stats[b, h, i] = {shift, 1/Σ exp(s − shift), δ}: from lse and out where they have the digits for it, else from q, k, v, dout.
 ITEMS_GROUP __kernel void attention_rows(BWD_ARGUMENTS, TENSOR4(out), __global const float *lse, long lse_offset,
-                                         __global float4 *stats) {
+                                         __global float4 *stats GATE_ARGUMENT) {
   __local float4 stage[STAGE / 4], weights[QUERIES * WEIGHT_PITCH];
   __local float row_max[QUERIES], row_factor[QUERIES], row_delta[QUERIES];
   __local int recompute;
+  LEAVE_IF_CLOSED;
   const int tiles = ((int)queries + QUERIES - 1) / QUERIES;
   const long work = first + get_group_id(0), batch_head = work / tiles;
   const long batch = batch_head / heads, head = batch_head - batch * heads;
@@ -180,9 +181,10 @@ DEFINE_OUTPUT_OF_KEYS(QK)
 
 // dk and dv of KEYS keys: over the query heads of the group in order, and over their tiles of rows.
 ITEMS_GROUP __kernel void attention_keys_bwd(BWD_ARGUMENTS, __global const float4 *stats, RESULT4(dk), long has_dk,
-                                             RESULT4(dv), long has_dv) {
+                                             RESULT4(dv), long has_dv GATE_ARGUMENT) {
   __local float4 stage[STAGE / 4], weights[QUERIES * WEIGHT_PITCH];
   __local int bad;
+  LEAVE_IF_CLOSED;
   const int tiles = ((int)keys + KEYS - 1) / KEYS;
   const long work = first + get_group_id(0), slot = work / tiles, kv_heads = heads / group;
   const long batch = slot / kv_heads, kv_head = slot - batch * kv_heads;
@@ -269,9 +271,10 @@ DEFINE_COLUMNS(QK)
 DEFINE_OUTPUT_OF_QUERIES(QK)
 
 // dq of QUERIES rows of a head, over tiles of keys.
-ITEMS_GROUP __kernel void attention_queries_bwd(BWD_ARGUMENTS, __global const float4 *stats, RESULT4(dq)) {
+ITEMS_GROUP __kernel void attention_queries_bwd(BWD_ARGUMENTS, __global const float4 *stats, RESULT4(dq) GATE_ARGUMENT) {
   __local float4 stage[STAGE / 4], weights[QUERIES * WEIGHT_PITCH];
   __local int bad;
+  LEAVE_IF_CLOSED;
   const int tiles = ((int)queries + QUERIES - 1) / QUERIES;
   const long work = first + get_group_id(0), batch_head = work / tiles;
   const long batch = batch_head / heads, head = batch_head - batch * heads;

@@ -3,7 +3,7 @@
 //
 // check with: -DALIGNED=1
 // check with: -DX_DTYPE=F16 -DPACKED=1 -DSPLIT=1 -DHAS_MASK=1 -DMASK_IS_BOOL=1 -DMASK_DTYPE=BOOL -DDROPOUT=1
-// check with: -DX_DTYPE=BF16 -DALIGNED=1 -DHAS_MASK=1 -DMASK_DTYPE=F16 -DSOFTCAP=1 -DHAS_LENGTHS=1 -DLENGTH_DTYPE=I64
+// check with: -DX_DTYPE=BF16 -DALIGNED=1 -DHAS_MASK=1 -DMASK_DTYPE=F16 -DSOFTCAP=1 -DHAS_LENGTHS=1 -DLENGTH_DTYPE=I64 -DGATED=1
 #include "attention_fused_gpu.cl"
 #ifndef SPLIT
 #define SPLIT 0
@@ -22,10 +22,11 @@ ITEMS_GROUP __kernel void attention_forward(
     __global TYPE(X_DTYPE) *out, long out_offset, long out_stride0, long out_stride1, long out_stride2,
     __global float *lse, long lse_offset, long has_lse, MASK_ARGUMENTS, REACH_ARGUMENTS, long heads, long group,
     long first, long splits, long all_rows, __global float *part_out, __global float2 *part_stats, float scale,
-    float softcap, DROPOUT_ARGUMENTS) {
+    float softcap, DROPOUT_ARGUMENTS GATE_ARGUMENT) {
   __local float4 stage[STAGE / 4], weights[QUERIES * WEIGHT_PITCH];
   __local float row_max[QUERIES], row_factor[QUERIES];
   __local int bad;
+  LEAVE_IF_CLOSED;
   const int rows = (int)(PACKED ? group * queries : queries), tiles = (rows + QUERIES - 1) / QUERIES;
   const long work = first + get_group_id(0), tile = work / splits % tiles;
   const long slot = work / splits / tiles, slots = PACKED ? heads / group : heads;
@@ -143,7 +144,8 @@ ITEMS_GROUP __kernel void attention_forward(
 ITEMS_GROUP __kernel void attention_combine(__global const float *part_out, __global const float2 *part_stats,
                                             __global TYPE(X_DTYPE) *out, long out_offset, long out_stride0,
                                             long out_stride1, long out_stride2, __global float *lse, long lse_offset,
-                                            long has_lse, long heads, long queries, long all_rows, long splits) {
+                                            long has_lse, long heads, long queries, long all_rows, long splits GATE_ARGUMENT) {
+  LEAVE_IF_CLOSED;
   const long row = get_group_id(1), batch_head = row / queries, batch = batch_head / heads;
   float most = -INFINITY, total = 0;
   for (int split = 0; split < splits; ++split) most = fmax(most, part_stats[split * all_rows + row].x);

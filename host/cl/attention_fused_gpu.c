@@ -2,7 +2,7 @@
 // kernels_cl/attention_fused_gpu*.cl. It never forms the weights, so that calls which want them are the staged path's.
 #include <math.h>
 
-#include "cl/attention.h"
+#include "cl/attention_fused_gpu.h"
 
 // What an item may keep in registers: scores of a tile, and sums of outputs.
 enum { SCORES_AN_ITEM = 32, SUMS_AN_ITEM = 64 };
@@ -117,6 +117,7 @@ struct fused {
   int64_t splits;               // forward: parts of the keys, each the work of a work-group
   cl_mem part_out, part_stats;  // forward with splits: each part's output and softmax
   cl_mem stats;                 // backward: {shift, 1/sum, delta} of each row
+  cl_mem gate;                  // NULL, or an int without which nothing is done
 };
 
 static int64_t all_rows(const struct heed__cl_attention *a) { return a->batch * a->heads * a->queries; }
@@ -159,47 +160,14 @@ static void define_problem(struct heed__cl_kernel *k, const struct fused *f) {
   const heed_tensor *const rows[] = {a->q, a->k, a->v, a->backward ? a->out : NULL, a->dout};
   bool aligned = true;
   for (size_t i = 0; i < sizeof rows / sizeof *rows; ++i) aligned = aligned && is_aligned(rows[i]);
-  heed__cl_define_dtype(k, "X_DTYPE", a->q->dtype);
+  heed__attention_define(k, a);
   heed__cl_define_int(k, "ALIGNED", aligned);
-  heed__cl_define_int(k, "SOFTCAP", a->params->softcap > 0);
-  heed__cl_define_int(k, "DROPOUT", a->params->has_dropout);
-  heed__cl_define_int(k, "HAS_LENGTHS", a->kv_lengths != NULL);
-  if (a->kv_lengths) heed__cl_define_dtype(k, "LENGTH_DTYPE", a->kv_lengths->dtype);
-  heed__cl_define_int(k, "HAS_MASK", a->mask != NULL);
-  if (!a->mask) return;
-  heed__cl_define_dtype(k, "MASK_DTYPE", a->mask->dtype);
-  heed__cl_define_int(k, "MASK_IS_BOOL", a->mask->dtype == HEED_BOOL);
+  if (f->gate) heed__cl_define_int(k, "GATED", 1);
 }
 
-static void pass_tensor(struct heed__cl_kernel *k, const heed_tensor *t) {
-  heed__cl_tensor(k, t);
-  heed__cl_strides(k, t, 3);
-}
-
-// MASK_ARGUMENTS and REACH_ARGUMENTS of the kernels.
-static void pass_bounds(struct heed__cl_kernel *k, const struct heed__cl_attention *a) {
-  const struct heed__attention_params *params = a->params;
-  const int64_t unbounded = a->queries + a->keys + 1;
-  const int64_t window_right = params->window_right < 0 ? unbounded : heed__min(params->window_right + 1, unbounded);
-  heed__cl_tensor(k, a->mask);
-  heed__cl_strides(k, a->mask, 4);
-  heed__cl_tensor(k, a->kv_lengths);
-  heed__cl_long(k, a->queries);
-  heed__cl_long(k, a->keys);
-  heed__cl_long(k, a->mask ? heed__min(a->mask->dims[3], a->keys) : a->keys);
-  heed__cl_long(k, params->offset);
-  heed__cl_long(k, params->window_left < 0 ? unbounded : heed__min(params->window_left, unbounded));
-  heed__cl_long(k, params->causal == HEED_CAUSAL_TOP_LEFT ? heed__min(window_right, 1) : window_right);
-  heed__cl_long(k, params->causal == HEED_CAUSAL_BOTTOM_RIGHT ? a->keys - a->queries + 1 : unbounded);
-}
-
-static void pass_scoring(struct heed__cl_kernel *k, const struct heed__attention_params *params) {
-  heed__cl_float(k, params->scale);
-  heed__cl_float(k, params->softcap);
-  heed__cl_uint(k, (uint32_t)params->seed);
-  heed__cl_uint(k, (uint32_t)(params->seed >> 32));
-  heed__cl_uint(k, params->dropout_threshold);
-  heed__cl_float(k, params->dropout_scale);
+// GATE_ARGUMENT of the kernels, their last.
+static void pass_gate(struct heed__cl_kernel *k, const struct fused *f) {
+  if (f->gate) heed__cl_buffer(k, f->gate);
 }
 
 static void pass_first(struct job *job) {
@@ -239,13 +207,13 @@ static void describe_forward(const struct fused *f, struct job *job) {
   const struct heed__cl_attention *a = f->a;
   struct heed__cl_kernel *k = &job->kernel;
   begin_forward(k, f, &job->tile, "attention_forward");
-  pass_tensor(k, a->q);
-  pass_tensor(k, a->k);
-  pass_tensor(k, a->v);
-  pass_tensor(k, a->out);
+  heed__attention_pass_tensor(k, a->q);
+  heed__attention_pass_tensor(k, a->k);
+  heed__attention_pass_tensor(k, a->v);
+  heed__attention_pass_tensor(k, a->out);
   heed__cl_tensor(k, a->lse);
   heed__cl_long(k, a->lse != NULL);
-  pass_bounds(k, a);
+  heed__attention_pass_bounds(k, a);
   heed__cl_long(k, a->heads);
   heed__cl_long(k, a->group);
   pass_first(job);
@@ -253,7 +221,8 @@ static void describe_forward(const struct fused *f, struct job *job) {
   heed__cl_long(k, all_rows(a));
   heed__cl_buffer(k, f->part_out);
   heed__cl_buffer(k, f->part_stats);
-  pass_scoring(k, a->params);
+  heed__attention_pass_scoring(k, a->params);
+  pass_gate(k, f);
   const int64_t slots = a->batch * (f->packed ? a->kv_heads : a->heads);
   job->work_groups = slots * heed__ceil_div(rows_of(f), job->tile.queries) * f->splits;
   job->flops = 2.0 * job->tile.queries * (double)a->keys / (double)f->splits * (double)(a->dim + a->value_dim);
@@ -268,27 +237,28 @@ static void describe_backward(const struct fused *f, enum kind kind, struct job 
   define_problem(k, f);
   heed__cl_define_int(k, "KERNEL", kind);
   heed__cl_define_int(k, "EXACT_DELTA", a->q->dtype != HEED_F32);
-  pass_tensor(k, a->q);
-  pass_tensor(k, a->k);
-  pass_tensor(k, a->v);
-  pass_tensor(k, a->dout);
-  pass_bounds(k, a);
+  heed__attention_pass_tensor(k, a->q);
+  heed__attention_pass_tensor(k, a->k);
+  heed__attention_pass_tensor(k, a->v);
+  heed__attention_pass_tensor(k, a->dout);
+  heed__attention_pass_bounds(k, a);
   heed__cl_long(k, a->heads);
   heed__cl_long(k, a->group);
   pass_first(job);
-  pass_scoring(k, a->params);
+  heed__attention_pass_scoring(k, a->params);
   if (kind == ROWS) {
-    pass_tensor(k, a->out);
+    heed__attention_pass_tensor(k, a->out);
     heed__cl_tensor(k, a->lse);
   }
   heed__cl_buffer(k, f->stats);
-  if (kind == QUERIES_BWD) pass_tensor(k, a->dq);
+  if (kind == QUERIES_BWD) heed__attention_pass_tensor(k, a->dq);
   if (kind == KEYS_BWD) {
-    pass_tensor(k, a->dk);
+    heed__attention_pass_tensor(k, a->dk);
     heed__cl_long(k, a->dk != NULL);
-    pass_tensor(k, a->dv);
+    heed__attention_pass_tensor(k, a->dv);
     heed__cl_long(k, a->dv != NULL);
   }
+  pass_gate(k, f);
   const double dim = (double)a->dim, value_dim = (double)a->value_dim;
   if (kind == KEYS_BWD) {
     job->work_groups = a->batch * a->kv_heads * heed__ceil_div(a->keys, job->tile.keys);
@@ -343,19 +313,20 @@ static heed_status combine(const struct fused *f, const struct tile *tile) {
   begin_forward(&k, f, tile, "attention_combine");
   heed__cl_buffer(&k, f->part_out);
   heed__cl_buffer(&k, f->part_stats);
-  pass_tensor(&k, a->out);
+  heed__attention_pass_tensor(&k, a->out);
   heed__cl_tensor(&k, a->lse);
   heed__cl_long(&k, a->lse != NULL);
   heed__cl_long(&k, a->heads);
   heed__cl_long(&k, a->queries);
   heed__cl_long(&k, all_rows(a));
   heed__cl_long(&k, f->splits);
+  pass_gate(&k, f);
   const size_t local[2] = {(size_t)tile->items, 1}, global[2] = {(size_t)tile->items, (size_t)all_rows(a)};
   return heed__cl_launch(&k, 2, global, local);
 }
 
-static heed_status forward(heed_context *ctx, const struct heed__cl_attention *a) {
-  struct fused f = {.ctx = ctx, .a = a, .packed = a->group > 1 && a->queries <= PACKED_QUERIES};
+static heed_status forward(heed_context *ctx, const struct heed__cl_attention *a, cl_mem gate) {
+  struct fused f = {.ctx = ctx, .a = a, .gate = gate, .packed = a->group > 1 && a->queries <= PACKED_QUERIES};
   f.splits = choose_splits(&f);
   const size_t parts = f.splits > 1 ? (size_t)(f.splits * all_rows(a)) : 0;
   heed_status status = HEED_OK;
@@ -374,8 +345,8 @@ done:
 
 // ---------------------------------------------------------------- backward
 
-static heed_status backward(heed_context *ctx, const struct heed__cl_attention *a) {
-  struct fused f = {.ctx = ctx, .a = a, .splits = 1};
+static heed_status backward(heed_context *ctx, const struct heed__cl_attention *a, cl_mem gate) {
+  struct fused f = {.ctx = ctx, .a = a, .gate = gate, .splits = 1};
   heed_status status;
   struct tile tile;
   HEED__TRY_TO(done, status, heed__cl_scratch_take(ctx, (size_t)all_rows(a) * 4 * sizeof(float), &f.stats));
@@ -402,5 +373,13 @@ static bool supports(const struct heed__cl_traits *traits, const struct heed__cl
   return true;
 }
 
+heed_status heed__cl_attention_fused_gpu_gated(heed_context *ctx, const struct heed__cl_attention *a, cl_mem gate) {
+  return a->backward ? backward(ctx, a, gate) : forward(ctx, a, gate);
+}
+
+static heed_status run(heed_context *ctx, const struct heed__cl_attention *a) {
+  return heed__cl_attention_fused_gpu_gated(ctx, a, NULL);
+}
+
 const struct heed__cl_attention_variant heed__cl_attention_fused_gpu = {
-    .name = "fused", .path = HEED_PATH_FUSED, .supports = supports, .fwd = forward, .bwd = backward};
+    .name = "fused", .path = HEED_PATH_FUSED, .supports = supports, .fwd = run, .bwd = run};
