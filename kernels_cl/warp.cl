@@ -111,6 +111,8 @@ uint warp_pack_F16(float low, float high) {
 }
 uint warp_pack_BF16(float low, float high) { return bf16_of(low) | (uint)bf16_of(high) << 16; }
 uint warp_round_TF32(float x) { return (as_uint(x) + 0x1000) & 0xffffe000; }
+float warp_low_F16(uint pair) { return vload_half(0, (const half *)&pair); }
+float warp_high_F16(uint pair) { return vload_half(1, (const half *)&pair); }
 float warp_exp2(float x) { return exp2(x); }
 float warp_log2(float x) { return log2(x); }
 
@@ -197,6 +199,16 @@ uint warp_round_TF32(float x) {
   __asm__("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(x));
   return rounded;
 }
+float warp_low_F16(uint pair) {
+  float low;
+  __asm__("{ .reg .b16 low, high; mov.b32 {low, high}, %1; cvt.f32.f16 %0, low; }" : "=f"(low) : "r"(pair));
+  return low;
+}
+float warp_high_F16(uint pair) {
+  float high;
+  __asm__("{ .reg .b16 low, high; mov.b32 {low, high}, %1; cvt.f32.f16 %0, high; }" : "=f"(high) : "r"(pair));
+  return high;
+}
 float warp_exp2(float x) {
   float y;
   __asm__("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
@@ -213,8 +225,13 @@ float warp_log2(float x) {
 
 // x of the item whose lane differs in the bits of `mask`.
 float warp_xor(float x, int mask, warp_scratch scratch) { return as_float(warp_xor_uint(as_uint(x), mask, scratch)); }
-// warp_copy16 begins to copy 16 bytes, or zeros where nothing is `there`; both addresses are 16-byte aligned and `from` must be
-// one that exists. What an item has begun until warp_copy_commit is a group; warp_copy_wait(n) waits until all but its n last
-// groups are there, after which a barrier shows them to the other items.
+// The elements of a register of 16-bit ones.
+float warp_low_BF16(uint pair) { return as_float(pair << 16); }
+float warp_high_BF16(uint pair) { return as_float(pair & 0xffff0000); }
+// warp_copy16 begins to copy 16 bytes, or zeros where nothing is `there`; both addresses are 16-byte aligned. What an item has
+// begun until warp_copy_commit is a group; warp_copy_wait(n) waits until all but its n last groups are there, after which a
+// barrier shows them to the other items.
 #define WARP_MMA(dtype, d, a, b, scratch) HEED_JOIN(warp_mma_, dtype)(d, a, b, scratch)
 #define WARP_PACK(dtype, low, high) HEED_JOIN(warp_pack_, dtype)(low, high)
+#define WARP_LOW(dtype, pair) HEED_JOIN(warp_low_, dtype)(pair)
+#define WARP_HIGH(dtype, pair) HEED_JOIN(warp_high_, dtype)(pair)

@@ -5,6 +5,7 @@
 // From fast to general; the last one takes every call.
 static const struct heed__cl_attention_variant *const variants[] = {
     &heed__cl_attention_fused_cpu,
+    &heed__cl_attention_fused_tensor,
     &heed__cl_attention_fused_gpu,
     &heed__cl_attention_staged,
 };

@@ -25,6 +25,7 @@ struct heed__cl_attention_variant {
   heed_status (*bwd)(heed_context *ctx, const struct heed__cl_attention *a);
 };
 
+extern const struct heed__cl_attention_variant heed__cl_attention_fused_tensor;
 extern const struct heed__cl_attention_variant heed__cl_attention_fused_gpu;
 extern const struct heed__cl_attention_variant heed__cl_attention_staged;
 extern const struct heed__cl_attention_variant heed__cl_attention_fused_cpu;

@@ -23,6 +23,8 @@ struct heed__cl_traits {
   bool little_endian;
   bool nvidia;         // inline PTX may be tried
   bool compiles_late;  // PoCL: a build leaves the code generation to the first launch
+  bool tensor_cores;   // those of an NVIDIA device that multiplies fragments as warp.cl does
+  bool emulate_warps;  // warp.cl without PTX: for tests on other devices
 };
 
 enum heed__gemm_provider { HEED__GEMM_AUTO, HEED__GEMM_NATIVE, HEED__GEMM_CLBLAST };

@@ -13,6 +13,15 @@ static bool is_cpu_like(cl_device_type type, cl_uint width) {
   return (type & CL_DEVICE_TYPE_CPU) && !(type & CL_DEVICE_TYPE_GPU) && width > 1;
 }
 
+// CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV of cl_nv_device_attribute_query; 0 where the driver gives none.
+static cl_uint compute_capability(cl_device_id device) {
+  enum { COMPUTE_CAPABILITY_MAJOR_NV = 0x4000 };
+  cl_uint major = 0;
+  size_t given = 0;
+  const cl_int error = clGetDeviceInfo(device, COMPUTE_CAPABILITY_MAJOR_NV, sizeof major, &major, &given);
+  return error == CL_SUCCESS && given == sizeof major ? major : 0;
+}
+
 static heed_status read_traits(cl_device_id device, const heed_device_info *info, struct heed__cl_traits *traits) {
   struct heed__cl_asked asked = {.device = device};
   cl_device_type type;
@@ -40,6 +49,7 @@ static heed_status read_traits(cl_device_id device, const heed_device_info *info
   traits->little_endian = little_endian;
   traits->nvidia = heed__cl_has_extension(device, "cl_nv_device_attribute_query");
   traits->compiles_late = strstr(info->platform, "Portable Computing Language") != NULL;
+  traits->tensor_cores = traits->nvidia && compute_capability(device) >= 8;
   return HEED_OK;
 }
 

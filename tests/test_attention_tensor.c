@@ -1,0 +1,305 @@
+// The fused attention on tensor cores, with warps emulated on whatever device there is, gives what the host gives: outputs, lse
+// and gradients, at the edges of its tiles and with every option. What it leaves to other variants comes out right too.
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cl/cl.h"
+#include "support_devices.h"
+
+enum mask_kind { MASK_NONE, MASK_BOOL, MASK_FLOAT };
+
+struct problem {
+  int64_t batch, kv_heads, group, queries, keys, dim;
+  heed_dtype dtype;
+  enum mask_kind mask;
+  int64_t mask_dims[4];  // 0: as many as there are
+  bool lengths, lengths_first;
+  float size, dout_size;  // 0: 1
+  bool forward;           // no gradients
+  bool hostile;           // keys 5, 12, 19 … hold NaN and Inf, where a mask forbids them; without a mask the last key
+  heed_attention_options options;
+};
+
+enum { Q, K, V, MASK, LENGTHS, OUT, LSE, DOUT, DQ, DK, DV, TENSORS };
+static const char *const names[TENSORS] = {"q", "k", "v", "mask", "kv_lengths", "out", "lse", "dout", "dq", "dk", "dv"};
+
+struct side {
+  heed_context *ctx;
+  heed_tensor *t[TENSORS], *storage[TENSORS];
+};
+
+static bool is_hostile(const struct problem *p, int64_t key) {
+  return p->hostile && (p->mask == MASK_NONE ? key == p->keys - 1 : key % 7 == 5);
+}
+
+static void fill(const struct problem *p, const struct side *s, int which) {
+  const heed_tensor *t = s->t[which];
+  const int64_t count = heed_tensor_count(t), *dims = heed_tensor_dims(t);
+  const float wanted = which == Q || which == K ? p->size : which == DOUT ? p->dout_size : 0;
+  float *values = malloc((size_t)count * sizeof *values);
+  assert_non_null(values);
+  for (int64_t i = 0; i < count; ++i) {
+    values[i] = (wanted > 0 ? wanted : 1) * (float)heed_random_normal(7, (uint64_t)which, (uint64_t)i);
+    if ((which == K || which == V) && is_hostile(p, i / dims[3] % dims[2])) values[i] = i % 2 ? NAN : INFINITY;
+  }
+  ASSERT_OK(heed_tensor_upload_f32(s->t[which], values, count));
+  free(values);
+}
+
+static void create4(const struct problem *p, struct side *s, int which) {
+  const bool of_keys = which == K || which == V || which == DK || which == DV;
+  const int64_t heads = of_keys ? p->kv_heads : p->kv_heads * p->group, length = of_keys ? p->keys : p->queries;
+  if (p->lengths_first) {
+    ASSERT_OK(
+        heed_tensor_create(s->ctx, p->dtype, 4, (int64_t[]){p->batch, length, heads, p->dim}, &s->storage[which]));
+    ASSERT_OK(heed_tensor_permute(s->storage[which], (int[]){0, 2, 1, 3}, &s->t[which]));
+  } else {
+    ASSERT_OK(heed_tensor_create(s->ctx, p->dtype, 4, (int64_t[]){p->batch, heads, length, p->dim}, &s->t[which]));
+  }
+  if (which == Q || which == K || which == V || which == DOUT) fill(p, s, which);
+}
+
+static void create_mask(const struct problem *p, struct side *s) {
+  if (p->mask == MASK_NONE) return;
+  const int64_t full[4] = {p->batch, p->kv_heads * p->group, p->queries, p->keys};
+  int64_t dims[4];
+  for (int axis = 0; axis < 4; ++axis) dims[axis] = p->mask_dims[axis] ? p->mask_dims[axis] : full[axis];
+  ASSERT_OK(heed_tensor_create(s->ctx, p->mask == MASK_BOOL ? HEED_BOOL : HEED_F32, 4, dims, &s->t[MASK]));
+  const int64_t count = heed_tensor_count(s->t[MASK]);
+  float *values = malloc((size_t)count * sizeof *values);
+  uint8_t *allowed = malloc((size_t)count);
+  assert_true(values && allowed);
+  for (int64_t i = 0; i < count; ++i) {
+    const uint64_t kind = is_hostile(p, i % dims[3]) ? 0 : heed_random_below(3, 4, (uint64_t)i, 16);
+    values[i] = (float)heed_random_normal(3, 5, (uint64_t)i);
+    if (kind < 3) values[i] = -INFINITY;
+    if (kind == 3 && i % dims[3] > 20) values[i] = -FLT_MAX;
+    allowed[i] = kind >= 5;
+  }
+  if (p->mask == MASK_BOOL)
+    ASSERT_OK(heed_tensor_upload(s->t[MASK], allowed, (size_t)count));
+  else
+    ASSERT_OK(heed_tensor_upload_f32(s->t[MASK], values, count));
+  free(values);
+  free(allowed);
+}
+
+static void side_create(const struct problem *p, heed_context *ctx, struct side *s) {
+  static const int of_rows[] = {Q, K, V, OUT, DOUT, DQ, DK, DV};
+  *s = (struct side){.ctx = ctx};
+  for (size_t i = 0; i < sizeof of_rows / sizeof *of_rows; ++i) create4(p, s, of_rows[i]);
+  ASSERT_OK(
+      heed_tensor_create(ctx, HEED_F32, 3, (int64_t[]){p->batch, p->kv_heads * p->group, p->queries}, &s->t[LSE]));
+  create_mask(p, s);
+  if (!p->lengths) return;
+  const int64_t lengths[] = {p->keys - 3, 0, p->keys / 2};
+  ASSERT_OK(heed_tensor_create_from(ctx, HEED_I64, 1, &p->batch, lengths, &s->t[LENGTHS]));
+}
+
+static void side_destroy(struct side *s) {
+  for (int i = 0; i < TENSORS; ++i) heed_tensor_destroy(s->t[i]);
+  for (int i = 0; i < TENSORS; ++i) heed_tensor_destroy(s->storage[i]);
+}
+
+static heed_status step(const struct problem *p, const struct side *s) {
+  const heed_attention_inputs in = {
+      .q = s->t[Q], .k = s->t[K], .v = s->t[V], .mask = s->t[MASK], .kv_lengths = s->t[LENGTHS]};
+  const heed_attention_grads grads = {.dq = s->t[DQ], .dk = s->t[DK], .dv = s->t[DV]};
+  heed_attention_options options = p->options;
+  options.path = HEED_PATH_FUSED;
+  const heed_status status = heed_attention_fwd(&in, &options, s->t[OUT], s->t[LSE], NULL);
+  if (status != HEED_OK || p->forward) return status;
+  return heed_attention_bwd(&in, &options, s->t[OUT], s->t[LSE], s->t[DOUT], &grads);
+}
+
+// The device taken for one with tensor cores.
+static heed_status step_on_tensor_cores(const struct problem *p, const struct side *s) {
+  struct heed__cl_traits *traits = &heed__cl_state(s->ctx)->traits;
+  const struct heed__cl_traits real = *traits;
+  traits->cpu_like = false;
+  traits->vector_width = 1;
+  traits->tensor_cores = traits->emulate_warps = true;
+  const heed_status status = step(p, s);
+  *traits = real;
+  return status;
+}
+
+// Sums are F32, so that what counts is the rounding of results and of the weights and dS between two products: 2^-11 with F16,
+// 2^-8 with BF16. lse comes from F32 sums alone.
+static double tolerance(const struct problem *p, int which) {
+  return which == LSE ? 5e-6 : p->dtype == HEED_F16 ? 4e-3 : 3.2e-2;
+}
+
+static void assert_agrees_with_host(void **state, const struct problem *p) {
+  static const int results[] = {OUT, LSE, DQ, DK, DV};
+  heed_context *host_ctx;
+  struct side device, host;
+  ASSERT_OK(heed_open("host", &host_ctx));
+  side_create(p, support_context(state), &device);
+  side_create(p, host_ctx, &host);
+  ASSERT_OK(step_on_tensor_cores(p, &device));
+  ASSERT_OK(step(p, &host));
+  int failures = 0;
+  for (int i = 0; i < (p->forward ? 2 : 5); ++i) {
+    const int which = results[i];
+    heed_difference difference;
+    ASSERT_OK(heed_tensor_compare(device.t[which], host.t[which], &difference));
+    const double most = tolerance(p, which);
+    if (heed_difference_within(&difference, most)) continue;
+    if (which == LSE && !difference.non_finite_mismatch && difference.max_abs <= most) continue;
+    print_error(
+        "q [%lld, %lld, %lld, %lld] %s, %lld keys, causal %d: %s: relative %.3g (most %.3g), element %lld is "
+        "%.9g and should be %.9g\n",
+        (long long)p->batch, (long long)(p->kv_heads * p->group), (long long)p->queries, (long long)p->dim,
+        heed_dtype_string(p->dtype), (long long)p->keys, p->options.causal, names[which], difference.relative, most,
+        (long long)difference.index, difference.actual, difference.expected);
+    ++failures;
+  }
+  side_destroy(&device);
+  side_destroy(&host);
+  heed_context_destroy(host_ctx);
+  assert_int_equal(failures, 0);
+}
+
+// ---------------------------------------------------------------- facts
+
+// One row or key less and more than tiles of 64 hold, with what cuts tiles short.
+static void tile_edges_agree_with_the_host(void **state) {
+  static const int64_t queries[] = {63, 64, 65}, keys[] = {1, 63, 64, 65};
+  for (int bounds = 0; bounds < 4; ++bounds)
+    for (int i = 0; i < 3; ++i)
+      for (int j = bounds; j < 4; j += bounds ? 2 : 1)
+        assert_agrees_with_host(state, &(struct problem){.batch = 1,
+                                                         .kv_heads = 1,
+                                                         .group = 1,
+                                                         .queries = queries[i],
+                                                         .keys = keys[j],
+                                                         .dim = 64,
+                                                         .dtype = HEED_F16,
+                                                         .options = {.causal = (heed_causal)(bounds % 3),
+                                                                     .has_window = bounds == 3,
+                                                                     .window_left = 16,
+                                                                     .window_right = 31}});
+}
+
+static void shared_keys_and_strides_agree_with_the_host(void **state) {
+  assert_agrees_with_host(state, &(struct problem){.batch = 2,
+                                                   .kv_heads = 2,
+                                                   .group = 3,
+                                                   .queries = 130,
+                                                   .keys = 200,
+                                                   .dim = 64,
+                                                   .dtype = HEED_F16,
+                                                   .lengths_first = true,
+                                                   .options = {.causal = HEED_CAUSAL_BOTTOM_RIGHT}});
+}
+
+// Scores of some hundreds: rows with one weight of nearly 1, whose gradients are small differences.
+static void sharp_rows_agree_with_the_host(void **state) {
+  assert_agrees_with_host(
+      state,
+      &(struct problem){
+          .batch = 1, .kv_heads = 1, .group = 2, .queries = 100, .keys = 150, .dim = 64, .dtype = HEED_F16, .size = 3});
+}
+
+// Gradients of a loss are small: dS of 1e-7 and less, which F16 does not hold as they are.
+static void small_gradients_agree_with_the_host(void **state) {
+  assert_agrees_with_host(state, &(struct problem){.batch = 1,
+                                                   .kv_heads = 1,
+                                                   .group = 1,
+                                                   .queries = 64,
+                                                   .keys = 300,
+                                                   .dim = 64,
+                                                   .dtype = HEED_F16,
+                                                   .dout_size = 1e-3f});
+}
+
+static void every_option_agrees_with_the_host(void **state) {
+  for (int causal = 0; causal < 3; ++causal)
+    assert_agrees_with_host(
+        state, &(struct problem){.batch = 3,
+                                 .kv_heads = 1,
+                                 .group = 2,
+                                 .queries = 65,
+                                 .keys = 110,
+                                 .dim = 128,
+                                 .dtype = HEED_BF16,
+                                 .mask = MASK_FLOAT,
+                                 .mask_dims = {causal == 1, causal == 2, causal == 1, causal == 2 ? 91 : 0},
+                                 .lengths = true,
+                                 .options = {.causal = (heed_causal)causal,
+                                             .softcap = 5,
+                                             .dropout = 0.25,
+                                             .seed = 11,
+                                             .has_window = causal == 2,
+                                             .window_left = 60,
+                                             .window_right = -1}});
+}
+
+static void boolean_masks_agree_with_the_host(void **state) {
+  for (int broadcast = 0; broadcast < 4; ++broadcast)
+    assert_agrees_with_host(state, &(struct problem){.batch = 2,
+                                                     .kv_heads = 1,
+                                                     .group = 2,
+                                                     .queries = 65,
+                                                     .keys = 129,
+                                                     .dim = 64,
+                                                     .dtype = HEED_F16,
+                                                     .mask = MASK_BOOL,
+                                                     .mask_dims = {broadcast & 1, broadcast >> 1, broadcast & 1, 0}});
+}
+
+// The general kernels do it again where a key that is not attended holds NaN.
+static void what_is_not_attended_may_hold_anything(void **state) {
+  assert_agrees_with_host(state, &(struct problem){.batch = 1,
+                                                   .kv_heads = 1,
+                                                   .group = 1,
+                                                   .queries = 65,
+                                                   .keys = 129,
+                                                   .dim = 64,
+                                                   .dtype = HEED_F16,
+                                                   .mask = MASK_BOOL,
+                                                   .forward = true,
+                                                   .hostile = true});
+}
+
+// The same call twice: the same bits, gradients too.
+static void results_repeat_bit_for_bit(void **state) {
+  const struct problem p = {.batch = 1,
+                            .kv_heads = 1,
+                            .group = 2,
+                            .queries = 70,
+                            .keys = 150,
+                            .dim = 64,
+                            .dtype = HEED_F16,
+                            .options = {.causal = HEED_CAUSAL_TOP_LEFT}};
+  static const int results[] = {OUT, LSE, DQ, DK, DV};
+  struct side a, b;
+  side_create(&p, support_context(state), &a);
+  side_create(&p, support_context(state), &b);
+  ASSERT_OK(step_on_tensor_cores(&p, &a));
+  ASSERT_OK(step_on_tensor_cores(&p, &b));
+  for (size_t i = 0; i < sizeof results / sizeof *results; ++i) {
+    heed_difference difference;
+    ASSERT_OK(heed_tensor_compare(a.t[results[i]], b.t[results[i]], &difference));
+    assert_true(heed_difference_within(&difference, 0));
+  }
+  side_destroy(&a);
+  side_destroy(&b);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(tile_edges_agree_with_the_host),
+      cmocka_unit_test(shared_keys_and_strides_agree_with_the_host),
+      cmocka_unit_test(sharp_rows_agree_with_the_host),
+      cmocka_unit_test(small_gradients_agree_with_the_host),
+      cmocka_unit_test(every_option_agrees_with_the_host),
+      cmocka_unit_test(boolean_masks_agree_with_the_host),
+      cmocka_unit_test(what_is_not_attended_may_hold_anything),
+      cmocka_unit_test(results_repeat_bit_for_bit),
+  };
+  return cmocka_run_group_tests(tests, support_open_device, support_close);
+}
