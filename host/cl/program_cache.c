@@ -1,7 +1,6 @@
 // Compiled programs on disk. A program that is read here runs on the user's device, so that only files which the user alone can
 // write are trusted, each is checked whole, and what does not fit is as good as absent. Nothing here reports an error.
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include <zlib.h>
 
 #include "cl/cl.h"
+#include "cl/private_files.h"
 
 // An entry: this header, the key text, the binary. crc covers all three, with crc itself as 0. Byte order is the host's: a
 // foreign entry has another magic.
@@ -33,33 +33,6 @@ static uint32_t entry_crc(struct header header, const char *key, const unsigned 
   return (uint32_t)crc32_z(crc, binary, (z_size_t)header.binary_bytes);
 }
 
-// ---------------------------------------------------------------- the folder
-
-static bool only_ours(const struct stat *info) {
-  return info->st_uid == geteuid() && !(info->st_mode & (S_IWGRP | S_IWOTH));
-}
-
-// Makes the folder and its parents, for the user alone.
-static void make_folders(const char *dir) {
-  char path[4096];
-  if ((size_t)snprintf(path, sizeof path, "%s", dir) >= sizeof path) return;
-  for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-    *slash = 0;
-    mkdir(path, 0700);
-    *slash = '/';
-  }
-  mkdir(path, 0700);
-}
-
-// A descriptor of the folder, or -1 when it is not there, is a symbolic link, or someone else may write to it.
-static int open_folder(const char *dir) {
-  const int folder = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  struct stat info;
-  if (folder >= 0 && fstat(folder, &info) == 0 && only_ours(&info)) return folder;
-  if (folder >= 0) close(folder);
-  return -1;
-}
-
 static void entry_name(const char *key, char *name, size_t size) {
   uint64_t low = 0xcbf29ce484222325u, high = 0x9ae16a3b2f90404fu;
   for (const char *c = key; *c; ++c) {
@@ -72,28 +45,18 @@ static void entry_name(const char *key, char *name, size_t size) {
 
 // ---------------------------------------------------------------- reading
 
-static bool read_all(int file, void *data, size_t bytes) {
-  for (size_t done = 0; done < bytes;) {
-    const ssize_t got = read(file, (char *)data + done, bytes - done);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return false;
-    done += (size_t)got;
-  }
-  return true;
-}
-
 // The binary of an entry that is whole and has this very key.
 static unsigned char *read_entry(int file, uint64_t file_bytes, const char *key, size_t *size) {
   struct header header;
   const size_t key_bytes = strlen(key);
-  if (file_bytes < sizeof header || !read_all(file, &header, sizeof header)) return NULL;
+  if (file_bytes < sizeof header || !heed__private_read(file, &header, sizeof header)) return NULL;
   if (header.magic != MAGIC || header.version != FORMAT_VERSION || header.key_bytes != key_bytes) return NULL;
   if (file_bytes - sizeof header < key_bytes || header.binary_bytes == 0 ||
       file_bytes - sizeof header - key_bytes != header.binary_bytes)
     return NULL;
   char *body = malloc(key_bytes + header.binary_bytes);
   if (!body) return NULL;
-  if (!read_all(file, body, key_bytes + header.binary_bytes) || memcmp(body, key, key_bytes) != 0 ||
+  if (!heed__private_read(file, body, key_bytes + header.binary_bytes) || memcmp(body, key, key_bytes) != 0 ||
       entry_crc(header, key, (unsigned char *)body + key_bytes) != header.crc) {
     free(body);
     return NULL;
@@ -107,14 +70,14 @@ bool heed__cl_cache_load(const char *dir, const char *key, unsigned char **binar
   char name[64];
   struct stat info;
   *binary = NULL;
-  const int folder = open_folder(dir);
+  const int folder = heed__private_open_folder(dir);
   if (folder < 0) return false;
   entry_name(key, name, sizeof name);
   // Not to wait should the name be a pipe's.
   const int file = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
   close(folder);
   if (file < 0) return false;
-  if (fstat(file, &info) == 0 && S_ISREG(info.st_mode) && only_ours(&info) && info.st_size > 0 &&
+  if (fstat(file, &info) == 0 && S_ISREG(info.st_mode) && heed__private_only_ours(&info) && info.st_size > 0 &&
       (uint64_t)info.st_size <= FOLDER_BYTES_MAX)
     *binary = read_entry(file, (uint64_t)info.st_size, key, size);
   if (*binary) futimens(file, NULL);  // the oldest by this time is what goes when the folder is full
@@ -123,16 +86,6 @@ bool heed__cl_cache_load(const char *dir, const char *key, unsigned char **binar
 }
 
 // ---------------------------------------------------------------- writing
-
-static bool write_all(int file, const void *data, size_t bytes) {
-  for (size_t done = 0; done < bytes;) {
-    const ssize_t put = write(file, (const char *)data + done, bytes - done);
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) return false;
-    done += (size_t)put;
-  }
-  return true;
-}
 
 struct entry {
   char name[256];
@@ -196,33 +149,21 @@ static void make_room(int folder, uint64_t needed) {
   free(entries);
 }
 
-// A new file under a name that no other process or thread uses.
-static int open_temporary(int folder, char *name, size_t size) {
-  for (int attempt = 0; attempt < 16; ++attempt) {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    snprintf(name, size, TEMPORARY "%ld-%lld-%ld-%d", (long)getpid(), (long long)now.tv_sec, now.tv_nsec, attempt);
-    const int file = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (file >= 0 || errno != EEXIST) return file;
-  }
-  return -1;
-}
-
 void heed__cl_cache_store(const char *dir, const char *key, const unsigned char *binary, size_t size) {
   struct header header = {.magic = MAGIC, .key_bytes = strlen(key), .binary_bytes = size, .version = FORMAT_VERSION};
   const uint64_t bytes = sizeof header + header.key_bytes + size;
   if (size == 0 || bytes > FOLDER_BYTES_MAX) return;
   header.crc = entry_crc(header, key, binary);
-  make_folders(dir);
-  const int folder = open_folder(dir);
+  heed__private_make_folders(dir);
+  const int folder = heed__private_open_folder(dir);
   if (folder < 0) return;
   make_room(folder, bytes);
   char name[64], temporary[96];
   entry_name(key, name, sizeof name);
-  const int file = open_temporary(folder, temporary, sizeof temporary);
+  const int file = heed__private_open_temporary(folder, TEMPORARY, temporary, sizeof temporary);
   if (file >= 0) {
-    bool written = write_all(file, &header, sizeof header) && write_all(file, key, header.key_bytes) &&
-                   write_all(file, binary, size);
+    bool written = heed__private_write(file, &header, sizeof header) &&
+                   heed__private_write(file, key, header.key_bytes) && heed__private_write(file, binary, size);
     written = close(file) == 0 && written;
     // Renaming is enough for a cache: an entry torn by a crash fails its checksum.
     if (!written || renameat(folder, temporary, folder, name) != 0) unlinkat(folder, temporary, 0);
