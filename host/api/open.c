@@ -10,6 +10,7 @@
 #include "api/devices.h"
 #include "api/self_test.h"
 #include "api/spec.h"
+#include "cl/tuning.h"
 #include "cpu/cpu.h"
 
 static const char *environment(const char *given, const char *name) {
@@ -38,14 +39,17 @@ static heed_status parse_switch(int given, const char *name, bool *out) {
   return HEED_OK;
 }
 
-// $XDG_CACHE_HOME/heed, else ~/.cache/heed; false when there is no home to put it in.
-static bool default_cache(char *path, size_t size) {
-  const char *base = environment(NULL, "XDG_CACHE_HOME"), *home = environment(NULL, "HOME");
+static bool is_off(const char *text) { return text && (strcasecmp(text, "off") == 0 || strcmp(text, "0") == 0); }
+static bool is_on(const char *text) { return text && (strcasecmp(text, "on") == 0 || strcmp(text, "1") == 0); }
+
+// The folder `name` in that of an XDG variable, else in `otherwise` at home; false when there is no home to put it in.
+static bool default_folder(const char *variable, const char *otherwise, const char *name, char *path, size_t size) {
+  const char *base = environment(NULL, variable), *home = environment(NULL, "HOME");
   int used = -1;
   if (base && base[0] == '/')
-    used = snprintf(path, size, "%s/heed", base);
+    used = snprintf(path, size, "%s/%s", base, name);
   else if (home)
-    used = snprintf(path, size, "%s/.cache/heed", home);
+    used = snprintf(path, size, "%s/%s/%s", home, otherwise, name);
   return used > 0 && (size_t)used < size;
 }
 
@@ -55,13 +59,22 @@ heed_status heed__cl_config_from(const heed_open_options *options, struct heed__
                                      .kernel_dir = environment(options->kernel_dir, "HEED_KERNELS")};
   HEED__TRY(parse_gemm(environment(options->gemm, "HEED_GEMM"), &config->gemm));
   const char *cache = environment(options->cache_dir, "HEED_CACHE");
-  if (cache && (strcasecmp(cache, "off") == 0 || strcmp(cache, "0") == 0)) return HEED_OK;
+  if (is_off(cache)) return HEED_OK;
   // HEED_CACHE=on is what people try after HEED_CACHE=off.
-  if (cache && strcasecmp(cache, "on") != 0 && strcmp(cache, "1") != 0)
+  if (cache && !is_on(cache))
     config->cache_dir = cache;
-  else if (default_cache(path, size))
+  else if (default_folder("XDG_CACHE_HOME", ".cache", "heed", path, size))
     config->cache_dir = path;
   return HEED_OK;
+}
+
+// Tuned choices, of a context on OpenCL: the device's file.
+static heed_status open_tuning(const heed_open_options *options, heed_context *ctx) {
+  const char *given = environment(options->tuning, "HEED_TUNE");
+  char folder[4096];
+  const bool off = is_off(given);
+  const bool has_folder = default_folder("XDG_CONFIG_HOME", ".config", "heed/tune", folder, sizeof folder);
+  return heed__cl_tuning_open(ctx, has_folder ? folder : NULL, off || is_on(given) ? NULL : given, off);
 }
 
 static heed_status attach_validation(const heed_open_options *options, heed_context *ctx) {
@@ -153,6 +166,7 @@ static heed_status open_device(const heed_open_options *options, heed_context *c
   else if (index == SIZE_MAX)
     status = add_reasons(list, status);
   memcpy(ctx->notice, notice, sizeof notice);
+  if (status == HEED_OK && ctx->device.type != HEED_DEVICE_HOST) status = open_tuning(options, ctx);
   heed_device_list_destroy(list);
   return status;
 }
@@ -190,6 +204,7 @@ heed_status heed_open_opencl(cl_context context, cl_device_id device, cl_command
   heed_context *ctx;
   HEED__TRY(heed__context_create(&ctx));
   heed_status status = heed__cl_open_with(ctx, context, device, queue, &config);
+  if (status == HEED_OK) status = open_tuning(options, ctx);
   if (status == HEED_OK) status = attach_validation(options, ctx);
   if (status != HEED_OK) {
     heed_context_destroy(ctx);

@@ -1,5 +1,8 @@
 // attention_fwd and attention_bwd: names the parts of a call and hands it to the first variant that can do it. How it is done
 // is the variants' own.
+#include <stdio.h>
+#include <string.h>
+
 #include "cl/attention.h"
 
 // From fast to general; the last one takes every call.
@@ -9,6 +12,7 @@ static const struct heed__cl_attention_variant *const variants[] = {
     &heed__cl_attention_fused_gpu,
     &heed__cl_attention_staged,
 };
+enum { VARIANTS = sizeof variants / sizeof *variants };
 
 static struct heed__cl_attention describe(const struct heed__call *call) {
   const bool backward = call->op == HEED__OP_attention_bwd;
@@ -44,14 +48,37 @@ static struct heed__cl_attention describe(const struct heed__call *call) {
   return a;
 }
 
-static const struct heed__cl_attention_variant *pick(const heed_context *ctx, const struct heed__cl_attention *a) {
+static const struct heed__choice *tuned_choice(const heed_context *ctx, const struct heed__cl_attention *a) {
+  const heed_tune_problem problem = {
+      .op = a->backward ? HEED_TUNE_ATTENTION_BWD : HEED_TUNE_ATTENTION_FWD,
+      .dtype = a->q->dtype,
+      .causal = a->params->causal != HEED_CAUSAL_NONE,
+      .sizes = {heed__max(a->dim, a->value_dim), a->queries, a->keys, a->batch * a->heads}};
+  return heed__cl_tuned(ctx, &problem);
+}
+
+int64_t heed__cl_attention_tuned(const heed_context *ctx, const struct heed__cl_attention *a, enum heed__tunable what) {
+  const struct heed__choice *tuned = tuned_choice(ctx, a);
+  return tuned ? tuned->values[what] : 0;
+}
+
+// The first that can do the call, of the tuned name if there is one.
+static const struct heed__cl_attention_variant *pick_of(const heed_context *ctx, const struct heed__cl_attention *a,
+                                                        const char *name) {
   const struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
-  for (size_t i = 0; i < sizeof variants / sizeof *variants; ++i) {
+  for (size_t i = 0; i < VARIANTS; ++i) {
     const struct heed__cl_attention_variant *variant = variants[i];
+    if (name && strcmp(variant->name, name) != 0) continue;
     if (a->params->path != HEED_PATH_AUTO && a->params->path != variant->path) continue;
     if (variant->supports(traits, a)) return variant;
   }
   return NULL;
+}
+
+static const struct heed__cl_attention_variant *pick(const heed_context *ctx, const struct heed__cl_attention *a) {
+  const struct heed__choice *tuned = tuned_choice(ctx, a);
+  const struct heed__cl_attention_variant *variant = tuned ? pick_of(ctx, a, tuned->variant) : NULL;
+  return variant ? variant : pick_of(ctx, a, NULL);
 }
 
 static heed_status run(heed_context *ctx, const struct heed__call *call) {
@@ -64,3 +91,41 @@ static heed_status run(heed_context *ctx, const struct heed__call *call) {
 
 heed_status heed__cl_attention_fwd(heed_context *ctx, const struct heed__call *call) { return run(ctx, call); }
 heed_status heed__cl_attention_bwd(heed_context *ctx, const struct heed__call *call) { return run(ctx, call); }
+
+// ---------------------------------------------------------------- tuning
+
+const char *heed__cl_attention_variant_name(size_t i) { return i < VARIANTS ? variants[i]->name : NULL; }
+
+// Values of the variant first, as they are cheaper to try than another variant's kernels.
+void heed__cl_attention_neighbours(heed_context *ctx, const heed_tune_problem *problem,
+                                   const struct heed__choice *choice, struct heed__choices *out) {
+  // The call without its memory. Key heads are as many as query heads.
+  const struct heed__attention_params params = {.causal = problem->causal ? HEED_CAUSAL_TOP_LEFT : HEED_CAUSAL_NONE};
+  const struct heed_tensor t = {.ctx = ctx, .dtype = problem->dtype, .rank = 4};
+  struct heed__cl_attention a = {.params = &params,
+                                 .backward = problem->op == HEED_TUNE_ATTENTION_BWD,
+                                 .q = &t,
+                                 .k = &t,
+                                 .v = &t,
+                                 .out = &t,
+                                 .batch = 1,
+                                 .heads = problem->sizes[3],
+                                 .kv_heads = problem->sizes[3],
+                                 .queries = problem->sizes[1],
+                                 .keys = problem->sizes[2],
+                                 .dim = problem->sizes[0],
+                                 .value_dim = problem->sizes[0],
+                                 .group = 1};
+  if (a.backward) a.dout = a.dq = a.dk = a.dv = &t;
+  const struct heed__cl_attention_variant *used = pick_of(ctx, &a, choice->variant[0] ? choice->variant : NULL);
+  if (!used) return;
+  struct heed__choice from = *choice;
+  snprintf(from.variant, sizeof from.variant, "%s", used->name);
+  if (used->neighbours) used->neighbours(ctx, &a, &from, out);
+  for (size_t i = 0; i < VARIANTS && out->count < out->room; ++i) {
+    if (variants[i] == used || !pick_of(ctx, &a, variants[i]->name)) continue;
+    struct heed__choice *other = &out->list[out->count++];
+    *other = (struct heed__choice){0};
+    snprintf(other->variant, sizeof other->variant, "%s", variants[i]->name);
+  }
+}

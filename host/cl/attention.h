@@ -4,6 +4,7 @@
 #define HEED__CL_ATTENTION_H
 
 #include "cl/cl.h"
+#include "cl/tuning.h"
 
 // One call with its tensors by name; see operators.h. Forward: out, lse?, weights?. Backward: dout, dq?, dk?, dv?, dmask?.
 struct heed__cl_attention {
@@ -23,9 +24,15 @@ struct heed__cl_attention_variant {
   bool (*supports)(const struct heed__cl_traits *traits, const struct heed__cl_attention *a);
   heed_status (*fwd)(heed_context *ctx, const struct heed__cl_attention *a);
   heed_status (*bwd)(heed_context *ctx, const struct heed__cl_attention *a);
+  // Adds choices one step away from `choice`, which is of this variant. NULL: it has no values to tune.
+  void (*neighbours)(heed_context *ctx, const struct heed__cl_attention *a, const struct heed__choice *choice,
+                     struct heed__choices *out);
 };
 
 extern const struct heed__cl_attention_variant heed__cl_attention_fused_tensor;
+// attention.c. One value of the tuned choice for a call; 0: choose by yourself.
+int64_t heed__cl_attention_tuned(const heed_context *ctx, const struct heed__cl_attention *a, enum heed__tunable what);
+
 extern const struct heed__cl_attention_variant heed__cl_attention_fused_gpu;
 extern const struct heed__cl_attention_variant heed__cl_attention_staged;
 extern const struct heed__cl_attention_variant heed__cl_attention_fused_cpu;

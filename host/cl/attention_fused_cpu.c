@@ -235,5 +235,9 @@ static heed_status run(heed_context *ctx, const struct heed__cl_attention *a) {
   return heed__fused_cpu_run(&plan);
 }
 
-const struct heed__cl_attention_variant heed__cl_attention_fused_cpu = {
-    .name = "fused, CPU", .path = HEED_PATH_FUSED, .supports = heed__fused_cpu_supports, .fwd = run, .bwd = run};
+const struct heed__cl_attention_variant heed__cl_attention_fused_cpu = {.name = "fused, CPU",
+                                                                        .path = HEED_PATH_FUSED,
+                                                                        .supports = heed__fused_cpu_supports,
+                                                                        .fwd = run,
+                                                                        .bwd = run,
+                                                                        .neighbours = heed__fused_cpu_neighbours};

@@ -21,6 +21,8 @@ enum { HEED__FUSED_CPU_WIDTH_MAX = 512 };
 
 bool heed__fused_cpu_supports(const struct heed__cl_traits *traits, const struct heed__cl_attention *a);
 void heed__fused_cpu_plan(heed_context *ctx, const struct heed__cl_attention *a, struct heed__fused_cpu *plan);
+void heed__fused_cpu_neighbours(heed_context *ctx, const struct heed__cl_attention *a,
+                                const struct heed__choice *choice, struct heed__choices *out);
 heed_status heed__fused_cpu_run(const struct heed__fused_cpu *plan);
 
 // Scratch buffers of a launch over `slots` slots, in bytes; 0 where one is not needed.

@@ -4,6 +4,9 @@
 
 #include "cl/attention_fused_cpu.h"
 
+// Two megabytes; a thread's stack is eight as a rule.
+enum { PRIVATE_FLOATS_MAX = 1 << 19 };
+
 static bool same_dtype(const heed_tensor *x, heed_dtype dtype) { return !x || x->dtype == dtype; }
 
 bool heed__fused_cpu_supports(const struct heed__cl_traits *traits, const struct heed__cl_attention *a) {
@@ -28,17 +31,38 @@ static void choose_tiles(struct heed__fused_cpu *p) {
   if (a->backward && heed__max(a->dim, a->value_dim) > 256) p->query_block = 48;
 }
 
+static int64_t common_divisor(int64_t x, int64_t y) {
+  while (y) {
+    const int64_t rest = x % y;
+    x = y;
+    y = rest;
+  }
+  return x;
+}
+
+// Floats that a work-item keeps to itself.
+static int64_t private_floats(const struct heed__fused_cpu *p) {
+  const int64_t dim = heed__round_up(p->a->dim, p->vector), value_dim = heed__round_up(p->a->value_dim, p->vector);
+  if (!p->a->backward) return p->query_block * (dim + value_dim) + (int64_t)p->tile_rows * p->key_block;
+  return p->key_block * (3 * dim + 2 * value_dim) + 2 * (int64_t)p->query_block * p->key_block;
+}
+
+// Blocks as asked for, of whole tiles, unless a thread's stack might not hold them. 0: as they are.
+static void set_blocks(struct heed__fused_cpu *p, int64_t tile_rows, int64_t key_block, int64_t query_block) {
+  const struct heed__fused_cpu before = *p;
+  if (tile_rows) p->tile_rows = (int)tile_rows;
+  const int64_t panel = 2 * p->vector;
+  const int64_t step = p->a->backward ? panel / common_divisor(panel, p->tile_rows) * p->tile_rows : panel;
+  p->key_block = (int)heed__round_up(key_block ? key_block : p->key_block, step);
+  p->query_block = (int)heed__round_up(query_block ? query_block : p->query_block, p->tile_rows);
+  if (private_floats(p) > PRIVATE_FLOATS_MAX) *p = before;
+}
+
 // How many work-items should share a head so that `slots` heads keep all cores busy to the end.
 static int64_t backward_splits(int64_t slots, int64_t cores, int64_t blocks) {
   const int64_t rounds = heed__ceil_div(slots, cores);
   if ((double)slots >= 0.8 * (double)(rounds * cores)) return 1;
-  int64_t divisor = slots, rest = cores;
-  while (rest) {
-    const int64_t next = divisor % rest;
-    divisor = rest;
-    rest = next;
-  }
-  return heed__max(heed__min(cores / divisor, blocks), 1);
+  return heed__max(heed__min(cores / common_divisor(slots, cores), blocks), 1);
 }
 
 static void choose_decode(struct heed__fused_cpu *p, int64_t slots, int64_t cores) {
@@ -95,9 +119,43 @@ void heed__fused_cpu_plan(heed_context *ctx, const struct heed__cl_attention *a,
   const int64_t slots = heed__max(a->batch * a->kv_heads, 1);
   *p = (struct heed__fused_cpu){.ctx = ctx, .a = a, .splits = 1};
   choose_tiles(p);
+  set_blocks(p, heed__cl_attention_tuned(ctx, a, HEED__TUNE_tile_rows),
+             heed__cl_attention_tuned(ctx, a, HEED__TUNE_key_block),
+             heed__cl_attention_tuned(ctx, a, HEED__TUNE_query_block));
   choose_decode(p, slots, cores);
   if (a->backward) p->splits = backward_splits(slots, cores, heed__ceil_div(a->keys, p->key_block));
   while (p->splits > 1 && a->backward && fitting_slots(p) < 1) --p->splits;
   const double fitting = fmax(fitting_slots(p), 1);
   p->slots = fitting >= (double)slots ? slots : heed__ceil_div(slots, heed__ceil_div(slots, (int64_t)fitting));
+}
+
+// Blocks half and twice as long, and register tiles of fewer rows. Each is a program of its own to compile, so that they are few; decode
+// has none of them.
+void heed__fused_cpu_neighbours(heed_context *ctx, const struct heed__cl_attention *a,
+                                const struct heed__choice *choice, struct heed__choices *out) {
+  struct heed__fused_cpu p = {.ctx = ctx, .a = a};
+  choose_tiles(&p);
+  choose_decode(&p, heed__max(a->batch * a->kv_heads, 1), 1);
+  if (p.decode) return;
+  set_blocks(&p, choice->values[HEED__TUNE_tile_rows], choice->values[HEED__TUNE_key_block],
+             choice->values[HEED__TUNE_query_block]);
+  const struct {
+    enum heed__tunable what;
+    int64_t value;
+  } steps[] = {
+      {HEED__TUNE_query_block, 2 * (int64_t)p.query_block}, {HEED__TUNE_key_block, 2 * (int64_t)p.key_block},
+      {HEED__TUNE_query_block, p.query_block / 2},          {HEED__TUNE_key_block, p.key_block / 2},
+      {HEED__TUNE_tile_rows, p.tile_rows == 8 ? 12 : 8},
+  };
+  for (size_t i = 0; i < sizeof steps / sizeof *steps; ++i) {
+    const size_t before = out->count;
+    heed__choices_add(out, choice, steps[i].what, steps[i].value);
+    if (out->count == before) continue;
+    const int64_t *values = out->list[before].values;
+    struct heed__fused_cpu other = {.ctx = ctx, .a = a};
+    choose_tiles(&other);
+    set_blocks(&other, values[HEED__TUNE_tile_rows], values[HEED__TUNE_key_block], values[HEED__TUNE_query_block]);
+    if (other.tile_rows == p.tile_rows && other.key_block == p.key_block && other.query_block == p.query_block)
+      out->count = before;
+  }
 }

@@ -190,6 +190,12 @@ static heed_status launch(struct job *job) {
 // Query rows that tiles may be made of without leaving a key head.
 static int64_t rows_of(const struct fused *f) { return f->packed ? f->a->group * f->a->queries : f->a->queries; }
 
+// What of them a tile should take at most.
+static int64_t tile_rows_of(const struct fused *f) {
+  const int64_t tuned = heed__cl_attention_tuned(f->ctx, f->a, HEED__TUNE_tile_queries);
+  return tuned ? heed__min(tuned, rows_of(f)) : rows_of(f);
+}
+
 // ---------------------------------------------------------------- kernels
 
 static const char forward_file[] = "attention_fused_gpu_fwd.cl", backward_file[] = "attention_fused_gpu_bwd.cl";
@@ -280,10 +286,11 @@ static void describe(const struct fused *f, enum kind kind, struct job *job) {
 // drivers report for a kernel.
 static heed_status run_kind(const struct fused *f, enum kind kind, struct tile *tile) {
   const struct heed__cl_traits *traits = &heed__cl_state(f->ctx)->traits;
-  size_t work_group = traits->max_work_group;
+  const int64_t items = heed__cl_attention_tuned(f->ctx, f->a, HEED__TUNE_items);
+  size_t work_group = items ? (size_t)heed__min(items, (int64_t)traits->max_work_group) : traits->max_work_group;
   struct job job;
   for (;;) {
-    HEED__REQUIRE(choose(traits, work_group, kind, f->a, rows_of(f), &job.tile), HEED_UNSUPPORTED,
+    HEED__REQUIRE(choose(traits, work_group, kind, f->a, tile_rows_of(f), &job.tile), HEED_UNSUPPORTED,
                   "the fused path has no tile for q %s and v %s on %s, which runs %zu work-items in a group",
                   heed__tensor_text(f->a->q), heed__tensor_text(f->a->v), f->ctx->device.name, work_group);
     *tile = job.tile;
@@ -381,5 +388,19 @@ static heed_status run(heed_context *ctx, const struct heed__cl_attention *a) {
   return heed__cl_attention_fused_gpu_gated(ctx, a, NULL);
 }
 
-const struct heed__cl_attention_variant heed__cl_attention_fused_gpu = {
-    .name = "fused", .path = HEED_PATH_FUSED, .supports = supports, .fwd = run, .bwd = run};
+static void neighbours(heed_context *ctx, const struct heed__cl_attention *a, const struct heed__choice *choice,
+                       struct heed__choices *out) {
+  (void)ctx;
+  const int64_t items = choice->values[HEED__TUNE_items], rows = choice->values[HEED__TUNE_tile_queries];
+  for (int64_t value = 64; value <= 256; value *= 2)
+    if (value != items) heed__choices_add(out, choice, HEED__TUNE_items, value);
+  for (int64_t value = 16; value < ROWS_A_TILE && value < a->queries; value *= 2)
+    if (value != rows) heed__choices_add(out, choice, HEED__TUNE_tile_queries, value);
+}
+
+const struct heed__cl_attention_variant heed__cl_attention_fused_gpu = {.name = "fused",
+                                                                        .path = HEED_PATH_FUSED,
+                                                                        .supports = supports,
+                                                                        .fwd = forward,
+                                                                        .bwd = backward,
+                                                                        .neighbours = neighbours};

@@ -42,6 +42,7 @@ struct heed__cl {
   cl_command_queue queue;
   struct heed__cl_traits traits;
   enum heed__gemm_provider gemm;
+  const char *gemm_variant;  // gemm_native.c: to take where it supports the problem; NULL: the tuned or first one
   struct heed__gemm_layout gemm_layout;
   struct heed__gemm_verdicts *gemm_verdicts;  // gemm_probe.c
   bool profiling;
@@ -56,6 +57,7 @@ struct heed__cl {
   struct heed__cl_programs *programs;  // program.c
   struct heed__cl_scratch *scratch;    // scratch.c
   struct heed__cl_profile *profile;    // profile.c
+  struct heed__tuning *tuning;         // tuning.c
 };
 static inline struct heed__cl *heed__cl_state(const heed_context *ctx) { return ctx->state; }
 

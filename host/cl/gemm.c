@@ -40,11 +40,14 @@ static heed_status run_clblast(heed_context *ctx, const struct heed__gemm_proble
   return run_native_from(ctx, p, done);
 }
 
-// CLBlast where it is asked for, or by default on what is not a CPU (there heed's own kernels are far faster).
+// CLBlast where it is asked for, by the user or by a tuned choice, or by default on what is not a CPU (there heed's own kernels are far faster).
 static bool prefers_clblast(const heed_context *ctx, const struct heed__gemm_problem *p) {
   const struct heed__cl *cl = heed__cl_state(ctx);
   if (cl->gemm == HEED__GEMM_NATIVE || !heed__cl_clblast_supports(ctx, p)) return false;
-  return cl->gemm == HEED__GEMM_CLBLAST || (!cl->traits.cpu_like && !cl->clblast_failed);
+  if (cl->gemm == HEED__GEMM_CLBLAST) return true;
+  if (cl->clblast_failed) return false;
+  const struct heed__choice *tuned = heed__cl_gemm_tuned(ctx, p);
+  return tuned && tuned->variant[0] ? strcmp(tuned->variant, "clblast") == 0 : !cl->traits.cpu_like;
 }
 
 static const char *provider_name(enum heed__gemm_provider provider) {
@@ -73,8 +76,26 @@ static heed_status try_clblast(heed_context *ctx, const struct heed__gemm_proble
   return HEED_OK;
 }
 
+// A tuned choice that computes wrong gives way to heed's own.
+static heed_status drop_wrong_tuning(heed_context *ctx, const struct heed__gemm_problem *p) {
+  if (heed__cl_state(ctx)->gemm == HEED__GEMM_CLBLAST) return HEED_OK;
+  while (heed__cl_gemm_tuned(ctx, p)) {
+    const bool clblast = prefers_clblast(ctx, p);
+    bool right = true;
+    if (clblast)
+      HEED__TRY(try_clblast(ctx, p, &right));
+    else
+      HEED__TRY(heed__cl_gemm_probe(ctx, p, HEED__GEMM_NATIVE, &right));
+    if (right) break;
+    const heed_tune_problem problem = heed__cl_gemm_tune_problem(p);
+    heed__cl_tuned_distrust(ctx, &problem);
+  }
+  return HEED_OK;
+}
+
 // The provider that does p: the preferred one unless the device has been seen to compute wrong with it.
 static heed_status choose(heed_context *ctx, const struct heed__gemm_problem *p, enum heed__gemm_provider *out) {
+  HEED__TRY(drop_wrong_tuning(ctx, p));
   const struct heed__cl *cl = heed__cl_state(ctx);
   static const char forced_way_out[] =
       "choose another gemm provider (HEED_GEMM), or HEED_GEMM_PROBE=off to use it all the same";

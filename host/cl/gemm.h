@@ -3,6 +3,7 @@
 #define HEED__GEMM_H
 
 #include "cl/cl.h"
+#include "cl/tuning.h"
 
 // What happens to alpha op(a) op(b) + beta c + bias before it is stored. MASK keeps it where mask > 0 and puts 0 elsewhere: the
 // backward of relu, whose mask may be its argument or its result.
@@ -38,11 +39,17 @@ heed_status heed__cl_gemm_with(heed_context *ctx, const struct heed__gemm_params
 void heed__cl_epilogue_define(struct heed__cl_kernel *k, const struct heed__gemm_problem *p);
 void heed__cl_epilogue_args(struct heed__cl_kernel *k, const struct heed__gemm_problem *p);
 
+// gemm_tune.c: what the table of tuned choices says of p; NULL: nothing.
+const struct heed__choice *heed__cl_gemm_tuned(const heed_context *ctx, const struct heed__gemm_problem *p);
+heed_tune_problem heed__cl_gemm_tune_problem(const struct heed__gemm_problem *p);
+
 // linear.c: the epilogue alone, for products that were stored without it.
 heed_status heed__cl_epilogue_run(heed_context *ctx, const struct heed__gemm_problem *p);
 
 // gemm_native.c: heed's own kernels. Never refuses.
 heed_status heed__cl_gemm_native(heed_context *ctx, const struct heed__gemm_problem *p);
+// The variant that does p there, and its place in the list.
+const char *heed__cl_gemm_native_variant(const heed_context *ctx, const struct heed__gemm_problem *p, uint32_t *place);
 
 // gemm_cpu.c: the packed and blocked product on CPUs.
 bool heed__cl_gemm_cpu_supports(const heed_context *ctx, const struct heed__gemm_problem *p);
@@ -50,6 +57,9 @@ bool heed__cl_gemm_cpu_supports(const heed_context *ctx, const struct heed__gemm
 uint32_t heed__cl_gemm_cpu_class(const heed_context *ctx, const struct heed__gemm_problem *p,
                                  struct heed__gemm_layout *same);
 heed_status heed__cl_gemm_cpu_run(heed_context *ctx, const struct heed__gemm_problem *p);
+// Layouts one step away from that of `choice`.
+void heed__cl_gemm_cpu_neighbours(const heed_context *ctx, const struct heed__gemm_problem *p,
+                                  const struct heed__choice *choice, struct heed__choices *out);
 
 // gemm_clblast.c. `supports` says whether CLBlast can be trusted with the problem. `run` leaves the epilogue to do and sets *done to
 // the batches that it queued, which are all unless it fails.

@@ -1,4 +1,6 @@
 // gemm on CPUs: how a product is laid out for gemm_cpu.cl (what is packed, how it is cut into work-items), and the launches.
+#include <string.h>
+
 #include "cl/gemm.h"
 
 enum { DOT_EDGE = 4 };
@@ -129,9 +131,9 @@ static bool plan_sizes(struct plan *plan, const struct heed__gemm_problem *p, ui
           (uint64_t)floats <= most_bytes / sizeof(float));
 }
 
-static bool make_plan(const heed_context *ctx, const struct heed__gemm_problem *p, struct plan *plan) {
+static bool make_plan_with(const heed_context *ctx, const struct heed__gemm_problem *p,
+                           const struct heed__gemm_layout *asked, struct plan *plan) {
   const struct heed__cl *cl = heed__cl_state(ctx);
-  const struct heed__gemm_layout *asked = &cl->gemm_layout;
   const int64_t vector = cl->traits.vector_width, most = 1 << 30;
   if (p->m > most || p->n > most || p->k > most || p->batches > most) return false;
   const int64_t cores = cl->traits.compute_units;
@@ -157,6 +159,28 @@ static bool make_plan(const heed_context *ctx, const struct heed__gemm_problem *
   return plan_sizes(plan, p, cl->traits.max_allocation);
 }
 
+static struct heed__gemm_layout layout_of(const struct heed__choice *choice) {
+  const int64_t *v = choice->values;
+  return (struct heed__gemm_layout){.vectors = v[HEED__TUNE_vectors],
+                                    .rows = v[HEED__TUNE_rows],
+                                    .panels = v[HEED__TUNE_panels],
+                                    .depth = v[HEED__TUNE_depth],
+                                    .splits = v[HEED__TUNE_splits],
+                                    .swap = (int)v[HEED__TUNE_swap],
+                                    .pack_rows = (int)v[HEED__TUNE_pack_rows],
+                                    .pack_cols = (int)v[HEED__TUNE_pack_cols],
+                                    .dot = (int)v[HEED__TUNE_dot]};
+}
+
+// As the context asks (tests, probes), else as was tuned.
+static bool make_plan(const heed_context *ctx, const struct heed__gemm_problem *p, struct plan *plan) {
+  static const struct heed__gemm_layout own;
+  const struct heed__gemm_layout *asked = &heed__cl_state(ctx)->gemm_layout;
+  const struct heed__choice *tuned = memcmp(asked, &own, sizeof own) ? NULL : heed__cl_gemm_tuned(ctx, p);
+  const struct heed__gemm_layout layout = tuned ? layout_of(tuned) : *asked;
+  return make_plan_with(ctx, p, &layout, plan);
+}
+
 bool heed__cl_gemm_cpu_supports(const heed_context *ctx, const struct heed__gemm_problem *p) {
   struct plan plan;
   return heed__cl_state(ctx)->traits.cpu_like && make_plan(ctx, p, &plan);
@@ -179,6 +203,45 @@ uint32_t heed__cl_gemm_cpu_class(const heed_context *ctx, const struct heed__gem
                                      .depth = p->c->dtype == HEED_F32 ? 40 : 0};
   return 2 | (uint32_t)plan.swap << 2 | (uint32_t)plan.r.pack << 3 | (uint32_t)plan.v.pack << 4 |
          (uint32_t)plan.through_parts << 5 | (uint32_t)(plan.tile_vectors == 2) << 6;
+}
+
+static bool same_plan(const struct plan *a, const struct plan *b) {
+  return a->dot == b->dot && a->swap == b->swap && a->tile_vectors == b->tile_vectors && a->r.pack == b->r.pack &&
+         a->v.pack == b->v.pack && a->rows == b->rows && a->panels == b->panels && a->depth == b->depth &&
+         a->splits == b->splits && a->share == b->share;
+}
+
+// Twice and half of what the plan has, and the other side of its switches.
+void heed__cl_gemm_cpu_neighbours(const heed_context *ctx, const struct heed__gemm_problem *p,
+                                  const struct heed__choice *choice, struct heed__choices *out) {
+  struct heed__gemm_layout layout = layout_of(choice);
+  struct plan plan, other;
+  if (!make_plan_with(ctx, p, &layout, &plan)) return;
+  const struct {
+    enum heed__tunable what;
+    int64_t value;
+  } steps[] = {
+      {HEED__TUNE_dot, plan.dot ? -1 : 1},
+      {HEED__TUNE_vectors, 5 - plan.tile_vectors},
+      {HEED__TUNE_swap, plan.swap ? -1 : 1},
+      {HEED__TUNE_pack_rows, plan.r.pack ? -1 : 1},
+      {HEED__TUNE_pack_cols, plan.v.pack ? -1 : 1},
+      {HEED__TUNE_rows, plan.rows * 2},
+      {HEED__TUNE_rows, plan.rows / 2},
+      {HEED__TUNE_panels, plan.panels * 2},
+      {HEED__TUNE_panels, plan.panels / 2},
+      {HEED__TUNE_depth, plan.depth * 2},
+      {HEED__TUNE_depth, plan.depth / 2},
+      {HEED__TUNE_splits, plan.splits * 2},
+      {HEED__TUNE_splits, plan.splits / 2},
+  };
+  for (size_t i = 0; i < sizeof steps / sizeof *steps; ++i) {
+    const size_t before = out->count;
+    heed__choices_add(out, choice, steps[i].what, steps[i].value);
+    if (out->count == before) continue;
+    layout = layout_of(&out->list[before]);
+    if (!make_plan_with(ctx, p, &layout, &other) || same_plan(&plan, &other)) out->count = before;
+  }
 }
 
 // ---------------------------------------------------------------- launches

@@ -1,4 +1,6 @@
 // gemm by heed's own kernels: which of them does a problem, and the launch of those of gemm.cl. The CPU's are in gemm_cpu.c.
+#include <string.h>
+
 #include "cl/gemm.h"
 
 // ---------------------------------------------------------------- the epilogue of every kernel
@@ -123,8 +125,35 @@ static const struct variant {
     {"panels on a small device", any_supports, panels_run},
 };
 
+enum { VARIANTS = sizeof variants / sizeof *variants };
+
+// "clblast" stands behind heed's own: in choices it is a variant like them.
+const char *heed__cl_gemm_variant_name(size_t i) {
+  return i < VARIANTS ? variants[i].name : i == VARIANTS ? "clblast" : NULL;
+}
+
+// The variant of this name, if there is one that supports the problem.
+static const struct variant *find(const heed_context *ctx, const struct heed__gemm_problem *p, const char *name) {
+  for (size_t i = 0; i < VARIANTS; ++i)
+    if (strcmp(variants[i].name, name) == 0 && variants[i].supports(ctx, p)) return &variants[i];
+  return NULL;
+}
+
+static const struct variant *pick(const heed_context *ctx, const struct heed__gemm_problem *p) {
+  const struct heed__choice *tuned = heed__cl_gemm_tuned(ctx, p);
+  const char *asked = heed__cl_state(ctx)->gemm_variant;
+  const struct variant *variant = asked ? find(ctx, p, asked) : tuned ? find(ctx, p, tuned->variant) : NULL;
+  if (variant) return variant;
+  for (variant = variants; !variant->supports(ctx, p);) ++variant;
+  return variant;
+}
+
+const char *heed__cl_gemm_native_variant(const heed_context *ctx, const struct heed__gemm_problem *p, uint32_t *place) {
+  const struct variant *variant = pick(ctx, p);
+  *place = (uint32_t)(variant - variants);
+  return variant->name;
+}
+
 heed_status heed__cl_gemm_native(heed_context *ctx, const struct heed__gemm_problem *p) {
-  const struct variant *variant = variants;
-  while (!variant->supports(ctx, p)) ++variant;
-  return variant->run(ctx, p);
+  return pick(ctx, p)->run(ctx, p);
 }

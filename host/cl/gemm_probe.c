@@ -17,6 +17,7 @@ struct probe {
   heed_dtype dtype;
   bool trans_a, trans_b;
   int64_t m, n, k, batches;
+  const char *variant;  // of heed's own; NULL: not to be forced
   struct heed__gemm_layout layout;
 };
 
@@ -32,7 +33,7 @@ struct heed__gemm_verdicts {
 // ---------------------------------------------------------------- classes
 
 // CLBlast goes over from its direct kernel to its indirect one somewhere between 512³ and 1280³, depending on the device, and each
-// form has kernels of its own. heed's CPU kernels differ by layout, its GPU kernel by dtype alone.
+// form has kernels of its own. heed's CPU kernels differ by layout, its GPU kernels by variant and dtype.
 static struct probe probe_of(const heed_context *ctx, const struct heed__gemm_problem *p,
                              enum heed__gemm_provider provider) {
   struct probe probe = {.provider = provider,
@@ -53,11 +54,15 @@ static struct probe probe_of(const heed_context *ctx, const struct heed__gemm_pr
       probe.batches = 1;
     }
     class |= (uint32_t)size << 8;
-  } else if (heed__cl_gemm_cpu_supports(ctx, p)) {
-    class |= heed__cl_gemm_cpu_class(ctx, p, &probe.layout) << 10;
   } else {
-    class &= ~3U;
-    class |= 1U << 20;
+    uint32_t place;
+    probe.variant = heed__cl_gemm_native_variant(ctx, p, &place);
+    if (strcmp(probe.variant, "cpu") == 0) {
+      class |= heed__cl_gemm_cpu_class(ctx, p, &probe.layout) << 10;
+    } else {
+      class &= ~3U;
+      class |= 1U << 20 | place << 21;
+    }
   }
   probe.class = class;
   return probe;
@@ -132,14 +137,17 @@ static bool agrees(const struct probe *probe, const struct matrix *a, const stru
 static heed_status multiply(heed_context *ctx, const struct probe *probe, const struct heed__gemm_problem *p) {
   struct heed__cl *cl = heed__cl_state(ctx);
   const struct heed__gemm_layout layout = cl->gemm_layout;
+  const char *variant = cl->gemm_variant;
   const bool profiling = cl->profiling;
   cl->profiling = false;  // the user's records are of the user's calls
   cl->gemm_layout = probe->layout;
+  cl->gemm_variant = probe->variant;
   int64_t done;
   const heed_status status =
       probe->provider == HEED__GEMM_CLBLAST ? heed__cl_clblast_run(ctx, p, &done) : heed__cl_gemm_native(ctx, p);
   cl->profiling = profiling;
   cl->gemm_layout = layout;
+  cl->gemm_variant = variant;
   return status;
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cl/cl.h"
+#include "cl/tuning.h"
 
 // ---------------------------------------------------------------- traits
 
@@ -87,6 +88,7 @@ static void destroy(heed_context *ctx) {
   heed__cl_profile_destroy(ctx);
   heed__cl_programs_destroy(ctx);
   heed__cl_scratch_destroy(ctx);
+  heed__cl_tuning_destroy(ctx);
   if (cl->dummy) clReleaseMemObject(cl->dummy);
   release(cl);
   ctx->state = NULL;

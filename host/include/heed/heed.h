@@ -73,7 +73,7 @@ typedef struct heed_context heed_context;
 // Opens a device. spec is one of: NULL (the environment's HEED_DEVICE, else auto), "auto" (best GPU, else accelerator, else
 // OpenCL CPU, else host), "host" (no OpenCL), "gpu", "cpu", "P:D" (platform and device index), "id:..." (stable id
 // as in heed_device_info.id), or a case-insensitive piece of a platform's or device's name.
-// Also read from the environment: HEED_VALIDATE, HEED_GEMM, HEED_CACHE, HEED_KERNELS, HEED_SELF_TEST.
+// Also read from the environment: HEED_VALIDATE, HEED_GEMM, HEED_CACHE, HEED_KERNELS, HEED_TUNE, HEED_SELF_TEST.
 // Errors: NO_DEVICE when nothing or several devices fit (the message lists the devices), DEVICE, UNSUPPORTED when the
 // device has no compiler, MISMATCH when it failed heed's self-test (see heed_open_with()).
 HEED_API HEED_MUST_CHECK heed_status heed_open(const char *spec, heed_context **out);
@@ -87,7 +87,9 @@ typedef struct heed_open_options {
   const char *cache_dir;   // folder for compiled programs, "off" for none; NULL: HEED_CACHE, else $XDG_CACHE_HOME/heed
   const char *kernel_dir;  // read .cl files from here instead of the library's own; for kernel authors and tests. NULL:
                            // HEED_KERNELS, else the library's own
-  int self_test;  // 1: test the device in any case; -1: open it untested; 0: HEED_SELF_TEST, else as told below
+  int self_test;       // 1: test the device in any case; -1: open it untested; 0: HEED_SELF_TEST, else as told below
+  const char *tuning;  // file of tuned choices, "off" for none; NULL: HEED_TUNE, else
+                       // $XDG_CONFIG_HOME/heed/tune/<device id>.json, see heed/tune.h
 } heed_open_options;
 HEED_API HEED_MUST_CHECK heed_status heed_open_with(const heed_open_options *options, heed_context **out);
 // Self-test: a device, driver and version of heed that meet for the first time have a few small calls compared with the host, which

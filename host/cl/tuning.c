@@ -1,0 +1,216 @@
+// The table of tuned choices in a context: classes of problems, choices as texts, looking up.
+#include "cl/tuning.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// ---------------------------------------------------------------- names
+
+static const struct {
+  const char *name;
+  const char *sizes[HEED_TUNE_SIZES];
+} ops[] = {
+#define OP_ENTRY(op, name, a, b, c, d) {name, {a, b, c, d}},
+    HEED_TUNE_OP_LIST(OP_ENTRY)
+#undef OP_ENTRY
+};
+
+static const struct {
+  const char *name;
+  int64_t least, most;
+} tunables[] = {
+#define TUNABLE_ENTRY(name, least, most) {#name, least, most},
+    HEED__TUNABLES(TUNABLE_ENTRY)
+#undef TUNABLE_ENTRY
+};
+
+const char *heed__tune_op_name(heed_tune_op op) { return ops[op].name; }
+const char *const *heed__tune_size_names(heed_tune_op op) { return ops[op].sizes; }
+
+// ---------------------------------------------------------------- classes
+
+enum { EDGES = 6 };
+
+// Where a class of sizes begins; a class ends before the next. Tiles, caches and cores make the steps, so that these are few.
+static const int64_t *edges_of(heed_tune_op op, int size) {
+  static const int64_t matrix[EDGES] = {1, 16, 64, 256, 1024, 4096}, batches[EDGES] = {1, 2};
+  static const int64_t dims[EDGES] = {1, 33, 65, 129, 257}, lengths[EDGES] = {1, 9, 128, 512, 2048};
+  static const int64_t heads[EDGES] = {1, 8};
+  static const int64_t *const gemm[] = {matrix, matrix, matrix, batches}, *const attention[] = {dims, lengths, lengths,
+                                                                                                heads};
+  return op == HEED_TUNE_GEMM ? gemm[size] : attention[size];
+}
+
+struct heed__tuning_entry heed__tuning_class(const heed_tune_problem *problem) {
+  struct heed__tuning_entry entry = {.problem = *problem};
+  for (int i = 0; i < HEED_TUNE_SIZES; ++i) {
+    const int64_t *edges = edges_of(problem->op, i);
+    int at = 0;
+    while (at + 1 < EDGES && edges[at + 1] && problem->sizes[i] >= edges[at + 1]) ++at;
+    entry.problem.sizes[i] = edges[at];
+    entry.most[i] = at + 1 < EDGES && edges[at + 1] ? edges[at + 1] - 1 : INT64_MAX;
+  }
+  return entry;
+}
+
+static bool same_kind(const heed_tune_problem *a, const heed_tune_problem *b) {
+  if (a->op != b->op || a->dtype != b->dtype) return false;
+  return a->op == HEED_TUNE_GEMM ? a->trans_a == b->trans_a && a->trans_b == b->trans_b : a->causal == b->causal;
+}
+
+static bool holds(const struct heed__tuning_entry *entry, const heed_tune_problem *problem) {
+  if (!same_kind(&entry->problem, problem)) return false;
+  for (int i = 0; i < HEED_TUNE_SIZES; ++i)
+    if (problem->sizes[i] < entry->problem.sizes[i] || problem->sizes[i] > entry->most[i]) return false;
+  return true;
+}
+
+static bool same_class(const struct heed__tuning_entry *a, const struct heed__tuning_entry *b) {
+  return same_kind(&a->problem, &b->problem) && memcmp(a->problem.sizes, b->problem.sizes, sizeof a->most) == 0 &&
+         memcmp(a->most, b->most, sizeof a->most) == 0;
+}
+
+static bool is_default(const struct heed__choice *choice) {
+  static const struct heed__choice none;
+  return !choice->variant[0] && memcmp(choice->values, none.values, sizeof none.values) == 0;
+}
+
+heed_status heed__tuning_add(struct heed__tuning *tuning, const struct heed__tuning_entry *entry) {
+  if (tuning->count == tuning->room) {
+    const size_t room = tuning->room * 2 + 16;
+    struct heed__tuning_entry *grown = realloc(tuning->entries, room * sizeof *grown);
+    HEED__REQUIRE(grown, HEED_OUT_OF_MEMORY, "tune: no host memory for a table of %zu choices", room);
+    tuning->entries = grown;
+    tuning->room = room;
+  }
+  tuning->entries[tuning->count++] = *entry;
+  return HEED_OK;
+}
+
+// What holds the class's first problem today would hide a later entry: the new one goes before it, unless they are of one class.
+heed_status heed__tuning_set(struct heed__tuning *tuning, const struct heed__tuning_entry *entry) {
+  size_t kept = 0;
+  for (size_t i = 0; i < tuning->count; ++i)
+    if (!same_class(&tuning->entries[i], entry)) tuning->entries[kept++] = tuning->entries[i];
+  tuning->count = kept;
+  if (is_default(&entry->choice)) return HEED_OK;
+  HEED__TRY(heed__tuning_add(tuning, entry));
+  memmove(tuning->entries + 1, tuning->entries, (tuning->count - 1) * sizeof *tuning->entries);
+  tuning->entries[0] = *entry;
+  return HEED_OK;
+}
+
+void heed__cl_tuning_destroy(heed_context *ctx) {
+  struct heed__cl *cl = heed__cl_state(ctx);
+  if (!cl->tuning) return;
+  free(cl->tuning->path);
+  free(cl->tuning->entries);
+  free(cl->tuning);
+  cl->tuning = NULL;
+}
+
+// ---------------------------------------------------------------- looking up
+
+static struct heed__tuning_entry *find(struct heed__tuning *tuning, const heed_tune_problem *problem) {
+  for (size_t i = 0; i < tuning->count; ++i)
+    if (!tuning->entries[i].wrong && holds(&tuning->entries[i], problem)) return &tuning->entries[i];
+  return NULL;
+}
+
+const struct heed__choice *heed__cl_tuned(const heed_context *ctx, const heed_tune_problem *problem) {
+  struct heed__tuning *tuning = heed__cl_state(ctx)->tuning;
+  if (!tuning) return NULL;
+  const struct heed__tuning_forced *forced = &tuning->forced[problem->op];
+  if (forced->set) return forced->wrong || is_default(&forced->choice) ? NULL : &forced->choice;
+  const struct heed__tuning_entry *entry = find(tuning, problem);
+  return entry ? &entry->choice : NULL;
+}
+
+void heed__cl_tuned_distrust(heed_context *ctx, const heed_tune_problem *problem) {
+  struct heed__tuning *tuning = heed__cl_state(ctx)->tuning;
+  struct heed__tuning_forced *forced = &tuning->forced[problem->op];
+  if (forced->set) {  // whoever measures asks heed_tune_get()
+    forced->wrong = true;
+    return;
+  }
+  struct heed__tuning_entry *entry = find(tuning, problem);
+  if (!entry) return;
+  entry->wrong = true;
+  char text[HEED_TUNE_TEXT];
+  heed__choice_text(&entry->choice, text);
+  const size_t length = strlen(ctx->notice);
+  if (strstr(ctx->notice, "tuned choice")) return;  // the first of its kind stays
+  snprintf(ctx->notice + length, sizeof ctx->notice - length,
+           "%sthe tuned choice '%s' for %s computes wrong on this device and is not used; run heed tune again",
+           length ? "; " : "", text, ops[problem->op].name);
+}
+
+// ---------------------------------------------------------------- choices as texts
+
+static bool is_variant(heed_tune_op op, const char *name) {
+  const char *known;
+  for (size_t i = 0;
+       (known = op == HEED_TUNE_GEMM ? heed__cl_gemm_variant_name(i) : heed__cl_attention_variant_name(i)); ++i)
+    if (strcmp(known, name) == 0) return true;
+  return false;
+}
+
+// One "name=value" up to `end`.
+static heed_status parse_value(const char *whole, const char *text, const char *end, struct heed__choice *choice) {
+  const char *equals = memchr(text, '=', (size_t)(end - text));
+  const size_t length = (size_t)((equals ? equals : end) - text);
+  size_t at = 0;
+  while (at < HEED__TUNABLE_COUNT &&
+         (strlen(tunables[at].name) != length || strncmp(tunables[at].name, text, length) != 0))
+    ++at;
+  HEED__REQUIRE(equals && at < HEED__TUNABLE_COUNT, HEED_INVALID_ARGUMENT,
+                "tune: '%.*s' in the choice '%s' is no value", (int)(end - text), text, whole);
+  char *rest;
+  const long long value = strtoll(equals + 1, &rest, 10);
+  HEED__REQUIRE(
+      rest == end && equals + 1 < end && value != 0 && value >= tunables[at].least && value <= tunables[at].most,
+      HEED_INVALID_ARGUMENT,
+      "tune: '%.*s' in the choice '%s' must be a whole number in %" PRId64 "..%" PRId64 " and not 0", (int)(end - text),
+      text, whole, tunables[at].least, tunables[at].most);
+  choice->values[at] = value;
+  return HEED_OK;
+}
+
+heed_status heed__choice_parse(heed_tune_op op, const char *text, struct heed__choice *choice) {
+  *choice = (struct heed__choice){0};
+  HEED__REQUIRE(strlen(text) < HEED_TUNE_TEXT, HEED_INVALID_ARGUMENT, "tune: a choice of %zu letters is too long",
+                strlen(text));
+  if (strcmp(text, "default") == 0) return HEED_OK;
+  const size_t length = strcspn(text, ":");
+  snprintf(choice->variant, sizeof choice->variant, "%.*s", (int)length, text);
+  HEED__REQUIRE(length < sizeof choice->variant && is_variant(op, choice->variant), HEED_INVALID_ARGUMENT,
+                "tune: '%.*s' in the choice '%s' is no variant of %s", (int)length, text, text, ops[op].name);
+  if (!text[length]) return HEED_OK;
+  for (const char *at = text + length + 1; *at;) {
+    at += strspn(at, " ");
+    const char *end = at + strcspn(at, " ");
+    if (end > at) HEED__TRY(parse_value(text, at, end, choice));
+    at = end;
+  }
+  return HEED_OK;
+}
+
+void heed__choice_text(const struct heed__choice *choice, char text[HEED_TUNE_TEXT]) {
+  size_t used = (size_t)snprintf(text, HEED_TUNE_TEXT, "%s", is_default(choice) ? "default" : choice->variant);
+  const char *between = ": ";
+  for (int i = 0; i < HEED__TUNABLE_COUNT && used < HEED_TUNE_TEXT; ++i) {
+    if (!choice->values[i]) continue;
+    used += (size_t)snprintf(text + used, HEED_TUNE_TEXT - used, "%s%s=%" PRId64, between, tunables[i].name,
+                             choice->values[i]);
+    between = " ";
+  }
+}
+
+void heed__choices_add(struct heed__choices *out, const struct heed__choice *base, enum heed__tunable what,
+                       int64_t value) {
+  if (out->count == out->room || value < tunables[what].least || value > tunables[what].most) return;
+  out->list[out->count] = *base;
+  out->list[out->count++].values[what] = value;
+}
