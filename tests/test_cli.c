@@ -81,7 +81,7 @@ static int enter_folder(void **state) {
   setenv("HEED_DEVICE", "host", 1);
   setenv("HOME", folder, 1);
   setenv("XDG_DATA_HOME", "data", 1);
-  static const char *const unwanted[] = {"HEED_DATA", "HEED_VALIDATE", "HEED_GEMM", "HEED_KERNELS"};
+  static const char *const unwanted[] = {"HEED_DATA", "HEED_VALIDATE", "HEED_GEMM", "HEED_KERNELS", "HEED_TUNE"};
   for (size_t i = 0; i < sizeof unwanted / sizeof *unwanted; i++) unsetenv(unwanted[i]);
   write_files();
   return 0;
@@ -190,8 +190,8 @@ static void transcript(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      TRANSCRIPT("heed"),  TRANSCRIPT("devices"), TRANSCRIPT("run"),
-      TRANSCRIPT("train"), TRANSCRIPT("eval"),    TRANSCRIPT("sqrt"),
+      TRANSCRIPT("heed"), TRANSCRIPT("devices"), TRANSCRIPT("run"),  TRANSCRIPT("train"),
+      TRANSCRIPT("eval"), TRANSCRIPT("sqrt"),    TRANSCRIPT("tune"),
   };
   return cmocka_run_group_tests(tests, enter_folder, leave_folder);
 }

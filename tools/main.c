@@ -16,6 +16,7 @@ static const subcommand commands[] = {
     {"eval", cmd_eval, "measure a trained model on the test set"},
     {"check", cmd_check, "compare every operator on a device with the CPU"},
     {"bench", cmd_bench, "time operators, as a share of what the device can do"},
+    {"tune", cmd_tune, "measure what is fastest on a device, and use it from then on"},
     {"sqrt", cmd_sqrt, "find square roots by gradient descent"},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };

@@ -401,6 +401,6 @@ static void neighbours(heed_context *ctx, const struct heed__cl_attention *a, co
 const struct heed__cl_attention_variant heed__cl_attention_fused_gpu = {.name = "fused",
                                                                         .path = HEED_PATH_FUSED,
                                                                         .supports = supports,
-                                                                        .fwd = forward,
-                                                                        .bwd = backward,
+                                                                        .fwd = run,
+                                                                        .bwd = run,
                                                                         .neighbours = neighbours};

@@ -89,13 +89,22 @@ heed_status heed__tuning_add(struct heed__tuning *tuning, const struct heed__tun
   return HEED_OK;
 }
 
-// What holds the class's first problem today would hide a later entry: the new one goes before it, unless they are of one class.
+static bool overlap(const struct heed__tuning_entry *a, const struct heed__tuning_entry *b) {
+  if (!same_kind(&a->problem, &b->problem)) return false;
+  for (int i = 0; i < HEED_TUNE_SIZES; ++i)
+    if (a->problem.sizes[i] > b->most[i] || b->problem.sizes[i] > a->most[i]) return false;
+  return true;
+}
+
 heed_status heed__tuning_set(struct heed__tuning *tuning, const struct heed__tuning_entry *entry) {
   size_t kept = 0;
   for (size_t i = 0; i < tuning->count; ++i)
     if (!same_class(&tuning->entries[i], entry)) tuning->entries[kept++] = tuning->entries[i];
   tuning->count = kept;
-  if (is_default(&entry->choice)) return HEED_OK;
+  bool needed =
+      !is_default(&entry->choice);  // a default only where it stands before what would hold the class otherwise
+  for (size_t i = 0; i < kept && !needed; ++i) needed = overlap(&tuning->entries[i], entry);
+  if (!needed) return HEED_OK;
   HEED__TRY(heed__tuning_add(tuning, entry));
   memmove(tuning->entries + 1, tuning->entries, (tuning->count - 1) * sizeof *tuning->entries);
   tuning->entries[0] = *entry;
@@ -125,7 +134,7 @@ const struct heed__choice *heed__cl_tuned(const heed_context *ctx, const heed_tu
   const struct heed__tuning_forced *forced = &tuning->forced[problem->op];
   if (forced->set) return forced->wrong || is_default(&forced->choice) ? NULL : &forced->choice;
   const struct heed__tuning_entry *entry = find(tuning, problem);
-  return entry ? &entry->choice : NULL;
+  return entry && !is_default(&entry->choice) ? &entry->choice : NULL;
 }
 
 void heed__cl_tuned_distrust(heed_context *ctx, const heed_tune_problem *problem) {

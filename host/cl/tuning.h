@@ -86,8 +86,8 @@ heed_status heed__choice_parse(heed_tune_op op, const char *text, struct heed__c
 void heed__choice_text(const struct heed__choice *choice, char text[HEED_TUNE_TEXT]);
 // The class of a problem as an entry, without a choice.
 struct heed__tuning_entry heed__tuning_class(const heed_tune_problem *problem);
-// The first entry that holds a call decides. add: behind the others; set: before them, in place of one of the same class; a default
-// choice only takes that away.
+// The first entry that holds a call decides. add: behind the others; set: before them, in place of one of the same class, or for a
+// default choice none where that is enough.
 heed_status heed__tuning_add(struct heed__tuning *tuning, const struct heed__tuning_entry *entry);
 heed_status heed__tuning_set(struct heed__tuning *tuning, const struct heed__tuning_entry *entry);
 void heed__cl_tuning_destroy(heed_context *ctx);

@@ -211,7 +211,7 @@ static bool put(FILE *stream, json_t *item, const char *before) {
   return line != NULL;
 }
 
-// One line a choice, so that people can read and edit it.
+// One line a choice, so that people can read and edit it. Choices that were seen to be wrong end here.
 heed_status heed__tuning_json(const heed_context *ctx, char **text) {
   const struct heed__tuning *tuning = heed__cl_state(ctx)->tuning;
   const heed_device_info *device = &ctx->device;
@@ -224,9 +224,11 @@ heed_status heed__tuning_json(const heed_context *ctx, char **text) {
               put(stream, json_string(device->driver), ",\n  \"driver\": ") &&
               put(stream, json_integer(device->compute_units), ",\n  \"compute_units\": ");
   if (done) fprintf(stream, ",\n  \"choices\": [");
+  size_t written = 0;
   for (size_t i = 0; i < tuning->count && done; ++i)
-    done = put(stream, entry_json(&tuning->entries[i]), i ? ",\n    " : "\n    ");
-  if (done) fprintf(stream, "%s]\n}\n", tuning->count ? "\n  " : "");
+    if (!tuning->entries[i].wrong)
+      done = put(stream, entry_json(&tuning->entries[i]), written++ ? ",\n    " : "\n    ");
+  if (done) fprintf(stream, "%s]\n}\n", written ? "\n  " : "");
   if (stream && fclose(stream) != 0) done = false;
   if (done) return HEED_OK;
   free(*text);

@@ -1,0 +1,431 @@
+// Tuned choices: what a table may say and what is refused, that it changes plans and never results, and that the search of `heed tune`
+// does not take what computes wrong, however fast.
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cl/attention_fused_cpu.h"
+#include "cl/tuning.h"
+#include "support_devices.h"
+#include <heed/tune.h>
+
+static char root[64];
+
+static int make_root(void **state) {
+  (void)state;
+  strcpy(root, "/tmp/heed-tune-XXXXXX");
+  return mkdtemp(root) ? 0 : -1;
+}
+
+static int remove_root(void **state) {
+  (void)state;
+  char line[128];
+  snprintf(line, sizeof line, "rm -rf %s", root);
+  return system(line);
+}
+
+static const char *in_root(const char *name) {
+  static char ring[4][160];
+  static unsigned next;
+  char *path = ring[next++ % 4];
+  snprintf(path, sizeof ring[0], "%s/%s", root, name);
+  return path;
+}
+
+static void write_text(const char *path, const char *text) {
+  FILE *file = fopen(path, "w");
+  assert_non_null(file);
+  assert_true(fputs(text, file) >= 0);
+  assert_int_equal(fclose(file), 0);
+}
+
+static char *read_text(const char *path) {
+  static char text[1 << 16];
+  FILE *file = fopen(path, "r");
+  assert_non_null(file);
+  text[fread(text, 1, sizeof text - 1, file)] = 0;
+  fclose(file);
+  return text;
+}
+
+// A context on the group's device with this table, which need not exist.
+static heed_context *open_with(void **state, const char *tuning, const char *kernels) {
+  char spec[96];
+  heed_context *ctx = NULL;
+  snprintf(spec, sizeof spec, "id:%s", heed_context_device(support_context(state))->id);
+  const heed_open_options options = {.device = spec, .tuning = tuning, .kernel_dir = kernels, .validate = -1};
+  ASSERT_OK(heed_open_with(&options, &ctx));
+  return ctx;
+}
+
+// "cpu: vectors=2" is a choice anywhere, whether the device takes it or not.
+static const char a_choice[] = "cpu: vectors=2 rows=128";
+static const heed_tune_problem a_problem = {
+    .op = HEED_TUNE_GEMM, .dtype = HEED_F32, .trans_b = true, .sizes = {100, 512, 784, 1}};
+static const heed_tune_problem an_attention = {
+    .op = HEED_TUNE_ATTENTION_BWD, .dtype = HEED_F16, .causal = true, .sizes = {64, 1024, 1024, 32}};
+
+static void assert_choice(heed_context *ctx, const heed_tune_problem *problem, const char *expected) {
+  heed_tune_choice choice;
+  ASSERT_OK(heed_tune_get(ctx, problem, &choice));
+  assert_string_equal(choice.text, expected);
+}
+
+static heed_tune_problem with_size(heed_tune_problem problem, int i, int64_t size) {
+  problem.sizes[i] = size;
+  return problem;
+}
+
+// ---------------------------------------------------------------- the table
+
+static void a_choice_holds_for_its_class_alone(void **state) {
+  heed_context *ctx = open_with(state, "off", NULL);
+  assert_choice(ctx, &a_problem, "default");
+  ASSERT_OK(heed_tune_set(ctx, &a_problem, a_choice, 1.5));
+  assert_choice(ctx, &a_problem, a_choice);
+  heed_tune_problem other = with_size(a_problem, 0, 64);
+  assert_choice(ctx, &other, a_choice);
+  const int64_t outside[][2] = {{0, 63}, {0, 256}, {1, 1024}, {2, 255}, {3, 2}};
+  for (size_t i = 0; i < sizeof outside / sizeof *outside; ++i) {
+    other = with_size(a_problem, (int)outside[i][0], outside[i][1]);
+    assert_choice(ctx, &other, "default");
+  }
+  other = a_problem;
+  other.trans_a = true;
+  assert_choice(ctx, &other, "default");
+  other = a_problem;
+  other.dtype = HEED_F16;
+  assert_choice(ctx, &other, "default");
+  ASSERT_OK(heed_tune_set(ctx, &a_problem, "default", 0));
+  assert_choice(ctx, &a_problem, "default");
+  heed_context_destroy(ctx);
+}
+
+static void a_forced_choice_goes_before_the_table(void **state) {
+  heed_context *ctx = open_with(state, "off", NULL);
+  ASSERT_OK(heed_tune_set(ctx, &a_problem, a_choice, 0));
+  ASSERT_OK(heed_tune_force(ctx, HEED_TUNE_GEMM, "cpu: vectors=3"));
+  assert_choice(ctx, &a_problem, "cpu: vectors=3");
+  ASSERT_OK(heed_tune_force(ctx, HEED_TUNE_GEMM, "default"));
+  assert_choice(ctx, &a_problem, "default");
+  ASSERT_OK(heed_tune_force(ctx, HEED_TUNE_GEMM, NULL));
+  assert_choice(ctx, &a_problem, a_choice);
+  heed_context_destroy(ctx);
+}
+
+static void what_is_no_choice_is_refused(void **state) {
+  heed_context *ctx = open_with(state, "off", NULL);
+  static const char *const wrong[] = {"",
+                                      "cpu2",
+                                      "fused",
+                                      "cpu: vectors",
+                                      "cpu: vectors=",
+                                      "cpu: vectors=4",
+                                      "cpu: vectors=2.0",
+                                      "cpu: vectors=0",
+                                      "cpu: rows=99999999999999999999",
+                                      "cpu: rows=-1",
+                                      "cpu: speed=9",
+                                      "cpu vectors=2"};
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; ++i)
+    ASSERT_FAILS(HEED_INVALID_ARGUMENT, "tune: ", heed_tune_set(ctx, &a_problem, wrong[i], 0));
+  char long_text[300];
+  memset(long_text, 'x', sizeof long_text - 1);
+  long_text[sizeof long_text - 1] = 0;
+  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "too long", heed_tune_set(ctx, &a_problem, long_text, 0));
+  const heed_tune_problem empty = with_size(a_problem, 2, 0);
+  ASSERT_FAILS(HEED_SHAPE, "size 2", heed_tune_set(ctx, &empty, a_choice, 0));
+  assert_choice(ctx, &a_problem, "default");
+  heed_context_destroy(ctx);
+}
+
+static void the_host_has_nothing_to_tune(void **state) {
+  (void)state;
+  heed_context *ctx;
+  heed_tune_choice choice;
+  ASSERT_OK(heed_open("host", &ctx));
+  ASSERT_FAILS(HEED_UNSUPPORTED, "host", heed_tune_get(ctx, &a_problem, &choice));
+  assert_string_equal(heed_tune_path(ctx), "");
+  heed_context_destroy(ctx);
+}
+
+// ---------------------------------------------------------------- the file
+
+static void a_table_comes_back_from_its_file(void **state) {
+  const char *path = in_root("a/b/table.json");
+  char *before, *after;
+  heed_context *ctx = open_with(state, path, NULL);
+  assert_non_null(strstr(heed_context_notice(ctx), "No such file"));  // it was named, so it should be there
+  assert_string_equal(heed_tune_path(ctx), path);
+  ASSERT_OK(heed_tune_set(ctx, &a_problem, a_choice, 1.25));
+  ASSERT_OK(heed_tune_set(ctx, &an_attention, "fused, CPU: key_block=192", 0));
+  ASSERT_OK(heed_tune_save(ctx, NULL));
+  ASSERT_OK(heed_tune_json(ctx, &before));
+  heed_context_destroy(ctx);
+  ctx = open_with(state, path, NULL);
+  assert_string_equal(heed_context_notice(ctx), "");
+  assert_choice(ctx, &a_problem, a_choice);
+  assert_choice(ctx, &an_attention, "fused, CPU: key_block=192");
+  ASSERT_OK(heed_tune_json(ctx, &after));
+  assert_string_equal(before, after);
+  assert_string_equal(before, read_text(path));
+  free(before);
+  free(after);
+  heed_context_destroy(ctx);
+}
+
+static void the_usual_place_is_the_users_alone_and_may_be_empty(void **state) {
+  char *config = getenv("XDG_CONFIG_HOME"), *kept = config ? strdup(config) : NULL, path[256];
+  setenv("XDG_CONFIG_HOME", in_root("config"), 1);
+  unsetenv("HEED_TUNE");
+  heed_context *ctx = open_with(state, NULL, NULL);
+  assert_string_equal(heed_context_notice(ctx), "");
+  snprintf(path, sizeof path, "%s", heed_tune_path(ctx));
+  assert_non_null(strstr(path, in_root("config/heed/tune/")));
+  assert_non_null(strstr(path, heed_context_device(ctx)->id));
+  ASSERT_OK(heed_tune_set(ctx, &a_problem, a_choice, 0));
+  ASSERT_OK(heed_tune_save(ctx, NULL));
+  heed_context_destroy(ctx);
+  struct stat info;
+  assert_int_equal(stat(path, &info), 0);
+  assert_int_equal(info.st_mode & 0777, 0600);
+  assert_int_equal(stat(in_root("config/heed/tune"), &info), 0);
+  assert_int_equal(info.st_mode & 0777, 0700);
+  ctx = open_with(state, NULL, NULL);
+  assert_choice(ctx, &a_problem, a_choice);
+  heed_context_destroy(ctx);
+  ctx = open_with(state, "off", NULL);  // as HEED_TUNE=off
+  assert_choice(ctx, &a_problem, "default");
+  heed_context_destroy(ctx);
+  assert_int_equal(unlink(path), 0);  // deleting it restores the defaults
+  ctx = open_with(state, NULL, NULL);
+  assert_string_equal(heed_context_notice(ctx), "");
+  assert_choice(ctx, &a_problem, "default");
+  heed_context_destroy(ctx);
+  unsetenv("XDG_CONFIG_HOME");
+  if (kept) setenv("XDG_CONFIG_HOME", kept, 1);
+  setenv("HEED_TUNE", "off", 1);
+  free(kept);
+}
+
+// A table for the group's device, with one piece of its text replaced.
+static void write_table(void **state, const char *path, const char *piece, const char *other) {
+  heed_context *ctx = open_with(state, "off", NULL);
+  char *text;
+  ASSERT_OK(heed_tune_set(ctx, &a_problem, a_choice, 1.25));
+  ASSERT_OK(heed_tune_json(ctx, &text));
+  char *at = strstr(text, piece);
+  assert_non_null(at);
+  FILE *file = fopen(path, "w");
+  assert_non_null(file);
+  fprintf(file, "%.*s%s%s", (int)(at - text), text, other, at + strlen(piece));
+  assert_int_equal(fclose(file), 0);
+  free(text);
+  heed_context_destroy(ctx);
+}
+
+// The table is ignored, opening says why, and loading it is an error with the same words.
+static void assert_ignored(void **state, const char *path, const char *part) {
+  heed_context *ctx = open_with(state, path, NULL);
+  if (!strstr(heed_context_notice(ctx), part) || !strstr(heed_context_notice(ctx), path))
+    fail_msg("'%s' is not in the notice '%s'", part, heed_context_notice(ctx));
+  assert_choice(ctx, &a_problem, "default");
+  heed_context_destroy(ctx);
+}
+
+static void a_broken_file_is_reported_and_ignored(void **state) {
+  static const struct {
+    const char *piece, *other, *part;
+  } edits[] = {
+      {"}", "", "not JSON"},
+      {"\"heed\": ", "\"heed\": 1, \"x\": ", "\"heed\" must be a text"},
+      {"\"compute_units\": ", "\"compute_units\": null, \"x\": ", "compute_units"},
+      {"\"choices\": [", "\"choices\": [7, ", "choice 1: not an object"},
+      {"\"choices\": [", "\"choice\": [", "\"choices\" must be a list"},
+      {"\"op\": \"gemm\"", "\"op\": \"gem\"", "\"op\" must be"},
+      {"\"op\": \"gemm\"", "\"op\": \"attention_fwd\"", "\"causal\" must be"},
+      {"\"F32\"", "\"I32\"", "\"dtype\" must be"},
+      {"\"NT\"", "\"NX\"", "\"form\" must be"},
+      {"\"m\": [64, 255]", "\"m\": 64", "\"m\" must be a range"},
+      {"\"m\": [64, 255]", "\"m\": [64, 63]", "\"m\" is an empty range"},
+      {"\"m\": [64, 255]", "\"m\": [-4, 63]", "\"m\" is an empty range"},
+      {"\"k\": ", "\"l\": ", "\"k\" must be a range"},
+      {"vectors=2", "vectors=7", "vectors=7"},
+      {"vectors=2", "victors=2", "victors=2"},
+      {"\"cpu:", "\"gpu:", "no variant"},
+      {"\"choice\": ", "\"chioce\": ", "\"choice\" must be a text"},
+      {"\"k\": ", "\"m\": [1], \"k\": ", "duplicate"},
+  };
+  const char *path = in_root("broken.json");
+  for (size_t i = 0; i < sizeof edits / sizeof *edits; ++i) {
+    write_table(state, path, edits[i].piece, edits[i].other);
+    assert_ignored(state, path, edits[i].part);
+  }
+  write_table(state, path, "\"heed\"", "\"heed\"");
+  struct stat info;
+  assert_int_equal(stat(path, &info), 0);
+  for (int64_t size = 0; size + 2 < info.st_size; size += 37) {  // cut off anywhere
+    write_table(state, path, "\"heed\"", "\"heed\"");
+    assert_int_equal(truncate(path, size), 0);
+    assert_ignored(state, path, "not JSON");
+  }
+  assert_int_equal(truncate(path, 2 << 20), 0);
+  assert_ignored(state, path, "too many");
+}
+
+static void a_foreign_file_is_reported_and_ignored(void **state) {
+  const char *path = in_root("foreign.json");
+  static const char *const names[] = {"heed", "device", "name", "driver"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; ++i) {
+    char piece[32], other[48];
+    snprintf(piece, sizeof piece, "\"%s\": \"", names[i]);
+    snprintf(other, sizeof other, "\"%s\": \"another ", names[i]);
+    write_table(state, path, piece, other);
+    assert_ignored(state, path, "another ");
+  }
+  write_table(state, path, "\"compute_units\": ", "\"compute_units\": 9");
+  assert_ignored(state, path, "compute units");
+}
+
+static void a_file_that_others_could_have_made_is_not_trusted(void **state) {
+  const char *path = in_root("mine.json"), *link = in_root("link.json"), *other = in_root("other.json");
+  write_table(state, path, "\"heed\"", "\"heed\"");
+  assert_int_equal(symlink(path, link), 0);
+  assert_ignored(state, link, "symbolic link");
+  assert_int_equal(chmod(path, 0622), 0);
+  assert_ignored(state, path, "others may write");
+  assert_int_equal(chmod(path, 0600), 0);
+  assert_int_equal(mkfifo(other, 0600), 0);
+  assert_ignored(state, other, "not a file");  // and nobody waits for a writer
+  assert_ignored(state, root, "not a file");
+  if (geteuid() != 0) return;
+  assert_int_equal(chown(path, 65534, 65534), 0);
+  assert_ignored(state, path, "another user");
+}
+
+static void what_cannot_be_loaded_or_saved_changes_nothing(void **state) {
+  const char *path = in_root("kept.json"), *broken = in_root("half.json");
+  write_table(state, path, "\"heed\"", "\"heed\"");
+  write_text(broken, "{");
+  heed_context *ctx = open_with(state, path, NULL);
+  ASSERT_FAILS(HEED_FORMAT, "half.json", heed_tune_load(ctx, broken));
+  ASSERT_FAILS(HEED_IO, "none.json", heed_tune_load(ctx, in_root("none.json")));
+  assert_choice(ctx, &a_problem, a_choice);
+  ASSERT_FAILS(HEED_IO, "cannot write", heed_tune_save(ctx, in_root("half.json/table.json")));
+  ASSERT_FAILS(HEED_IO, "directory", heed_tune_save(ctx, root));
+  // A disk that is full after some bytes.
+  const struct rlimit little = {.rlim_cur = 100, .rlim_max = RLIM_INFINITY};
+  struct rlimit before;
+  char old[1 << 12];
+  snprintf(old, sizeof old, "%s", read_text(path));
+  ASSERT_OK(heed_tune_set(ctx, &an_attention, "staged", 0));
+  assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+  signal(SIGXFSZ, SIG_IGN);
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &little), 0);
+  const heed_status status = heed_tune_save(ctx, NULL);
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+  signal(SIGXFSZ, SIG_DFL);
+  assert_int_equal(status, HEED_IO);
+  assert_string_equal(read_text(path), old);
+  char line[160];
+  snprintf(line, sizeof line, "ls -A %s | grep -q '^.heed-'", root);
+  assert_int_not_equal(system(line), 0);  // no temporary file is left
+  heed_context_destroy(ctx);
+}
+
+// ---------------------------------------------------------------- plans
+
+static heed_context *cpu_context(void **state) {
+  heed_context *ctx = open_with(state, "off", NULL);
+  if (heed__cl_state(ctx)->traits.cpu_like) return ctx;
+  heed_context_destroy(ctx);
+  skip();
+  return NULL;
+}
+
+static void tuned_blocks_are_whole_tiles_and_fit_a_stack(void **state) {
+  heed_context *ctx = cpu_context(state);
+  const struct heed__attention_params params = {.scale = 1};
+  const struct heed_tensor t = {.ctx = ctx, .dtype = HEED_F32, .rank = 4};
+  static const char *const choices[] = {"default", "fused, CPU: key_block=100", "fused, CPU: query_block=50",
+                                        "fused, CPU: tile_rows=7",
+                                        "fused, CPU: tile_rows=16 key_block=1024 query_block=1024"};
+  for (size_t i = 0; i < sizeof choices / sizeof *choices; ++i)
+    for (int backward = 0; backward < 2; ++backward)
+      for (int64_t dim = 5; dim <= 512; dim *= 10) {
+        const struct heed__cl_attention a = {.params = &params,
+                                             .backward = backward,
+                                             .q = &t,
+                                             .batch = 2,
+                                             .heads = 4,
+                                             .kv_heads = 2,
+                                             .group = 2,
+                                             .queries = 100,
+                                             .keys = 200,
+                                             .dim = dim,
+                                             .value_dim = dim};
+        struct heed__fused_cpu plan;
+        ASSERT_OK(heed_tune_force(ctx, backward ? HEED_TUNE_ATTENTION_BWD : HEED_TUNE_ATTENTION_FWD, choices[i]));
+        heed__fused_cpu_plan(ctx, &a, &plan);
+        assert_int_equal(plan.key_block % (2 * plan.vector), 0);
+        assert_int_equal(plan.query_block % plan.tile_rows, 0);
+        if (backward) assert_int_equal(plan.key_block % plan.tile_rows, 0);
+        const int64_t floats = backward ? 5 * plan.key_block * dim + 2 * (int64_t)plan.key_block * plan.query_block
+                                        : 2 * plan.query_block * dim + (int64_t)plan.tile_rows * plan.key_block;
+        assert_true(floats * 4 <= 2 << 20);
+      }
+  heed_context_destroy(ctx);
+}
+
+static void a_tuned_choice_reaches_the_plan_of_its_class(void **state) {
+  heed_context *ctx = cpu_context(state);
+  const struct heed__attention_params params = {.scale = 1, .causal = HEED_CAUSAL_TOP_LEFT};
+  const struct heed_tensor t = {.ctx = ctx, .dtype = HEED_F16, .rank = 4};
+  struct heed__cl_attention a = {.params = &params,
+                                 .backward = true,
+                                 .q = &t,
+                                 .batch = 4,
+                                 .heads = 8,
+                                 .kv_heads = 8,
+                                 .group = 1,
+                                 .queries = 1024,
+                                 .keys = 1024,
+                                 .dim = 64,
+                                 .value_dim = 64};
+  struct heed__fused_cpu own, tuned, outside;
+  heed__fused_cpu_plan(ctx, &a, &own);
+  ASSERT_OK(heed_tune_set(ctx, &an_attention, "fused, CPU: key_block=192", 0));
+  heed__fused_cpu_plan(ctx, &a, &tuned);
+  assert_int_equal(tuned.key_block, 192);
+  assert_int_equal(tuned.query_block, own.query_block);
+  a.keys = 4096;
+  heed__fused_cpu_plan(ctx, &a, &outside);
+  assert_int_equal(outside.key_block, own.key_block);
+  heed_context_destroy(ctx);
+}
+
+int main(void) {
+  setenv("HEED_TUNE", "off", 1);
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_choice_holds_for_its_class_alone),
+      cmocka_unit_test(a_forced_choice_goes_before_the_table),
+      cmocka_unit_test(what_is_no_choice_is_refused),
+      cmocka_unit_test(the_host_has_nothing_to_tune),
+      cmocka_unit_test(a_table_comes_back_from_its_file),
+      cmocka_unit_test(the_usual_place_is_the_users_alone_and_may_be_empty),
+      cmocka_unit_test(a_broken_file_is_reported_and_ignored),
+      cmocka_unit_test(a_foreign_file_is_reported_and_ignored),
+      cmocka_unit_test(a_file_that_others_could_have_made_is_not_trusted),
+      cmocka_unit_test(what_cannot_be_loaded_or_saved_changes_nothing),
+      cmocka_unit_test(tuned_blocks_are_whole_tiles_and_fit_a_stack),
+      cmocka_unit_test(a_tuned_choice_reaches_the_plan_of_its_class),
+  };
+  void *nothing = NULL;
+  if (make_root(&nothing) != 0) return 1;
+  const int failed = cmocka_run_group_tests(tests, support_open_device, support_close);
+  return remove_root(&nothing) + failed;
+}
