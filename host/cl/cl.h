@@ -30,6 +30,7 @@ struct heed__cl_traits {
 enum heed__gemm_provider { HEED__GEMM_AUTO, HEED__GEMM_NATIVE, HEED__GEMM_CLBLAST };
 
 // How gemm_cpu.c lays out a product; 0 everywhere is its own choice. The switches: 1 yes, -1 no, where the problem allows it.
+// gemm_gpu.c takes its tile from `rows`, and the splits.
 struct heed__gemm_layout {
   int64_t vectors, rows, panels, depth, splits;  // vectors: of a panel, 2 or 3
   int swap, pack_rows, pack_cols, dot;

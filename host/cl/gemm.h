@@ -61,6 +61,13 @@ heed_status heed__cl_gemm_cpu_run(heed_context *ctx, const struct heed__gemm_pro
 void heed__cl_gemm_cpu_neighbours(const heed_context *ctx, const struct heed__gemm_problem *p,
                                   const struct heed__choice *choice, struct heed__choices *out);
 
+// gemm_gpu.c: the tiled product on devices with work-groups and local memory. `class` as above; *aligned says whether the vectors
+// that it reads are, which a small problem of the class must share.
+bool heed__cl_gemm_gpu_supports(const heed_context *ctx, const struct heed__gemm_problem *p);
+uint32_t heed__cl_gemm_gpu_class(const heed_context *ctx, const struct heed__gemm_problem *p,
+                                 struct heed__gemm_layout *same, bool *aligned);
+heed_status heed__cl_gemm_gpu_run(heed_context *ctx, const struct heed__gemm_problem *p);
+
 // gemm_clblast.c. `supports` says whether CLBlast can be trusted with the problem. `run` leaves the epilogue to do and sets *done to
 // the batches that it queued, which are all unless it fails.
 bool heed__cl_clblast_supports(const heed_context *ctx, const struct heed__gemm_problem *p);

@@ -1,4 +1,4 @@
-// gemm by heed's own kernels: which of them does a problem, and the launch of those of gemm.cl. The CPU's are in gemm_cpu.c.
+// gemm by heed's own kernels: which of them does a problem, and the launch of gemm.cl. The others are in gemm_cpu.c and gemm_gpu.c.
 #include <string.h>
 
 #include "cl/gemm.h"
@@ -23,35 +23,12 @@ void heed__cl_epilogue_args(struct heed__cl_kernel *k, const struct heed__gemm_p
 
 // ---------------------------------------------------------------- gemm.cl
 
-// How a kernel is built and laid out: the tile of C that a work-group makes, and its work-items in each dimension.
-struct tiling {
-  int rows, cols;
-  size_t side;
-};
-
 // The tensor, its batch strides, and the strides of the rows and columns of its op().
 static void pass_matrix(struct heed__cl_kernel *k, const heed_tensor *t, bool trans) {
   heed__cl_tensor(k, t);
   heed__cl_strides(k, t, 2);
   heed__cl_long(k, t->strides[trans ? 3 : 2]);
   heed__cl_long(k, t->strides[trans ? 2 : 3]);
-}
-
-static heed_status launch(const struct heed__gemm_problem *p, struct heed__cl_kernel *k, struct tiling tiling) {
-  heed__cl_define_dtype(k, "X_DTYPE", p->c->dtype);
-  heed__cl_epilogue_define(k, p);
-  pass_matrix(k, p->a, p->trans_a);
-  pass_matrix(k, p->b, p->trans_b);
-  pass_matrix(k, p->c, false);
-  heed__cl_epilogue_args(k, p);
-  heed__cl_long(k, p->c->dims[1]);
-  heed__cl_long(k, p->m);
-  heed__cl_long(k, p->n);
-  heed__cl_long(k, p->k);
-  const size_t local[] = {tiling.side, tiling.side, 1};
-  const size_t global[] = {(size_t)heed__ceil_div(p->n, tiling.cols) * tiling.side,
-                           (size_t)heed__ceil_div(p->m, tiling.rows) * tiling.side, (size_t)p->batches};
-  return heed__cl_launch(k, 3, global, local);
 }
 
 static bool panels_supports(const heed_context *ctx, const struct heed__gemm_problem *p) {
@@ -67,44 +44,19 @@ static heed_status panels_run(heed_context *ctx, const struct heed__gemm_problem
   heed__cl_begin(&k, ctx, "gemm.cl", "gemm_panels");
   heed__cl_define_int(&k, "VECTOR", vector);
   heed__cl_define_int(&k, "ROWS", rows);
-  return launch(p, &k, (struct tiling){.rows = rows * strips, .cols = 2 * vector, .side = 1});
-}
-
-static bool tiles_supports(const heed_context *ctx, const struct heed__gemm_problem *p) {
-  (void)p;
-  return heed__cl_state(ctx)->traits.max_work_group >= 256;
-}
-
-// Slice [start, start + length) of the summed dimension of a or b, which is their axis `axis`.
-static struct heed_tensor depth_slice(const heed_tensor *t, int axis, int64_t start, int64_t length) {
-  int64_t dims[4] = {t->dims[0], t->dims[1], t->dims[2], t->dims[3]};
-  dims[axis] = length;
-  struct heed_tensor view;
-  heed__view_init(&view, t, 4, dims, t->strides, t->offset + start * t->strides[axis]);
-  return view;
-}
-
-// A long k goes in slices that add to C: it keeps a launch short for watchdogs, and llvmpipe leaves a kernel's loops, unasked,
-// after 65535 rounds.
-static heed_status tiles_run(heed_context *ctx, const struct heed__gemm_problem *p) {
-  const int64_t most = 32768;
-  int64_t start = 0;
-  do {
-    struct heed__gemm_problem part = *p;
-    part.k = heed__min(most, p->k - start);
-    const struct heed_tensor a = depth_slice(p->a, p->trans_a ? 2 : 3, start, part.k);
-    const struct heed_tensor b = depth_slice(p->b, p->trans_b ? 3 : 2, start, part.k);
-    part.a = &a;
-    part.b = &b;
-    if (start > 0) part.beta = 1;
-    if (start + part.k < p->k) part.epilogue = (struct heed__gemm_epilogue){0};
-    struct heed__cl_kernel k;
-    heed__cl_begin(&k, ctx, "gemm.cl", "gemm_tiles");
-    heed__cl_define(&k, "TILED", "1");
-    HEED__TRY(launch(&part, &k, (struct tiling){.rows = 64, .cols = 64, .side = 16}));
-    start += part.k;
-  } while (start < p->k);
-  return HEED_OK;
+  heed__cl_define_dtype(&k, "X_DTYPE", p->c->dtype);
+  heed__cl_epilogue_define(&k, p);
+  pass_matrix(&k, p->a, p->trans_a);
+  pass_matrix(&k, p->b, p->trans_b);
+  pass_matrix(&k, p->c, false);
+  heed__cl_epilogue_args(&k, p);
+  heed__cl_long(&k, p->c->dims[1]);
+  heed__cl_long(&k, p->m);
+  heed__cl_long(&k, p->n);
+  heed__cl_long(&k, p->k);
+  const size_t global[] = {(size_t)heed__ceil_div(p->n, 2 * vector), (size_t)heed__ceil_div(p->m, rows * strips),
+                           (size_t)p->batches};
+  return heed__cl_launch(&k, 3, global, (const size_t[]){1, 1, 1});
 }
 
 static bool any_supports(const heed_context *ctx, const struct heed__gemm_problem *p) {
@@ -121,7 +73,7 @@ static const struct variant {
 } variants[] = {
     {"cpu", heed__cl_gemm_cpu_supports, heed__cl_gemm_cpu_run},
     {"panels", panels_supports, panels_run},
-    {"tiles", tiles_supports, tiles_run},
+    {"gpu", heed__cl_gemm_gpu_supports, heed__cl_gemm_gpu_run},
     {"panels on a small device", any_supports, panels_run},
 };
 

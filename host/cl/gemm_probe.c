@@ -19,6 +19,7 @@ struct probe {
   int64_t m, n, k, batches;
   const char *variant;  // of heed's own; NULL: not to be forced
   struct heed__gemm_layout layout;
+  bool aligned;  // every row begins at a multiple of 8 elements
 };
 
 struct heed__gemm_verdicts {
@@ -33,7 +34,7 @@ struct heed__gemm_verdicts {
 // ---------------------------------------------------------------- classes
 
 // CLBlast goes over from its direct kernel to its indirect one somewhere between 512³ and 1280³, depending on the device, and each
-// form has kernels of its own. heed's CPU kernels differ by layout, its GPU kernels by variant and dtype.
+// form has kernels of its own. heed's kernels differ by variant and layout besides.
 static struct probe probe_of(const heed_context *ctx, const struct heed__gemm_problem *p,
                              enum heed__gemm_provider provider) {
   struct probe probe = {.provider = provider,
@@ -59,6 +60,8 @@ static struct probe probe_of(const heed_context *ctx, const struct heed__gemm_pr
     probe.variant = heed__cl_gemm_native_variant(ctx, p, &place);
     if (strcmp(probe.variant, "cpu") == 0) {
       class |= heed__cl_gemm_cpu_class(ctx, p, &probe.layout) << 10;
+    } else if (strcmp(probe.variant, "gpu") == 0) {
+      class |= heed__cl_gemm_gpu_class(ctx, p, &probe.layout, &probe.aligned) << 10 | 1U << 20 | place << 21;
     } else {
       class &= ~3U;
       class |= 1U << 20 | place << 21;
@@ -85,7 +88,7 @@ static void matrix_free(heed_context *ctx, struct matrix *matrix) {
 // Multiples of 1/64 in [−1, 1), with gaps between the rows.
 static heed_status matrix_make(heed_context *ctx, const struct probe *probe, int64_t rows, int64_t cols, uint64_t seed,
                                struct matrix *matrix) {
-  const int64_t ld = cols + 3, count = probe->batches * rows * ld;
+  const int64_t ld = probe->aligned ? heed__round_up(cols, 8) + 8 : cols + 3, count = probe->batches * rows * ld;
   matrix->buffer = (struct heed__buffer){.ctx = ctx};
   matrix->bytes = (size_t)count * heed_dtype_size(probe->dtype);
   matrix->values = malloc(matrix->bytes);

@@ -198,7 +198,7 @@ static heed_status compare_outputs(heed_context *ctx, const struct heed__call *c
     const double tolerance = tolerance_of(call->op, call->out[slot]->dtype);
     if (heed_difference_within(&difference, tolerance)) continue;
     if (is_sum_of_products(call->op) && !difference.non_finite_mismatch) {
-      double terms;
+      double terms = 0;
       HEED__TRY(norm_of_terms(ctx, call, slot, &terms));
       if (difference.error <= 4 * rounding_of(call->out[slot]->dtype) * terms) continue;
     }
