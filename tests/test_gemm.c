@@ -1,4 +1,5 @@
 // Which GEMM provider computes a product: one that computes wrong on the device is found out and not used.
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,10 +94,45 @@ static void probing_can_be_switched_off(void **state) {
   heed_context_destroy(ctx);
   remove_planted(folder);
 }
+// A driver that does not take the instructions of tensor cores: ordinary kernels do the product.
+static void tensor_cores_that_fail_are_done_without(void **state) {
+  need_device(state);
+  char folder[] = "/tmp/heed-test-gemm-XXXXXX", path[256];
+  assert_non_null(mkdtemp(folder));
+  snprintf(path, sizeof path, "%s/warp.cl", folder);
+  FILE *file = fopen(path, "w");
+  assert_non_null(file);
+  fputs("#error not on this device\n", file);
+  assert_int_equal(fclose(file), 0);
+
+  heed_context *ctx = open_planted("native", folder);
+  struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
+  traits->cpu_like = false;
+  traits->emulate_warps = true;
+  enum { SIDE = 40, COUNT = SIDE * SIDE };
+  float a[COUNT], c[COUNT];
+  heed_tensor *x = support_tensor(ctx, HEED_F16, 2, (int64_t[]){SIDE, SIDE}, 1, a), *y;
+  ASSERT_OK(heed_tensor_create(ctx, HEED_F16, 2, (int64_t[]){SIDE, SIDE}, &y));
+  ASSERT_OK(heed_gemm(false, true, 1, x, x, 0, y));
+  assert_false(traits->emulate_warps);
+  ASSERT_OK(heed_tensor_download_f32(y, c, COUNT));
+  for (int i = 0; i < COUNT; ++i) {
+    double sum = 0;
+    for (int k = 0; k < SIDE; ++k) sum += (double)a[i / SIDE * SIDE + k] * a[i % SIDE * SIDE + k];
+    assert_true(fabs(c[i] - sum) <= 0x1p-11 * fabs(sum) + 0x1p-24);  // one rounding to F16
+  }
+  heed_tensor_destroy(x);
+  heed_tensor_destroy(y);
+  heed_context_destroy(ctx);
+  assert_int_equal(remove(path), 0);
+  assert_int_equal(remove(folder), 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_provider_that_computes_wrong_is_not_used),
       cmocka_unit_test(probing_can_be_switched_off),
+      cmocka_unit_test(tensor_cores_that_fail_are_done_without),
   };
   return cmocka_run_group_tests(tests, support_open_device, support_close);
 }

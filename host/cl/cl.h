@@ -45,6 +45,7 @@ struct heed__cl {
   enum heed__gemm_provider gemm;
   const char *gemm_variant;  // gemm_native.c: to take where it supports the problem; NULL: the tuned or first one
   struct heed__gemm_layout gemm_layout;
+  bool tf32;                                  // HEED_TF32=1: products of F32 tensors may round their factors to TF32
   struct heed__gemm_verdicts *gemm_verdicts;  // gemm_probe.c
   bool profiling;
   char *cache_dir;                     // NULL: no disk cache

@@ -40,14 +40,21 @@ static heed_status run_clblast(heed_context *ctx, const struct heed__gemm_proble
   return run_native_from(ctx, p, done);
 }
 
-// CLBlast where it is asked for, by the user or by a tuned choice, or by default on what is not a CPU (there heed's own kernels are far faster).
+static bool on_tensor_cores(const heed_context *ctx, const struct heed__gemm_problem *p) {
+  return !heed__cl_state(ctx)->traits.cpu_like && heed__cl_gemm_gpu_supports(ctx, p) &&
+         heed__cl_gemm_gpu_uses_warps(ctx, p);
+}
+
+// CLBlast where it is asked for, by the user or by a tuned choice, or by default on what is not a CPU (there heed's own kernels are
+// far faster), but for what tensor cores do.
 static bool prefers_clblast(const heed_context *ctx, const struct heed__gemm_problem *p) {
   const struct heed__cl *cl = heed__cl_state(ctx);
   if (cl->gemm == HEED__GEMM_NATIVE || !heed__cl_clblast_supports(ctx, p)) return false;
   if (cl->gemm == HEED__GEMM_CLBLAST) return true;
   if (cl->clblast_failed) return false;
   const struct heed__choice *tuned = heed__cl_gemm_tuned(ctx, p);
-  return tuned && tuned->variant[0] ? strcmp(tuned->variant, "clblast") == 0 : !cl->traits.cpu_like;
+  if (tuned && tuned->variant[0]) return strcmp(tuned->variant, "clblast") == 0;
+  return !cl->traits.cpu_like && !on_tensor_cores(ctx, p);
 }
 
 static const char *provider_name(enum heed__gemm_provider provider) {
@@ -93,6 +100,15 @@ static heed_status drop_wrong_tuning(heed_context *ctx, const struct heed__gemm_
   return HEED_OK;
 }
 
+// Tensor cores whose driver does not take their kernels, or whose products are wrong, are done without: ordinary kernels do all.
+static void settle_tensor_cores(heed_context *ctx, const struct heed__gemm_problem *p) {
+  struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
+  if (heed__cl_state(ctx)->gemm == HEED__GEMM_CLBLAST || !on_tensor_cores(ctx, p)) return;
+  bool right = true;
+  if (heed__cl_gemm_probe(ctx, p, HEED__GEMM_NATIVE, &right) != HEED_OK || !right)
+    traits->tensor_cores = traits->emulate_warps = false;
+}
+
 // The provider that does p: the preferred one unless the device has been seen to compute wrong with it.
 static heed_status choose(heed_context *ctx, const struct heed__gemm_problem *p, enum heed__gemm_provider *out) {
   HEED__TRY(drop_wrong_tuning(ctx, p));
@@ -100,6 +116,7 @@ static heed_status choose(heed_context *ctx, const struct heed__gemm_problem *p,
   static const char forced_way_out[] =
       "choose another gemm provider (HEED_GEMM), or HEED_GEMM_PROBE=off to use it all the same";
   bool right = true;
+  settle_tensor_cores(ctx, p);
   *out = prefers_clblast(ctx, p) ? HEED__GEMM_CLBLAST : HEED__GEMM_NATIVE;
   if (cl->gemm != HEED__GEMM_AUTO) {
     HEED__TRY(heed__cl_gemm_probe(ctx, p, *out, &right));

@@ -66,6 +66,8 @@ void heed__cl_gemm_cpu_neighbours(const heed_context *ctx, const struct heed__ge
 bool heed__cl_gemm_gpu_supports(const heed_context *ctx, const struct heed__gemm_problem *p);
 uint32_t heed__cl_gemm_gpu_class(const heed_context *ctx, const struct heed__gemm_problem *p,
                                  struct heed__gemm_layout *same, bool *aligned);
+// Whether a supported problem goes through tensor cores.
+bool heed__cl_gemm_gpu_uses_warps(const heed_context *ctx, const struct heed__gemm_problem *p);
 heed_status heed__cl_gemm_gpu_run(heed_context *ctx, const struct heed__gemm_problem *p);
 
 // gemm_clblast.c. `supports` says whether CLBlast can be trusted with the problem. `run` leaves the epilogue to do and sets *done to

@@ -1,20 +1,24 @@
 // gemm on devices with work-groups and local memory: the tile of C that a work-group makes, how k is cut, and the launches of
-// gemm_tiles.cl and gemm_parts.cl.
+// gemm_tiles.cl, of gemm_warp.cl (tensor cores) and of gemm_parts.cl.
 #include "cl/gemm.h"
 
 // k beyond this goes in several parts or slices: it keeps the work of a work-group within what watchdogs allow, and llvmpipe
 // leaves a kernel's loops, unasked, after 65535 rounds. So do, for speed, products whose tiles are too few for the device.
 enum { SLICE = 32768, SHARE_LEAST = 256, LARGEST = 1 << 30 };
 
-// A kernel and its tile, side × side, from large to small. Two factors of `depth` steps pass through local memory, twice.
+// A kernel and its tile, side × side, from large to small; tensor cores first. Two factors of `depth` steps (warps: 64 bytes) are in
+// local memory, twice (warps: three times).
 static const struct kind {
   const char *kernel, *file;
   int64_t side, depth;
   size_t items, local_memory;
+  bool warps;
 } kinds[] = {
-    {"gemm_tiles", "gemm_tiles.cl", 128, 8, 256, 4 * 8 * (128 + 4) * sizeof(float)},
-    {"gemm_tiles", "gemm_tiles.cl", 64, 16, 128, 4 * 16 * (64 + 4) * sizeof(float)},
-    {"gemm_tiles", "gemm_tiles.cl", 32, 16, 64, 4 * 16 * (32 + 4) * sizeof(float)},
+    {"gemm_warp", "gemm_warp.cl", 128, 32, 128, 6 * 128 * 64, true},
+    {"gemm_warp", "gemm_warp.cl", 64, 32, 128, 6 * 64 * 64, true},
+    {"gemm_tiles", "gemm_tiles.cl", 128, 8, 256, 4 * 8 * (128 + 4) * sizeof(float), false},
+    {"gemm_tiles", "gemm_tiles.cl", 64, 16, 128, 4 * 16 * (64 + 4) * sizeof(float), false},
+    {"gemm_tiles", "gemm_tiles.cl", 32, 16, 64, 4 * 16 * (32 + 4) * sizeof(float), false},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
@@ -26,8 +30,23 @@ struct plan {
 
 // ---------------------------------------------------------------- plan
 
-static bool is_possible(const struct heed__cl_traits *traits, const struct kind *kind) {
-  return kind->items <= traits->max_work_group && kind->local_memory <= traits->local_memory;
+// Vectors are aligned: every row of every batch begins at one.
+static bool is_aligned(const heed_tensor *t, int64_t vector) {
+  return t->offset % vector == 0 && t->strides[0] % vector == 0 && t->strides[1] % vector == 0 &&
+         t->strides[2] % vector == 0;
+}
+
+// Tensor cores take 16-bit factors, copied 16 bytes at a time, and F32 ones where rounding them is allowed.
+static bool suits_warps(const struct heed__cl *cl, const struct heed__gemm_problem *p) {
+  const heed_dtype dtype = p->a->dtype;
+  const int64_t chunk = 16 / (int64_t)heed_dtype_size(dtype);
+  return (cl->traits.tensor_cores || cl->traits.emulate_warps) && (dtype != HEED_F32 || cl->tf32) &&
+         is_aligned(p->a, chunk) && is_aligned(p->b, chunk);
+}
+
+static bool is_possible(const struct heed__cl *cl, const struct kind *kind, const struct heed__gemm_problem *p) {
+  return kind->items <= cl->traits.max_work_group && kind->local_memory <= cl->traits.local_memory &&
+         (!kind->warps || suits_warps(cl, p));
 }
 
 static int64_t tiles_of(const struct kind *kind, const struct heed__gemm_problem *p) {
@@ -49,7 +68,8 @@ static const struct kind *choose(const heed_context *ctx, const struct heed__gem
   const struct heed__cl *cl = heed__cl_state(ctx);
   const struct kind *found = NULL;
   for (const struct kind *kind = after ? after + 1 : kinds; kind < kinds + KINDS; ++kind) {
-    if (!is_possible(&cl->traits, kind)) continue;
+    if (!is_possible(cl, kind, p)) continue;
+    if (found && found->warps && !kind->warps) break;
     found = kind;
     if (is_wanted(&cl->traits, kind, p, cl->gemm_layout.rows)) break;
   }
@@ -83,10 +103,9 @@ bool heed__cl_gemm_gpu_supports(const heed_context *ctx, const struct heed__gemm
          choose(ctx, p, NULL) != NULL && tiles_of(choose(ctx, p, NULL), p) <= LARGEST;
 }
 
-// Vectors of four elements are aligned: every row of every batch begins at one.
-static bool is_aligned(const heed_tensor *t, int64_t vector) {
-  return t->offset % vector == 0 && t->strides[0] % vector == 0 && t->strides[1] % vector == 0 &&
-         t->strides[2] % vector == 0;
+bool heed__cl_gemm_gpu_uses_warps(const heed_context *ctx, const struct heed__gemm_problem *p) {
+  const struct kind *kind = choose(ctx, p, NULL);
+  return kind && kind->warps;
 }
 
 uint32_t heed__cl_gemm_gpu_class(const heed_context *ctx, const struct heed__gemm_problem *p,
@@ -138,12 +157,21 @@ static uint32_t form_of(const struct heed__gemm_problem *p) {
 static void describe(struct heed__cl_kernel *k, heed_context *ctx, const struct plan *plan,
                      const struct heed__gemm_problem *p) {
   heed__cl_begin(k, ctx, plan->kind->file, plan->kind->kernel);
-  heed__cl_define_int(k, "VECTOR", 4);
+  heed__cl_define_int(k, "VECTOR", plan->kind->warps ? 2 : 4);
   heed__cl_define_int(k, "TILE", plan->kind->side);
-  heed__cl_define_int(k, "DEPTH", plan->kind->depth);
-  if (ctx->device.type == HEED_DEVICE_CPU) heed__cl_define(k, "ON_CPU", "1");
   heed__cl_define_dtype(k, "X_DTYPE", plan->splits > 1 ? HEED_F32 : p->c->dtype);
-  heed__cl_define_dtype(k, "Y_DTYPE", p->a->dtype);
+  if (plan->kind->warps && p->a->dtype == HEED_F32)
+    heed__cl_define(k, "Y_DTYPE", "TF32");
+  else
+    heed__cl_define_dtype(k, "Y_DTYPE", p->a->dtype);
+  if (plan->kind->warps) {
+    heed__cl_define_int(k, "A_ALONG_K", !p->trans_a);
+    heed__cl_define_int(k, "B_ALONG_K", p->trans_b);
+    heed__cl_define_int(k, "WARP_EMULATED", !heed__cl_state(ctx)->traits.tensor_cores);
+  } else {
+    heed__cl_define_int(k, "DEPTH", plan->kind->depth);
+    if (ctx->device.type == HEED_DEVICE_CPU) heed__cl_define(k, "ON_CPU", "1");
+  }
   if (plan->splits == 1) heed__cl_epilogue_define(k, p);
   pass_factor(k, p->a, !p->trans_a);
   pass_factor(k, p->b, p->trans_b);
@@ -152,10 +180,10 @@ static void describe(struct heed__cl_kernel *k, heed_context *ctx, const struct 
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; ++i) heed__cl_uint(k, (uint32_t)numbers[i]);
 }
 
-// A launch is what a slow GPU does in about half a second: 4 GFLOP a compute unit.
+// A launch is what a slow GPU does in about half a second: 4 GFLOP a compute unit, 30 on its tensor cores.
 static heed_status launch_all(const struct heed__cl_kernel *described, const struct plan *plan,
                               const struct heed__gemm_problem *p) {
-  const double unit = 4e9, units = heed__cl_state(described->ctx)->traits.compute_units;
+  const double unit = plan->kind->warps ? 3e10 : 4e9, units = heed__cl_state(described->ctx)->traits.compute_units;
   const double work = 2.0 * (double)(plan->kind->side * plan->kind->side) * (double)plan->share;
   const int64_t most = heed__max(1, (int64_t)(unit * units / work)), tiles = tiles_of(plan->kind, p);
   const int64_t batches = p->batches * plan->splits, batches_once = heed__max(1, most / tiles);
@@ -203,9 +231,16 @@ static heed_status choose_built(heed_context *ctx, const struct heed__gemm_probl
           heed__cl_scratch_take(ctx, (size_t)(p->m * p->n * p->batches * plan->splits) * sizeof(float), &plan->parts));
     describe(k, ctx, plan, p);
     size_t limit = 0;
-    HEED__TRY(heed__cl_work_group_limit(k, &limit));
+    const heed_status status = heed__cl_work_group_limit(k, &limit);
     const struct kind *next = choose(ctx, p, plan->kind);
-    if (limit < kinds[KINDS - 1].items || limit >= plan->kind->items || !next) return HEED_OK;
+    if (status != HEED_OK && (!plan->kind->warps || !next)) return status;
+    if (status != HEED_OK) {  // a driver that does not take their instructions: ordinary kernels from now on
+      struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
+      traits->tensor_cores = traits->emulate_warps = false;
+      next = choose(ctx, p, plan->kind);
+    }
+    const bool fits = limit < kinds[KINDS - 1].items || limit >= plan->kind->items || !next;
+    if (status == HEED_OK && fits) return HEED_OK;
     plan->kind = next;
     heed__cl_scratch_give(ctx, plan->parts);
     plan->parts = NULL;
