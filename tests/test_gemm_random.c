@@ -346,6 +346,9 @@ static void any_problem_matches_the_host(void **state) {
   if (failures) fail_msg("%llu of %llu draws differ", (unsigned long long)failures, (unsigned long long)draws);
 }
 
+// Who asks for some draws only, on a device that is slow, does not want the rest.
+static bool only_draws(void) { return getenv("HEED_DRAW_PATH") || getenv("HEED_DRAW_LARGEST"); }
+
 static struct draw packed_draw(const struct kind *kind, int64_t b1, int64_t m, int64_t n, int64_t k) {
   struct draw d = {.seed = 7, .kind = *kind, .trans_b = true, .alpha = 1.0 / 3, .beta = 1.0 / 7};
   d.a = draw_operand(&d, (const int64_t[]){1, b1, m, k}, true, 1);
@@ -358,6 +361,7 @@ static struct draw packed_draw(const struct kind *kind, int64_t b1, int64_t m, i
 // CLBlast changes its kernel at some size between 512³ and 1280³; heed's own walk many blocks of k here.
 static void a_large_product_matches_the_host(void **state) {
   const struct contexts *contexts = usable(state);
+  if (only_draws()) skip();
   static const struct kind some[] = {{.path = CPU}, {.path = GPU}, {.path = CLBLAST}};
   for (size_t i = 0; i < sizeof some / sizeof *some; ++i) {
     const struct draw d = packed_draw(&some[i], 1, 700, 710, 1000);
@@ -367,6 +371,7 @@ static void a_large_product_matches_the_host(void **state) {
 
 static void the_same_call_gives_the_same_bits(void **state) {
   const struct contexts *contexts = usable(state);
+  if (only_draws()) skip();
   static const struct kind some[] = {{.path = CPU}, {.path = GPU}, {.path = CLBLAST}};
   for (size_t i = 0; i < sizeof some / sizeof *some; ++i) {
     const struct draw d = packed_draw(&some[i], 3, 65, 67, 600);
