@@ -269,6 +269,10 @@ static void a_broken_entry_is_refused_by_name(void **state) {
   assert_refused(ENTRY("\"U8\"", "[1,1,1,1,1,1]", "[0,1]"), 1, "rank 6");
   assert_refused(ENTRY("\"F32\"", "[4611686018427387904]", "[0,0]"), 0, "64 bits");
   assert_refused(ENTRY("\"U8\"", "[4294967296,4294967296]", "[0,0]"), 0, "64 bits");
+  assert_refused(ENTRY("\"F32\"", "[9223372036854775807]", "[0,0]"), 0, "64 bits");
+  assert_refused(ENTRY("\"U8\"", "[9223372036854775807]", "[0,9223372036854775807]"), 0, "\"w\": truncated");
+  assert_refused(ENTRY("\"U8\"", "[9223372036854775808]", "[0,1]"), 1, "too big integer");
+  assert_refused(ENTRY("\"F32\"", "[3,0]", "[0,4]"), 4, "its shape takes 0");
   assert_refused(ENTRY("\"U8\"", "[99999999999999999999]", "[0,1]"), 1, "not valid JSON");
   assert_refused("{\"w\":{\"dtype\":\"U8\",\"shape\":[1]}}", 1, "data_offsets");
   assert_refused(ENTRY("\"U8\"", "[1]", "[0]"), 1, "data_offsets");
@@ -316,7 +320,7 @@ static void deep_json_is_refused(void **state) {
   memset(header + 5, '[', depth);
   const size_t length = depth + 5;
   for (int i = 0; i < 8; ++i) bytes[i] = (char)(length >> (8 * i));
-  assert_refused_bytes(bytes, length + 8, HEED_FORMAT, "not valid JSON");
+  assert_refused_bytes(bytes, length + 8, HEED_FORMAT, "maximum parsing depth");
   free(bytes);
 }
 

@@ -54,8 +54,8 @@ static int read_hidden(const char *text, model_shape *shape) {
     int64_t width = 0;
     snprintf(part, sizeof part, "%.*s", (int)length, from);
     if (length >= sizeof part || !tool_read_integer(part, &width) || width < 1 || width > INT32_MAX)
-      return tool_usage(command, "--hidden %s: must be whole numbers of at least 1 with commas between, as in 512,256",
-                        text);
+      return tool_usage(command, "--hidden %s: must be whole numbers from 1 to %d with commas between, as in 512,256",
+                        text, INT32_MAX);
     if (shape->count + 2 > MODEL_MAX_SIZES)
       return tool_usage(command, "--hidden %s: %d layers are the most", text, MODEL_MAX_SIZES - 1);
     shape->sizes[shape->count++] = width;
@@ -105,8 +105,10 @@ static int check_save(const char *path) {
   if (!folder) return tool_fail(command, "out of memory");
   char *slash = strrchr(folder, '/');
   if (slash) slash[slash == folder] = '\0';
-  const bool can = access(slash ? folder : ".", W_OK | X_OK) == 0;
-  const int reason = errno;
+  const char *parent = slash ? folder : ".";
+  const bool can = access(parent, W_OK | X_OK) == 0;
+  int reason = errno;
+  if (stat(parent, &info) == 0 && !S_ISDIR(info.st_mode)) reason = ENOTDIR;
   free(folder);
   return can ? TOOL_DONE : tool_fail(command, "--save %s: cannot write into its folder: %s", path, strerror(reason));
 }

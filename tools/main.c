@@ -42,6 +42,8 @@ static const subcommand *find(const char *name) {
 }
 
 static int unknown(const char *name) {
+  if (name[0] == '-')
+    return tool_usage("heed", "'%s' is no command; options follow one, as in 'heed train --device cpu'", name);
   const char *names[COMMANDS + 2] = {NULL};
   for (size_t i = 0; i < COMMANDS; i++) names[i] = commands[i].name;
   names[COMMANDS] = "help";

@@ -162,7 +162,10 @@ static int read_value(const tool_args *args, const tool_option *option, const ch
       return TOOL_DONE;
     case TOOL_INTEGER: {
       int64_t value = 0;
-      if (!tool_read_integer(text, &value) || (double)value < option->minimum || (double)value > option->maximum)
+      const bool whole = tool_read_integer(text, &value);
+      if (whole && (double)value > option->maximum)
+        return tool_usage(args->command, "--%s %s: must be at most %.0f", option->name, text, option->maximum);
+      if (!whole || (double)value < option->minimum)
         return tool_usage(args->command, "--%s %s: must be a whole number%s%s", option->name, text, comma, range);
       *(int64_t *)field = value;
       return TOOL_DONE;

@@ -32,7 +32,8 @@ static heed_status read_failed(const struct source *source) {
   const char *text = gzerror(source->gz, &code);
   if (code == Z_ERRNO) return heed__fail(HEED_IO, "%s: cannot read: %s", source->path, strerror(errno));
   if (code == Z_MEM_ERROR) return heed__fail(HEED_OUT_OF_MEMORY, "%s: no memory to unpack it", source->path);
-  return heed__fail(HEED_FORMAT, "%s: damaged gzip file: %s", source->path, text);
+  const char *reason = strstr(text, ": ");  // zlib puts its own name of the file first, "<fd:3>"
+  return heed__fail(HEED_FORMAT, "%s: damaged gzip file: %s; copy it again", source->path, reason ? reason + 2 : text);
 }
 
 // Up to `bytes`; *got is less only at the end of the file.
@@ -47,8 +48,8 @@ static heed_status read_some(const struct source *source, uint8_t *data, int64_t
   if (*got == bytes) return HEED_OK;
   int code;
   gzerror(source->gz, &code);
-  HEED__REQUIRE(code != Z_BUF_ERROR, HEED_FORMAT, "%s: torn gzip file: it ends in the middle of its data",
-                source->path);
+  HEED__REQUIRE(code != Z_BUF_ERROR, HEED_FORMAT,
+                "%s: torn gzip file: it ends in the middle of its data; copy it again", source->path);
   return code == Z_OK || code == Z_STREAM_END ? HEED_OK : read_failed(source);
 }
 
