@@ -382,6 +382,12 @@ static void a_context_works_without_a_usable_cache(void **state) {
   write_file(file, "x", 1);
   assert_true(run_once(state, file) == 6);
   assert_true(run_once(state, "off") == 6);
+  heed_context *ctx = open_test(state, file);
+  assert_non_null(strstr(heed_context_notice(ctx), file));
+  heed_context_destroy(ctx);
+  ctx = open_test(state, "off");
+  assert_string_equal(heed_context_notice(ctx), "");
+  heed_context_destroy(ctx);
 }
 
 static void options_tell_programs_apart(void **state) {

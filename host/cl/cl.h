@@ -184,7 +184,9 @@ heed_status heed__cl_built_find(heed_context *ctx, const char *file, const char 
                                 struct heed__cl_built **out);
 void heed__cl_programs_store(heed_context *ctx);  // puts what was built into the disk cache
 void heed__cl_programs_destroy(heed_context *ctx);
-// program_cache.c: compiled programs on disk, by a key text. Neither can fail: no entry, or none written.
+// program_cache.c: compiled programs on disk, by a key text. None can fail: no entry, or none written.
+// Why the folder as it stands is not trusted, for the user; empty where there is nothing to say.
+void heed__cl_cache_notice(const char *dir, char *text, size_t size);
 bool heed__cl_cache_load(const char *dir, const char *key, unsigned char **binary, size_t *size);  // free() it
 void heed__cl_cache_store(const char *dir, const char *key, const unsigned char *binary, size_t size);
 

@@ -130,6 +130,7 @@ static heed_status make_state(heed_context *ctx, cl_device_id device, const stru
 
 static void attach(heed_context *ctx, struct heed__cl *cl) {
   ctx->state = cl;
+  if (cl->cache_dir) heed__cl_cache_notice(cl->cache_dir, ctx->notice, sizeof ctx->notice);
   ctx->device_backend = &heed__cl_backend;
   ctx->backend = &heed__cl_backend;
 }

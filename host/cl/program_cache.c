@@ -1,6 +1,7 @@
 // Compiled programs on disk. A program that is read here runs on the user's device, so that only files which the user alone can
-// write are trusted, each is checked whole, and what does not fit is as good as absent. Nothing here reports an error.
+// write are trusted, each is checked whole, and what does not fit is as good as absent. Nothing here fails: a folder that is not trusted is told of when a context opens.
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,24 @@ static uint32_t entry_crc(struct header header, const char *key, const unsigned 
   uLong crc = crc32_z(0, (const unsigned char *)&header, sizeof header);
   crc = crc32_z(crc, (const unsigned char *)key, (z_size_t)header.key_bytes);
   return (uint32_t)crc32_z(crc, binary, (z_size_t)header.binary_bytes);
+}
+
+void heed__cl_cache_notice(const char *dir, char *text, size_t size) {
+  struct stat info;
+  const char *reason = NULL;
+  text[0] = 0;
+  if (lstat(dir, &info) != 0)
+    reason = errno == ENOENT || errno == EACCES ? NULL : strerror(errno);  // to be made, or a home that others keep
+  else if (S_ISLNK(info.st_mode))
+    reason = "it is a symbolic link; name the folder itself";
+  else if (!S_ISDIR(info.st_mode))
+    reason = "it is not a folder";
+  else if (info.st_uid != geteuid())
+    reason = "it belongs to another user; name a folder of your own";
+  else if (!heed__private_only_ours(&info))
+    reason = "others may write to it; chmod go-w makes it usable";
+  if (reason)
+    snprintf(text, size, "compiled kernels are not kept in %.512s (HEED_CACHE names the folder): %s", dir, reason);
 }
 
 static void entry_name(const char *key, char *name, size_t size) {

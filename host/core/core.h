@@ -82,7 +82,7 @@ struct heed_context {
   bool closed;          // destroyed by the caller; goes with its last tensor
   heed_status pending;  // first error of the queue, until heed_sync
   char pending_message[512];
-  char notice[512];
+  char notice[1024];
 };
 
 heed_status heed__context_create(heed_context **out);  // zeroed

@@ -108,8 +108,8 @@ HEED_API HEED_MUST_CHECK heed_status heed_sync(heed_context *ctx);
 // Tensors (views included) of this context that are not destroyed yet.
 HEED_API size_t heed_context_live_tensors(const heed_context *ctx);
 
-// What the caller should tell its user about how the context was opened (no OpenCL platform: fell back to host). Empty
-// string when there is nothing to say.
+// What the caller should tell its user about how the context was opened (no OpenCL platform: fell back to host; a folder for
+// compiled programs that is not trusted). Empty string when there is nothing to say.
 HEED_API const char *heed_context_notice(const heed_context *ctx);
 
 // ---------------------------------------------------------------- devices
