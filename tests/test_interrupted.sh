@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Training that is killed at any moment leaves a whole checkpoint, the old or the new, and goes on to the same bits as a run that
 # nobody disturbed. Two programs share a cache and an output. A home that cannot be written, none at all, or a cache in
-# someone else's hands costs nothing but time. 8 kills; 200 with HEED_TEST_LONG=1. Usage: tests/test_interrupted.sh BUILD-DIR
+# someone else's hands costs nothing but time. 8 starts to kill; with HEED_TEST_LONG=1 at least 200 that are killed. Usage: tests/test_interrupted.sh BUILD-DIR
 set -euo pipefail
 build=$(cd "$1" && pwd)
 source "$(dirname "$0")/support_images.sh"
@@ -75,15 +75,38 @@ for device in $devices; do
   took=$(((${EPOCHREALTIME/./} - start) / 1000 + 20))
   life[$device]=$((took < 999 ? took : 999))
 done
-chains=2
-[ "${HEED_TEST_LONG:-0}" != 1 ] || chains=50
-for ((c = 0; c < chains; c++)); do
+# Whether a start is killed or done before is chance: the long form goes on until enough were.
+chains=2 wanted=0
+[ "${HEED_TEST_LONG:-0}" != 1 ] || chains=200 wanted=200
+for ((c = 0; c < chains && (wanted == 0 || kills < wanted); c++)); do
   device=${devices##* }
   ((c % 2)) || device=${devices%% *}
   if ((c % 4 < 2)); then chain "$device" 4 0 $((life[$device] * 7 / 10)); else chain "$device" 4 3 $((life[$device] * 4 / 10)); fi
 done
-echo "kill -9: $((chains * 4)) starts, $kills killed, $finished were done before, $early had no checkpoint yet," \
+[ "$kills" -ge "$wanted" ] || fail "only $kills of $wanted starts were killed"
+echo "kill -9: $((c * 4)) starts, $kills killed, $finished were done before, $early had no checkpoint yet," \
   "$temporaries temporary files were left; torn or lost: $failures"
+
+# ---------------------------------------------------------------- Ctrl-C
+
+# Sent after the first checkpoint: the handler is there by then.
+before=$failures
+for ((i = 0; i < 3; i++)); do
+  rm -f stopped
+  "$heed" train --data digits --hidden 8 --batch 32 --epochs 1000000 --device host --save stopped >/dev/null 2>stopped.log &
+  pid=$!
+  until [ -e stopped ] || ! kill -0 "$pid" 2>/dev/null; do sleep 0.01; done
+  sleep "0.0$((RANDOM % 90 + 10))"
+  kill -INT "$pid"
+  status=0
+  wait "$pid" || status=$?
+  [ "$status" -eq 130 ] || fail "Ctrl-C: exit status $status: $(tail -n 1 stopped.log)"
+  steps=$(steps_of stopped)
+  grep -q "interrupted .*stopped holds the state after $steps steps" stopped.log || fail "Ctrl-C: $steps steps are saved, but: $(tail -n 1 stopped.log)"
+  "${train[@]}" --device host --init stopped --max-steps 1 >/dev/null 2>stopped.log || fail "Ctrl-C: what stays is no model: $(cat stopped.log)"
+done
+[ -z "$(find . -maxdepth 1 -name '*.tmp')" ] || fail "Ctrl-C: a temporary file is left"
+echo "Ctrl-C: $i times; other ends than 130 with the last checkpoint: $((failures - before))"
 
 # ---------------------------------------------------------------- two at once
 
@@ -117,12 +140,14 @@ before=$failures
 places=0
 short=(train --data digits --hidden 8 --batch 32 --max-steps 2)
 "$heed" "${short[@]}" --save expected >/dev/null 2>&1
+# told: what is to be said of a cache that is not used.
 works() { # WHAT [VARIABLE=VALUE ...]: with nothing else in the environment
   local what=$1
   shift
   env -i PATH="$PATH" OMP_NUM_THREADS=1 ${HEED_DEVICE:+HEED_DEVICE="$HEED_DEVICE"} "$@" "$heed" "${short[@]}" --save place >/dev/null 2>place.log ||
     fail "$what: $(cat place.log)"
   cmp -s place expected || fail "$what: another model"
+  [ "${HEED_DEVICE:-}" = host ] || [ -z "${told:-}" ] || grep -qF "$told" place.log || fail "$what: no '$told' in: $(cat place.log)"
   rm -f place
   places=$((places + 1))
 }
@@ -133,18 +158,18 @@ works 'no home at all'
 pocl=POCL_CACHE_DIR=$scratch/pocl
 works 'a home that is not there' HOME="$scratch/absent" "$pocl"
 works 'a home that is a file' HOME="$scratch/expected" "$pocl"
-works 'a cache that is a file' HOME="$scratch" HEED_CACHE="$scratch/expected" "$pocl"
+told='/expected (HEED_CACHE names the folder): it is not a folder' works 'a cache that is a file' HOME="$scratch" HEED_CACHE="$scratch/expected" "$pocl"
 works 'a cache on a device' HEED_CACHE=/dev/full "$pocl"
-mkdir -m 777 open && works 'a cache that others may write to' HEED_CACHE="$scratch/open" "$pocl"
+mkdir -m 777 open && told='/open (HEED_CACHE names the folder): others may write to it' works 'a cache that others may write to' HEED_CACHE="$scratch/open" "$pocl"
 [ "$(entries open)" -eq 0 ] || fail 'a cache that others may write to: used'
-mkdir -m 700 real && ln -s real link && works 'a cache behind a symbolic link' HEED_CACHE="$scratch/link" "$pocl"
+mkdir -m 700 real && ln -s real link && told='/link (HEED_CACHE names the folder): it is a symbolic link' works 'a cache behind a symbolic link' HEED_CACHE="$scratch/link" "$pocl"
 [ "$(entries real)" -eq 0 ] || fail 'a cache behind a symbolic link: used'
 mkdir -m 700 dangling && ln -s "$scratch/nowhere" dangling/heed && works 'a link to nowhere' XDG_CACHE_HOME="$scratch/dangling" "$pocl"
 [ ! -e nowhere ] || fail 'a link to nowhere: followed'
 
 # Root may write anywhere, so someone who may not does.
 if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
-  mkdir -m 755 foreign && chown nobody foreign && works "someone else's cache" HEED_CACHE="$scratch/foreign" "$pocl"
+  mkdir -m 755 foreign && chown nobody foreign && told='/foreign (HEED_CACHE names the folder): it belongs to another user' works "someone else's cache" HEED_CACHE="$scratch/foreign" "$pocl"
   [ "$(entries foreign)" -eq 0 ] || fail "someone else's cache: used"
   if setpriv --reuid=nobody --clear-groups test -x "$heed" -a -r "$heed"; then
     chmod 755 . && mkdir -m 755 locked && mkdir -m 777 public
