@@ -99,6 +99,23 @@ void find_largest_and_sum(const problem *pr, const bounds *w, __global const flo
   }
 }
 
+// Products of VECTOR rows of dO with those of O, each summed in the order in which the walk sums dP: where one key has all the weight,
+// O is its v, and dP - δ must be 0 to the bit, since a q of thousands would make a gradient of what is left.
+INLINE floatv dot_rows(const float *dout_rows, const float *out_rows) {
+  floatv sum = 0;
+  for (int d = 0; d < DV_PAD; d += VECTOR) {
+    floatv x[VECTOR], y[VECTOR];
+    UNROLL for (int r = 0; r < VECTOR; ++r) {
+      x[r] = VLOAD(dout_rows + r * DV_PAD + d);
+      y[r] = VLOAD(out_rows + r * DV_PAD + d);
+    }
+    transpose(x);
+    transpose(y);
+    UNROLL for (int c = 0; c < VECTOR; ++c) sum += x[c] * y[c];
+  }
+  return sum;
+}
+
 // What the walk needs of each row, stats (shift Inf and so p = 0 where it has no keys), and q times Q_FACTOR and dO,
 // packed; zeros for rows without keys and past the end. bad: Q_BAD and DOUT_BAD of each block.
 // global: slots x group x ceil(queries / QUERY_BLOCK)
@@ -120,22 +137,29 @@ ONE_ITEM __kernel void attention_fused_bwd_rows(IN_TENSOR(q), IN_TENSOR(k), IN_T
 
   floatv q_gathered = 0, dout_gathered = 0;
   int coarse = 0;
-  for (int r = 0; r < ROUND_UP(rows, TILE_ROWS); ++r) {
-    float q_row_[D_PAD], out_row_[DV_PAD], dout_row_[DV_PAD];
-    floatv delta = 0, gathered = 0;
-    zero_row(HEAD_D, q_row_);
-    zero_row(HEAD_DV, dout_row_);
-    const int live = r < rows && lse[r] != -INFINITY;
-    if (live) {
-      load_row(q, ROW_AT(q, b, h, i0 + r), HEAD_D, Q_FACTOR(&pr), q_row_, &q_gathered);
-      load_row(dout, ROW_AT(dout, b, h, i0 + r), HEAD_DV, 1, dout_row_, &dout_gathered);
-      load_row(out, ROW_AT(out, b, h, i0 + r), HEAD_DV, 1, out_row_, &gathered);
-      for (int d = 0; d < DV_PAD; d += VECTOR) delta += VLOAD(out_row_ + d) * VLOAD(dout_row_ + d);
-      coarse |= LSE_IS_COARSE(lse[r]);
+  for (int r0 = 0; r0 < ROUND_UP(rows, TILE_ROWS); r0 += VECTOR) {
+    const int here = min(VECTOR, ROUND_UP(rows, TILE_ROWS) - r0);
+    float q_row_[D_PAD], out_rows[VECTOR * DV_PAD], dout_rows[VECTOR * DV_PAD], delta[VECTOR];
+    zero_row(VECTOR * DV_PAD, out_rows);
+    zero_row(VECTOR * DV_PAD, dout_rows);
+    for (int r = r0; r < r0 + here; ++r) {
+      float *out_row_ = out_rows + (r - r0) * DV_PAD, *dout_row_ = dout_rows + (r - r0) * DV_PAD;
+      floatv gathered = 0;
+      zero_row(HEAD_D, q_row_);
+      if (r < rows && lse[r] != -INFINITY) {
+        load_row(q, ROW_AT(q, b, h, i0 + r), HEAD_D, Q_FACTOR(&pr), q_row_, &q_gathered);
+        load_row(dout, ROW_AT(dout, b, h, i0 + r), HEAD_DV, 1, dout_row_, &dout_gathered);
+        load_row(out, ROW_AT(out, b, h, i0 + r), HEAD_DV, 1, out_row_, &gathered);
+        coarse |= LSE_IS_COARSE(lse[r]);
+      }
+      for (int d = 0; d < D_PAD; d += VECTOR) VSTORE(VLOAD(q_row_ + d), qs + r * D_PAD + d);
+      for (int d = 0; d < DV_PAD; d += VECTOR) VSTORE(VLOAD(dout_row_ + d), douts + r * DV_PAD + d);
     }
-    for (int d = 0; d < D_PAD; d += VECTOR) VSTORE(VLOAD(q_row_ + d), qs + r * D_PAD + d);
-    for (int d = 0; d < DV_PAD; d += VECTOR) VSTORE(VLOAD(dout_row_ + d), douts + r * DV_PAD + d);
-    vstore4((float4)(live ? lse[r] / SCORE_TO_LN : INFINITY, 1, sum_of(delta), 0), r, stats);
+    VSTORE(dot_rows(dout_rows, out_rows), delta);
+    for (int r = r0; r < r0 + here; ++r) {
+      const int live = r < rows && lse[r] != -INFINITY;
+      vstore4((float4)(live ? lse[r] / SCORE_TO_LN : INFINITY, 1, delta[r - r0], 0), r, stats);
+    }
   }
   bad[item] = (is_bad(q_gathered) ? Q_BAD : 0) | (is_bad(dout_gathered) ? DOUT_BAD : 0);
 

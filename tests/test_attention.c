@@ -403,6 +403,29 @@ static void narrow_dtypes_differ_by_their_rounding(void **state) {
     }
 }
 
+// Scores of thousands: one key has all the weight of its row, dS is 0, and what rounding leaves of it instead would count thousands
+// of times in the gradient of k.
+static void a_row_that_attends_one_key_alone_moves_no_score(void **state) {
+  heed_context *ctx = support_context(state);
+  enum { BATCH = 2, HEADS = 4, QUERIES = 35, KEYS = 67, DIM = 48 };
+  for (int path = 0; path < 2; ++path) {
+    struct attention a = attention_make(ctx, BATCH, HEADS, 2, QUERIES, KEYS, DIM);
+    float *q = support_memory(BATCH * HEADS * QUERIES * DIM * sizeof *q),
+          *k = support_memory(BATCH * 2 * KEYS * DIM * sizeof *k);
+    // Query i points at key i: its score is 2^16 / √48, and those of the others are 0.
+    for (int at = 0; at < BATCH * HEADS * QUERIES * DIM; ++at)
+      q[at] = at % DIM == at / DIM % QUERIES % DIM ? 0x1p16f : 0;
+    for (int at = 0; at < BATCH * 2 * KEYS * DIM; ++at) k[at] = at % DIM == at / DIM % KEYS ? 1 : 0;
+    a.in.q = support_put_f32(ctx, HEED_F32, SHAPE(BATCH, HEADS, QUERIES, DIM), q);
+    a.in.k = support_put_f32(ctx, HEED_F32, SHAPE(BATCH, 2, KEYS, DIM), k);
+    a.options.path = attention_paths[path];
+    attention_run(&a);
+    const float *dq = support_get(a.grads.dq), *dk = support_get(a.grads.dk);
+    for (int at = 0; at < BATCH * HEADS * QUERIES * DIM; ++at) ASSERT_CLOSE(dq[at], 0, 0);
+    for (int at = 0; at < BATCH * 2 * KEYS * DIM; ++at) ASSERT_CLOSE(dk[at], 0, 0);
+  }
+}
+
 static void a_call_of_many_heads_and_rows_keeps_its_gradients(void **state) {
   heed_context *ctx = support_context(state);
   struct attention a = attention_make(ctx, 3, 8, 2, 70, 150, 32), b = attention_again(&a);
@@ -429,6 +452,7 @@ int main(void) {
       TEST(one_tensor_may_be_query_key_and_value),
       TEST(sides_may_be_empty),
       TEST(narrow_dtypes_differ_by_their_rounding),
+      TEST(a_row_that_attends_one_key_alone_moves_no_score),
       TEST(a_call_of_many_heads_and_rows_keeps_its_gradients),
   };
   return RUN_ON_BOTH("attention", tests);

@@ -151,9 +151,7 @@ static heed_status setup_inputs(case_env *env, const heed_case *c) {
   storage(s, s->hkv, s->lk, s->d, k);
   storage(s, s->hkv, s->lk, s->dv, v);
   storage(s, s->hq, s->lq, s->dv, out);
-  // An outlier stands among the values: in q it would make scores of thousands, which F32 rounds by more than is tolerated.
-  const case_fill fill = s->fill == CASE_OUTLIER ? CASE_NORMAL : s->fill;
-  TRY(case_input(env, "q", c->dtype, 4, q, fill, scale));
+  TRY(case_input(env, "q", c->dtype, 4, q, s->fill, scale));
   TRY(case_input(env, "k", c->dtype, 4, k, s->fill == CASE_HUGE ? CASE_HUGE : CASE_NORMAL, 1));
   TRY(case_input(env, "v", c->dtype, 4, v, s->fill == CASE_OUTLIER ? CASE_OUTLIER : CASE_NORMAL, 1));
   if (s->past) {
