@@ -48,6 +48,7 @@
 #define PADDED(WIDTH) (OUT_X * COLUMNS(WIDTH))
 #define ITEMS_GROUP __attribute__((reqd_work_group_size(ITEMS, 1, 1)))
 #define LOG2E 1.44269504f
+#include "shuffle.cl"
 
 #include "attention_reach.cl"
 #ifndef GATED
@@ -322,25 +323,62 @@ float exp_of(float s, float shift) { return exp2((s - shift) * LOG2E); }
 // What to subtract in a row whose largest score is −inf, so that exp(−inf) is still 0.
 float shift_of(float most) { return most == -INFINITY ? 0 : most; }
 
-// Puts the tile into the running maxima of its rows; row_factor becomes what sums so far are to be multiplied by.
+// Puts the tile into the running maxima of its rows; `factor` is what sums so far are to be multiplied by. An item gets those of
+// its own rows, others find them in row_max and row_factor after the next barrier.
 // parts: QUERIES x PART_PITCH floats that nobody reads until the next barrier but one.
-void update_maxima(float s[SCORE_ROWS][4], __local float *parts, __local float *row_max, __local float *row_factor) {
+void update_maxima(float s[SCORE_ROWS][4], __local float *parts, __local float *row_max, __local float *row_factor,
+                   float most[SCORE_ROWS], float factor[SCORE_ROWS]) {
 #pragma unroll
-  for (int r = 0; r < SCORE_ROWS; ++r)
-    parts[SCORE_ROW(r) * PART_PITCH + ITEM % SCORE_X] = fmax(fmax(s[r][0], s[r][1]), fmax(s[r][2], s[r][3]));
+  for (int r = 0; r < SCORE_ROWS; ++r) most[r] = fmax(fmax(s[r][0], s[r][1]), fmax(s[r][2], s[r][3]));
+#if SHUFFLE
+  if (SHUFFLE_REACHES(SCORE_X)) {
+    __local float *scratch = parts;
+    SHUFFLE_UNROLL for (int r = 0; r < SCORE_ROWS; ++r) {
+      const float before = row_max[SCORE_ROW(r)];
+      float now = fmax(before, most[r]);
+      SHUFFLE_FOLD(now, SCORE_X, fmax);
+      most[r] = now;
+      factor[r] = now == before ? 1 : exp_of(before, now);
+      if (ITEM % SCORE_X == 0) {
+        row_max[SCORE_ROW(r)] = now;
+        row_factor[SCORE_ROW(r)] = factor[r];
+      }
+    }
+    return;
+  }
+#endif
+#pragma unroll
+  for (int r = 0; r < SCORE_ROWS; ++r) parts[SCORE_ROW(r) * PART_PITCH + ITEM % SCORE_X] = most[r];
   barrier(CLK_LOCAL_MEM_FENCE);
   for (int row = ITEM; row < QUERIES; row += ITEMS) {
     const float before = row_max[row];
-    float most = before;
-    for (int x = 0; x < SCORE_X; ++x) most = fmax(most, parts[row * PART_PITCH + x]);
-    row_factor[row] = most == before ? 1 : exp_of(before, most);
-    row_max[row] = most;
+    float now = before;
+    for (int x = 0; x < SCORE_X; ++x) now = fmax(now, parts[row * PART_PITCH + x]);
+    row_factor[row] = now == before ? 1 : exp_of(before, now);
+    row_max[row] = now;
   }
   barrier(CLK_LOCAL_MEM_FENCE);
+#pragma unroll
+  for (int r = 0; r < SCORE_ROWS; ++r) {
+    most[r] = row_max[SCORE_ROW(r)];
+    factor[r] = row_factor[SCORE_ROW(r)];
+  }
 }
 
-// Sums each row's parts over its items; the result is in sums[row] after this. Everybody's reads of `parts` must be done.
+// Sums each row's parts over its items; the result is in sums[row] after this. Everybody's reads of `parts` and `sums` must be done.
 void sum_rows(const float part[SCORE_ROWS], __local float *parts, __local float *sums) {
+#if SHUFFLE
+  if (SHUFFLE_REACHES(SCORE_X)) {
+    __local float *scratch = parts;
+    SHUFFLE_UNROLL for (int r = 0; r < SCORE_ROWS; ++r) {
+      float sum = part[r];
+      SHUFFLE_FOLD(sum, SCORE_X, SHUFFLE_ADD);
+      if (ITEM % SCORE_X == 0) sums[SCORE_ROW(r)] = sum;
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    return;
+  }
+#endif
 #pragma unroll
   for (int r = 0; r < SCORE_ROWS; ++r) parts[SCORE_ROW(r) * PART_PITCH + ITEM % SCORE_X] = part[r];
   barrier(CLK_LOCAL_MEM_FENCE);

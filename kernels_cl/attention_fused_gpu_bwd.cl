@@ -4,6 +4,8 @@
 //   dS = P ∘ (dP − δ)   dq = scale dS k      dk = scale dSᵀ q
 //
 // check with: -DALIGNED=1
+// check with: -DKERNEL=1 -DALIGNED=1 -DSHUFFLE=1
+// check with: -DKERNEL=1 -DALIGNED=1 -DSHUFFLE=4
 // check with: -DKERNEL=1 -DX_DTYPE=F16 -DEXACT_DELTA=1 -DHAS_MASK=1 -DMASK_IS_BOOL=1 -DMASK_DTYPE=BOOL -DDROPOUT=1
 // check with: -DKERNEL=2 -DX_DTYPE=BF16 -DALIGNED=1 -DHAS_MASK=1 -DSOFTCAP=1 -DHAS_LENGTHS=1 -DLENGTH_DTYPE=I64
 // check with: -DKERNEL=3 -DGATED=1 -DX_DTYPE=BF16 -DHAS_MASK=1 -DMASK_DTYPE=F16 -DSOFTCAP=1 -DDROPOUT=1
@@ -132,7 +134,8 @@ ITEMS_GROUP __kernel void attention_rows(BWD_ARGUMENTS, TENSOR4(out), __global c
     float s[SCORE_ROWS][4], slope[SCORE_ROWS][4];
     const bool whole = key0 >= inner_first && key0 + KEYS <= inner_end && row0 + QUERIES <= queries;
     SCORES(s, slope, whole);
-    update_maxima(s, (__local float *)weights, row_max, row_factor);
+    float most[SCORE_ROWS], factors[SCORE_ROWS];
+    update_maxima(s, (__local float *)weights, row_max, row_factor, most, factors);
 #if EXACT_DELTA
     float dp[SCORE_ROWS][4];
     DWEIGHTS(dp);
@@ -142,7 +145,7 @@ ITEMS_GROUP __kernel void attention_rows(BWD_ARGUMENTS, TENSOR4(out), __global c
 #endif
 #pragma unroll
     for (int r = 0; r < SCORE_ROWS; ++r) {
-      const float shift = shift_of(row_max[SCORE_ROW(r)]), factor = row_factor[SCORE_ROW(r)];
+      const float shift = shift_of(most[r]), factor = factors[r];
       row_sum[r] *= factor;
       part_delta[r] = factor == 0 ? 0 : part_delta[r] * factor;
 #pragma unroll

@@ -2,6 +2,8 @@
 // several work-groups (flash-decoding).
 //
 // check with: -DALIGNED=1
+// check with: -DALIGNED=1 -DSHUFFLE=1
+// check with: -DALIGNED=1 -DSHUFFLE=4
 // check with: -DX_DTYPE=F16 -DPACKED=1 -DSPLIT=1 -DHAS_MASK=1 -DMASK_IS_BOOL=1 -DMASK_DTYPE=BOOL -DDROPOUT=1
 // check with: -DX_DTYPE=BF16 -DALIGNED=1 -DHAS_MASK=1 -DMASK_DTYPE=F16 -DSOFTCAP=1 -DHAS_LENGTHS=1 -DLENGTH_DTYPE=I64 -DGATED=1
 #include "attention_fused_gpu.cl"
@@ -69,14 +71,15 @@ ITEMS_GROUP __kernel void attention_forward(
       finish_scores(s, slope, reach, key0 >= inner_first && key0 + KEYS <= inner_end && row0 + QUERIES <= rows, row0,
                     row_end, key0, (int)queries, scale, softcap, mask, (idx)mask_stride1, (idx)mask_stride2,
                     (idx)mask_stride3);
-      update_maxima(s, (__local float *)weights, row_max, row_factor);
+      float most[SCORE_ROWS], factor[SCORE_ROWS];
+      update_maxima(s, (__local float *)weights, row_max, row_factor, most, factor);
 #if DROPOUT
       const uint kept = kept_weights(seed_low, seed_high, threshold, (uint)batch, (uint)head, row0, key0, (int)queries);
 #endif
 #pragma unroll
       for (int r = 0; r < SCORE_ROWS; ++r) {
-        const float shift = shift_of(row_max[SCORE_ROW(r)]);
-        row_sum[r] *= row_factor[SCORE_ROW(r)];
+        const float shift = shift_of(most[r]);
+        row_sum[r] *= factor[r];
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
           s[r][j] = exp_of(s[r][j], shift);
@@ -87,14 +90,16 @@ ITEMS_GROUP __kernel void attention_forward(
         }
         store_weights(weights, r, s[r]);
       }
-#pragma unroll
-      for (int r = 0; r < OUT_ROWS; ++r)
-#pragma unroll
-        for (int c = 0; c < COLUMNS(V); ++c) sum[r][c] *= row_factor[OUT_ITEM_Y + r * OUT_Y];
       for (int row = 0; row < KEYS; row += V_ROWS) {
-        if (row > 0) barrier(CLK_LOCAL_MEM_FENCE);
+        if (SHUFFLE || row > 0) barrier(CLK_LOCAL_MEM_FENCE); // without shuffles those of the maxima have done it
         stage_rows(v, (idx)v_stride2, key0 + row, key_end, V_ROWS, V_WIDTH, PADDED(V), stage, &bad);
         barrier(CLK_LOCAL_MEM_FENCE);
+#pragma unroll
+        for (int r = 0; r < OUT_ROWS; ++r) {
+          const float old = row == 0 ? row_factor[OUT_ITEM_Y + r * OUT_Y] : 1;
+#pragma unroll
+          for (int c = 0; c < COLUMNS(V); ++c) sum[r][c] *= old;
+        }
         output_of_queries(weights, row, (const __local float *)stage, pass > 0, sum);
       }
     }

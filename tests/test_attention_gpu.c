@@ -28,6 +28,7 @@ struct draw {
   size_t work_group;
   uint64_t local_memory;
   uint32_t compute_units;
+  bool shuffle;
   heed_attention_options options;
 };
 
@@ -58,6 +59,7 @@ static void draw_family(struct draw *d, uint64_t family) {
   d->mask = mask < 2 ? MASK_NONE : mask == 2 ? MASK_BOOL : MASK_FLOAT;
   d->options.softcap = below(&s, 5) ? 0 : 0.5 + (double)below(&s, 8);
   d->options.dropout = below(&s, 4) ? 0 : 0.1 * (double)(1 + below(&s, 5));
+  d->shuffle = below(&s, 2);
 }
 
 static void draw_mask(struct draw *d, struct stream *s) {
@@ -97,9 +99,9 @@ static void print_draw(const struct draw *d) {
               (long long)d->kv_heads, (long long)d->queries, (long long)d->keys, (long long)d->dim,
               (long long)d->value_dim, heed_dtype_string(d->dtype), d->lengths_first ? " stored [B, L, H, D]" : "",
               (double)d->size);
-  print_error("  causal %d softcap %g dropout %g lengths %d hostile %d; %zu work-items, %llu bytes, %u units\n",
+  print_error("  causal %d softcap %g dropout %g lengths %d hostile %d; %zu work-items, %llu bytes, %u units%s\n",
               o->causal, o->softcap, o->dropout, d->lengths, (int)d->hostile, d->work_group,
-              (unsigned long long)d->local_memory, d->compute_units);
+              (unsigned long long)d->local_memory, d->compute_units, d->shuffle ? ", shuffles" : "");
   if (o->has_window) print_error("  window %lld:%lld\n", (long long)o->window_left, (long long)o->window_right);
   if (d->mask != MASK_NONE)
     print_error("  mask %s [%lld, %lld, %lld, %lld]\n", d->mask == MASK_BOOL ? "BOOL" : "float",
@@ -244,6 +246,7 @@ static heed_status step_as_gpu(const struct draw *d, const struct side *s) {
   if (d->work_group < traits->max_work_group) traits->max_work_group = d->work_group;
   if (d->local_memory < traits->local_memory) traits->local_memory = d->local_memory;
   traits->compute_units = d->compute_units;
+  traits->shuffle = d->shuffle ? HEED__SHUFFLE_EMULATED : HEED__SHUFFLE_NONE;
   const heed_status status = step(d, s);
   *traits = real;
   return status;
@@ -309,6 +312,7 @@ static void tile_edges_agree_with_the_host(void **state) {
                                .work_group = 1024,
                                .local_memory = 49152,
                                .compute_units = 1,
+                               .shuffle = bounds % 2,
                                .options = {.path = HEED_PATH_FUSED,
                                            .causal = (heed_causal)(bounds % 3),
                                            .has_window = bounds == 3,

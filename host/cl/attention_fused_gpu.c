@@ -113,7 +113,8 @@ static bool choose(const struct heed__cl_traits *traits, size_t work_group, enum
 struct fused {
   heed_context *ctx;
   const struct heed__cl_attention *a;
-  bool packed;                  // forward: a tile takes the rows of all heads of a group
+  bool packed;  // forward: a tile takes the rows of all heads of a group
+  enum heed__cl_shuffle shuffle;
   int64_t splits;               // forward: parts of the keys, each the work of a work-group
   cl_mem part_out, part_stats;  // forward with splits: each part's output and softmax
   cl_mem stats;                 // backward: {shift, 1/sum, delta} of each row
@@ -207,6 +208,7 @@ static void begin_forward(struct heed__cl_kernel *k, const struct fused *f, cons
   define_problem(k, f);
   heed__cl_define_int(k, "PACKED", f->packed);
   heed__cl_define_int(k, "SPLIT", f->splits > 1);
+  heed__cl_define_int(k, "SHUFFLE", f->shuffle);
 }
 
 static void describe_forward(const struct fused *f, struct job *job) {
@@ -242,6 +244,7 @@ static void describe_backward(const struct fused *f, enum kind kind, struct job 
   define_tile(k, &job->tile);
   define_problem(k, f);
   heed__cl_define_int(k, "KERNEL", kind);
+  heed__cl_define_int(k, "SHUFFLE", kind == ROWS ? f->shuffle : HEED__SHUFFLE_NONE);
   heed__cl_define_int(k, "EXACT_DELTA", a->q->dtype != HEED_F32);
   heed__attention_pass_tensor(k, a->q);
   heed__attention_pass_tensor(k, a->k);
@@ -334,6 +337,7 @@ static heed_status combine(const struct fused *f, const struct tile *tile) {
 
 static heed_status forward(heed_context *ctx, const struct heed__cl_attention *a, cl_mem gate) {
   struct fused f = {.ctx = ctx, .a = a, .gate = gate, .packed = a->group > 1 && a->queries <= PACKED_QUERIES};
+  f.shuffle = heed__cl_shuffle(ctx);
   f.splits = choose_splits(&f);
   const size_t parts = f.splits > 1 ? (size_t)(f.splits * all_rows(a)) : 0;
   heed_status status = HEED_OK;
@@ -353,7 +357,7 @@ done:
 // ---------------------------------------------------------------- backward
 
 static heed_status backward(heed_context *ctx, const struct heed__cl_attention *a, cl_mem gate) {
-  struct fused f = {.ctx = ctx, .a = a, .gate = gate, .splits = 1};
+  struct fused f = {.ctx = ctx, .a = a, .gate = gate, .shuffle = heed__cl_shuffle(ctx), .splits = 1};
   heed_status status;
   struct tile tile;
   HEED__TRY_TO(done, status, heed__cl_scratch_take(ctx, (size_t)all_rows(a) * 4 * sizeof(float), &f.stats));
@@ -398,9 +402,5 @@ static void neighbours(heed_context *ctx, const struct heed__cl_attention *a, co
     if (value != rows) heed__choices_add(out, choice, HEED__TUNE_tile_queries, value);
 }
 
-const struct heed__cl_attention_variant heed__cl_attention_fused_gpu = {.name = "fused",
-                                                                        .path = HEED_PATH_FUSED,
-                                                                        .supports = supports,
-                                                                        .fwd = run,
-                                                                        .bwd = run,
-                                                                        .neighbours = neighbours};
+const struct heed__cl_attention_variant heed__cl_attention_fused_gpu = {
+    .name = "fused", .path = HEED_PATH_FUSED, .supports = supports, .fwd = run, .bwd = run, .neighbours = neighbours};

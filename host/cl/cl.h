@@ -12,6 +12,15 @@
 
 // ---------------------------------------------------------------- device
 
+// How neighbouring work-items exchange registers, as SHUFFLE of kernels_cl/shuffle.cl.
+enum heed__cl_shuffle {
+  HEED__SHUFFLE_NONE,
+  HEED__SHUFFLE_EMULATED,  // for tests
+  HEED__SHUFFLE_KHR,
+  HEED__SHUFFLE_INTEL,
+  HEED__SHUFFLE_NVIDIA
+};
+
 // What kernels are chosen by; read from the device once.
 struct heed__cl_traits {
   bool cpu_like;     // one work-item a tile, wide vectors; else work-groups and local memory
@@ -19,7 +28,8 @@ struct heed__cl_traits {
   size_t max_work_group;
   uint64_t local_memory, max_allocation, memory;
   uint32_t compute_units, address_bits;
-  bool subgroups, fp16;  // extensions offered; only for guarded variants
+  enum heed__cl_shuffle shuffle;  // offered; heed__cl_shuffle() says whether it works
+  bool subgroups, fp16;           // extensions offered; only for guarded variants
   bool little_endian;
   bool nvidia;         // inline PTX may be tried
   bool compiles_late;  // PoCL: a build leaves the code generation to the first launch
@@ -48,12 +58,14 @@ struct heed__cl {
   bool tf32;                                  // HEED_TF32=1: products of F32 tensors may round their factors to TF32
   struct heed__gemm_verdicts *gemm_verdicts;  // gemm_probe.c
   bool profiling;
-  char *cache_dir;                     // NULL: no disk cache
-  char *kernel_dir;                    // NULL: embedded sources
-  uint64_t allocated;                  // bytes of the buffers alive: tensors, scratch (idle too), adopted ones
-  unsigned unflushed;                  // launches since the last clFlush
-  struct heed__cl_marks *marks;        // launch.c: how far the queue has come
-  cl_mem dummy;                        // one element, for tensor arguments left out; made at first use
+  char *cache_dir;                      // NULL: no disk cache
+  char *kernel_dir;                     // NULL: embedded sources
+  uint64_t allocated;                   // bytes of the buffers alive: tensors, scratch (idle too), adopted ones
+  unsigned unflushed;                   // launches since the last clFlush
+  struct heed__cl_marks *marks;         // launch.c: how far the queue has come
+  cl_mem dummy;                         // one element, for tensor arguments left out; made at first use
+  enum heed__cl_shuffle shuffle_tried;  // shuffle.c
+  bool shuffle_right;
   bool clblast_used, clblast_failed;   // gemm.c: there is something to clear; AUTO has given it up
   struct heed__cl_uploads *uploads;    // buffers.c
   struct heed__cl_programs *programs;  // program.c
@@ -198,6 +210,9 @@ void heed__cl_scratch_destroy(heed_context *ctx);
 // profile.c
 heed_status heed__cl_profile(heed_context *ctx, const heed_profile_record **records, size_t *count);
 void heed__cl_profile_destroy(heed_context *ctx);
+
+// shuffle.c: the trait's form where this device does as kernels count on, tried at the first call; else NONE.
+enum heed__cl_shuffle heed__cl_shuffle(heed_context *ctx);
 
 // peak.c
 heed_status heed__cl_measure_peak(heed_context *ctx, size_t bytes, double *fma_gflops, double *copy_gbytes);

@@ -23,6 +23,12 @@ static cl_uint compute_capability(cl_device_id device) {
   return error == CL_SUCCESS && given == sizeof major ? major : 0;
 }
 
+// NVIDIA's form waits for a measurement: compiled for sm_80 the forward spills 160 bytes with it and none without.
+static enum heed__cl_shuffle shuffle_of(cl_device_id device) {
+  if (heed__cl_has_extension(device, "cl_intel_subgroups")) return HEED__SHUFFLE_INTEL;
+  return heed__cl_has_extension(device, "cl_khr_subgroup_shuffle") ? HEED__SHUFFLE_KHR : HEED__SHUFFLE_NONE;
+}
+
 static heed_status read_traits(cl_device_id device, const heed_device_info *info, struct heed__cl_traits *traits) {
   struct heed__cl_asked asked = {.device = device};
   cl_device_type type;
@@ -51,6 +57,7 @@ static heed_status read_traits(cl_device_id device, const heed_device_info *info
   traits->nvidia = heed__cl_has_extension(device, "cl_nv_device_attribute_query");
   traits->compiles_late = strstr(info->platform, "Portable Computing Language") != NULL;
   traits->tensor_cores = traits->nvidia && compute_capability(device) >= 8;
+  traits->shuffle = traits->cpu_like ? HEED__SHUFFLE_NONE : shuffle_of(device);
   return HEED_OK;
 }
 
