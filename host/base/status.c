@@ -22,7 +22,7 @@ const char *heed_last_error(void) { return last_error; }
 
 const char *heed_version(void) { return HEED_VERSION_STRING; }
 
-heed_status heed__fail(heed_status status, const char *format, ...) {
+heed_status(heed__fail)(heed_status status, const char *format, ...) {
   // Arguments may point into the old message, so the new one is written beside it first.
   char text[sizeof last_error];
   va_list arguments;
@@ -33,7 +33,7 @@ heed_status heed__fail(heed_status status, const char *format, ...) {
   return status;
 }
 
-heed_status heed__fail_prefix(heed_status status, const char *format, ...) {
+heed_status(heed__fail_prefix)(heed_status status, const char *format, ...) {
   char text[sizeof last_error];
   va_list arguments;
   va_start(arguments, format);

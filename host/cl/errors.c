@@ -81,7 +81,7 @@ const char *heed__cl_error_name(cl_int error) {
   }
 }
 
-heed_status heed__cl_fail(const heed_context *ctx, cl_int error, const char *what) {
+heed_status(heed__cl_fail)(const heed_context *ctx, cl_int error, const char *what) {
   const char *device = ctx->device.name[0] ? ctx->device.name : "a device";
   if (error != CL_MEM_OBJECT_ALLOCATION_FAILURE && error != CL_OUT_OF_HOST_MEMORY)
     return heed__fail(HEED_DEVICE, "%s: %s (%d) on %s", what, heed__cl_error_name(error), (int)error, device);

@@ -160,7 +160,7 @@ static void make_room(int folder, uint64_t needed) {
   struct entry *entries = list_entries(folder, &count);
   uint64_t total = needed;
   for (size_t i = 0; i < count; ++i) total += entries[i].bytes;
-  if (total > FOLDER_BYTES_MAX) qsort(entries, count, sizeof *entries, older_first);
+  if (entries && total > FOLDER_BYTES_MAX) qsort(entries, count, sizeof *entries, older_first);
   for (size_t i = 0; i < count && total > FOLDER_BYTES_MAX; ++i) {
     unlinkat(folder, entries[i].name, 0);
     total -= entries[i].bytes;

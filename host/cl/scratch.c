@@ -53,8 +53,7 @@ static struct block *least_recent_idle(struct heed__cl_scratch *pool) {
 size_t heed__cl_scratch_trim(heed_context *ctx, uint64_t keep) {
   struct heed__cl_scratch *pool = heed__cl_state(ctx)->scratch;
   size_t freed = 0;
-  while (pool && pool->idle_bytes > keep) {
-    struct block *block = least_recent_idle(pool);
+  for (struct block *block; pool && pool->idle_bytes > keep && (block = least_recent_idle(pool));) {
     heed__cl_buffer_destroy(ctx, block->buffer);
     freed += block->bytes;
     pool->idle_bytes -= block->bytes;

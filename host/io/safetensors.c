@@ -17,7 +17,7 @@ void *heed__array_allocate(size_t bytes) {
 struct heed__name heed__printable(const char *name) {
   struct heed__name out = {""};
   size_t length = 0;
-  for (; name[length] && length < sizeof out.text - 4; ++length) {
+  for (; length < sizeof out.text - 4 && name[length]; ++length) {
     const unsigned char c = (unsigned char)name[length];
     out.text[length] = (char)(c < 0x20 || c == 0x7f ? '?' : c);
   }
