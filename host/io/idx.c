@@ -54,7 +54,7 @@ static heed_status read_some(const struct source *source, uint8_t *data, int64_t
 }
 
 static heed_status read_header(const struct source *source, heed_idx *idx) {
-  uint8_t magic[4], dims[4 * HEED_MAX_RANK];
+  uint8_t magic[4], dims[4 * HEED_MAX_RANK] = {0};
   int64_t got;
   HEED__TRY(read_some(source, magic, sizeof magic, &got));
   HEED__REQUIRE(got == sizeof magic, HEED_FORMAT, "%s: truncated: %" PRId64 " bytes are too few for an IDX file",

@@ -23,7 +23,7 @@ struct heed__name heed__printable(const char *name) {
   }
   if (name[length]) {
     while (length > 0 && ((unsigned char)name[length] & 0xC0) == 0x80) --length;  // not inside a UTF-8 sequence
-    strcpy(out.text + length, "...");
+    memcpy(out.text + length, "...", sizeof "...");
   }
   return out;
 }
