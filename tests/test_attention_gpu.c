@@ -59,7 +59,6 @@ static void draw_family(struct draw *d, uint64_t family) {
   d->mask = mask < 2 ? MASK_NONE : mask == 2 ? MASK_BOOL : MASK_FLOAT;
   d->options.softcap = below(&s, 5) ? 0 : 0.5 + (double)below(&s, 8);
   d->options.dropout = below(&s, 4) ? 0 : 0.1 * (double)(1 + below(&s, 5));
-  d->shuffle = below(&s, 2);
 }
 
 static void draw_mask(struct draw *d, struct stream *s) {
@@ -312,7 +311,6 @@ static void tile_edges_agree_with_the_host(void **state) {
                                .work_group = 1024,
                                .local_memory = 49152,
                                .compute_units = 1,
-                               .shuffle = bounds % 2,
                                .options = {.path = HEED_PATH_FUSED,
                                            .causal = (heed_causal)(bounds % 3),
                                            .has_window = bounds == 3,
@@ -322,6 +320,51 @@ static void tile_edges_agree_with_the_host(void **state) {
       }
   heed_context_destroy(host);
   assert_int_equal(failures, 0);
+}
+
+// Maxima and sums of a row over a subgroup, emulated. Once: its barriers take a compiler for CPUs long.
+static void shuffles_agree_with_the_host(void **state) {
+  heed_context *device = support_context(state), *host;
+  ASSERT_OK(heed_open("host", &host));
+  const struct draw d = {.seed = 11,
+                         .batch = 2,
+                         .kv_heads = 1,
+                         .group = 2,
+                         .queries = 33,
+                         .keys = 70,
+                         .dim = 8,
+                         .value_dim = 8,
+                         .dtype = HEED_F32,
+                         .size = 1,
+                         .work_group = 64,
+                         .local_memory = 16384,
+                         .compute_units = 1,
+                         .shuffle = true,
+                         .options = {.path = HEED_PATH_FUSED, .causal = HEED_CAUSAL_BOTTOM_RIGHT}};
+  assert_true(run(&d, device, host));
+  heed_context_destroy(host);
+}
+
+// Where a row has one key, whatever its score the weight is 1: no gradient reaches q or k, with dropout neither.
+static void a_key_alone_moves_no_score_under_dropout(void **state) {
+  heed_context *device = support_context(state), *host;
+  ASSERT_OK(heed_open("host", &host));
+  const struct draw d = {.seed = 7,
+                         .batch = 1,
+                         .kv_heads = 1,
+                         .group = 2,
+                         .queries = 65,
+                         .keys = 1,
+                         .dim = 36,
+                         .value_dim = 36,
+                         .dtype = HEED_F32,
+                         .size = 1,
+                         .work_group = 1024,
+                         .local_memory = 49152,
+                         .compute_units = 1,
+                         .options = {.path = HEED_PATH_FUSED, .dropout = 0.3}};
+  assert_true(run(&d, device, host));
+  heed_context_destroy(host);
 }
 
 // A key that no row gives any weight may hold anything, whether a mask says so or its score does: here NaN in values whose
@@ -397,10 +440,9 @@ static void results_repeat_bit_for_bit(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(random_draws_agree_with_the_host),
-      cmocka_unit_test(tile_edges_agree_with_the_host),
-      cmocka_unit_test(values_without_weight_never_count),
-      cmocka_unit_test(results_repeat_bit_for_bit),
+      cmocka_unit_test(random_draws_agree_with_the_host),  cmocka_unit_test(tile_edges_agree_with_the_host),
+      cmocka_unit_test(shuffles_agree_with_the_host),      cmocka_unit_test(a_key_alone_moves_no_score_under_dropout),
+      cmocka_unit_test(values_without_weight_never_count), cmocka_unit_test(results_repeat_bit_for_bit),
   };
   return cmocka_run_group_tests(tests, support_open_device, support_close);
 }

@@ -245,7 +245,8 @@ static void describe_backward(const struct fused *f, enum kind kind, struct job 
   define_problem(k, f);
   heed__cl_define_int(k, "KERNEL", kind);
   heed__cl_define_int(k, "SHUFFLE", kind == ROWS ? f->shuffle : HEED__SHUFFLE_NONE);
-  heed__cl_define_int(k, "EXACT_DELTA", a->q->dtype != HEED_F32);
+  // out has been rounded where it is of 16 bits or scaled by dropout: its δ would not meet a row of dP that it should cancel.
+  heed__cl_define_int(k, "EXACT_DELTA", a->q->dtype != HEED_F32 || a->params->has_dropout);
   heed__attention_pass_tensor(k, a->q);
   heed__attention_pass_tensor(k, a->k);
   heed__attention_pass_tensor(k, a->v);
