@@ -137,10 +137,15 @@ static heed_status search(struct search *s) {
   if (strcmp(s->best.text, o->before.text) != 0) TRY(confirm(s));
   if (strcmp(o->after.text, o->before.text) == 0) return HEED_OK;
   double speedup = 1 / o->ratio;
-  if (strcmp(o->before.text, "default") != 0) {
+  if (strcmp(o->before.text, "default") != 0 && strcmp(o->after.text, "default") != 0) {
     tune_timing timing;
-    TRY(tune_time(&s->bench, "default", o->after.text, ROUNDS, s->env->last, &timing));
+    TRY(tune_time(&s->bench, "default", o->after.text, ROUNDS_LAST, s->env->last, &timing));
     speedup = 1 / timing.ratio;
+    if (!(timing.ratio < GAIN && timing.sure)) {  // faster than what was there, and heed's own choice is as fast
+      snprintf(o->after.text, HEED_TUNE_TEXT, "default");
+      o->after_ms = timing.reference_ms;
+      o->ratio /= timing.ratio;
+    }
   }
   return heed_tune_set(s->env->ctx, &s->problem, o->after.text, speedup);
 }

@@ -49,6 +49,7 @@ static struct heed__cl_attention describe(const struct heed__call *call) {
 }
 
 static const struct heed__choice *tuned_choice(const heed_context *ctx, const struct heed__cl_attention *a) {
+  if (!a->q) return NULL;  // sizes alone, to reckon memory
   const heed_tune_problem problem = {
       .op = a->backward ? HEED_TUNE_ATTENTION_BWD : HEED_TUNE_ATTENTION_FWD,
       .dtype = a->q->dtype,
