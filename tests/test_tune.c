@@ -256,7 +256,8 @@ static void a_broken_file_is_reported_and_ignored(void **state) {
       {"\"k\": ", "\"l\": ", "\"k\" must be a range"},
       {"vectors=2", "vectors=7", "vectors=7"},
       {"vectors=2", "victors=2", "victors=2"},
-      {"\"cpu:", "\"gpu:", "no variant"},
+      {"\"cpu:", "\"cpv:", "no variant"},
+      {"vectors=2", "\\u001b[2J", "control character"},
       {"\"choice\": ", "\"chioce\": ", "\"choice\" must be a text"},
       {"\"k\": ", "\"m\": [1], \"k\": ", "duplicate"},
   };

@@ -165,7 +165,7 @@ static heed_status open_device(const heed_open_options *options, heed_context *c
     status = open_chosen(ctx, list, index, &config);
   else if (index == SIZE_MAX)
     status = add_reasons(list, status);
-  if (notice[0]) memcpy(ctx->notice, notice, sizeof notice);
+  if (notice[0]) heed__notice_add(ctx, "%s", notice);
   if (status == HEED_OK && ctx->device.type != HEED_DEVICE_HOST) status = open_tuning(options, ctx);
   heed_device_list_destroy(list);
   return status;

@@ -65,9 +65,7 @@ static const char *provider_name(enum heed__gemm_provider provider) {
 static void note_wrong(heed_context *ctx, enum heed__gemm_provider wrong, enum heed__gemm_provider used) {
   static const char text[] = "computes wrong matrix products on this device";
   if (strstr(ctx->notice, text)) return;
-  const size_t length = strlen(ctx->notice);
-  snprintf(ctx->notice + length, sizeof ctx->notice - length, "%s%s %s; %s does them instead", length ? "; " : "",
-           provider_name(wrong), text, provider_name(used));
+  heed__notice_add(ctx, "%s %s; %s does them instead", provider_name(wrong), text, provider_name(used));
 }
 
 static heed_status wrong(const heed_context *ctx, enum heed__gemm_provider provider, const char *way_out) {

@@ -149,11 +149,10 @@ void heed__cl_tuned_distrust(heed_context *ctx, const heed_tune_problem *problem
   entry->wrong = true;
   char text[HEED_TUNE_TEXT];
   heed__choice_text(&entry->choice, text);
-  const size_t length = strlen(ctx->notice);
   if (strstr(ctx->notice, "tuned choice")) return;  // the first of its kind stays
-  snprintf(ctx->notice + length, sizeof ctx->notice - length,
-           "%sthe tuned choice '%s' for %s computes wrong on this device and is not used; run heed tune again",
-           length ? "; " : "", text, ops[problem->op].name);
+  heed__notice_add(ctx,
+                   "the tuned choice '%s' for %s computes wrong on this device and is not used; run heed tune again",
+                   text, ops[problem->op].name);
 }
 
 // ---------------------------------------------------------------- choices as texts
@@ -191,6 +190,9 @@ heed_status heed__choice_parse(heed_tune_op op, const char *text, struct heed__c
   *choice = (struct heed__choice){0};
   HEED__REQUIRE(strlen(text) < HEED_TUNE_TEXT, HEED_INVALID_ARGUMENT, "tune: a choice of %zu letters is too long",
                 strlen(text));
+  for (const char *c = text; *c; ++c)
+    HEED__REQUIRE((unsigned char)*c >= ' ' && *c != 0x7f, HEED_INVALID_ARGUMENT,
+                  "tune: letter %d of a choice is a control character", (int)(c - text) + 1);
   if (strcmp(text, "default") == 0) return HEED_OK;
   const size_t length = strcspn(text, ":");
   snprintf(choice->variant, sizeof choice->variant, "%.*s", (int)length, text);

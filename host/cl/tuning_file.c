@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "cl/private_files.h"
 #include "cl/tuning.h"
 
@@ -133,8 +134,8 @@ static heed_status check_origin(const struct reader *r, const json_t *root) {
     const char *there = json_string_value(json_object_get(root, texts[i].name));
     HEED__REQUIRE(there, HEED_FORMAT, "%s: \"%s\" must be a text", r->path, texts[i].name);
     HEED__REQUIRE(strcmp(there, texts[i].here) == 0, HEED_UNSUPPORTED,
-                  "%s: made for %s '%.100s', and here it is '%s'; heed tune makes a new one", r->path, texts[i].name,
-                  there, texts[i].here);
+                  "%s: made for %s '%s', and here it is '%s'; heed tune makes a new one", r->path, texts[i].name,
+                  heed__printable(there).text, texts[i].here);
   }
   const json_t *units = json_object_get(root, "compute_units");
   HEED__REQUIRE(json_is_integer(units), HEED_FORMAT, "%s: \"compute_units\" must be a whole number", r->path);
@@ -164,7 +165,7 @@ heed_status heed__tuning_read(heed_context *ctx, const char *path, bool trusted_
   json_error_t error;
   json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
   free(text);
-  HEED__REQUIRE(root, HEED_FORMAT, "%s: line %d: not JSON: %s", path, error.line, error.text);
+  HEED__REQUIRE(root, HEED_FORMAT, "%s: line %d: not JSON: %s", path, error.line, heed__printable(error.text).text);
   struct reader reader = {.ctx = ctx, .path = path};
   struct heed__tuning read = {0}, *tuning = heed__cl_state(ctx)->tuning;
   const heed_status status = read_table(&reader, root, &read);
@@ -290,12 +291,6 @@ static char *place(const char *folder, const char *id) {
   return path;
 }
 
-static void note_ignored(heed_context *ctx) {
-  const size_t length = strlen(ctx->notice);
-  snprintf(ctx->notice + length, sizeof ctx->notice - length, "%stuned choices are ignored: %s", length ? "; " : "",
-           heed_last_error());
-}
-
 heed_status heed__cl_tuning_open(heed_context *ctx, const char *folder, const char *file, bool off) {
   struct heed__cl *cl = heed__cl_state(ctx);
   struct heed__tuning *tuning = cl->tuning = calloc(1, sizeof *tuning);
@@ -308,6 +303,6 @@ heed_status heed__cl_tuning_open(heed_context *ctx, const char *folder, const ch
   if (off || !tuning->path || (!file && access(tuning->path, F_OK) != 0 && errno == ENOENT)) return HEED_OK;
   const heed_status status = heed__tuning_read(ctx, tuning->path, true);
   if (status == HEED_OUT_OF_MEMORY) return status;
-  if (status != HEED_OK) note_ignored(ctx);
+  if (status != HEED_OK) heed__notice_add(ctx, "tuned choices are ignored: %s", heed_last_error());
   return HEED_OK;
 }

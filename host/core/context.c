@@ -1,6 +1,8 @@
 // A context's life, its first error, and the way of a call to its backend. Opening a device is host/api's work.
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/core.h"
 
@@ -37,6 +39,16 @@ void heed__context_tensor_gone(heed_context *ctx) {
 }
 
 size_t heed_context_live_tensors(const heed_context *ctx) { return ctx->live_tensors; }
+void heed__notice_add(heed_context *ctx, const char *format, ...) {
+  const size_t length = strlen(ctx->notice), room = sizeof ctx->notice - length;
+  const int between = snprintf(ctx->notice + length, room, "%s", length ? "; " : "");
+  if ((size_t)between >= room) return;
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(ctx->notice + length + between, room - (size_t)between, format, arguments);
+  va_end(arguments);
+}
+
 const char *heed_context_notice(const heed_context *ctx) { return ctx->notice; }
 const heed_device_info *heed_context_device(const heed_context *ctx) { return &ctx->device; }
 

@@ -86,6 +86,8 @@ struct heed_context {
 };
 
 heed_status heed__context_create(heed_context **out);  // zeroed
+// One more sentence of heed_context_notice(); what does not fit is cut off.
+__attribute__((format(printf, 2, 3))) void heed__notice_add(heed_context *ctx, const char *format, ...);
 // A tensor of ctx is destroyed; the last one of a closed context takes it along.
 void heed__context_tensor_gone(heed_context *ctx);
 // Keeps the first error for heed_sync.

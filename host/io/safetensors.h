@@ -29,10 +29,4 @@ heed_status heed__safetensors_append(heed_safetensors *file, const char *name, h
                                      const int64_t *dims, void *data, size_t bytes);
 heed_status heed__safetensors_append_metadata(heed_safetensors *file, const char *key, const char *value);
 
-// A name from a file or a caller, cut and made fit for a message: no control characters.
-struct heed__name {
-  char text[96];
-};
-struct heed__name heed__printable(const char *name);
-
 #endif

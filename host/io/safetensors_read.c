@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/size.h"
+#include "base/text.h"
 #include "io/safetensors.h"
 
 #define FIRST_GROWTH ((size_t)1 << 20)
