@@ -66,10 +66,11 @@ static void check_equation(heed_context *ctx, struct equation e, const heed_atte
 
 static void sizes_of_every_kind_follow_the_equation(void **state) {
   heed_context *ctx = support_context(state);
-  static const int64_t sizes[][3] = {{1, 1, 1},     {1, 33, 16},   {33, 1, 17},   {15, 16, 15},
-                                     {16, 17, 31},  {17, 15, 32},  {31, 33, 33},  {32, 63, 63},
-                                     {63, 64, 64},  {64, 65, 65},  {65, 127, 8},  {127, 31, 127},
-                                     {2, 128, 128}, {128, 129, 1}, {129, 128, 3}, {1, 129, 129}};
+  // Queries, keys, width. A width is a program of its own, which takes seconds to build, so that they are few.
+  static const int64_t sizes[][3] = {{1, 1, 1},    {1, 33, 17},   {33, 1, 17},   {15, 16, 17},
+                                     {16, 17, 1},  {17, 15, 33},  {31, 33, 33},  {32, 63, 33},
+                                     {63, 64, 64}, {64, 65, 64},  {65, 127, 64}, {127, 31, 127},
+                                     {2, 128, 64}, {128, 129, 1}, {129, 128, 1}, {1, 129, 127}};
   for (size_t s = 0; s < sizeof sizes / sizeof *sizes; ++s)
     for (int path = 0; path < 2; ++path) {
       const heed_attention_options options = {.path = attention_paths[path]};

@@ -278,9 +278,9 @@ static uint64_t from_environment(const char *name, uint64_t otherwise) {
 static void random_draws_agree_with_the_host(void **state) {
   heed_context *device = support_context(state), *host;
   ASSERT_OK(heed_open("host", &host));
-  const uint64_t draws = from_environment("HEED_DRAWS", 60), first = from_environment("HEED_SEED", 1);
+  const uint64_t draws = from_environment("HEED_DRAWS", 40), first = from_environment("HEED_SEED", 1);
   uint64_t failures = 0;
-  const uint64_t families = draws > 60 ? draws / 10 : 4;
+  const uint64_t families = draws > 40 ? draws / 10 : 2;
   for (uint64_t i = 0; i < draws; ++i) {
     const struct draw d = draw_one(first + i, first + i % families);
     failures += !run(&d, device, host);
@@ -332,11 +332,11 @@ static void shuffles_agree_with_the_host(void **state) {
                          .group = 2,
                          .queries = 33,
                          .keys = 70,
-                         .dim = 8,
-                         .value_dim = 8,
+                         .dim = 4,
+                         .value_dim = 4,
                          .dtype = HEED_F32,
                          .size = 1,
-                         .work_group = 64,
+                         .work_group = 32,
                          .local_memory = 16384,
                          .compute_units = 1,
                          .shuffle = true,
@@ -355,12 +355,12 @@ static void a_key_alone_moves_no_score_under_dropout(void **state) {
                          .group = 2,
                          .queries = 65,
                          .keys = 1,
-                         .dim = 36,
-                         .value_dim = 36,
+                         .dim = 4,
+                         .value_dim = 4,
                          .dtype = HEED_F32,
                          .size = 1,
-                         .work_group = 1024,
-                         .local_memory = 49152,
+                         .work_group = 32,
+                         .local_memory = 16384,
                          .compute_units = 1,
                          .options = {.path = HEED_PATH_FUSED, .dropout = 0.3}};
   assert_true(run(&d, device, host));

@@ -248,6 +248,7 @@ static void boolean_masks_agree_with_the_host(void **state) {
                                                      .dim = 64,
                                                      .dtype = HEED_F16,
                                                      .mask = MASK_BOOL,
+                                                     .forward = true,
                                                      .mask_dims = {broadcast & 1, broadcast >> 1, broadcast & 1, 0}});
 }
 
