@@ -125,6 +125,24 @@ uchar from_float_BOOL(float x) { return x != 0; }
 // Sums run in blocks of so many vectors, so that the error of a long row grows with its square root and not its length.
 #define ROW_BLOCK (32 * GROUP * VECTOR)
 
+// n halves from where no more than a half is aligned, and to there, rounded to the nearest even. In integers: PoCL's vload_half8 takes
+// 16 bytes for aligned, which ends the process on CPUs that then fault, and converts lane by lane.
+#define DEFINE_HALVES_(n)                                                                                           \
+  float##n load_halves##n(const __global half *p) {                                                                 \
+    const uint##n bits = convert_uint##n(vload##n(0, (const __global ushort *)p)), size = (bits & 0x7fff) << 13;      \
+    const uint##n scaled = as_uint##n(as_float##n(size) * 0x1p112f); /* the exponents' bias; halves below 2^-14 too */ \
+    return as_float##n(scaled | (as_uint##n(size >= 0x0f800000u) & 0x7f800000u) | (bits & 0x8000) << 16);             \
+  }                                                                                                                 \
+  void store_halves##n(float##n x, __global half *p) {                                                              \
+    const uint##n bits = as_uint##n(x), size = bits & 0x7fffffff;                                                    \
+    const uint##n normal = (size + 0xc8000fffu + ((size >> 13) & 1)) >> 13;                                           \
+    const uint##n small = as_uint##n(as_float##n(size) + 0.5f) - 0x3f000000u;                                         \
+    const uint##n large = size > 0x7f800000u ? (uint##n)0x7e00 : (uint##n)0x7c00;                                     \
+    const uint##n finite = size < 0x38800000u ? small : normal, rounded = size >= 0x47800000u ? large : finite;       \
+    vstore##n(convert_ushort##n(rounded | (bits >> 16 & 0x8000)), 0, (__global ushort *)p);                          \
+  }
+#define DEFINE_HALVES(n) DEFINE_HALVES_(n)
+
 #if VECTOR == 1
 typedef float floatv;
 #define VLOAD(pointer) (*(pointer))
@@ -140,8 +158,9 @@ typedef HEED_JOIN(float, VECTOR) floatv;
 typedef HEED_JOIN(int, VECTOR) intv;
 #define VLOAD(pointer) HEED_JOIN(vload, VECTOR)(0, pointer)
 #define VSTORE(value, pointer) HEED_JOIN(vstore, VECTOR)(value, 0, pointer)
-#define VLOAD_HALF(pointer) HEED_JOIN(vload_half, VECTOR)(0, pointer)
-#define VSTORE_HALF(value, pointer) HEED_JOIN(HEED_JOIN(vstore_half, VECTOR), _rte)(value, 0, pointer)
+DEFINE_HALVES(VECTOR)
+#define VLOAD_HALF(pointer) HEED_JOIN(load_halves, VECTOR)(pointer)
+#define VSTORE_HALF(value, pointer) HEED_JOIN(store_halves, VECTOR)(value, pointer)
 #define AS_FLOATV HEED_JOIN(as_float, VECTOR)
 #define AS_INTV HEED_JOIN(as_int, VECTOR)
 #define CONVERT_UINTV HEED_JOIN(convert_uint, VECTOR)

@@ -5,12 +5,18 @@
 // check with: -DVECTOR=4 -DX_DTYPE=BF16
 #include "gemm_cpu_common.cl"
 
+#if VECTOR != 8
+DEFINE_HALVES(8)
+#endif
+#if VECTOR != 4
+DEFINE_HALVES(4)
+#endif
 INLINE float8 eight_F32(const __global float *p) { return vload8(0, p); }
-INLINE float8 eight_F16(const __global half *p) { return vload_half8(0, p); }
+INLINE float8 eight_F16(const __global half *p) { return load_halves8(p); }
 INLINE float8 eight_BF16(const __global ushort *p) { return as_float8(convert_uint8(vload8(0, p)) << 16); }
 #define EIGHT(p) HEED_JOIN(eight_, X_DTYPE)(p)
 INLINE float4 four_F32(const __global float *p) { return vload4(0, p); }
-INLINE float4 four_F16(const __global half *p) { return vload_half4(0, p); }
+INLINE float4 four_F16(const __global half *p) { return load_halves4(p); }
 INLINE float4 four_BF16(const __global ushort *p) { return as_float4(convert_uint4(vload4(0, p)) << 16); }
 #define FOUR(p) HEED_JOIN(four_, X_DTYPE)(p)
 

@@ -15,76 +15,88 @@
 struct defect {
   const char *file, *from, *to, *op, *call;
   heed_attention_path path;  // forced on cases of attention
-  bool gpu;                  // a kernel of the other class than a CPU's: only reached by asking for it
+  enum {
+    AS_IT_IS,
+    AS_GPU,
+    AS_SMALL_GPU,
+    AS_GPU_IN_PARTS
+  } taken_for;  // a kernel that only devices of another class reach
 };
 
 static const struct defect defects[] = {
     {"elementwise.cl", "y[y_offset + i] = (WORD)((ulong)high << 32 | low)",
-     "y[y_offset + i] = (WORD)((ulong)high << 32 | low) + 1", "fill", "fill", 0, false},
-    {"elementwise.cl", "alpha * LOAD(", "2 * alpha * LOAD(", "add", "add", 0, false},
+     "y[y_offset + i] = (WORD)((ulong)high << 32 | low) + 1", "fill", "fill", 0, AS_IT_IS},
+    {"elementwise.cl", "alpha * LOAD(", "2 * alpha * LOAD(", "add", "add", 0, AS_IT_IS},
     {"elementwise.cl", "y[y_offset + i] = x[x_offset + i]", "y[y_offset + i] = x[x_offset + i ^ 1]", "copy", "copy", 0,
-     false},
+     AS_IT_IS},
     {"elementwise.cl", "STORE(Y_DTYPE, y, to, LOAD(X_DTYPE, x, from))",
-     "STORE(Y_DTYPE, y, to, -LOAD(X_DTYPE, x, from))", "copy", "copy", 0, false},
-    {"elementwise.cl", "= x[x_offset + PLACE(", "= 1 + x[x_offset + PLACE(", "copy", "copy", 0, false},
+     "STORE(Y_DTYPE, y, to, -LOAD(X_DTYPE, x, from))", "copy", "copy", 0, AS_IT_IS},
+    {"elementwise.cl", "= x[x_offset + PLACE(", "= 1 + x[x_offset + PLACE(", "copy", "copy", 0, AS_IT_IS},
     {"elementwise.cl", "PLACE(ys, c0, c1, c2, c3, c4)] = (WORD)", "PLACE(ys, c0, c1, c2, c3, c4)] = 1 + (WORD)", "fill",
-     "fill", 0, false},
-    {"gather.cl", "scale * number_of(", "number_of(", "gather_rows", "gather_rows", 0, false},
-    {"argmax.cl", "rank > best_rank ||", "rank < best_rank ||", "argmax", "argmax", 0, false},
-    {"relu.cl", "value < 0 ? 0 : value", "value < 0 ? 0.01f * value : value", "relu", "relu_fwd", 0, false},
-    {"relu.cl", "> 0 ? slope : 0", "> 0 ? slope : 0.01f", "relu", "relu_bwd", 0, false},
-    {"gelu.cl", "#define CUBIC 0.044715f", "#define CUBIC 0.0447f", "gelu", "gelu_", 0, false},
-    {"gelu.cl", "INVERSE_SQRT_TWO_PI 0.398", "INVERSE_SQRT_TWO_PI 0.399", "gelu", "gelu_bwd", 0, false},
-    {"softmax.cl", "return exp(x - shift) * factor", "return exp(x - shift) * factor + 1e-4f", "softmax", "softmax_fwd",
-     0, false},
-    {"softmax.cl", "LOG ? shifted - factor", "LOG ? shifted + factor", "softmax", "softmax_fwd", 0, false},
-    {"softmax.cl", "LOG ? dy - exp(y) * sum", "LOG ? dy - y * sum", "softmax", "softmax_bwd", 0, false},
+     "fill", 0, AS_IT_IS},
+    {"gather.cl", "scale * number_of(", "number_of(", "gather_rows", "gather_rows", 0, AS_IT_IS},
+    {"argmax.cl", "rank > best_rank ||", "rank < best_rank ||", "argmax", "argmax", 0, AS_IT_IS},
+    {"relu.cl", "value < 0 ? 0 : value", "value < 0 ? 0.01f * value : value", "relu", "relu_fwd", 0, AS_IT_IS},
+    {"relu.cl", "> 0 ? slope : 0", "> 0 ? slope : 0.01f", "relu", "relu_bwd", 0, AS_IT_IS},
+    {"gelu.cl", "#define CUBIC 0.044715f", "#define CUBIC 0.0447f", "gelu", "gelu_", 0, AS_IT_IS},
+    {"gelu.cl", "INVERSE_SQRT_TWO_PI 0.398", "INVERSE_SQRT_TWO_PI 0.399", "gelu", "gelu_bwd", 0, AS_IT_IS},
+    {"softmax.cl", "GET(out, i, 0) * factor", "GET(out, i, 0) * factor + 1e-4f", "softmax", "softmax_fwd", 0, AS_IT_IS},
+    {"softmax.cl", "LOG ? shifted - factor", "LOG ? shifted + factor", "softmax", "softmax_fwd", 0, AS_IT_IS},
+    {"softmax.cl", "LOG ? dy - exp_flushed(y) * sum", "LOG ? dy - y * sum", "softmax", "softmax_bwd", 0, AS_IT_IS},
     {"cross_entropy.cl", "loss = -row_likelihood", "loss = 1.001f - row_likelihood", "cross_entropy",
-     "cross_entropy_fwd", 0, false},
+     "cross_entropy_fwd", 0, AS_IT_IS},
     {"cross_entropy.cl", "if (mean) scale /= count[0]", "if (mean) scale /= count[0] + 1", "cross_entropy",
-     "cross_entropy_bwd", 0, false},
-    {"sgd.cl", "p - lr * g", "p + lr * g", "sgd", "sgd", 0, false},
-    {"sqrt_sgd.cl", "-target)", "-1.001f * target)", "sqrt_sgd", "sqrt_sgd", 0, false},
-    {"attention_bounds.cl", "i + offset + 1", "i + offset + 2", "attention", "attention_fwd", HEED_PATH_STAGED, false},
+     "cross_entropy_bwd", 0, AS_IT_IS},
+    {"sgd.cl", "p - lr * g", "p + lr * g", "sgd", "sgd", 0, AS_IT_IS},
+    {"sqrt_sgd.cl", "-target)", "-1.001f * target)", "sqrt_sgd", "sqrt_sgd", 0, AS_IT_IS},
+    {"attention_bounds.cl", "i + offset + 1", "i + offset + 2", "attention", "attention_fwd", HEED_PATH_STAGED,
+     AS_IT_IS},
     {"attention_pack.cl", "inside ? LOAD(", "inside ? 1.001f * LOAD(", "attention", "attention_fwd", HEED_PATH_STAGED,
-     false},
+     AS_IT_IS},
     {"attention_score.cl", "floatv x = scale * ", "floatv x = 1.001f * scale * ", "attention", "attention_fwd",
-     HEED_PATH_STAGED, false},
-    {"attention_mask.cl", "mask[at] ?", "!mask[at] ?", "attention", "attention_fwd", HEED_PATH_STAGED, false},
+     HEED_PATH_STAGED, AS_IT_IS},
+    {"attention_mask.cl", "mask[at] ?", "!mask[at] ?", "attention", "attention_fwd", HEED_PATH_STAGED, AS_IT_IS},
     {"attention_mask.cl", "s[start + j] + bias", "s[start + j] - bias", "attention", "attention_fwd", HEED_PATH_STAGED,
-     false},
+     AS_IT_IS},
     {"attention_mask.cl", "column] += sum", "column] += 0.5f * sum", "attention", "attention_bwd", HEED_PATH_STAGED,
-     false},
+     AS_IT_IS},
     {"attention_softmax.cl", "shift + log(sum)", "shift - log(sum)", "attention", "attention_fwd", HEED_PATH_STAGED,
-     false},
-    {"attention_softmax.cl", "- delta)", "+ delta)", "attention", "attention_bwd", HEED_PATH_STAGED, false},
+     AS_IT_IS},
+    {"attention_softmax.cl", "- delta)", "+ delta)", "attention", "attention_bwd", HEED_PATH_STAGED, AS_IT_IS},
     {"attention_softmax.cl", "random >= threshold", "random <= threshold", "attention", "attention_fwd",
-     HEED_PATH_STAGED, false},
+     HEED_PATH_STAGED, AS_IT_IS},
     {"attention_output.cl", "sum[r][c] += weight * vector[c]", "sum[r][c] -= weight * vector[c]", "attention",
-     "attention_fwd", HEED_PATH_STAGED, false},
+     "attention_fwd", HEED_PATH_STAGED, AS_IT_IS},
     {"attention_output_bwd.cl", "sum[r][c] += weight * vector[c]", "sum[r][c] -= weight * vector[c]", "attention",
-     "attention_bwd", HEED_PATH_STAGED, false},
-    {"linear.cl", "sum += part;", "sum -= part;", "linear", "linear_bwd", 0, false},
-    {"gemm.cl", "sum[i][j] += a_each[i]", "sum[i][j] -= a_each[i]", "gemm", "gemm", 0, true},
-    {"gemm_epilogue.cl", "x *= e.alpha;", "x *= 1.001f * e.alpha;", "gemm", "gemm", 0, false},
-    {"gemm_cpu.cl", "sum##i##_##j += r##i", "sum##i##_##j -= r##i", "gemm", "gemm", 0, false},
-    {"gemm_cpu_common.cl", "EXCHANGE_1(6, 7)", "EXCHANGE_1(7, 6)", "gemm", "gemm", 0, false},
-    {"gemm_cpu_pack.cl", "(d + i) = EIGHT(s + i)", "(d + i) = -EIGHT(s + i)", "gemm", "gemm", 0, false},
-    {"gemm_cpu_small.cl", "sum[r][j] += a_part", "sum[r][j] -= a_part", "gemm", "gemm", 0, false},
-    {"cross_entropy_narrow.cl", "loss -= select(", "loss += select(", "cross_entropy", "cross_entropy_fwd", 0, false},
+     "attention_bwd", HEED_PATH_STAGED, AS_IT_IS},
+    {"linear.cl", "sum += part;", "sum -= part;", "linear", "linear_bwd", 0, AS_IT_IS},
+    {"gemm.cl", "sum[i][0] += a_i", "sum[i][0] -= a_i", "gemm", "gemm", 0, AS_SMALL_GPU},
+    {"gemm_tiles.cl", "sum[4 * i + 1][j] += ", "sum[4 * i + 1][j] -= ", "gemm", "gemm", 0, AS_GPU},
+    {"gemm_grid.cl", "at.col = (long)(in_band / height) * tile", "at.col = (long)(in_band / height) * tile + 1", "gemm",
+     "gemm", 0, AS_GPU},
+    {"gemm_parts.cl", "sum += LOADV", "sum -= LOADV", "gemm", "gemm", 0, AS_GPU_IN_PARTS},
+    {"gemm_epilogue.cl", "x *= e.alpha;", "x *= 1.001f * e.alpha;", "gemm", "gemm", 0, AS_IT_IS},
+    {"gemm_cpu.cl", "sum##i##_##j += r##i", "sum##i##_##j -= r##i", "gemm", "gemm", 0, AS_IT_IS},
+    {"gemm_cpu_common.cl", "EXCHANGE_1(6, 7)", "EXCHANGE_1(7, 6)", "gemm", "gemm", 0, AS_IT_IS},
+    {"gemm_cpu_pack.cl", "(d + i) = EIGHT(s + i)", "(d + i) = -EIGHT(s + i)", "gemm", "gemm", 0, AS_IT_IS},
+    {"gemm_cpu_small.cl", "sum[r][j] += a_part", "sum[r][j] -= a_part", "gemm", "gemm", 0, AS_IT_IS},
+    {"cross_entropy_narrow.cl", "loss -= select(", "loss += select(", "cross_entropy", "cross_entropy_fwd", 0,
+     AS_IT_IS},
     {"attention_fused_cpu_common.cl", "2.402265072e-01f", "2.41e-01f", "attention", "attention_fwd", HEED_PATH_FUSED,
-     false},
+     AS_IT_IS},
     {"attention_fused_cpu_fwd.cl", "*sum += sum_of(total)", "*sum += 1.001f * sum_of(total)", "attention",
-     "attention_fwd", HEED_PATH_FUSED, false},
+     "attention_fwd", HEED_PATH_FUSED, AS_IT_IS},
     {"attention_fused_cpu_decode.cl", "sum += decay.s0 * part_sum", "sum += 1.001f * decay.s0 * part_sum", "attention",
-     "attention_fwd", HEED_PATH_FUSED, false},
+     "attention_fwd", HEED_PATH_FUSED, AS_IT_IS},
     {"attention_fused_cpu_bwd.cl", "weight * (dp - st.s2)", "weight * (dp + st.s2)", "attention", "attention_bwd",
-     HEED_PATH_FUSED, false},
-    {"attention_fused_gpu.cl", "min(offset + right, absolute)", "min(offset + right, absolute) + 1", "attention",
-     "attention_fwd", HEED_PATH_FUSED, true},
+     HEED_PATH_FUSED, AS_IT_IS},
+    {"attention_reach.cl", "min(offset + right, absolute)", "min(offset + right, absolute) + 1", "attention",
+     "attention_fwd", HEED_PATH_FUSED, AS_GPU},
+    {"attention_fused_gpu.cl", "s[r][j] += row.y * factor[j].y", "s[r][j] -= row.y * factor[j].y", "attention",
+     "attention_fwd", HEED_PATH_FUSED, AS_GPU},
     {"attention_fused_gpu_fwd.cl", "row_sum[r] += s[r][j]", "row_sum[r] += 1.001f * s[r][j]", "attention",
-     "attention_fwd", HEED_PATH_FUSED, true},
-    {"attention_fused_gpu_bwd.cl", "(d - delta)", "(d + delta)", "attention", "attention_bwd", HEED_PATH_FUSED, true},
+     "attention_fwd", HEED_PATH_FUSED, AS_GPU},
+    {"attention_fused_gpu_bwd.cl", "(d - delta)", "(d + delta)", "attention", "attention_bwd", HEED_PATH_FUSED, AS_GPU},
 };
 enum { DEFECTS = sizeof defects / sizeof *defects };
 
@@ -257,10 +269,13 @@ static void a_defect_is_caught(void **state) {
   if (!spec[0]) skip();
   write_defect(d);
   heed_context *ctx = open_validating(support_folder());
-  if (d->gpu) heed__cl_state(ctx)->traits.cpu_like = false;
+  struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
+  if (d->taken_for != AS_IT_IS) traits->cpu_like = false;
+  if (d->taken_for == AS_SMALL_GPU) traits->max_work_group = 1;
+  if (d->taken_for == AS_GPU_IN_PARTS) heed__cl_state(ctx)->gemm_layout.splits = 2;
   char message[512], unforced[512];
   const heed_case *stopped = NULL, *shown = NULL;
-  for (size_t i = 0; i < case_count && !(stopped && (shown || d->gpu)); ++i) {
+  for (size_t i = 0; i < case_count && !(stopped && (shown || d->taken_for != AS_IT_IS)); ++i) {
     const heed_case *c = &cases[i];
     if (!is_candidate(d, c)) continue;
     if (!stopped && is_stopped(d, *c, true, ctx, message)) stopped = c;
@@ -270,7 +285,7 @@ static void a_defect_is_caught(void **state) {
   heed_context_destroy(ctx);
   if (!stopped) fail_msg("no case of %s was stopped by \"%s\"", d->op, d->to);
   if (!strstr(message, "index [")) fail_msg("no index in \"%s\"", message);
-  if (d->gpu) return;
+  if (d->taken_for != AS_IT_IS) return;
   if (!shown) fail_msg("heed check never comes across \"%s\"", d->to);
   assert_int_equal(check_with_defect(shown->name), TOOL_FAILED);
   assert_int_equal(silent_check(shown->name), TOOL_DONE);
@@ -287,6 +302,13 @@ static bool has_defect(const char *file) {
 // Files that need none, and why.
 static const char *const exempt[][2] = {
     {"common.cl", "stands before every other file, and shows in their results"},
+    {"attention_fused_tensor.cl", "is for tensor cores: test_attention_tensor compares it, emulated, with the host"},
+    {"attention_fused_tensor_bwd.cl", "as above"},
+    {"attention_fused_tensor_fwd.cl", "as above"},
+    {"gemm_warp.cl", "is for tensor cores: test_gemm_random compares it, emulated, with the host"},
+    {"warp.cl", "is what the files for tensor cores share"},
+    {"shuffle.cl", "is tried before it is used: test_attention_gpu compares its emulation with the host"},
+    {"shuffle_probe.cl", "is that trial"},
     {"peak.cl", "is a measurement, and has no result to compare"},
 };
 

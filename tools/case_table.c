@@ -147,6 +147,11 @@ static void attention_cases(table *t) {
   for (int dtype = 0; dtype < 3; ++dtype) {
     add_attention(t, "wide_value", (attention_shape){.b = 2, .hq = 2, .lq = 35, .lk = 67, .d = 32, .dv = 72}, dtype, 1);
     add_attention(t, "decode", (attention_shape){.b = 2, .hq = 8, .hkv = 2, .lq = 1, .lk = 700, .d = 64}, dtype, 1);
+    if (dtype) {  // what tensor cores do, and one row less than a tile, and one more
+      add_attention(t, "warps", (attention_shape){.b = 2, .hq = 4, .hkv = 2, .lq = 65, .lk = 129, .d = 64, CAUSAL},
+                    dtype, 1);
+      add_attention(t, "warps", (attention_shape){.b = 1, .hq = 2, .hkv = 1, .lq = 63, .lk = 65, .d = 128}, dtype, 1);
+    }
     add_attention(t, "long", (attention_shape){.b = 1, .hq = 2, .lq = 520, .lk = 520, .d = 64, CAUSAL}, dtype, 1);
   }
   add_attention(t, "huge_head", (attention_shape){.b = 1, .hq = 1, .lq = 9, .lk = 21, .d = 512}, 0, 2);

@@ -111,6 +111,9 @@ bool heed__cl_gemm_gpu_uses_warps(const heed_context *ctx, const struct heed__ge
 uint32_t heed__cl_gemm_gpu_class(const heed_context *ctx, const struct heed__gemm_problem *p,
                                  struct heed__gemm_layout *same, bool *aligned) {
   struct plan plan = {.kind = choose(ctx, p, NULL)};
+  *same = (struct heed__gemm_layout){0};
+  *aligned = false;
+  if (!plan.kind) return 0;  // not a problem that is supported
   plan_splits(ctx, p, &plan);
   *same = (struct heed__gemm_layout){.rows = plan.kind->side, .splits = plan.splits > 1 ? 2 : 1};
   *aligned = is_aligned(p->a, 4) && is_aligned(p->b, 4);
@@ -223,8 +226,7 @@ static heed_status add_parts(heed_context *ctx, const struct plan *plan, const s
 // takes (rusticl: its subgroup's size), so that less than the smallest tile's counts for nothing.
 static heed_status choose_built(heed_context *ctx, const struct heed__gemm_problem *p, struct plan *plan,
                                 struct heed__cl_kernel *k) {
-  plan->kind = choose(ctx, p, NULL);
-  for (;;) {
+  for (plan->kind = choose(ctx, p, NULL); plan->kind;) {
     plan_splits(ctx, p, plan);
     if (plan->splits > 1)
       HEED__TRY(
@@ -245,6 +247,7 @@ static heed_status choose_built(heed_context *ctx, const struct heed__gemm_probl
     heed__cl_scratch_give(ctx, plan->parts);
     plan->parts = NULL;
   }
+  return heed__fail(HEED_UNSUPPORTED, "gemm: %s runs none of heed's tiles", ctx->device.name);
 }
 
 static heed_status run_whole(heed_context *ctx, const struct heed__gemm_problem *p) {
