@@ -378,7 +378,9 @@ heed_status heed__cl_built_find(heed_context *ctx, const char *file, const char 
   struct program *program = NULL;
   *out = NULL;
   HEED__TRY(find_program(ctx, file, options, &program));
-  if (!program->program) return heed__fail(HEED_BUILD, "%s", program->failure ? program->failure : program->file);
+  if (program->failure) return heed__fail(HEED_BUILD, "%s", program->failure);
+  // A binary was of no use, and building anew failed in passing, for want of memory say.
+  if (!program->program) HEED__TRY(build(ctx, program, false));
   for (size_t i = 0; i < program->built_count; ++i) {
     if (strcmp(program->built[i]->name, kernel) != 0) continue;
     *out = program->built[i];
