@@ -132,7 +132,9 @@ static bool names_reason(const struct outcome *o, enum fault_kind kind, const st
   if (kind == FAULT_FILE)
     return o->status == HEED_IO && strstr(o->message, "out.safetensors") &&
            (onward || strstr(o->message, errno_text(report->error)));
-  return strstr(o->message, onward ? "CL_" : report->error) != NULL;
+  // CLBlast keeps a program that failed to build, and its next use of that is what it tells: CL_INVALID_PROGRAM.
+  const bool own_error = onward || strstr(o->message, "CLBlast");
+  return strstr(o->message, own_error ? "CL_" : report->error) != NULL;
 }
 
 // A kernel that a driver refused to build stays refused; all else works again.
