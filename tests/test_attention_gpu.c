@@ -278,9 +278,9 @@ static uint64_t from_environment(const char *name, uint64_t otherwise) {
 static void random_draws_agree_with_the_host(void **state) {
   heed_context *device = support_context(state), *host;
   ASSERT_OK(heed_open("host", &host));
-  const uint64_t draws = from_environment("HEED_DRAWS", 40), first = from_environment("HEED_SEED", 1);
+  const uint64_t draws = from_environment("HEED_DRAWS", 20), first = from_environment("HEED_SEED", 1);
   uint64_t failures = 0;
-  const uint64_t families = draws > 40 ? draws / 10 : 2;
+  const uint64_t families = draws > 20 ? draws / 10 : 1;
   for (uint64_t i = 0; i < draws; ++i) {
     const struct draw d = draw_one(first + i, first + i % families);
     failures += !run(&d, device, host);

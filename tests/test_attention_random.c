@@ -1,7 +1,7 @@
 // Attention on the OpenCL device gives what the host gives, forward and backward, for random draws of everything a call may hold.
 // HEED_DRAWS sets how many (default 40), HEED_SEED the first seed; HEED_DRAW_PATH=fused draws only what the fused path does, and
 // demands it; HEED_DRAW_WIDTH sets the largest head (default 80). What kernels are compiled for (widths, dtypes, kind of mask, softcap,
-// dropout) comes in HEED_DRAW_KINDS kinds (default 6) from number HEED_DRAW_KIND on: a new one costs seconds, a draw milliseconds.
+// dropout) comes in HEED_DRAW_KINDS kinds (default 4) from number HEED_DRAW_KIND on: a new one costs seconds, a draw milliseconds.
 // A failing draw prints what it drew, and the command that repeats it.
 #include <float.h>
 #include <math.h>
@@ -37,7 +37,7 @@ static uint64_t from_environment(const char *name, uint64_t otherwise) {
   return text && *text ? strtoull(text, NULL, 10) : otherwise;
 }
 
-enum { DRAWS = 40, KINDS = 6, WIDTHS = 80 };
+enum { DRAWS = 40, KINDS = 4, WIDTHS = 80 };
 
 static bool only_fused(void) {
   const char *path = getenv("HEED_DRAW_PATH");
