@@ -263,14 +263,20 @@ static void write_kernel(const char *name, const char *text) {
 }
 
 // A context like the group's, with the test's folders; skips where there is no device.
-static heed_context *open_test(void **state, const char *cache) {
+static heed_context *open_test_storing(void **state, const char *cache, int store_programs) {
   char spec[96];
   heed_context *ctx = NULL;
   snprintf(spec, sizeof spec, "id:%s", heed_context_device(support_context(state))->id);
-  const heed_open_options options = {.device = spec, .cache_dir = cache, .kernel_dir = folder.kernels, .validate = -1};
+  const heed_open_options options = {.device = spec,
+                                     .cache_dir = cache,
+                                     .store_programs = store_programs,
+                                     .kernel_dir = folder.kernels,
+                                     .validate = -1};
   ASSERT_OK(heed_open_with(&options, &ctx));
   return ctx;
 }
+
+static heed_context *open_test(void **state, const char *cache) { return open_test_storing(state, cache, 0); }
 
 // x = {2, 2, 2} through `kernel` of test.cl.
 static heed_status try_kernel(heed_context *ctx, const char *file, const char *kernel, const char *factor, int64_t n,
@@ -318,6 +324,27 @@ static void a_second_context_loads_what_the_first_built(void **state) {
   assert_int_equal(stat(path, &after), 0);
   assert_int_equal(before.st_ino, after.st_ino);  // not written again,
   assert_true(after.st_mtime > 1000000);          // but read
+}
+
+static void a_context_that_stores_none_loads_and_compiles_nothing_twice(void **state) {
+  char path[512];
+  write_kernel("test.cl", times_three);
+  heed_context *ctx = open_test_storing(state, folder.cache, -1);
+  const bool late = heed__cl_state(ctx)->traits.compiles_late;
+  assert_true(run_kernel(ctx, "scale", NULL, 3) == 6);
+  ASSERT_OK(heed_sync(ctx));
+  heed_context_destroy(ctx);
+  if (late) assert_int_equal(entries(path, sizeof path), 0);
+  assert_true(run_once(state, folder.cache) == 6);
+  const int stored = entries(path, sizeof path);
+  if (stored == 0) skip();
+  set_time(path, 1000000);
+  ctx = open_test_storing(state, folder.cache, -1);
+  assert_true(run_kernel(ctx, "scale", NULL, 3) == 6);
+  heed_context_destroy(ctx);
+  struct stat loaded;
+  assert_int_equal(stat(path, &loaded), 0);
+  assert_true(loaded.st_mtime > 1000000);  // read
 }
 
 static void a_changed_source_is_built_anew(void **state) {
@@ -471,6 +498,7 @@ int main(void) {
   };
   const struct CMUnitTest programs[] = {
       IN_FOLDER(a_second_context_loads_what_the_first_built),
+      IN_FOLDER(a_context_that_stores_none_loads_and_compiles_nothing_twice),
       IN_FOLDER(a_changed_source_is_built_anew),
       IN_FOLDER(a_damaged_entry_is_built_anew_and_replaced),
       IN_FOLDER(a_binary_that_the_driver_refuses_is_built_from_source),

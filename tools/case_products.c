@@ -177,11 +177,11 @@ static heed_status mlp_setup(case_env *env, const heed_case *c) {
   TRY(heed_optimizer_create(env->ctx, parameters, count, &(heed_sgd_options){.lr = 0.01, .momentum = 0.5},
                             &module->optimizer));
   TRY(case_input(env, "x", c->dtype, 2, DIMS(s->batch, s->sizes[0]), CASE_NORMAL, 1));
-  int32_t *target = malloc((size_t)s->batch * sizeof *target);
+  uint8_t *target = malloc((size_t)s->batch);
   if (!target) return HEED_OUT_OF_MEMORY;
   for (int64_t i = 0; i < s->batch; ++i)
-    target[i] = (int32_t)(case_random(env, (uint64_t)i) * (double)s->sizes[s->count - 1]);
-  heed_status status = case_input_data(env, "target", HEED_I32, 1, &s->batch, target);
+    target[i] = (uint8_t)(case_random(env, (uint64_t)i) * (double)s->sizes[s->count - 1]);
+  heed_status status = case_input_data(env, "target", HEED_U8, 1, &s->batch, target);
   free(target);
   TRY(status);
   TRY(case_output(env, "logits", c->dtype, 2, DIMS(s->batch, s->sizes[s->count - 1]), case_tolerance(c->dtype, false)));

@@ -64,7 +64,7 @@ static bool is_staged_core(const char *name) {
 // Options that make a program of their own, which takes a CPU's compiler seconds: --quick has them together, in
 // bias_softcap_dropout and its like, and they stand alone a level later.
 static bool is_alone(const attention_shape *s) {
-  const bool added = s->mask >= CASE_MASK_FLOAT && !s->mask_grad;
+  const bool added = s->mask >= CASE_MASK_FLOAT;
   return (added || s->options.softcap > 0 || s->options.dropout > 0) &&
          !(added && s->options.softcap > 0 && s->options.dropout > 0);
 }
@@ -100,6 +100,7 @@ static void attention_options(table *t, int dtype, int level) {
       {"bias_neginf_softcap_dropout", {.options = {SOFTCAP_DROPOUT}, .mask = CASE_MASK_NEGINF}},
       {"bias_lowest_softcap_dropout", {.options = {SOFTCAP_DROPOUT}, .mask = CASE_MASK_LOWEST}},
       {"bias_gradient", {.mask = CASE_MASK_FLOAT, .mask_grad = true}},
+      {"bias_gradient_softcap_dropout", {.options = {SOFTCAP_DROPOUT}, .mask = CASE_MASK_FLOAT, .mask_grad = true}},
       {"weights", {.weights = true, CAUSAL}},
       {"weights_dropout", {.weights = true, .options = {.dropout = 0.25, .seed = 3}}},
       {"kv_lengths", {.kv_lengths = true}},
@@ -140,7 +141,7 @@ static void attention_cases(table *t) {
                   i % 4 ? 1 : 0);
     add_attention(t, "length_mask",
                   (attention_shape){.b = 1, .hq = 2, .lq = l, .lk = other, .d = 40, .mask = CASE_MASK_SQUARE}, 0,
-                  i % 4 ? 1 : 0);
+                  i % 4 || l == 1 ? 1 : 0);
     add_attention(t, "width", (attention_shape){.b = 1, .hq = 2, .lq = 19, .lk = 37, .d = l, .dv = other, CAUSAL}, 0,
                   i % 6 ? 2 : 1);
   }
@@ -244,7 +245,9 @@ static void softmax_cases(table *t) {
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; ++i)
     for (int log = 0; log < 2; ++log)
       for (int dtype = 0; dtype < 3; ++dtype) {
-        heed_case *c = append(t, &case_softmax, floats[dtype], dtype ? 1 : 0);
+        // Rows shorter than a vector have programs of their own, of which --quick has softmax's.
+        const bool is_short = shapes[i].dims[shapes[i].rank - 1] < 8;
+        heed_case *c = append(t, &case_softmax, floats[dtype], dtype || (log && is_short) ? 1 : 0);
         if (!c) return;
         c->u.rows = shapes[i];
         c->u.rows.log = log;
@@ -256,27 +259,32 @@ static void softmax_cases(table *t) {
 static void loss_cases(table *t) {
   static const loss_shape shapes[] = {
       {64, 10, {0}, HEED_I64, CASE_NORMAL},
-      {64, 10, {0}, HEED_I32, CASE_NORMAL},
       {31, 10, {0}, HEED_U8, CASE_NORMAL},
       {9, 33, {.reduction = HEED_REDUCTION_SUM}, HEED_I64, CASE_NORMAL},
       {9, 33, {.reduction = HEED_REDUCTION_NONE}, HEED_I64, CASE_NORMAL},
       {31, 100, {.label_smoothing = 0.1}, HEED_I64, CASE_NORMAL},
       {31, 10, {.has_ignore_index = true, .ignore_index = -100}, HEED_I64, CASE_NORMAL},
-      {31, 10, {.has_ignore_index = true, .ignore_index = 3, .label_smoothing = 0.2}, HEED_U8, CASE_NORMAL},
+      {31, 10, {.has_ignore_index = true, .ignore_index = 3, .label_smoothing = 0.2}, HEED_I64, CASE_NORMAL},
       {16, 5000, {0}, HEED_I64, CASE_HUGE},
       {16, 21, {0}, HEED_F32, CASE_NORMAL},
       {16, 21, {.label_smoothing = 0.3, .reduction = HEED_REDUCTION_NONE}, HEED_F32, CASE_NORMAL},
       {12, 10, {.from_probs = true}, HEED_F32, CASE_NORMAL},
-      {1, 1, {0}, HEED_I32, CASE_NORMAL},
-      {1025, 17, {0}, HEED_I32, CASE_NORMAL},
+      {1, 1, {0}, HEED_I64, CASE_NORMAL},
+      {1025, 17, {0}, HEED_U8, CASE_NORMAL},
       {3300, 10, {0}, HEED_U8, CASE_NORMAL},
+      {77, 64, {.reduction = HEED_REDUCTION_SUM, .label_smoothing = 0.1}, HEED_I64, CASE_HUGE},
+      // A dtype of targets is a program of its own: these wait a level.
+      {64, 10, {0}, HEED_I32, CASE_NORMAL},
+      {1025, 17, {0}, HEED_I32, CASE_NORMAL},
+      {9, 33, {.reduction = HEED_REDUCTION_NONE}, HEED_I32, CASE_NORMAL},
       {77, 64, {.reduction = HEED_REDUCTION_SUM, .label_smoothing = 0.1}, HEED_U8, CASE_HUGE},
   };
+  static const size_t core = sizeof shapes / sizeof *shapes - 4;
   static const case_family *const families[] = {&case_cross_entropy, &case_cross_entropy_both};
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; ++i)
     for (int both = 0; both < 2; ++both)
       for (int dtype = 0; dtype < 3; ++dtype) {
-        heed_case *c = append(t, families[both], floats[dtype], dtype ? 1 : 0);
+        heed_case *c = append(t, families[both], floats[dtype], dtype || i >= core ? 1 : 0);
         if (!c) return;
         c->u.loss = shapes[i];
         if (heed_dtype_is_float(shapes[i].target)) c->u.loss.target = floats[dtype];
@@ -301,7 +309,7 @@ static void element_cases(table *t) {
     for (int dtype = 0; dtype < 3; ++dtype) {
       const int level = dtype ? 1 : 0;
       add_rows(t, &case_relu, "relu", s, dtype, 0, level);
-      add_rows(t, &case_gelu, "gelu_erf", s, dtype, HEED_GELU_ERF, level);
+      add_rows(t, &case_gelu, "gelu_erf", s, dtype, HEED_GELU_ERF, i ? level : 1);
       add_rows(t, &case_gelu, "gelu_tanh", s, dtype, HEED_GELU_TANH, level);
       add_rows(t, &case_add, "add", s, dtype, 0, level);
       add_rows(t, &case_fill_op, "fill", s, dtype, 0, level);
@@ -314,7 +322,7 @@ static void element_cases(table *t) {
       rows_shape g = s;
       g.rank = 3;
       g.dims[2] = 2 * s.dims[0] + 1;
-      add_rows(t, &case_gather, "gather", g, dtype, HEED_U8, level);
+      add_rows(t, &case_gather, "gather", g, dtype, HEED_U8, i ? level : 1);
       add_rows(t, &case_gather, "gather", g, dtype, floats[dtype], level);
     }
   }

@@ -2,8 +2,10 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "case.h"
+#include "check_helper.h"
 #include "junit.h"
 #include "tool.h"
 
@@ -11,7 +13,7 @@ static const char command[] = "heed check";
 
 typedef struct check_settings {
   const char *op, *name, *junit;
-  bool quick, full, json;
+  bool quick, full, json, serial;
 } check_settings;
 
 static const tool_option options[] = {
@@ -20,13 +22,15 @@ static const tool_option options[] = {
     TOOL_OPTION_FLAG("quick", check_settings, quick, "the core of the cases, within a minute"),
     TOOL_OPTION_FLAG("full", check_settings, full,
                      "large cases, CLBlast's products and finite differences too; takes many minutes"),
+    TOOL_OPTION_FLAG("serial", check_settings, serial,
+                     "in one process; otherwise a second one takes half of the cases"),
     TOOL_OPTION_FLAG("json", check_settings, json, "one JSON object on stdout"),
     TOOL_OPTION_TEXT("junit", check_settings, junit, "FILE", "a JUnit XML report, beside what is printed"),
 };
 static const tool_syntax syntax = {
     .command = command,
     .title = "heed check",
-    .usage = "[--op OP] [--case NAME] [--quick|--full] [--json] [--junit FILE]",
+    .usage = "[--op OP] [--case NAME] [--quick|--full] [--serial] [--json] [--junit FILE]",
     .options = options,
     .count = sizeof options / sizeof *options,
     .about =
@@ -44,13 +48,24 @@ typedef struct op_summary {
   char worst[96];
 } op_summary;
 
+// What a case is compared with: the device with the host; the host with itself; the device's products by CLBlast.
+typedef enum check_kind { CHECK_DEVICE, CHECK_GRADIENT, CHECK_CLBLAST, CHECK_KINDS } check_kind;
+
+struct task {
+  const heed_case *c;
+  check_kind kind;
+  bool told;  // its outcome is known
+};
+
 enum { MAX_OPS = 32 };
 typedef struct check_state {
   const check_settings *settings;
   const tool_args *args;
   heed_context *device, *host, *clblast;  // clblast: the device once more, NULL until it is asked for
   op_summary ops[MAX_OPS];
+  struct task *tasks;
   size_t op_count, total, done, failed;
+  check_helper helper;
   json_t *failures;
   junit report;
   tool_progress progress;
@@ -72,9 +87,6 @@ static op_summary *summary_of(check_state *state, const char *op) {
   snprintf(summary->op, sizeof summary->op, "%s", op);
   return summary;
 }
-
-// What a case is compared with: the device with the host; the host with itself; the device's products by CLBlast.
-typedef enum check_kind { CHECK_DEVICE, CHECK_GRADIENT, CHECK_CLBLAST, CHECK_KINDS } check_kind;
 
 static bool selected_for(const heed_case *c, const check_settings *s, check_kind kind) {
   if (!selected(c, s)) return false;
@@ -115,30 +127,40 @@ static void summarise(check_state *state, const char *op, const heed_case *c, co
   snprintf(summary->worst, sizeof summary->worst, "%s (%s)", c->name, result->output);
 }
 
-static void run_case(check_state *state, const heed_case *c, check_kind kind) {
-  if (tool_progress_due(&state->progress)) {
-    char left[32];
-    const double passed = tool_seconds() - state->started;
-    tool_progress_show(
-        &state->progress, "%zu of %zu, %zu failed, about %s left  %s", state->done + 1, state->total, state->failed,
-        tool_duration_text(passed * (double)(state->total - state->done) / (double)(state->done + 1), left), c->name);
-  }
-  static const char *const suffixes[CHECK_KINDS] = {"", " slopes", " CLBlast"};
-  char op[40], repro[224];
-  snprintf(op, sizeof op, "%s%s", c->family->op, suffixes[kind]);
-  repro_text(state, c, kind, repro, sizeof repro);
-  case_result result;
+static void show_progress(check_state *state, const heed_case *c) {
+  if (!tool_progress_due(&state->progress)) return;
+  char left[32];
+  const double passed = tool_seconds() - state->started;
+  tool_progress_show(
+      &state->progress, "%zu of %zu, %zu failed, about %s left  %s", state->done + 1, state->total, state->failed,
+      tool_duration_text(passed * (double)(state->total - state->done) / (double)(state->done + 1), left), c->name);
+}
+
+static void run_task(const check_state *state, size_t number, check_outcome *outcome) {
+  const struct task *task = &state->tasks[number];
+  *outcome = (check_outcome){.task = number};
   const double start = tool_seconds();
   // The status is in the result: a case that cannot run has failed, and the next one gets its turn.
-  const heed_status ignored =
-      kind == CHECK_GRADIENT
-          ? case_compare_gradient(c, state->host, &result)
-          : case_compare(c, kind == CHECK_CLBLAST ? state->clblast : state->device, state->host, &result);
+  const heed_status ignored = task->kind == CHECK_GRADIENT
+                                  ? case_compare_gradient(task->c, state->host, &outcome->result)
+                                  : case_compare(task->c, task->kind == CHECK_CLBLAST ? state->clblast : state->device,
+                                                 state->host, &outcome->result);
   (void)ignored;
+  outcome->seconds = tool_seconds() - start;
+}
+
+static void account(check_state *state, const check_outcome *outcome) {
+  static const char *const suffixes[CHECK_KINDS] = {"", " slopes", " CLBlast"};
+  struct task *task = &state->tasks[outcome->task];
+  const case_result *result = &outcome->result;
+  char op[40], repro[224];
+  snprintf(op, sizeof op, "%s%s", task->c->family->op, suffixes[task->kind]);
+  repro_text(state, task->c, task->kind, repro, sizeof repro);
+  task->told = true;
   state->done += 1;
-  summarise(state, op, c, &result);
-  junit_add(&state->report, op, c->name, tool_seconds() - start, result.passed ? NULL : result.message, repro);
-  if (!result.passed) note_failure(state, op, c, &result, repro);
+  summarise(state, op, task->c, result);
+  junit_add(&state->report, op, task->c->name, outcome->seconds, result->passed ? NULL : result->message, repro);
+  if (!result->passed) note_failure(state, op, task->c, result, repro);
 }
 
 static void print_table(const check_state *state) {
@@ -219,21 +241,103 @@ static int open_contexts(check_state *state) {
   return TOOL_DONE;
 }
 
+static int make_tasks(check_state *state, const heed_case *cases, size_t count) {
+  state->tasks = calloc(CHECK_KINDS * count, sizeof *state->tasks);
+  if (!state->tasks) return tool_fail(command, "no host memory for the list of cases");
+  for (int kind = 0; kind < CHECK_KINDS; ++kind)
+    for (size_t i = 0; i < count; ++i)
+      if (selected_for(&cases[i], state->settings, kind))
+        state->tasks[state->total++] = (struct task){.c = &cases[i], .kind = kind};
+  return TOOL_DONE;
+}
+
+// Half of a CPU's time goes to the compilation of attention in F32, whose programs share nothing with the other cases'.
+static bool is_helpers(const struct task *task) {
+  return task->c->family != &case_attention || task->c->dtype != HEED_F32;
+}
+
+static bool is_there(const check_state *state, const struct task *task) {
+  return task->kind != CHECK_CLBLAST || state->clblast;
+}
+
+static int help(void *context, int to) {
+  check_state *state = context;
+  if (open_contexts(state) != TOOL_DONE) return TOOL_FAILED;
+  for (size_t i = 0; i < state->total; ++i) {
+    if (!is_helpers(&state->tasks[i]) || !is_there(state, &state->tasks[i])) continue;
+    check_outcome outcome;
+    run_task(state, i, &outcome);
+    check_helper_tell(to, &outcome);
+  }
+  const size_t left = heed_context_live_tensors(state->device) + heed_context_live_tensors(state->host);
+  heed_context_destroy(state->clblast);
+  heed_context_destroy(state->device);
+  heed_context_destroy(state->host);
+  return left ? TOOL_FAILED : TOOL_DONE;
+}
+
+static void start_helper(check_state *state) {
+  const check_settings *s = state->settings;
+  const bool split = !s->serial && !s->name && !s->op && sysconf(_SC_NPROCESSORS_ONLN) > 1;
+  if (split) check_helper_start(&state->helper, help, state);
+}
+
+// Takes in what the helper has told; with `wait`, all that it will.
+static void listen(check_state *state, bool wait) {
+  check_outcome outcome;
+  while (check_helper_next(&state->helper, wait, &outcome)) {
+    if (outcome.task < state->total) account(state, &outcome);
+    if (wait && outcome.task < state->total) show_progress(state, state->tasks[outcome.task].c);
+  }
+}
+
+// The first case that a helper owes is the one that it ended in; the others were not run.
+static void settle_debts(check_state *state, const char *reason) {
+  for (size_t i = 0; i < state->total; ++i) {
+    if (state->tasks[i].told || !is_there(state, &state->tasks[i])) continue;
+    check_outcome outcome = {.task = i};
+    snprintf(outcome.result.message, sizeof outcome.result.message, "%s", reason);
+    account(state, &outcome);
+    reason = "not run: the process for it had ended before";
+  }
+}
+
+static int run_all(check_state *state) {
+  const bool helped = state->helper.pid != 0;
+  for (size_t i = 0; i < state->total; ++i) {
+    if ((helped && is_helpers(&state->tasks[i])) || !is_there(state, &state->tasks[i])) continue;
+    show_progress(state, state->tasks[i].c);
+    check_outcome outcome;
+    run_task(state, i, &outcome);
+    account(state, &outcome);
+    listen(state, false);
+  }
+  int status = TOOL_DONE;
+  if (helped) {
+    listen(state, true);
+    char reason[160] = "its process ended without a word of it";
+    const bool ended_well = check_helper_end(&state->helper, reason, sizeof reason);
+    const size_t failed = state->failed;
+    settle_debts(state, reason);
+    if (!ended_well && state->failed == failed) status = tool_fail(command, "the helper's part: %s", reason);
+  }
+  return status;
+}
+
 static int run_cases(check_state *state, const heed_case *cases, size_t count) {
-  for (size_t i = 0; i < count; ++i) state->total += selected(&cases[i], state->settings);
+  TOOL_TRY(make_tasks(state, cases, count));
   if (state->total == 0) return no_case(state->settings, cases, count);
-  TOOL_TRY(open_contexts(state));
-  state->total = 0;
-  for (int kind = 0; kind < CHECK_KINDS; ++kind)
-    for (size_t i = 0; i < count; ++i)
-      state->total += (kind != CHECK_CLBLAST || state->clblast) && selected_for(&cases[i], state->settings, kind);
+  start_helper(state);
+  const int opened = open_contexts(state);
+  if (opened != TOOL_DONE) {
+    check_helper_stop(&state->helper);
+    return opened;
+  }
   tool_progress_start(&state->progress, 0.1);
-  for (int kind = 0; kind < CHECK_KINDS; ++kind)
-    for (size_t i = 0; i < count; ++i)
-      if ((kind != CHECK_CLBLAST || state->clblast) && selected_for(&cases[i], state->settings, kind))
-        run_case(state, &cases[i], kind);
+  int status = run_all(state);
   tool_progress_clear(&state->progress);
-  int status = write_junit(state);
+  const int written = write_junit(state);
+  if (written != TOOL_DONE) status = written;
   if (state->settings->json)
     print_json(state);
   else
@@ -256,6 +360,7 @@ static int check(const tool_args *args, const check_settings *settings) {
   heed_context_destroy(state.clblast);
   heed_context_destroy(state.device);
   heed_context_destroy(state.host);
+  free(state.tasks);
   json_decref(state.failures);
   free(cases);
   return status;
@@ -266,6 +371,7 @@ int cmd_check(int argc, const char **argv) {
   tool_args args;
   int status = tool_parse(&syntax, &settings, argc, argv, &args);
   args.diagnoses = true;
+  args.passing = true;
   if (status == TOOL_PROCEED) status = check(&args, &settings);
   tool_args_free(&args);
   return status;

@@ -56,6 +56,7 @@ static bool default_folder(const char *variable, const char *otherwise, const ch
 heed_status heed__cl_config_from(const heed_open_options *options, struct heed__cl_config *config, char *path,
                                  size_t size) {
   *config = (struct heed__cl_config){.profiling = options->profile > 0,
+                                     .load_only = options->store_programs < 0,
                                      .kernel_dir = environment(options->kernel_dir, "HEED_KERNELS")};
   HEED__TRY(parse_gemm(environment(options->gemm, "HEED_GEMM"), &config->gemm));
   const char *cache = environment(options->cache_dir, "HEED_CACHE");

@@ -32,7 +32,7 @@ struct heed__cl_traits {
   bool subgroups, fp16;           // extensions offered; only for guarded variants
   bool little_endian;
   bool nvidia;         // inline PTX may be tried
-  bool compiles_late;  // PoCL: a build leaves the code generation to the first launch
+  bool compiles_late;  // PoCL: at the first launch, and all over again for a binary
   bool tensor_cores;   // those of an NVIDIA device that multiplies fragments as warp.cl does
   bool emulate_warps;  // warp.cl without PTX: for tests on other devices
 };
@@ -59,6 +59,7 @@ struct heed__cl {
   struct heed__gemm_verdicts *gemm_verdicts;  // gemm_probe.c
   bool profiling;
   char *cache_dir;                      // NULL: no disk cache
+  bool stores_programs;                 // puts what it builds there
   char *kernel_dir;                     // NULL: embedded sources
   uint64_t allocated;                   // bytes of the buffers alive: tensors, scratch (idle too), adopted ones
   unsigned unflushed;                   // launches since the last clFlush
@@ -79,6 +80,7 @@ struct heed__cl_config {
   enum heed__gemm_provider gemm;
   bool profiling;
   const char *cache_dir;   // NULL: none
+  bool load_only;          // add no program to it where that compiles the program once more
   const char *kernel_dir;  // NULL: embedded
 };
 extern const struct heed__backend heed__cl_backend;

@@ -128,6 +128,7 @@ static heed_status make_state(heed_context *ctx, cl_device_id device, const stru
   HEED__CL_ASK(&asked, CL_DEVICE_PLATFORM, &cl->platform);
   heed_status status = heed__cl_asked_status(&asked);
   if (status == HEED_OK) status = read_traits(device, &ctx->device, &cl->traits);
+  cl->stores_programs = cl->cache_dir && !(config->load_only && cl->traits.compiles_late);
   if (status != HEED_OK)
     release(cl);
   else

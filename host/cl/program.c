@@ -189,21 +189,6 @@ static void store(const struct heed__cl *cl, cl_program program, const char *key
   free(binary);
 }
 
-// Where a driver compiles at the first launch, for that work-group size, and all over again for the binary: asks for the binary
-// at once and goes on with that. A first run takes half as long, and later ones, which load it, run the same code.
-static bool settle(const struct heed__cl *cl, struct program *program, const char *key) {
-  size_t size = 0;
-  unsigned char *binary = cl->traits.compiles_late ? binary_of(cl, program->program, &size) : NULL;
-  cl_program settled = binary ? from_binary(cl, program->options, binary, size) : NULL;
-  if (settled) {
-    clReleaseProgram(program->program);
-    program->program = settled;
-    heed__cl_cache_store(cl->cache_dir, key, binary, size);
-  }
-  free(binary);
-  return settled != NULL;
-}
-
 // Whether a build would end the same way again; what a driver had no memory or device for may work later.
 static bool is_verdict(cl_int error) {
   return error == CL_BUILD_PROGRAM_FAILURE || error == CL_INVALID_BUILD_OPTIONS || error == CL_COMPILER_NOT_AVAILABLE;
@@ -237,7 +222,7 @@ static heed_status build(heed_context *ctx, struct program *program, bool may_lo
   heed_status status = HEED_OK;
   if (!program->program) {
     status = build_source(ctx, program, source);
-    if (status == HEED_OK && key && !settle(cl, program, key)) {
+    if (status == HEED_OK && key && cl->stores_programs) {
       program->key = key;
       key = NULL;
       ++cl->programs->unstored;

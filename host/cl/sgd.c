@@ -7,10 +7,6 @@ heed_status heed__cl_sgd(heed_context *ctx, const struct heed__call *call) {
   struct heed__cl_kernel k;
   heed__cl_begin(&k, ctx, "sgd.cl", "sgd");
   heed__cl_define_dtype(&k, "X_DTYPE", param->dtype);
-  if (buffer) {
-    heed__cl_define_int(&k, "MOMENTUM", 1);
-    heed__cl_define_int(&k, "NESTEROV", options->nesterov);
-  }
   heed__cl_tensor(&k, grad);
   heed__cl_tensor(&k, param);
   heed__cl_tensor(&k, buffer);
@@ -19,6 +15,6 @@ heed_status heed__cl_sgd(heed_context *ctx, const struct heed__call *call) {
   heed__cl_float(&k, options->momentum);
   heed__cl_float(&k, 1 - options->dampening);
   heed__cl_float(&k, options->weight_decay);
-  heed__cl_uint(&k, options->first);
+  heed__cl_uint(&k, (buffer ? 1u : 0u) | (options->nesterov ? 2u : 0u) | (options->first ? 4u : 0u));
   return heed__cl_launch_items(&k, param->count);
 }

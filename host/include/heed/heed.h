@@ -85,6 +85,8 @@ typedef struct heed_open_options {
   int profile;   // 1: record {kernel, start, end} for each launch, see heed_profile_records()
   const char *gemm;        // "auto", "native" or "clblast"; NULL: HEED_GEMM, else auto
   const char *cache_dir;   // folder for compiled programs, "off" for none; NULL: HEED_CACHE, else $XDG_CACHE_HOME/heed
+  int store_programs;  // -1: add no program to that folder where this compiles it once more, as on PoCL, whose own cache then
+                       // serves; for many programs that few runs ask for. 0: store what was built
   const char *kernel_dir;  // read .cl files from here instead of the library's own; for kernel authors and tests. NULL:
                            // HEED_KERNELS, else the library's own
   int self_test;       // 1: test the device in any case; -1: open it untested; 0: HEED_SELF_TEST, else as told below
