@@ -82,7 +82,8 @@ void find_largest_and_sum(const problem *pr, const bounds *w, __global const flo
       for (int c = 0; c < padded; c += PANEL)
         score_panel(qs + r * D_PAD, k_panels + c * D_PAD, s + c, KEY_BLOCK);
       for (int t = 0; t < TILE_ROWS && r + t < rows; ++t) {
-        const query_row row = get_row(pr, w, b, h, i0 + r + t);
+        query_row row;
+        get_row(pr, w, b, h, i0 + r + t, &row);
         floatv most = (floatv)-INFINITY, total = 0;
         for (int c = 0; c < padded; c += VECTOR) {
           const floatv x = mask_scores(pr, &row, CAPPED(pr, VLOAD(s + t * KEY_BLOCK + c)), j0 + c, 1);
@@ -128,7 +129,8 @@ ONE_ITEM __kernel void attention_fused_bwd_rows(IN_TENSOR(q), IN_TENSOR(k), IN_T
   const int slot = pr.slot0 + item / blocks / pr.group, b = slot / pr.kv_heads, hk = slot % pr.kv_heads;
   const int h = hk * pr.group + item / blocks % pr.group;
   const int i0 = item % blocks * QUERY_BLOCK, rows = min(QUERY_BLOCK, pr.queries - i0);
-  const bounds w = get_bounds(&pr, b);
+  bounds w;
+  get_bounds(&pr, b, &w);
   const size_t first = (size_t)(item / blocks) * QUERIES_PAD(pr.queries) + i0;
   lse += (idx)lse_offset + (b * (idx)heads + h) * (idx)pr.queries + i0;
   qs += first * D_PAD;
@@ -168,7 +170,8 @@ ONE_ITEM __kernel void attention_fused_bwd_rows(IN_TENSOR(q), IN_TENSOR(k), IN_T
     find_largest_and_sum(&pr, &w, qs, k, k_offset, k_batch, k_head, k_row, b, hk, h, i0, rows, largest, sum);
   for (int r = 0; r < rows; ++r) {
     if (lse[r] == -INFINITY) continue;
-    const query_row row = get_row(&pr, &w, b, h, i0 + r);
+    query_row row;
+    get_row(&pr, &w, b, h, i0 + r, &row);
     float4 st = vload4(r, stats);
     if (LSE_IS_COARSE(lse[r])) {
       st.s0 = largest[r] == -INFINITY ? 0 : largest[r];
@@ -249,7 +252,8 @@ ONE_ITEM __kernel void attention_fused_bwd_walk(IN_TENSOR(k), IN_TENSOR(v), __gl
   const int item = get_global_id(0), splits = splits_, split = item % splits, wants = wants_;
   const int slot = pr.slot0 + item / splits, b = slot / pr.kv_heads, hk = slot % pr.kv_heads;
   const int wants_ds = wants & (WANTS_DQ | WANTS_DK);
-  const bounds w = get_bounds(&pr, b);
+  bounds w;
+  get_bounds(&pr, b, &w);
   const int blocks = (pr.queries + QUERY_BLOCK - 1) / QUERY_BLOCK;
   const size_t head_rows = QUERIES_PAD(pr.queries), head0 = (size_t)(slot - pr.slot0) * pr.group;
 
@@ -310,7 +314,8 @@ ONE_ITEM __kernel void attention_fused_bwd_walk(IN_TENSOR(k), IN_TENSOR(v), __gl
                         KEY_BLOCK, 0);
           }
           for (int t = 0; t < TILE_ROWS; ++t) {
-            const query_row row = get_row(&pr, &w, b, h, min(i + t, last));
+            query_row row;
+            get_row(&pr, &w, b, h, min(i + t, last), &row);
             const float4 st = vload4(first + g * TILE_ROWS + t, stats);
             float *p_row = p_tile + t * KEY_BLOCK, *ds_row = ds_tile + t * KEY_BLOCK;
             const float *z = 0;

@@ -194,20 +194,19 @@ typedef struct {
 typedef struct {
   int length, lo_add, hi_add;
 } bounds;
-INLINE bounds get_bounds(const problem *pr, int b) {
-  bounds w;
+// By pointer, like every struct that a function makes: Oclgrind cannot run what clang inlines of a struct returned by value.
+INLINE void get_bounds(const problem *pr, int b, bounds *w) {
   int offset = pr->past;
-  w.length = pr->keys;
+  w->length = pr->keys;
   if (pr->has_lengths) {
-    w.length = (int)clamp((long)pr->lengths[b], 0L, (long)pr->keys);
-    offset = w.length - pr->queries;
+    w->length = (int)clamp((long)pr->lengths[b], 0L, (long)pr->keys);
+    offset = w->length - pr->queries;
   }
 #if MASK
-  w.length = min(w.length, pr->mask_columns); // keys that the mask does not reach are not allowed
+  w->length = min(w->length, pr->mask_columns); // keys that the mask does not reach are not allowed
 #endif
-  w.lo_add = offset - pr->window_left;
-  w.hi_add = min(offset + pr->window_right, pr->bottom_right) + 1;
-  return w;
+  w->lo_add = offset - pr->window_left;
+  w->hi_add = min(offset + pr->window_right, pr->bottom_right) + 1;
 }
 INLINE int row_lo(const bounds *w, int i) { return max(0, i + w->lo_add); }
 INLINE int row_hi(const bounds *w, int i) { return min(w->length, i + w->hi_add); }
@@ -217,10 +216,14 @@ typedef struct {
   int b, h, i, lo, hi, length;
   idx mask_at;
 } query_row;
-INLINE query_row get_row(const problem *pr, const bounds *w, int b, int h, int i) {
-  const query_row row = {b, h, i, row_lo(w, i), row_hi(w, i), w->length,
-                         b * pr->mask_batch + h * pr->mask_head + i * pr->mask_row};
-  return row;
+INLINE void get_row(const problem *pr, const bounds *w, int b, int h, int i, query_row *row) {
+  row->b = b;
+  row->h = h;
+  row->i = i;
+  row->lo = row_lo(w, i);
+  row->hi = row_hi(w, i);
+  row->length = w->length;
+  row->mask_at = b * pr->mask_batch + h * pr->mask_head + i * pr->mask_row;
 }
 
 #if MASK

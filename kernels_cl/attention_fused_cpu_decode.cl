@@ -121,7 +121,8 @@ ONE_ITEM __kernel void attention_fused_decode(IN_TENSOR(q), IN_TENSOR(k), IN_TEN
   const int item = get_global_id(0), splits = splits_, chunk = chunk_, split = item % splits;
   const int slot = pr.slot0 + item / splits, hk = slot % pr.kv_heads, b = slot / pr.kv_heads;
   const int rows = pr.group * pr.queries; // row r: query r % queries of head hk group + r / queries
-  const bounds w = get_bounds(&pr, b);
+  bounds w;
+  get_bounds(&pr, b, &w);
   const int first = max(split * chunk, row_lo(&w, 0) / KEY_BLOCK * KEY_BLOCK);
   const int end = min((split + 1) * chunk, row_hi(&w, pr.queries - 1));
   const idx k_at = ROW_AT(k, b, hk, 0), v_at = ROW_AT(v, b, hk, 0);
@@ -147,7 +148,8 @@ ONE_ITEM __kernel void attention_fused_decode(IN_TENSOR(q), IN_TENSOR(k), IN_TEN
         for (int c = 0; c < n; c += KEY_TILE)
           score_tile(qs + r * D_PAD, k, k_at, (idx)k_row, j0 + c, end - 1, s + r * KEY_BLOCK + c);
       for (int r = 0; r < rows; ++r) {
-        const query_row row = get_row(&pr, &w, b, hk * pr.group + r / pr.queries, r % pr.queries);
+        query_row row;
+        get_row(&pr, &w, b, hk * pr.group + r / pr.queries, r % pr.queries, &row);
         softmax_row(&pr, &row, j0, n, s + r * KEY_BLOCK, &largest[r], &sum[r], out + r * DV_PAD);
       }
       add_all_values(s, v, v_at + j0 * (idx)v_row, (idx)v_row, n, careful, out);

@@ -32,7 +32,8 @@ ONE_ITEM __kernel void attention_fused_pack(IN_TENSOR(k), IN_TENSOR(v), __global
   const problem pr = PROBLEM;
   const int blocks = (pr.keys + KEY_BLOCK - 1) / KEY_BLOCK, item = get_global_id(0);
   const int slot = pr.slot0 + item / blocks, hk = slot % pr.kv_heads, b = slot / pr.kv_heads;
-  const bounds w = get_bounds(&pr, b);
+  bounds w;
+  get_bounds(&pr, b, &w);
   const int first = item % blocks * KEY_BLOCK, live = clamp(w.length - first, 0, KEY_BLOCK);
   const int padded = min(ROUND_UP(live, PANEL), KEY_BLOCK);
   k_packed += (size_t)item * K_BLOCK_SIZE;
@@ -129,7 +130,8 @@ ONE_ITEM __kernel void attention_fused_fwd(IN_TENSOR(q), __global const float *k
   // Causal tiles grow with their index: taking them from both ends in turn evens out the runs of items that a core gets.
   const int turn = item % tiles, tile = turn % 2 ? tiles - 1 - turn / 2 : turn / 2;
   const int i0 = tile * QUERY_BLOCK, rows = min(QUERY_BLOCK, pr.queries - i0), last = i0 + rows - 1;
-  const bounds w = get_bounds(&pr, b);
+  bounds w;
+  get_bounds(&pr, b, &w);
   const int blocks = (pr.keys + KEY_BLOCK - 1) / KEY_BLOCK;
 
   float qs[QUERY_BLOCK * D_PAD], o[QUERY_BLOCK * DV_PAD], s[TILE_ROWS * KEY_BLOCK];
@@ -158,7 +160,8 @@ ONE_ITEM __kernel void attention_fused_fwd(IN_TENSOR(q), __global const float *k
       for (int c = c0; c < c1; c += PANEL)
         score_panel(qs + r * D_PAD, k_block + c * D_PAD, s + c, KEY_BLOCK);
       for (int t = 0; t < TILE_ROWS; ++t) {
-        const query_row row = get_row(&pr, &w, b, h, min(i + t, last));
+        query_row row;
+        get_row(&pr, &w, b, h, min(i + t, last), &row);
         softmax_row(&pr, &row, j0, c0, c1, edge, s + t * KEY_BLOCK, &largest[r + t], &sum[r + t], o + (r + t) * DV_PAD);
       }
       add_values(s, lo, hi, v_block, v_bad[block], o + r * DV_PAD);

@@ -29,22 +29,21 @@ struct place {
 
 // Tiles are counted down through bands of BAND tile rows: work-groups that run together then share more of A and B in caches.
 #define BAND 8
-INLINE struct place place_of(int tile, uint tile_number, uint batch, uint batches1, uint m, uint n, uint k, uint splits,
-                             uint share) {
+// By pointer: Oclgrind cannot run what clang inlines of a struct returned by value.
+INLINE void find_place(int tile, uint tile_number, uint batch, uint batches1, uint m, uint n, uint k, uint splits, uint share,
+                       struct place *at) {
   const uint across = (n + tile - 1) / tile, down = (m + tile - 1) / tile;
   const uint band = tile_number / (BAND * across), in_band = tile_number % (BAND * across);
   const uint height = min((uint)BAND, down - band * BAND);
-  struct place at;
-  at.row = (long)(band * BAND + in_band % height) * tile;
-  at.col = (long)(in_band / height) * tile;
-  at.split = batch % splits;
-  at.batch0 = batch / splits / batches1;
-  at.batch1 = batch / splits % batches1;
-  at.k = at.split * share;
-  at.k_end = min(k, at.k + share);
-  return at;
+  at->row = (long)(band * BAND + in_band % height) * tile;
+  at->col = (long)(in_band / height) * tile;
+  at->split = batch % splits;
+  at->batch0 = batch / splits / batches1;
+  at->batch1 = batch / splits % batches1;
+  at->k = at->split * share;
+  at->k_end = min(k, at->k + share);
 }
-#define PLACE(tile) \
-  place_of(tile, first_tile + (uint)get_group_id(0), first_batch + (uint)get_group_id(1), batches1, m, n, k, splits, share)
+#define FIND_PLACE(tile, at) \
+  find_place(tile, first_tile + (uint)get_group_id(0), first_batch + (uint)get_group_id(1), batches1, m, n, k, splits, share, at)
 #define MATRIX_AT(x) (x + x##_offset + at.batch0 * x##_stride0 + at.batch1 * x##_stride1)
 #define C_OFFSET(at) (c_offset + (at).batch0 * c_stride0 + (at).batch1 * c_stride1 + (at).split * c_split)

@@ -52,18 +52,16 @@ struct stage {
   int k, to;        // its first step of k in a block; where it goes in local memory, in floats
 };
 
-INLINE struct stage stage_of(const __global factor *x, long x_step, long k_step, long x0, long extent, int along_k,
-                             int aligned) {
-  struct stage s;
-  s.along_k = along_k;
-  s.aligned = aligned;
-  s.step = k_step;
+INLINE void set_stage(struct stage *s, const __global factor *x, long x_step, long k_step, long x0, long extent, int along_k,
+                      int aligned) {
+  s->along_k = along_k;
+  s->aligned = aligned;
+  s->step = k_step;
   const int at = along_k ? ITEM / 2 : ITEM % (TILE / 4) * 4;
-  s.k = along_k ? ITEM % 2 * 4 : ITEM / (TILE / 4);
-  s.x_count = (int)clamp(extent - x0 - at, 0L, 4L);
-  s.from = x + min(x0 + at, extent - 1) * x_step + s.k * k_step;
-  s.to = s.k * PITCH * 4 + at;
-  return s;
+  s->k = along_k ? ITEM % 2 * 4 : ITEM / (TILE / 4);
+  s->x_count = (int)clamp(extent - x0 - at, 0L, 4L);
+  s->from = x + min(x0 + at, extent - 1) * x_step + s->k * k_step;
+  s->to = s->k * PITCH * 4 + at;
 }
 
 INLINE float4 fetch4(const __global factor *p, int count, int aligned) {
@@ -121,12 +119,12 @@ INLINE void multiply(const __local float4 *a, const __local float4 *b, float4 su
 
 __attribute__((reqd_work_group_size(ITEMS, 1, 1))) __kernel void gemm_tiles(GRID_ARGUMENTS) {
   __local float4 a_blocks[2][DEPTH * PITCH], b_blocks[2][DEPTH * PITCH];
-  const struct place at = PLACE(TILE);
+  struct place at;
+  FIND_PLACE(TILE, &at);
   const struct epilogue e = EPILOGUE(at.batch0, at.batch1);
-  const struct stage a_stage = stage_of(MATRIX_AT(a), a_x, a_k, at.row, m, (form & FORM_A_ALONG_K) != 0,
-                                        (form & FORM_A_ALIGNED) != 0);
-  const struct stage b_stage = stage_of(MATRIX_AT(b), b_x, b_k, at.col, n, (form & FORM_B_ALONG_K) != 0,
-                                        (form & FORM_B_ALIGNED) != 0);
+  struct stage a_stage, b_stage;
+  set_stage(&a_stage, MATRIX_AT(a), a_x, a_k, at.row, m, (form & FORM_A_ALONG_K) != 0, (form & FORM_A_ALIGNED) != 0);
+  set_stage(&b_stage, MATRIX_AT(b), b_x, b_k, at.col, n, (form & FORM_B_ALONG_K) != 0, (form & FORM_B_ALIGNED) != 0);
   float4 a_next[LOADS], b_next[LOADS], sum[4 * ROW_VECTORS][COL_VECTORS];
   UNROLL for (int i = 0; i < 4 * ROW_VECTORS; ++i)
     UNROLL for (int j = 0; j < COL_VECTORS; ++j) sum[i][j] = 0;

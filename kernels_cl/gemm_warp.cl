@@ -143,7 +143,8 @@ INLINE void multiply(const __local element *a_block, const __local element *b_bl
 __attribute__((reqd_work_group_size(ITEMS, 1, 1))) __kernel void gemm_warp(GRID_ARGUMENTS) {
   __local uint4 stages[STAGES * 2 * BLOCK / CHUNK];
   WARP_SCRATCH(scratch, ITEMS);
-  const struct place at = PLACE(TILE);
+  struct place at;
+  FIND_PLACE(TILE, &at);
   const __global element *a_from = (const __global element *)MATRIX_AT(a), *b_from = (const __global element *)MATRIX_AT(b);
   float sum[TILES_DOWN][TILES_ACROSS][4];
   WARP_UNROLL for (int i = 0; i < TILES_DOWN; ++i)

@@ -95,7 +95,7 @@ static heed_status tour_elements(heed_context *ctx, heed_dtype dtype) {
   return HEED_OK;
 }
 
-// Copies whose dtype stays, by bytes: integers, dense and turned.
+// Copies by bytes, where the dtype stays, and with a conversion; dense and turned.
 static heed_status tour_moves(heed_context *ctx) {
   heed_tensor *x, *y, *turned;
   const int32_t values[6] = {1, 2, 3, 4, 5, 6};
@@ -104,7 +104,12 @@ static heed_status tour_moves(heed_context *ctx) {
   TRY(heed_copy(x, y));
   TRY(output(ctx, HEED_I32, 2, DIMS(3, 2), &y));
   TRY(heed_tensor_permute(y, (const int[]){1, 0}, &turned));
-  const heed_status status = heed_copy(x, turned);
+  heed_status status = heed_copy(x, turned);
+  heed_tensor_destroy(turned);
+  TRY(status);
+  TRY(output(ctx, HEED_F16, 2, DIMS(3, 2), &y));
+  TRY(heed_tensor_permute(y, (const int[]){1, 0}, &turned));
+  status = heed_copy(x, turned);
   heed_tensor_destroy(turned);
   return status;
 }
@@ -171,6 +176,18 @@ static heed_status tour_gemm(heed_context *ctx, int64_t m, int64_t n, int64_t k)
   return HEED_OK;
 }
 
+// What tuning may ask for: a sum in parts, and the form that any device can run.
+static heed_status tour_gemm_variants(heed_context *ctx) {
+  struct heed__cl *cl = heed__cl_state(ctx);
+  cl->gemm_layout.splits = 2;
+  heed_status status = tour_gemm(ctx, 5, 7, 40);
+  cl->gemm_layout.splits = 0;
+  cl->gemm_variant = "panels";
+  if (status == HEED_OK) status = tour_gemm(ctx, 5, 7, 9);
+  cl->gemm_variant = NULL;
+  return status;
+}
+
 static heed_status tour_linear(heed_context *ctx) {
   heed_tensor *x, *weight, *bias, *y, *dx, *dweight, *dbias;
   TRY(input(ctx, HEED_F32, 2, DIMS(5, 9), &x));
@@ -191,7 +208,7 @@ static heed_status tour_linear(heed_context *ctx) {
 struct attention {
   int64_t queries, keys;
   heed_attention_options options;
-  bool bool_mask, float_mask, lengths, weights;
+  bool bool_mask, float_mask, lengths, weights, forward_only;
 };
 
 static heed_status tour_attention(heed_context *ctx, const struct attention *a) {
@@ -218,7 +235,7 @@ static heed_status tour_attention(heed_context *ctx, const struct attention *a) 
   const heed_attention_inputs in = {.q = q, .k = k, .v = v, .mask = mask, .kv_lengths = lengths};
   const heed_attention_grads grads = {.dq = dq, .dk = dk, .dv = dv, .dmask = dmask};
   TRY(heed_attention_fwd(&in, &a->options, out, lse, weights));
-  return heed_attention_bwd(&in, &a->options, out, lse, dout, &grads);
+  return a->forward_only ? HEED_OK : heed_attention_bwd(&in, &a->options, out, lse, dout, &grads);
 }
 
 // ---------------------------------------------------------------- the tour
@@ -261,8 +278,12 @@ static heed_status tour(heed_context *ctx) {
   TOUR(tour_gemm(ctx, 5, 7, 9));
   TOUR(tour_gemm(ctx, 1, 3, 300));
   TOUR(tour_gemm(ctx, 17, 33, 20));
+  TOUR(tour_gemm_variants(ctx));
   TOUR(tour_linear(ctx));
   for (size_t i = 0; i < sizeof attentions / sizeof *attentions; ++i) TOUR(tour_attention(ctx, &attentions[i]));
+  // Keys enough for two work-groups to share a row, which an interpreter takes long over.
+  static const struct attention split = {1, 512, {.path = HEED_PATH_FUSED}, .forward_only = true};
+  if (!heed__cl_state(ctx)->traits.cpu_like) TOUR(tour_attention(ctx, &split));
   return heed_sync(ctx);
 }
 
