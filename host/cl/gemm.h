@@ -38,6 +38,9 @@ heed_status heed__cl_gemm_with(heed_context *ctx, const struct heed__gemm_params
 // The epilogue's kernel arguments and options, alike in all of heed's GEMM kernels.
 void heed__cl_epilogue_define(struct heed__cl_kernel *k, const struct heed__gemm_problem *p);
 void heed__cl_epilogue_args(struct heed__cl_kernel *k, const struct heed__gemm_problem *p);
+// Where a kernel that may cut k into parts puts its sums: into c with the epilogue; or, with `parts`, into a buffer
+// [B0 B1, splits, m, n] of F32, without it.
+void heed__cl_gemm_result(struct heed__cl_kernel *k, const struct heed__gemm_problem *p, cl_mem parts, int64_t splits);
 
 // gemm_tune.c: what the table of tuned choices says of p; NULL: nothing.
 const struct heed__choice *heed__cl_gemm_tuned(const heed_context *ctx, const struct heed__gemm_problem *p);

@@ -296,27 +296,6 @@ static void pass_operand(struct heed__cl_kernel *k, const struct operand *o, int
   heed__cl_long(k, o->width);
 }
 
-// C itself with the epilogue, or the parts of the sum without.
-static void pass_result(struct heed__cl_kernel *k, const struct plan *plan, const struct heed__gemm_problem *p) {
-  if (!plan->through_parts) {
-    heed__cl_tensor(k, p->c);
-    heed__cl_strides(k, p->c, 2);
-    heed__cl_long(k, 0);
-    heed__cl_long(k, leading(p->c));
-    heed__cl_epilogue_args(k, p);
-    return;
-  }
-  const struct heed__gemm_problem bare = {.alpha = 1};
-  const int64_t size = p->m * p->n;
-  heed__cl_buffer(k, plan->parts);
-  heed__cl_long(k, 0);
-  heed__cl_long(k, size * plan->splits * p->c->dims[1]);
-  heed__cl_long(k, size * plan->splits);
-  heed__cl_long(k, size);
-  heed__cl_long(k, p->n);
-  heed__cl_epilogue_args(k, &bare);
-}
-
 static heed_status multiply(heed_context *ctx, const struct plan *plan, const struct heed__gemm_problem *p) {
   struct heed__cl_kernel k;
   begin(&k, ctx, "gemm_cpu.cl", "gemm_cpu", plan->through_parts ? HEED_F32 : p->c->dtype);
@@ -327,7 +306,7 @@ static heed_status multiply(heed_context *ctx, const struct plan *plan, const st
   if (!plan->through_parts) heed__cl_epilogue_define(&k, p);
   pass_operand(&k, &plan->r, p->k);
   pass_operand(&k, &plan->v, p->k);
-  pass_result(&k, plan, p);
+  heed__cl_gemm_result(&k, p, plan->through_parts ? plan->parts : NULL, plan->splits);
   const int64_t numbers[] = {p->c->dims[1], plan->r.extent, plan->v.extent, p->k,         plan->rows,  plan->panels,
                              plan->depth,   plan->splits,   plan->share,    plan->r.pack, plan->v.pack};
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; ++i) heed__cl_uint(&k, (uint32_t)numbers[i]);

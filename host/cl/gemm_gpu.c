@@ -129,27 +129,6 @@ static void pass_factor(struct heed__cl_kernel *k, const heed_tensor *t, bool al
   heed__cl_long(k, along_k ? 1 : t->strides[2]);
 }
 
-// C itself with the epilogue, or the parts of the sum without.
-static void pass_result(struct heed__cl_kernel *k, const struct plan *plan, const struct heed__gemm_problem *p) {
-  if (plan->splits == 1) {
-    heed__cl_tensor(k, p->c);
-    heed__cl_strides(k, p->c, 2);
-    heed__cl_long(k, 0);
-    heed__cl_long(k, p->c->strides[2]);
-    heed__cl_epilogue_args(k, p);
-    return;
-  }
-  const struct heed__gemm_problem bare = {.alpha = 1};
-  const int64_t size = p->m * p->n;
-  heed__cl_buffer(k, plan->parts);
-  heed__cl_long(k, 0);
-  heed__cl_long(k, size * plan->splits * p->c->dims[1]);
-  heed__cl_long(k, size * plan->splits);
-  heed__cl_long(k, size);
-  heed__cl_long(k, p->n);
-  heed__cl_epilogue_args(k, &bare);
-}
-
 // The values of the bits are those of gemm_grid.cl.
 static uint32_t form_of(const struct heed__gemm_problem *p) {
   return (uint32_t)!p->trans_a | (uint32_t)p->trans_b << 1 | (uint32_t)is_aligned(p->a, 4) << 2 |
@@ -178,7 +157,7 @@ static void describe(struct heed__cl_kernel *k, heed_context *ctx, const struct 
   if (plan->splits == 1) heed__cl_epilogue_define(k, p);
   pass_factor(k, p->a, !p->trans_a);
   pass_factor(k, p->b, p->trans_b);
-  pass_result(k, plan, p);
+  heed__cl_gemm_result(k, p, plan->splits > 1 ? plan->parts : NULL, plan->splits);
   const int64_t numbers[] = {p->c->dims[1], p->m, p->n, p->k, plan->splits, plan->share};
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; ++i) heed__cl_uint(k, (uint32_t)numbers[i]);
 }

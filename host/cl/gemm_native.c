@@ -21,6 +21,26 @@ void heed__cl_epilogue_args(struct heed__cl_kernel *k, const struct heed__gemm_p
   heed__cl_uint(k, (uint32_t)p->epilogue.activation);  // the values are those of gemm_epilogue.cl
 }
 
+void heed__cl_gemm_result(struct heed__cl_kernel *k, const struct heed__gemm_problem *p, cl_mem parts, int64_t splits) {
+  if (!parts) {
+    heed__cl_tensor(k, p->c);
+    heed__cl_strides(k, p->c, 2);
+    heed__cl_long(k, 0);
+    heed__cl_long(k, p->c->strides[2]);
+    heed__cl_epilogue_args(k, p);
+    return;
+  }
+  const struct heed__gemm_problem bare = {.alpha = 1};
+  const int64_t size = p->m * p->n;
+  heed__cl_buffer(k, parts);
+  heed__cl_long(k, 0);
+  heed__cl_long(k, size * splits * p->c->dims[1]);
+  heed__cl_long(k, size * splits);
+  heed__cl_long(k, size);
+  heed__cl_long(k, p->n);
+  heed__cl_epilogue_args(k, &bare);
+}
+
 // ---------------------------------------------------------------- gemm.cl
 
 // The tensor, its batch strides, and the strides of the rows and columns of its op().
