@@ -69,9 +69,9 @@ static heed_status training(struct bench *bench) {
   heed_tensor *param = make(bench, DIMS(65)), *grad = make(bench, DIMS(65)), *momentum = make(bench, DIMS(65));
   HEED__TRY(bench->status);
   static const int64_t count = 9;
-  static const int32_t classes[] = {3, 1, 4, 1, 5, 9, 2, 6, 5};
+  static const uint8_t classes[] = {3, 1, 4, 1, 5, 9, 2, 6, 5};
   heed_tensor *target = NULL;
-  HEED__TRY(heed_tensor_create_from(bench->ctx, HEED_I32, 1, &count, classes, &target));
+  HEED__TRY(heed_tensor_create_from(bench->ctx, HEED_U8, 1, &count, classes, &target));
   heed_status status = heed_cross_entropy_fwd_bwd(logits, target, NULL, loss, dlogits);
   heed_tensor_destroy(target);
   HEED__TRY(status);
@@ -92,10 +92,11 @@ static heed_status run_calls(heed_context *ctx) {
 
 // ---------------------------------------------------------------- a run
 
-// A context with the caller's cache and kernels, and heed's own products: other providers are probed where they are used.
+// A context with the caller's cache and kernels, and heed's own products: other providers are probed where they are used. Programs
+// for these shapes are not asked for again.
 static heed_status open_validating(const struct heed__cl_config *config, cl_device_id device, heed_context **out) {
   const struct heed__cl_config own = {
-      .gemm = HEED__GEMM_NATIVE, .cache_dir = config->cache_dir, .kernel_dir = config->kernel_dir};
+      .gemm = HEED__GEMM_NATIVE, .cache_dir = config->cache_dir, .load_only = true, .kernel_dir = config->kernel_dir};
   heed_context *ctx, *host;
   HEED__TRY(heed__context_create(&ctx));
   heed_status status = heed__cl_open(ctx, device, &own);
