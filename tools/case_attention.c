@@ -64,6 +64,9 @@ static mask_layout layout_of(const attention_shape *s) {
   return (mask_layout){0};
 }
 
+// NaN where nothing attends: keys past every length, or hidden from every row by the mask.
+static bool is_poisoned(const attention_shape *s, int64_t j) { return s->poison_masked && j >= s->lk / 2; }
+
 static heed_status float_mask(case_env *env, const heed_case *c, const mask_layout *layout, int64_t count) {
   const attention_shape *s = &c->u.attention;
   float *values = malloc((size_t)count * sizeof *values + 1);
@@ -75,6 +78,7 @@ static heed_status float_mask(case_env *env, const heed_case *c, const mask_layo
     values[i] = (float)(2 * u - 1);
     if (s->mask == CASE_MASK_NEGINF && u < 0.3) values[i] = -INFINITY;
     if (s->mask == CASE_MASK_LOWEST && u < 0.3) values[i] = lowest;
+    if (is_poisoned(s, i % layout->dims[layout->rank - 1])) values[i] = -INFINITY;
   }
   TRY(case_input(env, "mask", c->dtype, layout->rank, layout->dims, CASE_ZERO, 0));
   heed_status status = heed_tensor_upload_f32(case_get(env, "mask"), values, count);
@@ -89,6 +93,7 @@ static heed_status bool_mask(case_env *env, const heed_case *c, const mask_layou
   for (int64_t i = 0; i < count; ++i) {
     values[i] = case_random(env, (uint64_t)i) < 0.7;
     if (c->u.attention.mask == CASE_MASK_DEAD && (i / cols) % 3 == 1) values[i] = 0;
+    if (is_poisoned(&c->u.attention, i % cols)) values[i] = 0;
   }
   heed_status status = case_input_data(env, "mask", HEED_BOOL, layout->rank, layout->dims, values);
   free(values);
@@ -105,7 +110,6 @@ static heed_status make_mask(case_env *env, const heed_case *c) {
   return case_output(env, "dmask", c->dtype, layout.rank, layout.dims, case_tolerance(c->dtype, true));
 }
 
-// NaN where nothing attends: keys past every length.
 static heed_status poison_masked(case_env *env, const attention_shape *s, const char *name, int64_t width) {
   heed_tensor *t = case_get(env, name);
   const int64_t count = heed_tensor_count(t), per_batch = s->hkv * s->lk * width;
@@ -114,7 +118,7 @@ static heed_status poison_masked(case_env *env, const attention_shape *s, const 
   heed_status status = heed_tensor_download_f32(t, values, count);
   for (int64_t i = 0; i < count; ++i) {
     const int64_t j = s->rows_first ? i % per_batch / (s->hkv * width) : i / width % s->lk;
-    if (j >= s->lk / 2) values[i] = j % 2 ? NAN : INFINITY;
+    if (is_poisoned(s, j)) values[i] = j % 2 ? NAN : INFINITY;
   }
   if (status == HEED_OK) status = heed_tensor_upload_f32(t, values, count);
   free(values);
