@@ -132,7 +132,18 @@ wait "$second" || fail "two at once on one file: $(cat two.log)"
 "${train[@]}" --seed 2 --save other >/dev/null 2>&1
 cmp -s both one || cmp -s both other || fail "two at once on one file: the model is neither's"
 [ -z "$(find . -maxdepth 1 -name '*.tmp')" ] || fail "two at once: a temporary file is left"
-echo "two at once: one empty cache, and one output read $seen times meanwhile; torn or lost: $((failures - before))"
+if [ "${HEED_DEVICE:-}" != host ]; then
+  tune=(env XDG_CONFIG_HOME="$scratch/config" HEED_TUNE=on "$heed" tune --op gemm --time-budget 1)
+  "${tune[@]}" >/dev/null 2>one.log &
+  first=$!
+  "${tune[@]}" >/dev/null 2>two.log || fail "two tuners at once: $(cat two.log)"
+  wait "$first" || fail "two tuners at once: $(cat one.log)"
+  table=$(find "$scratch/config/heed/tune" -name '*.json')
+  HEED_TUNE=$table "$heed" sqrt 2 >/dev/null 2>one.log || fail "two tuners at once: $(cat one.log)"
+  grep -q 'tuned choices are ignored' one.log && fail "two tuners at once: $(cat one.log)"
+  [ -z "$(find "$scratch/config" -name '.heed-*')" ] || fail "two tuners at once: a temporary file is left"
+fi
+echo "two at once: one empty cache, one table of tuned choices, and one output read $seen times meanwhile; torn or lost: $((failures - before))"
 
 # ---------------------------------------------------------------- homes and caches
 

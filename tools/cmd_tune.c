@@ -109,8 +109,8 @@ static size_t count_wanted(int op) {
   return count;
 }
 
-// Goes through the classes. What time one leaves is the others'.
-static int tune_classes_of(const tune_settings *s, tune_search_env *env) {
+// Goes through the classes. What time one leaves is the others'. outcomes: of each class, zero where it was not tuned.
+static int tune_classes_of(const tune_settings *s, tune_search_env *env, tune_outcome *outcomes) {
   const size_t wanted = count_wanted(s->op);
   char number[16], numbers[16];
   size_t done = 0;
@@ -126,23 +126,35 @@ static int tune_classes_of(const tune_settings *s, tune_search_env *env) {
     env->deadline = now + 0.7 * share;
     env->last = now + share;
     snprintf(number, sizeof number, "%zu", ++done);
-    tune_outcome outcome;
-    const heed_status status = tune_search(env, &tune_classes[i], &outcome);
+    tune_outcome *outcome = &outcomes[i];
+    const heed_status status = tune_search(env, &tune_classes[i], outcome);
     tool_progress_clear(env->progress);
     if (status == HEED_OUT_OF_MEMORY)
       tool_fail_status(command, status);
     else if (status != HEED_OK)
       return tool_fail_status(command, status);
     else if (!s->json)
-      print_outcome(&tune_classes[i], &outcome);
-    failed += outcome.broken;
-    discarded += outcome.discarded;
+      print_outcome(&tune_classes[i], outcome);
+    failed += outcome->broken;
+    discarded += outcome->discarded;
   }
   if (done < wanted && !interrupted)
     tool_say(command, "the time is up after %zu of %zu classes; tuning again, or --time-budget, does more", done,
              wanted);
   if (discarded) tool_say(command, "%d choices were wrong and are not used", discarded);
   return failed ? TOOL_FAILED : TOOL_DONE;
+}
+
+// Another heed may have saved its choices meanwhile: they stay where this one found nothing for the class.
+static int save_with_others(heed_context *ctx, const tune_outcome *outcomes) {
+  const char *path = heed_tune_path(ctx);
+  if (*path && access(path, R_OK) == 0 && heed_tune_load(ctx, path) == HEED_OK)
+    for (size_t i = 0; i < tune_class_count; ++i) {
+      if (!outcomes[i].entered) continue;
+      const heed_tune_problem problem = tune_problem(&tune_classes[i], tune_classes[i].first);
+      TOOL_HEED(command, heed_tune_set(ctx, &problem, outcomes[i].after.text, outcomes[i].speedup));
+    }
+  return save(ctx);
 }
 
 static int tune(const tune_settings *s, heed_context *ctx, heed_context *host) {
@@ -159,13 +171,17 @@ static int tune(const tune_settings *s, heed_context *ctx, heed_context *host) {
                          .progress = &progress,
                          .end = tool_seconds() + s->time_budget,
                          .interrupted = &interrupted};
-  int status = tune_classes_of(s, &env);
+  tune_outcome *outcomes = calloc(tune_class_count, sizeof *outcomes);
+  if (!outcomes) return tool_fail_status(command, HEED_OUT_OF_MEMORY);
+  int status = tune_classes_of(s, &env, outcomes);
   sigaction(SIGINT, &before, NULL);
   if (interrupted) {
+    free(outcomes);
     tool_say(command, "interrupted; the table is as it was");
     return TOOL_INTERRUPTED;
   }
-  const int saved = save(ctx);
+  const int saved = save_with_others(ctx, outcomes);
+  free(outcomes);
   if (saved != TOOL_DONE) status = saved;
   if (s->json) TOOL_TRY(print_table(ctx));
   return status;

@@ -117,6 +117,12 @@ static heed_status confirm(struct search *s) {
   return HEED_OK;
 }
 
+static heed_status enter(struct search *s, double speedup) {
+  s->outcome->entered = true;
+  s->outcome->speedup = speedup;
+  return heed_tune_set(s->env->ctx, &s->problem, s->outcome->after.text, speedup);
+}
+
 static heed_status search(struct search *s) {
   tune_outcome *o = s->outcome;
   TRY(heed_tune_get(s->env->ctx, &s->problem, &o->before));
@@ -127,7 +133,8 @@ static heed_status search(struct search *s) {
       return HEED_OK;
     }
     snprintf(o->before.text, HEED_TUNE_TEXT, "default");
-    TRY(heed_tune_set(s->env->ctx, &s->problem, "default", 0));
+    o->after = o->before;
+    TRY(enter(s, 0));
   }
   o->after = s->best = o->before;
   is_new(s, o->before.text);
@@ -147,7 +154,7 @@ static heed_status search(struct search *s) {
       o->ratio /= timing.ratio;
     }
   }
-  return heed_tune_set(s->env->ctx, &s->problem, o->after.text, speedup);
+  return enter(s, speedup);
 }
 
 heed_status tune_search(const tune_search_env *env, const tune_class *class, tune_outcome *outcome) {

@@ -19,7 +19,9 @@ typedef struct tune_outcome {
   heed_tune_choice before, after;     // the same where nothing surely faster was found
   double before_ms, after_ms, ratio;  // 0 ms: nothing was timed
   int tried, discarded;
-  bool broken;  // heed's own choice computes wrong: there is nothing to compare with
+  bool entered;    // `after` is in the context's table anew, with `speedup`
+  double speedup;  // over heed's own choice
+  bool broken;     // heed's own choice computes wrong: there is nothing to compare with
 } tune_outcome;
 
 // Starts from what the context's table says, and enters what it finds there. At the deadline it ends with what it has.
