@@ -17,6 +17,7 @@
 #define KEY_BLOCK 64
 #define KEY_TILE (VECTOR / ROW_TILE)
 #define KEYS_AT_ONCE 4 // of v: out is loaded and stored once for so many
+#define KEYS_AHEAD 16 // rows of k and v are asked for so early: a processor's own prefetching ends with each page
 
 // s[r0 …][c …] = q kᵀ for ROW_TILE rows by KEY_TILE keys. Past the last key, that key again.
 INLINE void score_tile(const float *q, __global const TYPE(X_DTYPE) *k, idx k_at, idx k_step, int j, int last,
@@ -27,6 +28,7 @@ INLINE void score_tile(const float *q, __global const TYPE(X_DTYPE) *k, idx k_at
     UNROLL for (int e = 0; e < KEY_TILE; ++e) {
       const idx at = k_at + min(j + e, last) * k_step;
       const floatv x = LOADV(X_DTYPE, k, at + d, at + HEAD_D, 0);
+      PREFETCH_READ(k + at + KEYS_AHEAD * k_step + d);
       UNROLL for (int r = 0; r < ROW_TILE; ++r) sum[r * KEY_TILE + e] += VLOAD(q + r * D_PAD + d) * x;
     }
   }
@@ -87,6 +89,7 @@ INLINE void add_keys(const float *p, __global const TYPE(X_DTYPE) *v, idx v_at, 
     UNROLL for (int e = 0; e < count; ++e) {
       const idx at = v_at + e * v_step;
       x[e] = LOADV(X_DTYPE, v, at + d, at + HEAD_DV, 0);
+      PREFETCH_READ(v + at + KEYS_AHEAD * v_step + d);
     }
     UNROLL for (int r = 0; r < ROW_TILE; ++r) {
       floatv sum = VLOAD(out + r * DV_PAD + d);

@@ -166,6 +166,15 @@ DEFINE_HALVES(VECTOR)
 #define CONVERT_UINTV HEED_JOIN(convert_uint, VECTOR)
 #endif
 
+// For CPUs: what an address holds will be wanted soon. It need not be a valid one.
+#if defined(__x86_64__) || defined(__aarch64__) // what an intermediate language may not know
+#define PREFETCH_WRITE(p) __builtin_prefetch((const void *)(ulong)(p), 1)
+#define PREFETCH_READ(p) __builtin_prefetch((const void *)(ulong)(p), 0)
+#else
+#define PREFETCH_WRITE(p)
+#define PREFETCH_READ(p)
+#endif
+
 // The number of each lane.
 #if VECTOR == 1
 #define LANES 0

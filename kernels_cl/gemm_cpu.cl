@@ -35,14 +35,6 @@
 #define BLOCK_LD (PANEL + VECTOR)
 #define BLOCK_VECTORS (1 + (TILE_ROWS + GROUP_ROWS) * (TILE_VECTORS + 1) + 1)
 
-#if defined(__x86_64__) || defined(__aarch64__) // what an intermediate language may not know
-#define PREFETCH_WRITE(p) __builtin_prefetch((const void *)(ulong)(p), 1)
-#define PREFETCH_READ(p) __builtin_prefetch((const void *)(ulong)(p), 0)
-#else
-#define PREFETCH_WRITE(p)
-#define PREFETCH_READ(p)
-#endif
-
 // ---- the register tile. The sums are named variables: an array may stay in memory
 
 #define EACH_COL1(X, i) X(i, 0)
