@@ -28,7 +28,7 @@ oclgrind_run() { # NAME OPTIONS -- COMMAND ...
   shift
   while [ "$1" != -- ]; do options+=("$1") && shift; done
   shift
-  nice oclgrind --data-races --check-api --max-errors 20 "${options[@]}" --log "$name.log" "$@" >"$name.out" 2>"$name.err" || status=$?
+  oclgrind --data-races --check-api --max-errors 20 "${options[@]}" --log "$name.log" "$@" >"$name.out" 2>"$name.err" || status=$?
   if [ "$status" -ne 0 ] || [ -s "$name.log" ]; then
     head -n 60 "$name.log" >&2
     tail -n 5 "$name.err" >&2
