@@ -30,7 +30,7 @@ violations() {
       angled["host/cl"] = "^(CL/cl(_ext)?|clblast_c|jansson|zlib)[.]h$"
       angled["host/io"] = "^(jansson|zlib)[.]h$"
       angled["tools"] = "^(jansson|popt|zlib)[.]h$"
-      system_headers = "^(assert|ctype|dirent|dlfcn|errno|fcntl|float|inttypes|limits|locale|math|pthread|signal|stdarg|" \
+      system_headers = "^(assert|ctype|dirent|dlfcn|errno|fcntl|float|inttypes|limits|locale|math|poll|pthread|signal|stdarg|" \
         "stdatomic|stdbool|stddef|stdint|stdio|stdlib|string|strings|time|unistd|sys/[a-z]+)[.]h$"
     }
     function wrong(text) { print FILENAME ":" FNR ": " text }

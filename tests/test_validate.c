@@ -72,7 +72,7 @@ static const struct defect defects[] = {
     {"linear.cl", "sum += part;", "sum -= part;", "linear", "linear_bwd", 0, AS_IT_IS},
     {"gemm.cl", "sum[i][0] += a_i", "sum[i][0] -= a_i", "gemm", "gemm", 0, AS_SMALL_GPU},
     {"gemm_tiles.cl", "sum[4 * i + 1][j] += ", "sum[4 * i + 1][j] -= ", "gemm", "gemm", 0, AS_GPU},
-    {"gemm_grid.cl", "at.col = (long)(in_band / height) * tile", "at.col = (long)(in_band / height) * tile + 1", "gemm",
+    {"gemm_grid.cl", "at->col = (long)(in_band / height) * tile", "at->col = (long)(in_band / height) * tile + 1", "gemm",
      "gemm", 0, AS_GPU},
     {"gemm_parts.cl", "sum += LOADV", "sum -= LOADV", "gemm", "gemm", 0, AS_GPU_IN_PARTS},
     {"gemm_epilogue.cl", "x *= e.alpha;", "x *= 1.001f * e.alpha;", "gemm", "gemm", 0, AS_IT_IS},
