@@ -83,8 +83,8 @@ typedef struct heed_open_options {
   const char *device;  // as spec above
   int validate;  // 1: run every operator on the host too and stop at the first difference; -1: off; 0: HEED_VALIDATE
   int profile;   // 1: record {kernel, start, end} for each launch, see heed_profile_records()
-  const char *gemm;        // "auto", "native" or "clblast"; NULL: HEED_GEMM, else auto
-  const char *cache_dir;   // folder for compiled programs, "off" for none; NULL: HEED_CACHE, else $XDG_CACHE_HOME/heed
+  const char *gemm;       // "auto", "native" or "clblast"; NULL: HEED_GEMM, else auto
+  const char *cache_dir;  // folder for compiled programs, "off" for none; NULL: HEED_CACHE, else $XDG_CACHE_HOME/heed
   int store_programs;  // -1: add no program to that folder where this compiles it once more, as on PoCL, whose own cache then
                        // serves; for many programs that few runs ask for. 0: store what was built
   const char *kernel_dir;  // read .cl files from here instead of the library's own; for kernel authors and tests. NULL:
