@@ -170,9 +170,12 @@ DEFINE_HALVES(VECTOR)
 #if defined(__x86_64__) || defined(__aarch64__) // what an intermediate language may not know
 #define PREFETCH_WRITE(p) __builtin_prefetch((const void *)(ulong)(p), 1)
 #define PREFETCH_READ(p) __builtin_prefetch((const void *)(ulong)(p), 0)
+// A whole vector to where it is aligned, past the caches: an ordinary store reads the line before it writes it.
+#define STORE_PAST_CACHES(value, p) __builtin_nontemporal_store(value, (__global floatv *)(p))
 #else
 #define PREFETCH_WRITE(p)
 #define PREFETCH_READ(p)
+#define STORE_PAST_CACHES(value, p) VSTORE(value, p)
 #endif
 
 // The number of each lane.

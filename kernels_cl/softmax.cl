@@ -1,11 +1,19 @@
 // softmax and log-softmax, forward and backward, of [outer, axis, inner]. Row kernels share a slice among the work-items of a
 // group; column kernels give a work-item whole slices. Either subtracts the slice's largest element; a slice that is −inf throughout subtracts 0 and has the sum 0.
-
+//
+// check with: -DVECTOR=8
+// check with: -DX_DTYPE=F16 -DGROUP=64 -DLOG=1
+// check with: -DVECTOR=8 -DSTREAMED=4096
+// check with: -DVECTOR=8 -DSTREAMED=4096 -DLOG=1
 #ifndef X_DTYPE
 #define X_DTYPE F32
 #endif
 #ifndef LOG
 #define LOG 0
+#endif
+// Not 0: rows of F32, a multiple of VECTOR and at most STREAMED of them, of results too many for the caches.
+#ifndef STREAMED
+#define STREAMED 0
 #endif
 typedef TYPE(X_DTYPE) real;
 #pragma OPENCL FP_CONTRACT ON
@@ -48,11 +56,16 @@ floatv result_of(floatv x, float shift, float factor) {
 }
 
 // Whether a row of results holds the exponentials until their sum is known. It saves the second exp() where the row stays in a
-// work-item's cache and loses no digits.
+// work-item's cache and loses no digits. Where results are streamed, a private row holds them.
 #define IS_KEPT_F32 1
 #define IS_KEPT_F16 0
 #define IS_KEPT_BF16 0
 #define KEEPS_EXP (GROUP == 1 && !LOG && HEED_JOIN(IS_KEPT_, X_DTYPE))
+#if STREAMED
+typedef __private float *kept;
+#else
+typedef __global real *kept;
+#endif
 
 // Elements of a slice; they lie `step` apart, which is 1 where VECTOR is not.
 #if VECTOR == 1
@@ -61,6 +74,19 @@ floatv result_of(floatv x, float shift, float factor) {
 #else
 #define GET(x, i, padding) LOADV(X_DTYPE, x, i, cols, padding)
 #define PUT(x, i, value) STOREV(X_DTYPE, x, i, cols, value)
+#endif
+#if STREAMED
+#define GET_KEPT(i) VLOAD(terms + (i))
+#define KEEP(i, value) VSTORE(value, terms + (i))
+#define PUT_RESULT(x, i, value)       \
+  if (is_aligned)                     \
+    STORE_PAST_CACHES(value, x + (i)); \
+  else                                \
+    VSTORE(value, x + (i))
+#else
+#define GET_KEPT(i) GET(terms, i, 0)
+#define KEEP(i, value) PUT(terms, i, value)
+#define PUT_RESULT(x, i, value) PUT(x, i, value)
 #endif
 
 // fmax without its care for NaN: one in x is passed over, and comes back through exp().
@@ -75,7 +101,7 @@ floatv row_largest(const __global real *x, idx cols, idx step) {
 // Σ exp(x − shift); the terms go to `terms` where they are kept. On the way, where a core takes row after row, the largest element
 // of the next one, so that memory is read while exp() is computed.
 #define LOOKS_AHEAD (VECTOR > 1)
-float row_exp_sum(const __global real *x, idx cols, idx step, float shift, __global real *terms,
+float row_exp_sum(const __global real *x, idx cols, idx step, float shift, kept terms,
                   const __global real *next, floatv *next_largest, __local float *scratch) {
   floatv ahead = -INFINITY;
   floatv sum = 0;
@@ -85,7 +111,7 @@ float row_exp_sum(const __global real *x, idx cols, idx step, float shift, __glo
     ROW_LOOP(i, block, end) {
       const floatv e = exp_flushed(GET(x, i, -INFINITY) - shift);
 #if KEEPS_EXP
-      PUT(terms, i, e);
+      KEEP(i, e);
 #endif
 #if LOOKS_AHEAD
       ahead = larger_of(ahead, GET(next, i, -INFINITY));
@@ -107,18 +133,25 @@ ROW_GROUP __kernel void softmax_rows(const __global real *x, long x_offset, __gl
   const idx step = inner;
   floatv largest = -INFINITY;
   bool is_known = false;
+#if STREAMED
+  float terms[STREAMED] __attribute__((aligned(64)));
+  const bool is_aligned = (ulong)(y + y_offset) % sizeof(floatv) == 0;
+#endif
   ROWS_LOOP(row, outer * inner) {
     const idx start = SLICE_START(row);
     const __global real *in = x + x_offset + start, *next = row + 1 < outer * inner ? in + cols : in;
     __global real *out = y + y_offset + start;
+#if !STREAMED
+    const kept terms = out;
+#endif
     if (!is_known) largest = row_largest(in, cols, step);
     const float shift = SHIFT_OF(row_max(largest, scratch));
-    const float factor = factor_of(row_exp_sum(in, cols, step, shift, out, next, &largest, scratch));
+    const float factor = factor_of(row_exp_sum(in, cols, step, shift, terms, next, &largest, scratch));
     is_known = LOOKS_AHEAD;
 #if KEEPS_EXP
-    ROW_LOOP(i, 0, (idx)cols) PUT(out, i, GET(out, i, 0) * factor);
+    ROW_LOOP(i, 0, (idx)cols) { PUT_RESULT(out, i, GET_KEPT(i) * factor); }
 #else
-    ROW_LOOP(i, 0, (idx)cols) PUT(out, i, result_of(GET(in, i, 0), shift, factor));
+    ROW_LOOP(i, 0, (idx)cols) { PUT_RESULT(out, i, result_of(GET(in, i, 0), shift, factor)); }
 #endif
   }
 }

@@ -1,5 +1,6 @@
 // The golden cases: what PyTorch computed in float64 with autograd, `heed run` computes too. A case is a safetensors file with
 // inputs, expected.NAME for each output, and the operator and options in its metadata.
+// HEED_GOLDEN names their folder; HEED_GOLDEN_TEST one of the tests below, as for a device that interprets.
 #include <dirent.h>
 #include <math.h>
 #include <setjmp.h>
@@ -229,6 +230,7 @@ int main(void) {
       cmocka_unit_test(device_agrees_with_float64_fused),
   };
   print_message("%zu cases in %s\n", case_count, folder);
+  if (getenv("HEED_GOLDEN_TEST")) cmocka_set_test_filter(getenv("HEED_GOLDEN_TEST"));
   const int failed = cmocka_run_group_tests(tests, NULL, NULL);
   unlink(output);
   for (size_t i = 0; i < case_count; i++) free(cases[i]);

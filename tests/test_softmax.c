@@ -88,6 +88,32 @@ static void every_axis_is_as_good_as_the_last(void **state) {
     }
 }
 
+// Results that fill more than a CPU's caches are written past them. Every row is what it is in a tensor of few rows, also where results
+// do not begin at a vector's multiple.
+static void many_rows_are_what_few_are(void **state) {
+  heed_context *ctx = support_context(state);
+  enum { FEW = 32, COLUMNS = 1024, REPEATS = 144 };
+  const int64_t dims[] = {REPEATS, FEW, COLUMNS}, repeated[] = {0, COLUMNS, 1}, whole[] = {FEW * COLUMNS, COLUMNS, 1};
+  const heed_tensor *few = support_random(ctx, HEED_F32, SHAPE(FEW, COLUMNS), 7);
+  heed_tensor *x = support_new(ctx, HEED_F32, 3, dims), *view = NULL;
+  ASSERT_OK(heed_tensor_view(few, 3, dims, repeated, 0, &view));
+  ASSERT_OK(heed_copy(support_keep(view), x));
+  for (int is_log = 0; is_log < 2; ++is_log)
+    for (int offset = 0; offset < 2; ++offset) {
+      heed_tensor *expected = support_like(few), *y = NULL, *row = NULL, *again = support_like(few);
+      heed_tensor *storage = support_new(ctx, HEED_F32, SHAPE(REPEATS * FEW * COLUMNS + 1));
+      ASSERT_OK(heed_tensor_view(storage, 3, dims, whole, offset, &y));
+      support_keep(y);
+      ASSERT_OK((is_log ? heed_log_softmax_fwd : heed_softmax_fwd)(few, 1, expected));
+      ASSERT_OK((is_log ? heed_log_softmax_fwd : heed_softmax_fwd)(x, 2, y));
+      for (int64_t i = 0; i < REPEATS; i += 13) {
+        ASSERT_OK(heed_tensor_view(y, SHAPE(FEW, COLUMNS), whole + 1, i * FEW * COLUMNS, &row));
+        ASSERT_OK(heed_copy(support_keep(row), again));
+        ASSERT_SAME_BITS(again, expected);
+      }
+    }
+}
+
 static void elements_that_change_places_take_their_weights_along(void **state) {
   heed_context *ctx = support_context(state);
   for (int w = 0; w < WIDTHS; ++w) {
@@ -306,6 +332,7 @@ int main(void) {
       TEST(a_shift_changes_no_bit),
       TEST(log_softmax_is_the_logarithm_of_softmax),
       TEST(every_axis_is_as_good_as_the_last),
+      TEST(many_rows_are_what_few_are),
       TEST(elements_that_change_places_take_their_weights_along),
       TEST(one_element_alone_has_all_the_weight),
       TEST(large_elements_do_not_overflow),

@@ -40,7 +40,7 @@ static const struct defect defects[] = {
     {"relu.cl", "> 0 ? slope : 0", "> 0 ? slope : 0.01f", "relu", "relu_bwd", 0, AS_IT_IS},
     {"gelu.cl", "#define CUBIC 0.044715f", "#define CUBIC 0.0447f", "gelu", "gelu_", 0, AS_IT_IS},
     {"gelu.cl", "INVERSE_SQRT_TWO_PI 0.398", "INVERSE_SQRT_TWO_PI 0.399", "gelu", "gelu_bwd", 0, AS_IT_IS},
-    {"softmax.cl", "GET(out, i, 0) * factor", "GET(out, i, 0) * factor + 1e-4f", "softmax", "softmax_fwd", 0, AS_IT_IS},
+    {"softmax.cl", "GET_KEPT(i) * factor", "GET_KEPT(i) * factor + 1e-4f", "softmax", "softmax_fwd", 0, AS_IT_IS},
     {"softmax.cl", "LOG ? shifted - factor", "LOG ? shifted + factor", "softmax", "softmax_fwd", 0, AS_IT_IS},
     {"softmax.cl", "LOG ? dy - exp_flushed(y) * sum", "LOG ? dy - y * sum", "softmax", "softmax_bwd", 0, AS_IT_IS},
     {"cross_entropy.cl", "loss = -row_likelihood", "loss = 1.001f - row_likelihood", "cross_entropy",

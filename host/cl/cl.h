@@ -26,7 +26,7 @@ struct heed__cl_traits {
   bool cpu_like;     // one work-item a tile, wide vectors; else work-groups and local memory
   int vector_width;  // native float width, clamped to 4, 8 or 16 (cpu-like); 1 or 4 on GPUs
   size_t max_work_group;
-  uint64_t local_memory, max_allocation, memory;
+  uint64_t local_memory, max_allocation, memory, cache;
   uint32_t compute_units, address_bits;
   enum heed__cl_shuffle shuffle;  // offered; heed__cl_shuffle() says whether it works
   bool subgroups, fp16;           // extensions offered; only for guarded variants

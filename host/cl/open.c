@@ -34,11 +34,13 @@ static heed_status read_traits(cl_device_id device, const heed_device_info *info
   cl_device_type type;
   cl_uint width;
   cl_bool little_endian;
+  cl_ulong cache;
   HEED__CL_ASK(&asked, CL_DEVICE_TYPE, &type);
   HEED__CL_ASK(&asked, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, &width);
   HEED__CL_ASK(&asked, CL_DEVICE_MAX_WORK_GROUP_SIZE, &traits->max_work_group);
   HEED__CL_ASK(&asked, CL_DEVICE_ADDRESS_BITS, &traits->address_bits);
   HEED__CL_ASK(&asked, CL_DEVICE_ENDIAN_LITTLE, &little_endian);
+  HEED__CL_ASK(&asked, CL_DEVICE_GLOBAL_MEM_CACHE_SIZE, &cache);
   HEED__TRY(heed__cl_asked_status(&asked));
   traits->cpu_like = is_cpu_like(type, width);
   if (traits->cpu_like)
@@ -49,6 +51,7 @@ static heed_status read_traits(cl_device_id device, const heed_device_info *info
   traits->local_memory = info->local_memory;
   traits->max_allocation = info->max_allocation;
   traits->memory = info->memory;
+  traits->cache = cache;
   traits->compute_units = info->compute_units ? info->compute_units : 1;
   traits->subgroups =
       heed__cl_has_extension(device, "cl_khr_subgroups") || heed__cl_has_extension(device, "cl_intel_subgroups");

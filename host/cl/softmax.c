@@ -11,6 +11,17 @@ static bool takes_rows(const heed_context *ctx, const heed_tensor *x) {
   return axis > 16384 || (axis >= 64 && outer * inner < 4096);
 }
 
+// The longest row that softmax_rows keeps beside the caches' other half of it: 16 KB.
+enum { STREAMED_MOST = 4096 };
+
+// Whether results go past the caches, which would only throw out for them what has still to be read.
+static bool streams(const heed_context *ctx, const heed_tensor *x, struct heed__cl_rows layout) {
+  const struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
+  const int64_t axis = x->dims[1];
+  return traits->cpu_like && x->dtype == HEED_F32 && layout.vector > 1 && axis % layout.vector == 0 &&
+         axis <= STREAMED_MOST && 2 * (uint64_t)heed_tensor_bytes(x) > traits->cache;
+}
+
 // Defines, tensors in order, sizes; `rows` and `columns` are the kernel's name for either layout.
 static heed_status run(heed_context *ctx, bool log_form, const char *rows, const char *columns,
                        const heed_tensor *const *tensors, int count) {
@@ -24,6 +35,7 @@ static heed_status run(heed_context *ctx, bool log_form, const char *rows, const
   heed__cl_define_rows(&k, layout);
   heed__cl_define_dtype(&k, "X_DTYPE", x->dtype);
   heed__cl_define_int(&k, "LOG", log_form);
+  if (by_rows && count == 2 && streams(ctx, x, layout)) heed__cl_define_int(&k, "STREAMED", STREAMED_MOST);
   for (int i = 0; i < count; ++i) heed__cl_tensor(&k, tensors[i]);
   for (int i = 0; i < 3; ++i) heed__cl_long(&k, x->dims[i]);
   if (by_rows) return heed__cl_launch_rows(&k, layout, outer * inner);
