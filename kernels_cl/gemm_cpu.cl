@@ -26,7 +26,7 @@
 #endif
 #define PANEL (TILE_VECTORS * VECTOR)
 
-// A finished tile goes to C from a small block in the first cache. Rows of T become columns of C by whole vectors when swapped.
+// A finished tile that is swapped, has an epilogue, or is cut by an edge goes to C from a small block in the first cache. Rows of T become columns of C by whole vectors when swapped.
 #if SWAP && TILE_ROWS < VECTOR
 #define GROUP_ROWS VECTOR
 #else
@@ -49,35 +49,48 @@
 
 #if ROWS_APART
 #define R_AT(i) ((i) * r_row)
-#define FETCH_R
 #else
 #define R_AT(i) (i)
-#define FETCH_R PREFETCH_READ(r + AHEAD * r_step);
 #endif
 #define SUM_ZERO(i, j) floatv sum##i##_##j = 0;
 #define LOAD_V(i, j) const floatv v##j = VLOAD(v + j * VECTOR);
 #define LOAD_R(X, i) const floatv r##i = (floatv)(r[R_AT(i)]);
 #define MULTIPLY_ADD(i, j) sum##i##_##j += r##i * v##j;
-// The next steps of V, which may come from the second cache or the third.
-#define FETCH_V(i, j) PREFETCH_READ(v + AHEAD * PANEL + j * VECTOR);
-#define AHEAD 16
 #define SUM_PUT(i, j) *(floatv_any *)(t + i * BLOCK_LD + j * VECTOR) = sum##i##_##j;
+#define SUM_STORE(i, j) PUT(alpha * sum##i##_##j, c + i * c_ld + j * VECTOR);
+#define SUM_ADD(i, j) PUT(alpha * sum##i##_##j + beta * WHOLE(c + i * c_ld + j * VECTOR), c + i * c_ld + j * VECTOR);
 
-// t = R V over `depth` steps, TILE_ROWS × w vectors.
-#define DEFINE_TILE(w)                                                                                                 \
-  static void tile_##w(const __global float *r, long r_row, long r_step, const __global float *v, long v_step,         \
-                       int depth, float *t) {                                                                          \
-    EACH_ROW(EACH_COL##w, SUM_ZERO)                                                                                    \
-    for (int p = 0; p < depth; ++p) {                                                                                  \
-      EACH_COL##w(LOAD_V, 0) EACH_COL##w(FETCH_V, 0) FETCH_R EACH_ROW(LOAD_R, 0) EACH_ROW(EACH_COL##w, MULTIPLY_ADD) r += r_step;                      \
-      v += v_step;                                                                                                     \
-    }                                                                                                                  \
-    EACH_ROW(EACH_COL##w, SUM_PUT)                                                                                     \
+#define TILE_ARGUMENTS const __global float *r, long r_row, long r_step, const __global float *v, long v_step, int depth
+// sum = R V over `depth` steps. No prefetch: the processor's own keeps up, and the loads are as many as it can do beside the sums.
+#define SUM_TILE(EACH)                                                              \
+  EACH_ROW(EACH, SUM_ZERO)                                                          \
+  for (int p = 0; p < depth; ++p) {                                                 \
+    EACH(LOAD_V, 0) EACH_ROW(LOAD_R, 0) EACH_ROW(EACH, MULTIPLY_ADD) r += r_step;    \
+    v += v_step;                                                                    \
+  }
+
+// t = R V, TILE_ROWS × w vectors.
+#define DEFINE_TILE(w)                              \
+  static void tile_##w(TILE_ARGUMENTS, float *t) {  \
+    SUM_TILE(EACH_COL##w)                           \
+    EACH_ROW(EACH_COL##w, SUM_PUT)                  \
   }
 DEFINE_TILE(1)
 DEFINE_TILE(2)
 #if TILE_VECTORS > 2
 DEFINE_TILE(3)
+#endif
+#if !SWAP
+// C = alpha R V + beta C, a whole tile, straight from the registers.
+#define EACH_COL HEED_JOIN(EACH_COL, TILE_VECTORS)
+static void tile_to_c(TILE_ARGUMENTS, __global real *c, long c_ld, float alpha, float beta) {
+  SUM_TILE(EACH_COL)
+  if (beta == 0) {
+    EACH_ROW(EACH_COL, SUM_STORE)
+  } else {
+    EACH_ROW(EACH_COL, SUM_ADD)
+  }
+}
 #endif
 
 // ---- from the block to C
@@ -113,15 +126,6 @@ INLINE void store_block(const float *t, int rows, int cols, __global real *c, lo
 INLINE void store_block(const float *t, int rows, int cols, __global real *c, long c_ld, long row, long col,
                         struct epilogue e) {
   c += row * c_ld + col;
-  if (cols == PANEL && is_plain(e)) {
-    for (int i = 0; i < rows; ++i, t += BLOCK_LD, c += c_ld)
-#pragma unroll
-      for (int j = 0; j < PANEL; j += VECTOR) {
-        const floatv sum = e.alpha * *(const floatv *)(t + j);
-        PUT(e.beta == 0 ? sum : sum + e.beta * WHOLE(c + j), c + j);
-      }
-    return;
-  }
   for (int i = 0; i < rows; ++i)
     for (int j = 0; j < cols; j += VECTOR)
       finish(*(const floatv *)(t + i * BLOCK_LD + j), c + i * c_ld + j, row + i, col + j, cols - j, e);
@@ -162,16 +166,21 @@ __kernel ONE_ITEM void gemm_cpu(const __global float *r, long r_offset, long r_s
       const __global float *v_tile = v + col * v_col + p * v_step;
       for (uint group = x0; group < x_end; group += GROUP_ROWS) {
         const int height = min((uint)GROUP_ROWS, x_end - group);
+#if !SWAP
+#pragma unroll
+        for (int l = 0; l < TILE_ROWS; ++l)
+#pragma unroll
+          for (int m = 0; m < TILE_VECTORS; ++m) PREFETCH_WRITE(c + (group + l) * c_ld + j + m * VECTOR);
+        if (height == TILE_ROWS && cols == PANEL && is_plain(e)) {
+          tile_to_c(r + group * r_row + p * r_step, r_row, r_step, v_tile, v_step, steps, c + group * c_ld + j, c_ld,
+                    e.alpha, e.beta);
+          continue;
+        }
+#endif
         for (uint i = group; i < group + height; i += TILE_ROWS) {
           const uint row = r_packed ? i : min(i, x - TILE_ROWS);
           const __global float *r_tile = r + row * r_row + p * r_step;
           float *to = t + ((int)(row - group) * BLOCK_LD + (int)(col - j));
-#if !SWAP
-#pragma unroll
-          for (int l = 0; l < TILE_ROWS; ++l)
-#pragma unroll
-            for (int m = 0; m < TILE_VECTORS; ++m) PREFETCH_WRITE(c + (i + l) * c_ld + j + m * VECTOR);
-#endif
           if (vectors == TILE_VECTORS)
             HEED_JOIN(tile_, TILE_VECTORS)(r_tile, r_row, r_step, v_tile, v_step, steps, to);
           else if (vectors == 2)
