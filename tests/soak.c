@@ -35,7 +35,7 @@ struct soak {
 
 struct sample {
   double rss_mb;
-  int buffers;
+  int buffers, programs, blocks;
 };
 static struct sample samples[SAMPLES];
 static size_t sample_count;
@@ -142,8 +142,14 @@ static heed_status round_of_work(struct soak *s) {
   TRY(run_commands(s));
   TRY(heed_sync(s->ctx));
   if (sample_count == SAMPLES) return HEED_OK;
-  samples[sample_count++] = (struct sample){resident_mb(), shim->buffers()};
+  samples[sample_count++] = (struct sample){resident_mb(), shim->buffers(), shim->programs(), shim->blocks()};
   return HEED_OK;
+}
+
+static void tell(double seconds) {
+  fprintf(report, "%5.0f s: resident %.1f MB, %d buffers, %d programs, %d blocks of heed's own\n", seconds,
+          resident_mb(), shim->buffers(), shim->programs(), shim->blocks());
+  fflush(report);
 }
 
 // Every third, fifth, ... case that --quick runs.
@@ -171,8 +177,7 @@ static heed_status work(struct soak *s, double seconds) {
     if (!warm && s->at < before) warm = true, sample_count = 0;
     if (tool_seconds() - told < 60) continue;
     told = tool_seconds();
-    fprintf(report, "%5.0f s: resident %.1f MB, %d buffers\n", told - start, resident_mb(), shim->buffers());
-    fflush(report);
+    tell(told - start);
   }
   return HEED_OK;
 }

@@ -61,6 +61,8 @@ heed_status case_output(case_env *env, const char *name, heed_dtype dtype, int r
 heed_status case_state(case_env *env, const char *name, heed_dtype dtype, int rank, const int64_t *dims, case_fill fill,
                        double scale, double tolerance);
 heed_tensor *case_get(const case_env *env, const char *name);  // NULL: not there
+// The value of a parameter of the case's module; NULL: not there.
+heed_tensor *case_parameter(const case_env *env, const char *name);
 // A number in [0, 1) that depends on the case and `index` alone, for choices such as masks.
 double case_random(const case_env *env, uint64_t index);
 heed_status case_poison(case_env *env);  // before a run

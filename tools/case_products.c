@@ -1,6 +1,7 @@
 // Matrix products as cases: gemm, linear, and the modules mha and mlp.
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "case.h"
 
@@ -221,3 +222,19 @@ static double mlp_bytes(const heed_case *c) {
   return values * (double)heed_dtype_size(c->dtype);
 }
 const case_family case_mlp = {"mlp", mlp_setup, mlp_run, mlp_flops, mlp_bytes};
+
+// ---------------------------------------------------------------- parameters
+
+static size_t parameters_of(const case_env *env, const heed_parameter **parameters) {
+  if (env->of->family == &case_mha) return heed_mha_parameters(env->module, parameters);
+  if (env->of->family == &case_mlp) return heed_mlp_parameters(((const mlp_module *)env->module)->mlp, parameters);
+  return 0;
+}
+
+heed_tensor *case_parameter(const case_env *env, const char *name) {
+  const heed_parameter *parameters;
+  const size_t count = parameters_of(env, &parameters);
+  for (size_t i = 0; i < count; ++i)
+    if (strcmp(parameters[i].name, name) == 0) return parameters[i].value;
+  return NULL;
+}
