@@ -147,7 +147,6 @@ static void arm(enum fault_kind kind, long at, int error, bool onward) {
 static void pause_faults(bool on) { state.paused = on; }
 static int buffers(void) { return held_of(BUFFER); }
 static int programs(void) { return held_of(PROGRAM); }
-static int blocks_held(void) { return block_count; }
 
 static void disarm(struct fault_report *report) {
   memset(report, 0, sizeof *report);
@@ -172,7 +171,7 @@ static void disarm(struct fault_report *report) {
     snprintf(report->leaks + used, sizeof report->leaks - used, "%d block(s) of host memory held", block_count);
 }
 
-EXPORT const struct fault_shim fault_shim = {arm, pause_faults, buffers, programs, blocks_held, disarm};
+EXPORT const struct fault_shim fault_shim = {arm, pause_faults, buffers, programs, disarm};
 
 static char report_path[4096];
 

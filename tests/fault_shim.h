@@ -23,8 +23,8 @@ struct fault_shim {
   void (*arm)(enum fault_kind kind, long at, int error, bool onward);
   // Calls in a pause neither fail nor count.
   void (*pause)(bool on);
-  // Held now: buffers, programs, and blocks of host memory of heed's own.
-  int (*buffers)(void), (*programs)(void), (*blocks)(void);
+  // Held now.
+  int (*buffers)(void), (*programs)(void);
   void (*disarm)(struct fault_report *report);
 };
 // Found with dlsym(RTLD_DEFAULT, "fault_shim").

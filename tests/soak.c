@@ -3,6 +3,7 @@
 // their own. Memory has to stay where it is after the first round, and OpenCL's objects too, which fault_shim counts.
 // Usage: LD_PRELOAD=libfault_shim.so soak SECONDS DATA-FOLDER, in a folder for its files.
 #include <dlfcn.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +36,7 @@ struct soak {
 
 struct sample {
   double rss_mb;
-  int buffers, programs, blocks;
+  int buffers, programs;
 };
 static struct sample samples[SAMPLES];
 static size_t sample_count;
@@ -142,13 +143,14 @@ static heed_status round_of_work(struct soak *s) {
   TRY(run_commands(s));
   TRY(heed_sync(s->ctx));
   if (sample_count == SAMPLES) return HEED_OK;
-  samples[sample_count++] = (struct sample){resident_mb(), shim->buffers(), shim->programs(), shim->blocks()};
+  samples[sample_count++] = (struct sample){resident_mb(), shim->buffers(), shim->programs()};
   return HEED_OK;
 }
 
 static void tell(double seconds) {
-  fprintf(report, "%5.0f s: resident %.1f MB, %d buffers, %d programs, %d blocks of heed's own\n", seconds,
-          resident_mb(), shim->buffers(), shim->programs(), shim->blocks());
+  const struct mallinfo2 heap = mallinfo2();
+  fprintf(report, "%5.0f s: resident %.1f MB, of the heap %.1f in use; %d buffers, %d programs\n", seconds,
+          resident_mb(), (double)(heap.uordblks + heap.hblkhd) / 0x1p20, shim->buffers(), shim->programs());
   fflush(report);
 }
 
@@ -221,7 +223,8 @@ static bool is_steady(void) {
           "resident memory: %.1f MB in the first third, %.1f in the middle, %.1f in the last; at most %.0f more are "
           "allowed\n",
           first, middle, last, growth_most_mb);
-  fprintf(report, "buffers: %d at the start, %d at the end, %d to %d between\n", at_start, at_end, fewest, most);
+  fprintf(report, "buffers: %d at the start, %d at the end, %d to %d between; programs: %d and %d\n", at_start, at_end,
+          fewest, most, samples[0].programs, samples[sample_count - 1].programs);
   return last - first <= growth_most_mb && at_end - at_start <= 8;
 }
 

@@ -145,4 +145,37 @@ refuses 'File too large' bash -c "ulimit -f 8; exec '$heed' train --hidden 64 --
 cmp -s limited fresh/model || fail "past a file size limit: the old checkpoint is gone"
 [ -z "$(find . -maxdepth 1 -name '*.tmp')" ] || fail "past a file size limit: a temporary file is left"
 
+# A file system of 64 KB that fills up, where the kernel lets one be mounted: an old file stays what it was.
+fill_up() {
+  mkdir -p full
+  mount -t tmpfs -o size=64k tmpfs full && cp fresh/model full/model && cp in full/in || return 77
+  local before
+  before=$(cksum <full/model)
+  head -c 32768 /dev/zero >full/ballast
+  export HEED_CACHE=$PWD/full/cache XDG_CONFIG_HOME=$PWD/full/config
+  refuses 'No space left' "$heed" train --hidden 64 --batch 16 --epochs 1 --save full/model
+  refuses 'No space left' "$heed" train --hidden 64 --batch 16 --epochs 1 --save full/new
+  head -c 65536 /dev/zero >full/more 2>/dev/null || true
+  refuses 'No space left' "$heed" run softmax -i full/in -o full/out
+  refuses 'No space left' "$heed" train --hidden 4 --batch 16 --epochs 1 --log full/log.jsonl
+  refuses 'No space left' "$heed" check --quick --op fill --junit full/report.xml
+  [ "$(cksum <full/model)" = "$before" ] || fail "on a full file system: the old checkpoint is not what it was"
+  if [ -e full/new ] || [ -e full/out ] || [ -e full/report.xml ]; then fail "on a full file system: a torn file is left"; fi
+  [ -z "$(find full -name '*.tmp')" ] || fail "on a full file system: a temporary file is left"
+  # A cache never stands in the way.
+  if [ "${HEED_TEST_HOST_ONLY:-0}" != 1 ] && "$heed" devices 2>/dev/null | grep -q Portable; then
+    HEED_DEVICE=pocl "$heed" run softmax -i in -o out 2>stderr || fail "a cache on a full file system: $(tail -n 1 stderr)"
+  fi
+  [ "$failures" -eq 0 ]
+}
+export -f fill_up refuses fail
+export heed failures
+status=0
+unshare --user --map-root-user --mount bash -c 'set -u; fill_up' || status=$?
+case $status in
+  0) echo "a full file system: nothing lost" ;;
+  1) fail "on a full file system" ;;
+  *) echo "a full file system: not tried, since none can be mounted here" ;;
+esac
+
 [ "$failures" -eq 0 ] || exit 1
