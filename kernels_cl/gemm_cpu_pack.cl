@@ -64,6 +64,7 @@ __kernel ONE_ITEM void gemm_pack_along_x(PACK_ARGUMENTS) {
         const __global real *s = from + p * from_ld + panel * width;
         __global float *d = to + ((long)panel * k + p) * width;
         const uint cols = min(width, x - panel * width);
+        for (uint l = 0; l < cols; l += 16) PREFETCH_READ(s + 8 * from_ld + l);
         uint i = 0;
         for (; i + 8 <= cols; i += 8) *(__global float8_any *)(d + i) = EIGHT(s + i);
         for (; i + 4 <= cols; i += 4) vstore4(FOUR(s + i), 0, d + i);

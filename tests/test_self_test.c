@@ -48,7 +48,7 @@ static void begin(void **state) {
   char path[600], *text = support_memory(2 * ROOM);
   const size_t length = support_read_file(HEED_SOURCE_DIR "/kernels_cl/softmax.cl", text, ROOM - 1);
   text[length] = 0;
-  static const char right[] = "GET(out, i, 0) * factor", wrong[] = "1.01f * GET(out, i, 0) * factor";
+  static const char right[] = "GET_KEPT(i) * factor", wrong[] = "1.01f * GET_KEPT(i) * factor";
   char *at = strstr(text, right);
   assert_non_null(at);
   memmove(at + sizeof wrong - 1, at + sizeof right - 1, strlen(at + sizeof right - 1) + 1);
