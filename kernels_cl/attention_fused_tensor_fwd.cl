@@ -3,10 +3,14 @@
 // check with: -DX_DTYPE=BF16 -DDIM=128
 // check with: -DX_DTYPE=F16 -DHAS_MASK=1 -DMASK_IS_BOOL=1 -DMASK_DTYPE=BOOL -DDROPOUT=1 -DHAS_LENGTHS=1
 // check with: -DX_DTYPE=BF16 -DHAS_MASK=1 -DMASK_DTYPE=F16 -DSOFTCAP=1
+// check with: -DX_DTYPE=F32 -DKEYS=32
+// check with: -DX_DTYPE=F32 -DKEYS=32 -DDIM=128 -DHAS_MASK=1 -DMASK_DTYPE=F32 -DSOFTCAP=1 -DDROPOUT=1
 // check-ptx with: -DX_DTYPE=F16
 // check-ptx with: -DX_DTYPE=BF16 -DDIM=128
+// check-ptx with: -DX_DTYPE=F32 -DKEYS=32
+// check-ptx with: -DX_DTYPE=F32 -DKEYS=32 -DDIM=128
 #ifndef KEYS
-#define KEYS 64
+#define KEYS 64 // of a tile
 #endif
 #define COLUMN_TILES (KEYS / 8)
 #include "attention_fused_tensor.cl"
@@ -17,9 +21,9 @@ ITEMS_GROUP __kernel void attention_tensor_forward(TENSOR4(q), TENSOR4(k), TENSO
                                                    long lse_offset, long has_lse, MASK_ARGUMENTS, REACH_ARGUMENTS,
                                                    long heads, long group, long first, float scale, float softcap,
                                                    DROPOUT_ARGUMENTS, __global int *flags) {
-  __local ushort tiles[2 * KEYS * DIM] __attribute__((aligned(128)));
+  __local element tiles[2 * KEYS * DIM] __attribute__((aligned(128)));
   WARP_SCRATCH(scratch, ITEMS);
-  __local ushort *k_tile = tiles, *v_tile = tiles + KEYS * DIM;
+  __local element *k_tile = tiles, *v_tile = tiles + KEYS * DIM;
   const int row_blocks = ((int)queries + QUERIES - 1) / QUERIES;
   const long work = first + get_group_id(0), batch_head = work / row_blocks;
   const long batch = batch_head / heads, head = batch_head - batch * heads;
@@ -44,7 +48,7 @@ ITEMS_GROUP __kernel void attention_tensor_forward(TENSOR4(q), TENSOR4(k), TENSO
       load_rows(q_rows[m][step], tiles, (WARP_NUMBER * ROW_TILES + m) * 16, step, scratch);
   barrier(CLK_LOCAL_MEM_FENCE);
 
-  float sum[ROW_TILES][2 * STEPS][4], most[ROW_TILES][2], total[ROW_TILES][2];
+  float sum[ROW_TILES][SUM_TILES][4], most[ROW_TILES][2], total[ROW_TILES][2];
   clear_sum(sum);
   WARP_UNROLL
   for (int m = 0; m < ROW_TILES; ++m)
@@ -97,7 +101,7 @@ ITEMS_GROUP __kernel void attention_tensor_forward(TENSOR4(q), TENSOR4(k), TENSO
         most[m][r] = largest;
         total[m][r] *= factor;
         WARP_UNROLL
-        for (int n = 0; n < 2 * STEPS; ++n) {
+        for (int n = 0; n < SUM_TILES; ++n) {
           sum[m][n][2 * r] *= factor;
           sum[m][n][2 * r + 1] *= factor;
         }
@@ -139,10 +143,7 @@ ITEMS_GROUP __kernel void attention_tensor_forward(TENSOR4(q), TENSOR4(k), TENSO
 #endif
         if (has_lse && COLUMN == 0)
           lse[i] = all == 0 ? -INFINITY : most[m][r] * (NATURAL ? 1 : scale) + warp_log2(all) * LN2;
-        WARP_UNROLL
-        for (int n = 0; n < 2 * STEPS; ++n)
-          store_pair(out + i * (idx)out_stride2 + n * 8 + COLUMN, sum[m][n][2 * r] * factor,
-                     sum[m][n][2 * r + 1] * factor, flags);
+        store_row(out + i * (idx)out_stride2, sum[m], r, factor, flags);
       }
     }
 }

@@ -19,8 +19,8 @@
 #define WARP_EMULATED 1
 #endif
 #define WARP 32
-#define WARP_LANE ((int)get_local_id(0) % WARP)
-#define WARP_NUMBER ((int)get_local_id(0) / WARP) // of the work-group's warps
+#define WARP_LANE ((int)((uint)get_local_id(0) % WARP))
+#define WARP_NUMBER ((int)((uint)get_local_id(0) / WARP)) // of the work-group's warps
 
 #if WARP_EMULATED
 // ---------------------------------------------------------------- emulation
@@ -113,6 +113,7 @@ uint warp_pack_BF16(float low, float high) { return bf16_of(low) | (uint)bf16_of
 uint warp_round_TF32(float x) { return (as_uint(x) + 0x1000) & 0xffffe000; }
 float warp_low_F16(uint pair) { return vload_half(0, (const half *)&pair); }
 float warp_high_F16(uint pair) { return vload_half(1, (const half *)&pair); }
+int warp_forget(int x) { return x; }
 float warp_exp2(float x) { return exp2(x); }
 float warp_log2(float x) { return log2(x); }
 
@@ -209,6 +210,10 @@ float warp_high_F16(uint pair) {
   __asm__("{ .reg .b16 low, high; mov.b32 {low, high}, %1; cvt.f32.f16 %0, high; }" : "=f"(high) : "r"(pair));
   return high;
 }
+int warp_forget(int x) {
+  __asm__ volatile("" : "+r"(x));
+  return x;
+}
 float warp_exp2(float x) {
   float y;
   __asm__("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
@@ -225,6 +230,8 @@ float warp_log2(float x) {
 
 // x of the item whose lane differs in the bits of `mask`.
 float warp_xor(float x, int mask, warp_scratch scratch) { return as_float(warp_xor_uint(as_uint(x), mask, scratch)); }
+// warp_forget(x) is x, and the compiler takes it for another one each time: addresses that depend on it are made where they are
+// used, and not before a loop, in registers that the loop needs.
 // The elements of a register of 16-bit ones.
 float warp_low_BF16(uint pair) { return as_float(pair << 16); }
 float warp_high_BF16(uint pair) { return as_float(pair & 0xffff0000); }

@@ -1,12 +1,12 @@
-// The fused path of attention on tensor cores, for 16-bit tensors whose heads are 64 or 128 wide: launches the kernels of
-// kernels_cl/attention_fused_tensor*.cl. What they find that they cannot do, they leave to the general kernels for GPUs, and so
-// does a driver that does not take their inline PTX.
+// The fused path of attention on tensor cores, for heads that are 64 or 128 wide, of 16-bit tensors and, where rounding them to TF32
+// is allowed, of F32 ones: launches the kernels of kernels_cl/attention_fused_tensor*.cl. What they find that they cannot do, they
+// leave to the general kernels for GPUs, and so does a driver that does not take their inline PTX.
 #include <math.h>
 
 #include "cl/attention_fused_gpu.h"
 
-// What the kernels name ITEMS, OWN_ROWS (and QUERIES of the forward), and KEYS.
-enum { ITEMS = 128, OWN_ROWS = 64, KEYS = 64 };
+// What the kernels name ITEMS and OWN_ROWS (and QUERIES of the forward).
+enum { ITEMS = 128, OWN_ROWS = 64 };
 // Fewer query rows than this leave most of a tile empty, and the general kernels share out the keys among work-groups.
 enum { QUERIES_MIN = 32 };
 // Of local memory, for the scratch of emulated warps.
@@ -31,7 +31,10 @@ static void begin(struct heed__cl_kernel *k, const struct fused *f, const char *
   heed__attention_define(k, a);
   heed__cl_define_int(k, "WARP_EMULATED", heed__cl_state(f->ctx)->traits.emulate_warps);
   heed__cl_define_int(k, "DIM", a->dim);
-  if (!a->backward) return;
+  if (!a->backward) {
+    heed__cl_define_int(k, "KEYS", a->q->dtype == HEED_F32 ? 32 : 64);
+    return;
+  }
   heed__cl_define_int(k, "KERNEL", keys_bwd ? KEYS_BWD : QUERIES_BWD);
   heed__cl_define_int(k, "TILE", a->dim > 64 ? 16 : 32);  // what registers hold of scores beside the sums
 }
@@ -145,15 +148,30 @@ static heed_status run(heed_context *ctx, const struct heed__cl_attention *a) {
 
 // Rows begin at multiples of 16 bytes.
 static bool is_aligned(const heed_tensor *t) {
-  return !t || (t->offset % 8 == 0 && t->strides[0] % 8 == 0 && t->strides[1] % 8 == 0 && t->strides[2] % 8 == 0);
+  if (!t) return true;
+  const int64_t chunk = 16 / (int64_t)heed_dtype_size(t->dtype);
+  return t->offset % chunk == 0 && t->strides[0] % chunk == 0 && t->strides[1] % chunk == 0 &&
+         t->strides[2] % chunk == 0;
+}
+
+// Factors of 16 bits as they are; F32 ones where the context may round them.
+static bool is_dtype_supported(const struct heed__cl_attention *a) {
+  const heed_dtype dtype = a->q->dtype;
+  return dtype == HEED_F16 || dtype == HEED_BF16 || (dtype == HEED_F32 && heed__cl_state(a->q->ctx)->tf32);
+}
+
+// The tiles of the largest kernel. Forward: keys and values. Backward: dq's tiles with heads of 64 (k and v twice, and dO), any with
+// heads of 128.
+static uint64_t local_bytes(const struct heed__cl_attention *a) {
+  if (a->q->dtype == HEED_F32) return a->backward ? 49152 : (uint64_t)a->dim * 256;
+  return a->dim > 64 ? 32768 : 24576;
 }
 
 static bool supports(const struct heed__cl_traits *traits, const struct heed__cl_attention *a) {
   if (!traits->tensor_cores || traits->cpu_like || !heed__cl_attention_fused_gpu.supports(traits, a)) return false;
-  // The largest of the kernels: dq's with heads of 64 (k and v twice, and dO), any with heads of 128.
-  const uint64_t local_bytes = (a->dim > 64 ? 32768 : 24576) + (traits->emulate_warps ? EMULATION_BYTES : 0);
-  if (traits->max_work_group < ITEMS || traits->local_memory < local_bytes) return false;
-  if (a->q->dtype != HEED_F16 && a->q->dtype != HEED_BF16) return false;
+  const uint64_t local = local_bytes(a) + (traits->emulate_warps ? EMULATION_BYTES : 0);
+  if (traits->max_work_group < ITEMS || traits->local_memory < local) return false;
+  if (!is_dtype_supported(a)) return false;
   if ((a->dim != 64 && a->dim != 128) || a->value_dim != a->dim || a->queries < QUERIES_MIN) return false;
   // The largest product is sought before the scale is applied.
   const float scale = (float)a->params->scale;
