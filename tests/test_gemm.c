@@ -98,15 +98,15 @@ static void probing_can_be_switched_off(void **state) {
   heed_context_destroy(ctx);
   remove_planted(folder);
 }
-// A driver that does not take the instructions of tensor cores: ordinary kernels do the product.
-static void tensor_cores_that_fail_are_done_without(void **state) {
-  need_device(state);
+
+// A driver that does not take the instructions of tensor cores, or does not launch their kernel: ordinary kernels do the product.
+static void assert_done_without_tensor_cores(const char *name, const char *text) {
   char folder[] = "/tmp/heed-test-gemm-XXXXXX", path[256];
   assert_non_null(mkdtemp(folder));
-  snprintf(path, sizeof path, "%s/warp.cl", folder);
+  snprintf(path, sizeof path, "%s/%s", folder, name);
   FILE *file = fopen(path, "w");
   assert_non_null(file);
-  fputs("#error not on this device\n", file);
+  fputs(text, file);
   assert_int_equal(fclose(file), 0);
 
   heed_context *ctx = open_planted("native", folder);
@@ -130,6 +130,12 @@ static void tensor_cores_that_fail_are_done_without(void **state) {
   heed_context_destroy(ctx);
   assert_int_equal(remove(path), 0);
   assert_int_equal(remove(folder), 0);
+}
+
+static void tensor_cores_that_fail_are_done_without(void **state) {
+  need_device(state);
+  assert_done_without_tensor_cores("warp.cl", "#error not on this device\n");
+  assert_done_without_tensor_cores("gemm_warp.cl", "__kernel void gemm_warp(__global int *none) {}\n");
 }
 
 // ---------------------------------------------------------------- a CLBlast that fails
@@ -239,6 +245,37 @@ static void a_clblast_that_was_asked_for_says_why_it_fails(void **state) {
   heed_context_destroy(ctx);
 }
 
+static void where_every_provider_fails_nothing_is_computed(void **state) {
+  need_device(state);
+  char folder[] = "/tmp/heed-test-gemm-XXXXXX";
+  plant_wrong_kernel(folder);
+  float result = 0;
+  heed_context *ctx = open_planted("auto", folder);
+  break_clblast(0, CLBlastOpenCLOutOfResources);
+  for (int again = 0; again < 2; ++again) ASSERT_FAILS(HEED_DEVICE, "computes wrong products", eleven(ctx, &result));
+  assert_non_null(strstr(heed_last_error(), "choose another device"));
+  assert_int_equal(clblast.calls, 1);
+  heed_context_destroy(ctx);
+  remove_planted(folder);
+}
+
+static void products_of_clblast_are_profiled(void **state) {
+  need_device(state);
+  setenv("HEED_GEMM_PROBE", "off", 1);
+  heed_context *ctx;
+  const heed_profile_record *records;
+  size_t count;
+  float result;
+  ASSERT_OK(heed_open_with(&(heed_open_options){.gemm = "clblast", .profile = 1, .validate = -1}, &ctx));
+  ASSERT_OK(eleven(ctx, &result));
+  assert_true(result == 11);
+  ASSERT_OK(heed_profile_records(ctx, &records, &count));
+  size_t found = 0;
+  for (size_t i = 0; i < count; ++i) found += strcmp(records[i].kernel, "CLBlastSgemm") == 0;
+  assert_int_equal(found, 1);
+  heed_context_destroy(ctx);
+}
+
 // CLBlast has other kernels for large products, which are tried on a product as large.
 static void a_clblast_that_fails_when_tried_is_done_without(void **state) {
   need_device(state);
@@ -333,6 +370,8 @@ int main(void) {
       cmocka_unit_test(tensor_cores_that_fail_are_done_without),
       MENDED(what_clblast_has_left_of_a_batch_heeds_kernels_do),
       MENDED(a_clblast_that_was_asked_for_says_why_it_fails),
+      MENDED(where_every_provider_fails_nothing_is_computed),
+      MENDED(products_of_clblast_are_profiled),
       MENDED(a_clblast_that_fails_when_tried_is_done_without),
       cmocka_unit_test(factors_too_large_to_pack_are_multiplied_as_they_lie),
       MENDED(long_sums_of_a_large_product_go_in_slices),
