@@ -1,7 +1,6 @@
 // The fused attention for GPUs, on whatever device there is, gives what the host gives: outputs, lse and gradients, for random draws
 // of everything a call may hold, on devices with little and with much local memory, and at the edges of its tiles.
 // HEED_DRAWS sets how many draws (default 60), HEED_SEED the first seed; a failing draw prints its seed and what it drew.
-#include <dlfcn.h>
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -408,58 +407,6 @@ static void values_without_weight_never_count(void **state) {
   side_destroy(&s);
 }
 
-// The most work-items that the driver says a kernel runs with; 0: what it does say.
-static size_t kernel_limit;
-
-// In the place of the loader's, for heed.
-cl_int clGetKernelWorkGroupInfo(cl_kernel kernel, cl_device_id id, cl_kernel_work_group_info what, size_t size,
-                                void *value, size_t *size_ret) {
-  cl_int (*real)(cl_kernel, cl_device_id, cl_kernel_work_group_info, size_t, void *, size_t *);
-  void *found = dlsym(RTLD_NEXT, "clGetKernelWorkGroupInfo");
-  assert_non_null(found);
-  memcpy(&real, &found, sizeof real);
-  const cl_int error = real(kernel, id, what, size, value, size_ret);
-  if (error == CL_SUCCESS && value && kernel_limit && what == CL_KERNEL_WORK_GROUP_SIZE)
-    memcpy(value, &kernel_limit, sizeof kernel_limit);
-  return error;
-}
-
-// Registers may leave a kernel fewer work-items than the device has: it is built again for as many.
-static void a_kernel_that_runs_with_fewer_work_items_has_smaller_tiles(void **state) {
-  heed_context *device_ctx = support_context(state), *host_ctx;
-  ASSERT_OK(heed_open("host", &host_ctx));
-  const struct draw d = {.seed = 3,
-                         .batch = 1,
-                         .kv_heads = 1,
-                         .group = 1,
-                         .queries = 70,
-                         .keys = 90,
-                         .dim = 12,
-                         .value_dim = 12,
-                         .dtype = HEED_F32,
-                         .size = 1,
-                         .options = {.path = HEED_PATH_FUSED}};
-  struct heed__cl_traits *traits = &heed__cl_state(device_ctx)->traits;
-  const struct heed__cl_traits real = *traits;
-  struct side device, host;
-  side_create(&d, device_ctx, &device);
-  side_create(&d, host_ctx, &host);
-  traits->cpu_like = false;
-  traits->shuffle = HEED__SHUFFLE_NONE;
-  kernel_limit = 64;
-  const heed_attention_inputs in = {.q = device.t[Q], .k = device.t[K], .v = device.t[V]};
-  const heed_status status = heed_attention_fwd(&in, &d.options, device.t[OUT], device.t[LSE], NULL);
-  kernel_limit = 0;
-  *traits = real;
-  ASSERT_OK(status);
-  ASSERT_OK(step(&d, &host));
-  assert_true(agrees(&d, &device, &host, OUT));
-  assert_true(agrees(&d, &device, &host, LSE));
-  side_destroy(&device);
-  side_destroy(&host);
-  heed_context_destroy(host_ctx);
-}
-
 static void local_memory_without_room_for_a_tile_is_told(void **state) {
   heed_context *ctx = support_context(state);
   const struct draw d = {.batch = 1,
@@ -519,7 +466,6 @@ int main(void) {
       cmocka_unit_test(shuffles_agree_with_the_host),
       cmocka_unit_test(a_key_alone_moves_no_score_under_dropout),
       cmocka_unit_test(values_without_weight_never_count),
-      cmocka_unit_test(a_kernel_that_runs_with_fewer_work_items_has_smaller_tiles),
       cmocka_unit_test(local_memory_without_room_for_a_tile_is_told),
       cmocka_unit_test(results_repeat_bit_for_bit),
   };

@@ -1,9 +1,11 @@
-// Programs of a driver that tells more than it should, or less: long build logs, and no binary for the cache.
+// Programs of a driver that tells more than it should, or less: long build logs, no binary for the cache, and kernels that it runs
+// with fewer work-items than others.
 #include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cl/cl.h"
+#include "support_attention.h"
 #include "support_files.h"
 
 // A context on the group's device with kernels of the test's folder.
@@ -91,10 +93,56 @@ static void a_driver_that_gives_no_binary_leaves_the_cache_empty(void **state) {
   assert_int_equal(support_files_in_folder(), files + 1);
 }
 
+// The most work-items that the driver runs a kernel with; 0: as it likes.
+static size_t kernel_limit;
+
+// In the place of the loader's, for heed.
+cl_int clGetKernelWorkGroupInfo(cl_kernel kernel, cl_device_id id, cl_kernel_work_group_info what, size_t size,
+                                void *value, size_t *size_ret) {
+  cl_int (*real)(cl_kernel, cl_device_id, cl_kernel_work_group_info, size_t, void *, size_t *);
+  real_function("clGetKernelWorkGroupInfo", &real);
+  const cl_int error = real(kernel, id, what, size, value, size_ret);
+  if (error == CL_SUCCESS && value && kernel_limit && what == CL_KERNEL_WORK_GROUP_SIZE)
+    memcpy(value, &kernel_limit, sizeof kernel_limit);
+  return error;
+}
+
+cl_int clEnqueueNDRangeKernel(cl_command_queue queue, cl_kernel kernel, cl_uint dims, const size_t *offset,
+                              const size_t *global, const size_t *local, cl_uint count, const cl_event *waits,
+                              cl_event *event) {
+  cl_int (*real)(cl_command_queue, cl_kernel, cl_uint, const size_t *, const size_t *, const size_t *, cl_uint,
+                 const cl_event *, cl_event *);
+  real_function("clEnqueueNDRangeKernel", &real);
+  if (kernel_limit && local && local[0] > kernel_limit) return CL_INVALID_WORK_GROUP_SIZE;
+  return real(queue, kernel, dims, offset, global, local, count, waits, event);
+}
+
+// Registers may leave a kernel fewer work-items than the device has: it is built again for as many.
+static void a_kernel_that_runs_with_fewer_work_items_has_smaller_tiles(void **state) {
+  heed_context *ctx = support_context(state);
+  struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
+  const struct heed__cl_traits real = *traits;
+  struct attention actual = attention_make(ctx, 1, 1, 1, 70, 90, 12),
+                   expected = attention_make(support_other(), 1, 1, 1, 70, 90, 12);
+  actual.options.path = HEED_PATH_FUSED;
+  traits->cpu_like = false;
+  traits->vector_width = 1;
+  traits->shuffle = HEED__SHUFFLE_NONE;
+  kernel_limit = 64;
+  const heed_status status = heed_attention_fwd(&actual.in, &actual.options, actual.out, actual.lse, NULL);
+  kernel_limit = 0;
+  *traits = real;
+  ASSERT_OK(status);
+  attention_forward(&expected);
+  ASSERT_AGREE(actual.out, expected.out, 5e-6);
+  ASSERT_AGREE(actual.lse, expected.lse, 5e-6);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_log_is_told_from_its_first_error_on),
       cmocka_unit_test(a_driver_that_gives_no_binary_leaves_the_cache_empty),
+      TEST(a_kernel_that_runs_with_fewer_work_items_has_smaller_tiles),
   };
   void *nothing = NULL;
   if (support_make_folder(&nothing) != 0) return 1;
