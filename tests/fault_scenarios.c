@@ -1,11 +1,13 @@
 // The runs of fault_program.c. Everything that can fail returns its status; nothing here allocates memory of its own.
 #include "fault_program.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include <heed/io.h>
 #include <heed/nn.h>
 #include <heed/opencl.h>
+#include <heed/tune.h>
 
 #include "case.h"
 
@@ -212,12 +214,16 @@ end:
 
 // ---------------------------------------------------------------- files
 
+// Past the 16 letters for which jansson has room from the start. With the quotes it is not twice as many: there jansson itself does
+// not survive that memory is missing.
+static const char long_name[] = "a count of several things";
+
 static heed_status write_file(const heed_tensor *tensor, struct fault_values *values) {
   heed_safetensors *file = NULL;
   heed_status status;
   TRY_TO(end, status, made(values, heed_safetensors_create(&file), &file));
   TRY_TO(end, status, heed_safetensors_add_tensor(file, "x", tensor));
-  TRY_TO(end, status, heed_safetensors_add(file, "count", HEED_I64, 1, DIMS(2), (const int64_t[]){40, 2}));
+  TRY_TO(end, status, heed_safetensors_add(file, long_name, HEED_I64, 1, DIMS(2), (const int64_t[]){40, 2}));
   TRY_TO(end, status, heed_safetensors_set_metadata(file, "made by", "a test"));
   TRY_TO(end, status, heed_safetensors_set_metadata(file, "made by", "this test"));
   TRY_TO(end, status, heed_safetensors_write(file, "out.safetensors"));
@@ -234,7 +240,7 @@ static heed_status files(heed_context *ctx, struct fault_values *values) {
   TRY_TO(end, status, write_file(t[0], values));
   TRY_TO(end, status, made(values, heed_safetensors_read("out.safetensors", &file), &file));
   const heed_array *array = heed_safetensors_find(file, "x");
-  if (!array) {
+  if (!array || !heed_safetensors_find(file, long_name)) {
     values->broken = "a file that was written has not what was put into it";
     goto end;
   }
@@ -244,6 +250,22 @@ end:
   heed_safetensors_destroy(file);
   destroy_all(t, 2);
   return status;
+}
+
+// A table that opening the context has read, but for the first time.
+static heed_status tune(heed_context *ctx, struct fault_values *values) {
+  const heed_tune_problem problem = {.op = HEED_TUNE_GEMM, .dtype = HEED_F32, .sizes = {100, 200, 300, 1}};
+  heed_tune_choice list[8];
+  size_t count = 0;
+  char *text = NULL;
+  TRY(heed_tune_set(ctx, &problem, "cpu: vectors=2", 1.5));
+  TRY(heed_tune_neighbours(ctx, &problem, "cpu: vectors=2", list, 8, &count));
+  TRY(heed_tune_save(ctx, NULL));
+  TRY(heed_tune_load(ctx, heed_tune_path(ctx)));
+  TRY(made(values, heed_tune_json(ctx, &text), &text));
+  if (!strstr(text, "cpu: vectors=2")) values->broken = "a table has not what was put into it";
+  free(text);
+  return HEED_OK;
 }
 
 // ---------------------------------------------------------------- devices, and cases of the table
@@ -317,6 +339,7 @@ const struct fault_scenario fault_scenarios[] = {
     {.name = "train", .work = train},
     {.name = "gemm clblast", .work = gemm, .options = {.gemm = "clblast"}},
     {.name = "files", .work = files, .writes_file = true},
+    {.name = "tune", .work = tune, .options = {.tuning = "tune.json"}, .own_objects = true},
     CASE("attention"),
     CASE("mha"),
     CASE("mlp"),

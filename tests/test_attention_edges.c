@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "cl/attention_fused_cpu.h"
-#include "cl/cl.h"
+#include "cl/attention_staged.h"
 #include "support_attention.h"
 
 enum { MOST_SIZES = 64 };
@@ -123,6 +123,51 @@ static void staged_tiles(void **state) {
   }
 }
 
+// 0: not even one tile of rows fits.
+static int64_t chunk_rows(const struct attention *t, bool backward) {
+  const struct heed__attention_params params = {.scale = 1};
+  const int64_t *q = heed_tensor_dims(t->in.q);
+  struct heed__cl_attention a = {.params = &params,
+                                 .backward = backward,
+                                 .q = t->in.q,
+                                 .batch = q[0],
+                                 .heads = q[1],
+                                 .kv_heads = heed_tensor_dim(t->in.k, 1),
+                                 .group = q[1] / heed_tensor_dim(t->in.k, 1),
+                                 .queries = q[2],
+                                 .keys = heed_tensor_dim(t->in.k, 2),
+                                 .dim = q[3],
+                                 .value_dim = q[3]};
+  if (backward) a.dq = a.dk = a.dv = t->out;
+  struct heed__staged plan;
+  return heed__staged_plan(heed_tensor_context(t->in.q), &a, &plan) == HEED_OK ? plan.chunk_rows : 0;
+}
+
+// Little more than one tile takes.
+static void limit_memory(const struct attention *t, bool backward) {
+  struct heed__cl_traits *traits = &heed__cl_state(heed_tensor_context(t->in.q))->traits;
+  for (traits->max_allocation = 16384; chunk_rows(t, backward) == 0;) traits->max_allocation += 8192;
+  assert_in_range(chunk_rows(t, backward), 1, heed_tensor_dim(t->in.q, 2) - 1);
+}
+
+// Where the scores of one head fit in no buffer, some of its rows are worked on at a time, and gradients of keys add up over them.
+static void staged_chunks_of_rows(void **state) {
+  heed_context *device = support_context(state);
+  struct heed__cl_traits *traits = &heed__cl_state(device)->traits;
+  const uint64_t whole = traits->max_allocation;
+  struct attention all = make(device, 100, 130, 17, 4, true, HEED_PATH_STAGED);
+  all.options.dropout = 0.25;
+  struct attention cut = attention_again(&all);
+  assert_int_equal(chunk_rows(&all, true), 100);
+  attention_run(&all);
+  limit_memory(&cut, false);
+  attention_forward(&cut);
+  limit_memory(&cut, true);
+  ASSERT_OK(heed_attention_bwd(&cut.in, &cut.options, cut.out, cut.lse, cut.dout, &cut.grads));
+  traits->max_allocation = whole;
+  ASSERT_ATTENTION_AGREES(&cut, &all, 2e-5);
+}
+
 // Work-groups take 64 queries and 64 keys where local memory allows, and 32 or 16 where not.
 static void tiles_for_gpus(void **state) {
   heed_context *device = support_context(state);
@@ -144,6 +189,7 @@ static void tiles_for_gpus(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {TEST(tiles_for_cpus), TEST(staged_tiles), TEST(tiles_for_gpus)};
+  const struct CMUnitTest tests[] = {TEST(tiles_for_cpus), TEST(staged_tiles), TEST(staged_chunks_of_rows),
+                                     TEST(tiles_for_gpus)};
   return cmocka_run_group_tests_name("attention at the edges of tiles", tests, support_open_device, support_close);
 }

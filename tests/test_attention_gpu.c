@@ -242,10 +242,11 @@ static heed_status step_as_gpu(const struct draw *d, const struct side *s) {
   const struct heed__cl_traits real = *traits;
   traits->cpu_like = false;
   traits->vector_width = 1;
+  traits->shuffle = d->shuffle ? HEED__SHUFFLE_EMULATED : HEED__SHUFFLE_NONE;
+  assert_int_equal(heed__cl_shuffle(s->ctx), traits->shuffle);  // its trial takes a work-group of 64
   if (d->work_group < traits->max_work_group) traits->max_work_group = d->work_group;
   if (d->local_memory < traits->local_memory) traits->local_memory = d->local_memory;
   traits->compute_units = d->compute_units;
-  traits->shuffle = d->shuffle ? HEED__SHUFFLE_EMULATED : HEED__SHUFFLE_NONE;
   const heed_status status = step(d, s);
   *traits = real;
   return status;
@@ -406,6 +407,26 @@ static void values_without_weight_never_count(void **state) {
   side_destroy(&s);
 }
 
+static void local_memory_without_room_for_a_tile_is_told(void **state) {
+  heed_context *ctx = support_context(state);
+  const struct draw d = {.batch = 1,
+                         .kv_heads = 1,
+                         .group = 1,
+                         .queries = 70,
+                         .keys = 90,
+                         .dim = 64,
+                         .value_dim = 64,
+                         .dtype = HEED_F32,
+                         .work_group = 1024,
+                         .local_memory = 1024,
+                         .compute_units = 1,
+                         .options = {.path = HEED_PATH_FUSED}};
+  struct side s;
+  side_create(&d, ctx, &s);
+  ASSERT_FAILS(HEED_UNSUPPORTED, "take staged or auto", step_as_gpu(&d, &s));
+  side_destroy(&s);
+}
+
 // The same call twice: the same bits, gradients too.
 static void results_repeat_bit_for_bit(void **state) {
   heed_context *device = support_context(state);
@@ -440,9 +461,13 @@ static void results_repeat_bit_for_bit(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(random_draws_agree_with_the_host),  cmocka_unit_test(tile_edges_agree_with_the_host),
-      cmocka_unit_test(shuffles_agree_with_the_host),      cmocka_unit_test(a_key_alone_moves_no_score_under_dropout),
-      cmocka_unit_test(values_without_weight_never_count), cmocka_unit_test(results_repeat_bit_for_bit),
+      cmocka_unit_test(random_draws_agree_with_the_host),
+      cmocka_unit_test(tile_edges_agree_with_the_host),
+      cmocka_unit_test(shuffles_agree_with_the_host),
+      cmocka_unit_test(a_key_alone_moves_no_score_under_dropout),
+      cmocka_unit_test(values_without_weight_never_count),
+      cmocka_unit_test(local_memory_without_room_for_a_tile_is_told),
+      cmocka_unit_test(results_repeat_bit_for_bit),
   };
   return cmocka_run_group_tests(tests, support_open_device, support_close);
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cl/cl.h"
 #include "support_devices.h"
@@ -302,6 +303,49 @@ static void what_is_not_attended_may_hold_anything(void **state) {
                                                      .hostile = true});
 }
 
+static void write_error(const char *folder, const char *name) {
+  char path[96];
+  snprintf(path, sizeof path, "%s/%s", folder, name);
+  FILE *file = fopen(path, "w");
+  assert_non_null(file);
+  fputs("#error not on this device\n", file);
+  assert_int_equal(fclose(file), 0);
+}
+
+static void remove_file(const char *folder, const char *name) {
+  char path[96];
+  snprintf(path, sizeof path, "%s/%s", folder, name);
+  assert_int_equal(unlink(path), 0);
+}
+
+// A driver that does not take their instructions is asked for the general kernels, for all calls from then on. That it does not take
+// those either, so that the message names them, saves the seconds that they take to compile.
+static void tensor_cores_that_fail_are_done_without(void **state) {
+  static const char general[] = "attention_fused_gpu_fwd.cl", tensor[] = "warp.cl";
+  char folder[] = "/tmp/heed-test-tensor-XXXXXX", spec[96];
+  heed_context *ctx = NULL;
+  snprintf(spec, sizeof spec, "id:%s", heed_context_device(support_context(state))->id);
+  assert_non_null(mkdtemp(folder));
+  write_error(folder, tensor);
+  write_error(folder, general);
+  ASSERT_OK(heed_open_with(&(heed_open_options){.device = spec, .kernel_dir = folder, .validate = -1}, &ctx));
+  struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
+  traits->cpu_like = false;
+  traits->vector_width = 1;
+  traits->tensor_cores = traits->emulate_warps = true;
+  const struct problem p = {
+      .batch = 1, .kv_heads = 1, .group = 1, .queries = 64, .keys = 70, .dim = 64, .dtype = HEED_F16, .forward = true};
+  struct side s;
+  side_create(&p, ctx, &s);
+  ASSERT_FAILS(HEED_BUILD, general, step(&p, &s));
+  assert_false(traits->tensor_cores);
+  side_destroy(&s);
+  heed_context_destroy(ctx);
+  remove_file(folder, tensor);
+  remove_file(folder, general);
+  assert_int_equal(rmdir(folder), 0);
+}
+
 // The same call twice: the same bits, gradients too.
 static void results_repeat_bit_for_bit(void **state) {
   static const int results[] = {OUT, LSE, DQ, DK, DV};
@@ -384,6 +428,7 @@ int main(void) {
       cmocka_unit_test(every_option_agrees_with_the_host),
       cmocka_unit_test(boolean_masks_agree_with_the_host),
       cmocka_unit_test(what_is_not_attended_may_hold_anything),
+      cmocka_unit_test(tensor_cores_that_fail_are_done_without),
       cmocka_unit_test(results_repeat_bit_for_bit),
       cmocka_unit_test(rounded_inputs_agree_with_the_host),
       cmocka_unit_test(f32_is_rounded_only_where_asked_for),

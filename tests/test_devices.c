@@ -1,5 +1,6 @@
 // Devices as OpenCL shows them, and what a context on one promises: ids, reasons, the caller's own objects, memory limits,
 // scratch, profiling. How a spec picks a device is test_spec's.
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,12 +77,17 @@ static void a_driver_that_does_not_load_is_named_with_the_reason(void **state) {
   folder_write(&folder, "a.icd", "libheed-no-such-driver.so.1\n");
   folder_write(&folder, "b.icd", " \n");
   folder_write(&folder, "c.txt", "libheed-no-such-driver.so.1\n");
+  char gone[128];
+  snprintf(gone, sizeof gone, "%s/d.icd", folder.path);
+  assert_int_equal(symlink("/no/such/driver.icd", gone), 0);
   setenv("OCL_ICD_VENDORS", folder.path, 1);
-  assert_int_equal(heed__icd_failures(found, 4, true), 2);
+  assert_int_equal(heed__icd_failures(found, 4, true), 3);
   assert_string_equal(found[0].name, "a.icd");
   assert_non_null(strstr(found[0].reason, "libheed-no-such-driver.so.1"));
   assert_string_equal(found[1].name, "b.icd");
   assert_non_null(strstr(found[1].reason, "names no library"));
+  assert_string_equal(found[2].name, "d.icd");
+  assert_non_null(strstr(found[2].reason, "cannot be read: No such file"));
   assert_int_equal(heed__icd_failures(found, 1, true), 1);
   // Where no driver of the folder is loaded and there are platforms, something else provides OpenCL.
   assert_int_equal(heed__icd_failures(found, 4, false), 0);
@@ -92,7 +98,7 @@ static void a_driver_that_does_not_load_is_named_with_the_reason(void **state) {
   setenv("OCL_ICD_VENDORS", "/no/such/folder", 1);
   assert_int_equal(heed__icd_failures(found, 4, true), 0);
   unsetenv("OCL_ICD_VENDORS");
-  folder_remove(&folder, (const char *const[]){"a.icd", "b.icd", "c.txt", NULL});
+  folder_remove(&folder, (const char *const[]){"a.icd", "b.icd", "c.txt", "d.icd", NULL});
 }
 
 static void every_device_has_a_name_and_an_id_of_its_own(void **state) {
@@ -254,6 +260,39 @@ static void tensors_together_cannot_pass_the_devices_memory(void **state) {
   assert_true(cl->allocated <= before);
 }
 
+// How many of the next buffers the driver has no room for.
+static int buffers_refused;
+
+// In the place of the loader's, for heed.
+cl_mem clCreateBuffer(cl_context context, cl_mem_flags flags, size_t size, void *host, cl_int *error) {
+  cl_mem (*real)(cl_context, cl_mem_flags, size_t, void *, cl_int *);
+  void *found = dlsym(RTLD_NEXT, "clCreateBuffer");
+  assert_non_null(found);
+  memcpy(&real, &found, sizeof real);
+  if (buffers_refused == 0) return real(context, flags, size, host, error);
+  --buffers_refused;
+  *error = CL_MEM_OBJECT_ALLOCATION_FAILURE;
+  return NULL;
+}
+
+// Other programs take memory as well: a driver may have no room where heed's own count has.
+static void scratch_makes_way_where_the_driver_has_no_room(void **state) {
+  heed_context *ctx = support_context(state);
+  heed_tensor *x = NULL;
+  cl_mem scratch = NULL;
+  ASSERT_OK(heed__cl_scratch_take(ctx, 1024, &scratch));
+  heed__cl_scratch_give(ctx, scratch);
+  buffers_refused = 1;
+  ASSERT_OK(heed_tensor_create(ctx, HEED_U8, 1, (const int64_t[]){2000}, &x));
+  assert_int_equal(buffers_refused, 0);
+  assert_int_equal(heed__cl_scratch_trim(ctx, 0), 0);  // it has been given back already
+  heed_tensor_destroy(x);
+  buffers_refused = 2;
+  ASSERT_FAILS(HEED_OUT_OF_MEMORY, "making a buffer of 2.0 KiB: CL_MEM_OBJECT_ALLOCATION_FAILURE",
+               heed_tensor_create(ctx, HEED_U8, 1, (const int64_t[]){2000}, &x));
+  buffers_refused = 0;
+}
+
 static void scratch_is_used_again_and_counted(void **state) {
   heed_context *ctx = support_context(state);
   struct heed__cl *cl = heed__cl_state(ctx);
@@ -365,6 +404,7 @@ int main(void) {
       cmocka_unit_test(a_sub_device_outside_the_list_works),
       cmocka_unit_test(a_tensor_past_the_devices_memory_is_refused_with_figures),
       cmocka_unit_test(tensors_together_cannot_pass_the_devices_memory),
+      cmocka_unit_test(scratch_makes_way_where_the_driver_has_no_room),
       cmocka_unit_test(scratch_is_used_again_and_counted),
       cmocka_unit_test(uploads_have_read_their_source_when_they_return),
       cmocka_unit_test(profiling_records_each_launch_in_order),

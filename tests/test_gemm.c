@@ -1,4 +1,6 @@
-// Which GEMM provider computes a product: one that computes wrong on the device is found out and not used.
+// Which GEMM provider computes a product: one that computes wrong on the device is found out and not used, and one that fails is
+// replaced, in the middle of a batch too. Problems that one of heed's kernels leaves to another.
+#include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,6 +8,8 @@
 
 #include "cl/gemm.h"
 #include "support_devices.h"
+#include <clblast_c.h>
+#include <heed/tune.h>
 
 static void need_device(void **state) { (void)support_context(state); }
 
@@ -94,15 +98,15 @@ static void probing_can_be_switched_off(void **state) {
   heed_context_destroy(ctx);
   remove_planted(folder);
 }
-// A driver that does not take the instructions of tensor cores: ordinary kernels do the product.
-static void tensor_cores_that_fail_are_done_without(void **state) {
-  need_device(state);
+
+// A driver that does not take the instructions of tensor cores, or does not launch their kernel: ordinary kernels do the product.
+static void assert_done_without_tensor_cores(const char *name, const char *text) {
   char folder[] = "/tmp/heed-test-gemm-XXXXXX", path[256];
   assert_non_null(mkdtemp(folder));
-  snprintf(path, sizeof path, "%s/warp.cl", folder);
+  snprintf(path, sizeof path, "%s/%s", folder, name);
   FILE *file = fopen(path, "w");
   assert_non_null(file);
-  fputs("#error not on this device\n", file);
+  fputs(text, file);
   assert_int_equal(fclose(file), 0);
 
   heed_context *ctx = open_planted("native", folder);
@@ -128,11 +132,249 @@ static void tensor_cores_that_fail_are_done_without(void **state) {
   assert_int_equal(remove(folder), 0);
 }
 
+static void tensor_cores_that_fail_are_done_without(void **state) {
+  need_device(state);
+  assert_done_without_tensor_cores("warp.cl", "#error not on this device\n");
+  assert_done_without_tensor_cores("gemm_warp.cl", "__kernel void gemm_warp(__global int *none) {}\n");
+}
+
+// ---------------------------------------------------------------- a CLBlast that fails
+
+// CLBlast's own from some call on: good calls, then this error. CLBlastSuccess: no call fails.
+static struct {
+  CLBlastStatusCode error;
+  int good, calls;
+} clblast;
+
+// In the place of CLBlast's, for heed: the program comes before the library.
+CLBlastStatusCode CLBlastSgemm(const CLBlastLayout layout, const CLBlastTranspose a_transpose,
+                               const CLBlastTranspose b_transpose, const size_t m, const size_t n, const size_t k,
+                               const float alpha, const cl_mem a, const size_t a_offset, const size_t a_ld,
+                               const cl_mem b, const size_t b_offset, const size_t b_ld, const float beta, cl_mem c,
+                               const size_t c_offset, const size_t c_ld, cl_command_queue *queue, cl_event *event) {
+  if (clblast.calls++ >= clblast.good && clblast.error != CLBlastSuccess) return clblast.error;
+  CLBlastStatusCode (*real)(CLBlastLayout, CLBlastTranspose, CLBlastTranspose, size_t, size_t, size_t, float, cl_mem,
+                            size_t, size_t, cl_mem, size_t, size_t, float, cl_mem, size_t, size_t, cl_command_queue *,
+                            cl_event *);
+  void *found = dlsym(RTLD_NEXT, "CLBlastSgemm");
+  assert_non_null(found);
+  memcpy(&real, &found, sizeof real);
+  return real(layout, a_transpose, b_transpose, m, n, k, alpha, a, a_offset, a_ld, b, b_offset, b_ld, beta, c, c_offset,
+              c_ld, queue, event);
+}
+
+static int mend(void **state) {
+  (void)state;
+  clblast.error = CLBlastSuccess;
+  clblast.good = clblast.calls = 0;
+  return unsetenv("HEED_GEMM_PROBE");
+}
+
+static void break_clblast(int good, CLBlastStatusCode error) {
+  clblast.error = error;
+  clblast.good = good;
+  clblast.calls = 0;
+}
+
+// A context whose products are CLBlast's because a choice says so, on CPUs too.
+static heed_context *open_tuned(void) {
+  heed_context *ctx = open_planted("auto", NULL);
+  ASSERT_OK(heed_tune_force(ctx, HEED_TUNE_GEMM, "clblast"));
+  return ctx;
+}
+
+enum { BATCHES = 3, ROWS = 5, COLS = 7, DEPTH = 4, A_SIZE = ROWS * DEPTH, B_SIZE = DEPTH * COLS, C_SIZE = ROWS * COLS };
+
+// c = a b + c / 2 + bias where the mask is positive, else 0. There is a batch more of a than is used, so that they are not packed.
+static heed_tensor *batches(heed_context *ctx, bool beyond, int rows, int cols, uint64_t seed, float *values) {
+  heed_tensor *whole = support_tensor(ctx, HEED_F32, 4, (int64_t[]){BATCHES + beyond, 1, rows, cols}, seed, values),
+              *part;
+  ASSERT_OK(heed_tensor_slice(whole, 0, beyond, BATCHES, &part));
+  heed_tensor_destroy(whole);
+  return part;
+}
+
+static void assert_batched_product(heed_context *ctx) {
+  float a[(BATCHES + 1) * A_SIZE], b[BATCHES * B_SIZE], c[BATCHES * C_SIZE], bias[COLS], mask[BATCHES * C_SIZE],
+      result[BATCHES * C_SIZE];
+  heed_tensor *const t[] = {batches(ctx, true, ROWS, DEPTH, 1, a), batches(ctx, false, DEPTH, COLS, 2, b),
+                            batches(ctx, false, ROWS, COLS, 3, c), batches(ctx, false, ROWS, COLS, 4, mask),
+                            support_tensor(ctx, HEED_F32, 1, (int64_t[]){COLS}, 5, bias)};
+  const struct heed__gemm_params params = {.alpha = 1, .beta = 0.5};
+  const struct heed__gemm_epilogue epilogue = {.bias = t[4], .activation = HEED__GEMM_MASK, .mask = t[3]};
+  ASSERT_OK(heed__cl_gemm_with(ctx, &params, t[0], t[1], &epilogue, t[2]));
+  ASSERT_OK(heed_tensor_download_f32(t[2], result, BATCHES * C_SIZE));
+  for (int i = 0; i < BATCHES * C_SIZE; ++i) {
+    const int batch = i / C_SIZE, row = i % C_SIZE / COLS, col = i % COLS;
+    double sum = 0.5 * (double)c[i] + (double)bias[col];
+    for (int k = 0; k < DEPTH; ++k)
+      sum += (double)a[(batch + 1) * A_SIZE + row * DEPTH + k] * (double)b[batch * B_SIZE + k * COLS + col];
+    assert_true(fabs((double)result[i] - (mask[i] > 0 ? sum : 0)) <=
+                1e-6);  // 6 terms of at most 1, and as many roundings
+  }
+  for (size_t i = 0; i < sizeof t / sizeof *t; ++i) heed_tensor_destroy(t[i]);
+}
+
+static void what_clblast_has_left_of_a_batch_heeds_kernels_do(void **state) {
+  need_device(state);
+  setenv("HEED_GEMM_PROBE", "off", 1);
+  heed_context *ctx = open_tuned();
+  for (int good = 0; good <= BATCHES; ++good) {
+    break_clblast(good, CLBlastInsufficientMemoryTemp);
+    heed__cl_state(ctx)->clblast_failed = false;
+    assert_batched_product(ctx);
+    assert_int_equal(clblast.calls, good < BATCHES ? good + 1 : BATCHES);
+    assert_int_equal(heed__cl_state(ctx)->clblast_failed, good < BATCHES);
+  }
+  break_clblast(0, CLBlastInsufficientMemoryTemp);
+  heed__cl_state(ctx)->clblast_failed = true;
+  assert_batched_product(ctx);
+  assert_int_equal(clblast.calls, 0);  // it is not asked again
+  heed_context_destroy(ctx);
+}
+
+static void a_clblast_that_was_asked_for_says_why_it_fails(void **state) {
+  need_device(state);
+  setenv("HEED_GEMM_PROBE", "off", 1);
+  heed_context *ctx = open_planted("clblast", NULL);
+  float result;
+  break_clblast(0, CLBlastInvalidLocalMemUsage);
+  ASSERT_FAILS(HEED_DEVICE, "CLBlastInvalidLocalMemUsage (-2046); the gemm provider 'native'", eleven(ctx, &result));
+  clblast.error = CLBlastOpenCLOutOfResources;
+  ASSERT_FAILS(HEED_DEVICE, "failed with CL_OUT_OF_RESOURCES (-5)", eleven(ctx, &result));
+  heed_context_destroy(ctx);
+}
+
+static void where_every_provider_fails_nothing_is_computed(void **state) {
+  need_device(state);
+  char folder[] = "/tmp/heed-test-gemm-XXXXXX";
+  plant_wrong_kernel(folder);
+  float result = 0;
+  heed_context *ctx = open_planted("auto", folder);
+  break_clblast(0, CLBlastOpenCLOutOfResources);
+  for (int again = 0; again < 2; ++again) ASSERT_FAILS(HEED_DEVICE, "computes wrong products", eleven(ctx, &result));
+  assert_non_null(strstr(heed_last_error(), "choose another device"));
+  assert_int_equal(clblast.calls, 1);
+  heed_context_destroy(ctx);
+  remove_planted(folder);
+}
+
+static void products_of_clblast_are_profiled(void **state) {
+  need_device(state);
+  setenv("HEED_GEMM_PROBE", "off", 1);
+  heed_context *ctx;
+  const heed_profile_record *records;
+  size_t count;
+  float result;
+  ASSERT_OK(heed_open_with(&(heed_open_options){.gemm = "clblast", .profile = 1, .validate = -1}, &ctx));
+  ASSERT_OK(eleven(ctx, &result));
+  assert_true(result == 11);
+  ASSERT_OK(heed_profile_records(ctx, &records, &count));
+  size_t found = 0;
+  for (size_t i = 0; i < count; ++i) found += strcmp(records[i].kernel, "CLBlastSgemm") == 0;
+  assert_int_equal(found, 1);
+  heed_context_destroy(ctx);
+}
+
+// CLBlast has other kernels for large products, which are tried on a product as large.
+static void a_clblast_that_fails_when_tried_is_done_without(void **state) {
+  need_device(state);
+  static const int64_t sides[] = {16, 512};
+  for (int i = 0; i < 2; ++i) {
+    const int64_t side = sides[i];
+    heed_context *ctx = open_tuned();
+    break_clblast(0, CLBlastOpenCLBuildProgramFailure);
+    heed_tensor *x = support_tensor(ctx, HEED_F32, 2, (int64_t[]){side, side}, 1, NULL), *y;
+    ASSERT_OK(heed_tensor_create(ctx, HEED_F32, 2, (int64_t[]){side, side}, &y));
+    ASSERT_OK(heed_fill(x, 0.25));
+    ASSERT_OK(heed_gemm(false, false, 1, x, x, 0, y));
+    assert_int_equal(clblast.calls, 1);
+    assert_true(heed__cl_state(ctx)->clblast_failed);
+    float *values = malloc((size_t)(side * side) * sizeof *values);
+    assert_non_null(values);
+    ASSERT_OK(heed_tensor_download_f32(y, values, side * side));
+    for (int64_t j = 0; j < side * side; ++j) assert_true(values[j] == (float)side / 16);
+    free(values);
+    heed_tensor_destroy(x);
+    heed_tensor_destroy(y);
+    heed_context_destroy(ctx);
+  }
+}
+
+// ---------------------------------------------------------------- what a kernel leaves to others
+
+static struct heed_tensor without_memory(heed_context *ctx, heed_dtype dtype, int64_t rows, int64_t cols) {
+  struct heed_tensor t = {.ctx = ctx, .dtype = dtype, .rank = 4, .dims = {1, 1, rows, cols}, .count = rows * cols};
+  heed__contiguous_strides(t.rank, t.dims, t.strides);
+  return t;
+}
+
+static void factors_too_large_to_pack_are_multiplied_as_they_lie(void **state) {
+  need_device(state);
+  heed_context *ctx = open_planted("native", NULL);
+  struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
+  uint32_t place;
+  traits->cpu_like = true;
+  if (traits->vector_width < 4) traits->vector_width = 4;
+  const struct heed_tensor a = without_memory(ctx, HEED_F16, 300, 200), b = without_memory(ctx, HEED_F16, 200, 400);
+  struct heed_tensor c = without_memory(ctx, HEED_F16, 300, 400);
+  const struct heed__gemm_problem p = {
+      .alpha = 1, .a = &a, .b = &b, .c = &c, .m = 300, .n = 400, .k = 200, .batches = 1};
+  assert_string_equal(heed__cl_gemm_native_variant(ctx, &p, &place), "cpu");
+  traits->max_allocation = 100000;  // of 320,000 bytes for b as floats
+  assert_string_not_equal(heed__cl_gemm_native_variant(ctx, &p, &place), "cpu");
+  heed_context_destroy(ctx);
+}
+
+// Sums past 32768 terms go in parts, and in slices that add to C where parts of it are more than a buffer holds.
+static void long_sums_of_a_large_product_go_in_slices(void **state) {
+  need_device(state);
+  setenv("HEED_GEMM_PROBE", "off", 1);  // which needs more memory than is left here
+  heed_context *ctx = open_planted("native", NULL);
+  struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
+  traits->cpu_like = false;
+  traits->vector_width = 1;
+  traits->compute_units = 1;
+  enum { SIDE = 3, LONG = 2 * 32768 + 5 };
+  static float a[SIDE * LONG], b[SIDE * LONG], c[SIDE * SIDE], result[SIDE * SIDE];
+  for (int trans = 0; trans < 2; ++trans) {
+    const int64_t dims[] = {trans ? LONG : SIDE, trans ? SIDE : LONG};
+    heed_tensor *x = support_tensor(ctx, HEED_F32, 2, dims, 1, a), *y = support_tensor(ctx, HEED_F32, 2, dims, 2, b);
+    heed_tensor *z = support_tensor(ctx, HEED_F32, 2, (int64_t[]){SIDE, SIDE}, 3, c);
+    const uint64_t whole = traits->max_allocation;
+    traits->max_allocation = SIDE * SIDE * sizeof(float);
+    const heed_status status = heed_gemm(trans, !trans, 0.5, x, y, -2, z);
+    traits->max_allocation = whole;
+    ASSERT_OK(status);
+    ASSERT_OK(heed_tensor_download_f32(z, result, SIDE * SIDE));
+    for (int i = 0; i < SIDE * SIDE; ++i) {
+      const int row = i / SIDE, col = i % SIDE, step = trans ? SIDE : 1, line = trans ? 1 : LONG;
+      double sum = 0;
+      for (int k = 0; k < LONG; ++k) sum += (double)a[row * line + k * step] * (double)b[col * line + k * step];
+      // Terms are multiples of 2^-16 of both signs, and no sum of them comes to 2^8: F32 holds it exactly.
+      assert_true((double)result[i] == 0.5 * sum - 2 * (double)c[i]);
+    }
+    heed_tensor_destroy(x);
+    heed_tensor_destroy(y);
+    heed_tensor_destroy(z);
+  }
+  heed_context_destroy(ctx);
+}
+
+#define MENDED(test) cmocka_unit_test_teardown(test, mend)
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_provider_that_computes_wrong_is_not_used),
       cmocka_unit_test(probing_can_be_switched_off),
       cmocka_unit_test(tensor_cores_that_fail_are_done_without),
+      MENDED(what_clblast_has_left_of_a_batch_heeds_kernels_do),
+      MENDED(a_clblast_that_was_asked_for_says_why_it_fails),
+      MENDED(where_every_provider_fails_nothing_is_computed),
+      MENDED(products_of_clblast_are_profiled),
+      MENDED(a_clblast_that_fails_when_tried_is_done_without),
+      cmocka_unit_test(factors_too_large_to_pack_are_multiplied_as_they_lie),
+      MENDED(long_sums_of_a_large_product_go_in_slices),
   };
   return cmocka_run_group_tests(tests, support_open_device, support_close);
 }

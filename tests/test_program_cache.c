@@ -74,8 +74,8 @@ static int entries(char *path, size_t size) {
   return count;
 }
 
-static void set_time(const char *path, time_t seconds) {
-  const struct timespec times[2] = {{seconds, 0}, {seconds, 0}};
+static void set_time(const char *path, time_t seconds, long nanoseconds) {
+  const struct timespec times[2] = {{seconds, nanoseconds}, {seconds, nanoseconds}};
   assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
 }
 
@@ -227,14 +227,14 @@ static void the_oldest_entries_make_room(void **state) {
     snprintf(paths[i], sizeof paths[i], "%s/%d.clbin", folder.cache, i);
     write_file(paths[i], "", 0);
     assert_int_equal(truncate(paths[i], 100 << 20), 0);
-    set_time(paths[i], 1000000 + i);
+    set_time(paths[i], 1000000, 5 * i);  // files of one second too
   }
   snprintf(foreign, sizeof foreign, "%s/readme", folder.cache);
   write_file(foreign, "mine", 4);
-  set_time(foreign, 1000);
+  set_time(foreign, 1000, 0);
   snprintf(temporary, sizeof temporary, "%s/.heed-1-2-3-4", folder.cache);
   write_file(temporary, "torn", 4);
-  set_time(temporary, 1000);
+  set_time(temporary, 1000, 0);
   store("another key");
   assert_int_not_equal(access(paths[0], F_OK), 0);
   assert_int_not_equal(access(paths[1], F_OK), 0);
@@ -318,7 +318,7 @@ static void a_second_context_loads_what_the_first_built(void **state) {
   assert_true(run_once(state, folder.cache) == 6);
   if (entries(path, sizeof path) == 0) skip();  // the driver gives no binaries
   assert_int_equal(entries(path, sizeof path), 1);
-  set_time(path, 1000000);
+  set_time(path, 1000000, 0);
   assert_int_equal(stat(path, &before), 0);
   assert_true(run_once(state, folder.cache) == 6);
   assert_int_equal(stat(path, &after), 0);
@@ -338,7 +338,7 @@ static void a_context_that_stores_none_loads_and_compiles_nothing_twice(void **s
   assert_true(run_once(state, folder.cache) == 6);
   const int stored = entries(path, sizeof path);
   if (stored == 0) skip();
-  set_time(path, 1000000);
+  set_time(path, 1000000, 0);
   ctx = open_test_storing(state, folder.cache, -1);
   assert_true(run_kernel(ctx, "scale", NULL, 3) == 6);
   heed_context_destroy(ctx);
@@ -456,6 +456,20 @@ static void a_build_failure_names_file_device_and_log(void **state) {
   heed_context_destroy(ctx);
 }
 
+static void a_kernel_file_that_is_none_is_refused(void **state) {
+  char path[256];
+  float result = 0;
+  snprintf(path, sizeof path, "%s/folder.cl", folder.kernels);
+  assert_int_equal(mkdir(path, 0700), 0);
+  write_kernel("long.cl", "");
+  snprintf(path, sizeof path, "%s/long.cl", folder.kernels);
+  assert_int_equal(truncate(path, 64 << 20), 0);
+  heed_context *ctx = open_test(state, "off");
+  ASSERT_FAILS(HEED_IO, "folder.cl: cannot", try_kernel(ctx, "folder.cl", "scale", NULL, 3, &result));
+  ASSERT_FAILS(HEED_IO, "long.cl: it is longer than", try_kernel(ctx, "long.cl", "scale", NULL, 3, &result));
+  heed_context_destroy(ctx);
+}
+
 static void launches_that_cannot_be_are_refused(void **state) {
   write_kernel("test.cl", times_three);
   heed_context *ctx = open_test(state, "off");
@@ -506,6 +520,7 @@ int main(void) {
       IN_FOLDER(options_tell_programs_apart),
       IN_FOLDER(indices_are_64_bit_only_where_they_must_be),
       IN_FOLDER(a_build_failure_names_file_device_and_log),
+      IN_FOLDER(a_kernel_file_that_is_none_is_refused),
       IN_FOLDER(launches_that_cannot_be_are_refused),
   };
   const int failed = cmocka_run_group_tests_name("entries on disk", disk, NULL, NULL);

@@ -205,6 +205,29 @@ static void tensors_go_in_and_out(void **state) {
   heed_context_destroy(ctx);
 }
 
+// A name from a file may be of any length: a message has its beginning, in whole letters.
+static void a_long_name_is_cut_in_a_message(void **state) {
+  (void)state;
+  heed_context *ctx = NULL;
+  heed_tensor *x = NULL;
+  ASSERT_OK(heed_open("host", &ctx));
+  char name[300] = "";
+  for (int length = 85; length < 95;
+       ++length) {  // so that the cut comes before, within and behind a letter of three bytes
+    memset(name, 'n', (size_t)length);
+    strcpy(name + length, "\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac and so on");
+    ASSERT_FAILS(HEED_SHAPE, "...", heed_array_to_tensor(&(heed_array){.name = name, .rank = -1}, ctx, &x));
+    const char *cut = strstr(heed_last_error(), "...\"");
+    assert_non_null(cut);
+    assert_int_equal(strncmp(heed_last_error(), "tensor \"nnnn", 12), 0);
+    const unsigned char *last = (const unsigned char *)cut - 1;
+    const bool whole = *last == 'n' || memcmp(last - 2, "\xe2\x82\xac", 3) == 0;
+    if (!whole) fail_msg("%d letters before: '%s'", length, heed_last_error());
+    assert_null(x);
+  }
+  heed_context_destroy(ctx);
+}
+
 static void adding_checks_its_arguments(void **state) {
   (void)state;
   heed_safetensors *file = small_file(0);
@@ -402,6 +425,7 @@ int main(void) {
       cmocka_unit_test(f64_is_read_as_the_nearest_f32),
       cmocka_unit_test(arrays_come_in_the_order_of_their_data),
       cmocka_unit_test(tensors_go_in_and_out),
+      cmocka_unit_test(a_long_name_is_cut_in_a_message),
       cmocka_unit_test(adding_checks_its_arguments),
       cmocka_unit_test(a_broken_header_is_refused),
       cmocka_unit_test(a_broken_entry_is_refused_by_name),

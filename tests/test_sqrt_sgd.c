@@ -90,6 +90,21 @@ static void what_has_no_root_does_not_disturb_the_rest(void **state) {
   ASSERT_CLOSE(x[6], 2, 2 * 0x1p-24 * 2);
 }
 
+// More epochs than there is time for: the device is asked now and then whether any element is still running.
+static void epochs_end_with_the_last_element(void **state) {
+  heed_context *ctx = support_context(state);
+  const heed_sqrt_options options = {.lr = 0.01, .epochs = INT64_C(1) << 50, .tolerance = 1e-6};
+  const float a[] = {4, 9, 0.25f}, x0[] = {1, 1, 1};
+  const float *x = support_get(solve(ctx, &options, 3, a, x0));
+  for (int i = 0; i < 3; ++i) ASSERT_CLOSE(x[i] * x[i], a[i], 1e-3);  // √tolerance, less one step
+  // Past such a question the rest goes on. Steps as small follow dx/dn = −4 lr x (x² − a): x² = a / (1 + (a / x0² − 1) exp(−8 a lr n)).
+  const heed_sqrt_options slow = {.lr = 6.25e-9, .epochs = 300 * 32768, .tolerance = 1e-6};
+  const float fours[] = {4, 4}, starts[] = {2, 1};
+  const float *kept = support_get(solve(ctx, &slow, 2, fours, starts));
+  ASSERT_CLOSE(kept[0], 2, 0);
+  ASSERT_CLOSE(kept[1], sqrt(4 / (1 + 3 * exp(-32 * slow.lr * (double)slow.epochs))), 1e-4);
+}
+
 static void nothing_has_no_roots(void **state) {
   heed_context *ctx = support_context(state);
   const heed_sqrt_options options = {.lr = 0.01, .epochs = 10};
@@ -136,6 +151,7 @@ int main(void) {
       TEST(an_element_stops_after_the_step_that_began_within_tolerance),
       TEST(elements_do_not_wait_for_each_other),
       TEST(what_has_no_root_does_not_disturb_the_rest),
+      TEST(epochs_end_with_the_last_element),
       TEST(nothing_has_no_roots),
       TEST(it_refuses),
   };

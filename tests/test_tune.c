@@ -117,6 +117,19 @@ static void a_forced_choice_goes_before_the_table(void **state) {
   heed_context_destroy(ctx);
 }
 
+// While a choice is measured heed_tune_get() is how one learns that it has been given up.
+static void a_forced_choice_that_computes_wrong_is_given_up(void **state) {
+  heed_context *ctx = open_with(state, "off", NULL);
+  ASSERT_OK(heed_tune_set(ctx, &a_problem, "cpu: vectors=3", 0));
+  ASSERT_OK(heed_tune_force(ctx, HEED_TUNE_GEMM, a_choice));
+  heed__cl_tuned_distrust(ctx, &a_problem);
+  assert_choice(ctx, &a_problem, "default");
+  assert_string_equal(heed_context_notice(ctx), "");
+  ASSERT_OK(heed_tune_force(ctx, HEED_TUNE_GEMM, NULL));
+  assert_choice(ctx, &a_problem, "cpu: vectors=3");
+  heed_context_destroy(ctx);
+}
+
 static void what_is_no_choice_is_refused(void **state) {
   heed_context *ctx = open_with(state, "off", NULL);
   static const char *const wrong[] = {"",
@@ -224,6 +237,27 @@ static void write_table(void **state, const char *path, const char *piece, const
   assert_non_null(file);
   fprintf(file, "%.*s%s%s", (int)(at - text), text, other, at + strlen(piece));
   assert_int_equal(fclose(file), 0);
+  free(text);
+  heed_context_destroy(ctx);
+}
+
+// Ranges in a file may be wider than classes: the default is kept where it stands before such a range, and dropped where nothing is.
+static void a_default_goes_before_a_wider_range(void **state) {
+  const char *path = in_root("wide.json");
+  char *text;
+  write_table(state, path, "\"m\": [64, 255]", "\"m\": [1, 1023]");
+  heed_context *ctx = open_with(state, path, NULL);
+  const heed_tune_problem below = with_size(a_problem, 0, 20), beyond = with_size(a_problem, 0, 2000);
+  assert_choice(ctx, &a_problem, a_choice);
+  ASSERT_OK(heed_tune_set(ctx, &a_problem, "default", 0));
+  ASSERT_OK(heed_tune_set(ctx, &beyond, "default", 0));
+  ASSERT_OK(heed_tune_set(ctx, &an_attention, "default", 0));
+  assert_choice(ctx, &a_problem, "default");
+  assert_choice(ctx, &below, a_choice);
+  ASSERT_OK(heed_tune_json(ctx, &text));
+  assert_non_null(strstr(text, "\"m\": [64, 255]"));
+  assert_null(strstr(text, "\"m\": [1024"));
+  assert_null(strstr(text, "attention"));
   free(text);
   heed_context_destroy(ctx);
 }
@@ -414,10 +448,12 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_choice_holds_for_its_class_alone),
       cmocka_unit_test(a_forced_choice_goes_before_the_table),
+      cmocka_unit_test(a_forced_choice_that_computes_wrong_is_given_up),
       cmocka_unit_test(what_is_no_choice_is_refused),
       cmocka_unit_test(the_host_has_nothing_to_tune),
       cmocka_unit_test(a_table_comes_back_from_its_file),
       cmocka_unit_test(the_usual_place_is_the_users_alone_and_may_be_empty),
+      cmocka_unit_test(a_default_goes_before_a_wider_range),
       cmocka_unit_test(a_broken_file_is_reported_and_ignored),
       cmocka_unit_test(a_foreign_file_is_reported_and_ignored),
       cmocka_unit_test(a_file_that_others_could_have_made_is_not_trusted),

@@ -47,6 +47,8 @@ static const struct defect defects[] = {
      "cross_entropy_fwd", 0, AS_IT_IS},
     {"cross_entropy.cl", "if (mean) scale /= count[0]", "if (mean) scale /= count[0] + 1", "cross_entropy",
      "cross_entropy_bwd", 0, AS_IT_IS},
+    {"cross_entropy_narrow.cl", "loss -= select(", "loss += select(", "cross_entropy_fwd_bwd", "cross_entropy_fwd_bwd",
+     0, AS_IT_IS},
     {"sgd.cl", "p - lr * g", "p + lr * g", "sgd", "sgd", 0, AS_IT_IS},
     {"sqrt_sgd.cl", "-target)", "-1.001f * target)", "sqrt_sgd", "sqrt_sgd", 0, AS_IT_IS},
     {"attention_bounds.cl", "i + offset + 1", "i + offset + 2", "attention", "attention_fwd", HEED_PATH_STAGED,
@@ -167,6 +169,33 @@ static void validation_changes_no_bit(void **state) {
   ASSERT_OK(heed_softmax_fwd(y, 1, b));
   ASSERT_SAME_BITS(b, a);
   heed_context_destroy(ctx);  // its tensors go at the end of the test
+}
+
+// 8 bits a number: what is right in F32 differs here by up to 2^-8.
+static void bf16_passes_with_its_rounding(void **state) {
+  support_context(state);
+  heed_context *ctx = open_validating(NULL);
+  const heed_tensor *x = support_random(ctx, HEED_BF16, SHAPE(9, 33), 1),
+                    *y = support_random(ctx, HEED_BF16, SHAPE(9, 33), 2);
+  ASSERT_OK(heed_add(1.0 / 3, x, 0.7, y, support_like(x)));
+  heed_context_destroy(ctx);
+}
+
+static void measurements_are_the_devices(void **state) {
+  support_context(state);
+  heed_context *ctx = NULL;
+  const heed_profile_record *records = NULL;
+  size_t count = 0;
+  double gflops = 0, gbytes = 0;
+  ASSERT_OK(heed_open_with(&(heed_open_options){.device = spec, .validate = 1, .profile = 1}, &ctx));
+  heed_tensor *x = support_random(ctx, HEED_F32, SHAPE(9, 33), 1);
+  ASSERT_OK(heed_relu_fwd(x, support_like(x)));
+  ASSERT_OK(heed_profile_records(ctx, &records, &count));
+  assert_int_equal(count, 1);
+  assert_string_equal(records[0].kernel, "relu");
+  ASSERT_OK(heed_measure_peak(ctx, 1 << 16, &gflops, &gbytes));
+  assert_true(gflops > 0 && gbytes > 0);
+  heed_context_destroy(ctx);
 }
 
 static void the_environment_asks_for_it_and_the_caller_decides(void **state) {
@@ -345,6 +374,8 @@ int main(void) {
   const struct CMUnitTest good[] = {
       TEST(right_kernels_pass),
       TEST(validation_changes_no_bit),
+      TEST(bf16_passes_with_its_rounding),
+      TEST(measurements_are_the_devices),
       TEST(the_environment_asks_for_it_and_the_caller_decides),
       TEST(refusals_stay_refusals),
       TEST(every_kernel_file_has_a_defect),

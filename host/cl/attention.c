@@ -101,7 +101,8 @@ const char *heed__cl_attention_variant_name(size_t i) { return i < VARIANTS ? va
 void heed__cl_attention_neighbours(heed_context *ctx, const heed_tune_problem *problem,
                                    const struct heed__choice *choice, struct heed__choices *out) {
   // The call without its memory. Key heads are as many as query heads.
-  const struct heed__attention_params params = {.causal = problem->causal ? HEED_CAUSAL_TOP_LEFT : HEED_CAUSAL_NONE};
+  const struct heed__attention_params params = {.scale = 1,
+                                                .causal = problem->causal ? HEED_CAUSAL_TOP_LEFT : HEED_CAUSAL_NONE};
   const struct heed_tensor t = {.ctx = ctx, .dtype = problem->dtype, .rank = 4};
   struct heed__cl_attention a = {.params = &params,
                                  .backward = problem->op == HEED_TUNE_ATTENTION_BWD,

@@ -158,14 +158,30 @@ static heed_status read_table(struct reader *r, const json_t *root, struct heed_
   return HEED_OK;
 }
 
+// jansson loses the letter that memory is missing for while it gathers a token, and then finds fault with the text, sets errno, or
+// takes what is left for whole. Bad text is bad twice, and good text the same twice.
+static heed_status load_json(const char *path, const char *text, size_t size, json_t **root) {
+  json_error_t error;
+  json_t *first = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+  errno = 0;
+  *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+  const bool same = !first || !*root || json_equal(first, *root);
+  json_decref(first);
+  if (*root && same) return HEED_OK;
+  json_decref(*root);
+  if (!same || errno == ENOMEM || json_error_code(&error) == json_error_out_of_memory || !error.text[0])
+    return fail_reading(path, ENOMEM);
+  return heed__fail(HEED_FORMAT, "%s: line %d: not JSON: %s", path, error.line, heed__printable(error.text).text);
+}
+
 heed_status heed__tuning_read(heed_context *ctx, const char *path, bool trusted_only) {
   char *text;
   size_t size;
+  json_t *root;
   HEED__TRY(read_file(path, trusted_only, &text, &size));
-  json_error_t error;
-  json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+  const heed_status loaded = load_json(path, text, size, &root);
   free(text);
-  HEED__REQUIRE(root, HEED_FORMAT, "%s: line %d: not JSON: %s", path, error.line, heed__printable(error.text).text);
+  HEED__TRY(loaded);
   struct reader reader = {.ctx = ctx, .path = path};
   struct heed__tuning read = {0}, *tuning = heed__cl_state(ctx)->tuning;
   const heed_status status = read_table(&reader, root, &read);
@@ -205,11 +221,13 @@ static json_t *entry_json(const struct heed__tuning_entry *entry) {
 }
 
 static bool put(FILE *stream, json_t *item, const char *before) {
+  errno = 0;  // jansson goes on without the part of a key that memory is missing for
   char *line = item ? json_dumps(item, JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6) | JSON_ENCODE_ANY) : NULL;
+  const bool whole = line && errno != ENOMEM;
   json_decref(item);
-  if (line) fprintf(stream, "%s%s", before, line);
+  if (whole) fprintf(stream, "%s%s", before, line);
   free(line);
-  return line != NULL;
+  return whole;
 }
 
 // One line a choice, so that people can read and edit it. Choices that were seen to be wrong end here.

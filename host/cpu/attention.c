@@ -27,13 +27,6 @@ struct heed__cpu_attention heed__cpu_attention_of(const struct heed__call *call)
   };
 }
 
-// a + b, cut off where it does not fit: a window may be as wide as an int64.
-static int64_t saturating_sum(int64_t a, int64_t b) {
-  int64_t sum;
-  if (heed__sum(a, b, &sum)) return sum;
-  return b > 0 ? INT64_MAX : INT64_MIN;
-}
-
 void heed__cpu_attention_range(const struct heed__cpu_attention *a, int64_t b, int64_t i, int64_t *lo, int64_t *hi) {
   const struct heed__attention_params *params = a->params;
   int64_t length = a->keys, offset = params->offset;
@@ -48,8 +41,8 @@ void heed__cpu_attention_range(const struct heed__cpu_attention *a, int64_t b, i
   *hi = length - 1;
   if (params->causal == HEED_CAUSAL_TOP_LEFT) *hi = heed__min(*hi, i + offset);
   if (params->causal == HEED_CAUSAL_BOTTOM_RIGHT) *hi = heed__min(*hi, i + a->keys - a->queries);
-  if (params->window_right >= 0) *hi = heed__min(*hi, saturating_sum(i + offset, params->window_right));
-  if (params->window_left >= 0) *lo = heed__max(*lo, saturating_sum(i + offset, -params->window_left));
+  if (params->window_right >= 0) *hi = heed__min(*hi, i + offset + params->window_right);
+  if (params->window_left >= 0) *lo = heed__max(*lo, i + offset - params->window_left);
   if (a->mask) *hi = heed__min(*hi, a->mask->dims[3] - 1);  // keys from cols on are not allowed
 }
 

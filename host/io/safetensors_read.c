@@ -207,13 +207,19 @@ static heed_status check_layout(const char *path, struct header *header, int64_t
   return HEED_OK;
 }
 
-// jansson loses what memory is missing for while it gathers a token, and then finds fault with the text, or sets errno:
-// bad text is bad twice.
+// jansson loses the letter that memory is missing for while it gathers a token, and then finds fault with the text, sets errno, or
+// takes a name without that letter for whole. Bad text is bad twice, and good text the same twice.
 static json_t *load_json(const char *text, size_t bytes, json_error_t *error) {
-  json_t *json = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, error);
-  if (json) return json;
+  json_t *first = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, error);
   errno = 0;
-  return json_loadb(text, bytes, JSON_REJECT_DUPLICATES, error);
+  json_t *json = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, error);
+  if (json && first && !json_equal(json, first)) {
+    json_decref(json);
+    json = NULL;
+    errno = ENOMEM;
+  }
+  json_decref(first);
+  return json;
 }
 
 static heed_status parse_header(const char *path, const char *text, size_t bytes, int64_t data_size,

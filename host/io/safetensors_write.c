@@ -1,4 +1,5 @@
 // Writing safetensors: the header from the arrays, then their bytes, through an atomic file.
+#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -59,9 +60,12 @@ static json_t *describe_all(const heed_safetensors *file, const heed_array **ord
 static heed_status make_header(const heed_safetensors *file, const heed_array **order, const char *path, char **out,
                                size_t *bytes) {
   json_t *json = describe_all(file, order);
+  errno = 0;  // jansson goes on without the part of a name that memory is missing for
   char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+  const bool whole = text && errno != ENOMEM;
   json_decref(json);
-  HEED__REQUIRE(text, HEED_OUT_OF_MEMORY, "%s: no memory for the header", path);
+  if (!whole) free(text);
+  HEED__REQUIRE(whole, HEED_OUT_OF_MEMORY, "%s: no memory for the header", path);
   const size_t used = strlen(text);
   const size_t length = (size_t)heed__round_up((int64_t)used, DATA_ALIGNMENT);
   char *block = length <= HEED__SAFETENSORS_MAX_HEADER ? malloc(8 + length) : NULL;

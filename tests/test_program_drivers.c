@@ -1,0 +1,151 @@
+// Programs of a driver that tells more than it should, or less: long build logs, no binary for the cache, and kernels that it runs
+// with fewer work-items than others.
+#include <dlfcn.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cl/cl.h"
+#include "support_attention.h"
+#include "support_files.h"
+
+// A context on the group's device with kernels of the test's folder.
+static heed_context *open_test(void **state, const char *cache) {
+  char spec[96];
+  heed_context *ctx = NULL;
+  snprintf(spec, sizeof spec, "id:%s", heed_context_device(support_context(state))->id);
+  const heed_open_options options = {
+      .device = spec, .cache_dir = cache, .kernel_dir = support_folder(), .self_test = -1, .validate = -1};
+  ASSERT_OK(heed_open_with(&options, &ctx));
+  return ctx;
+}
+
+static heed_status launch(heed_context *ctx, const char *file) {
+  struct heed__cl_kernel k;
+  const size_t global = 1;
+  heed__cl_begin(&k, ctx, file, "nothing");
+  return heed__cl_launch(&k, 1, &global, NULL);
+}
+
+static void write_kernel(const char *name, const char *text) {
+  support_write_file(support_path(name), text, strlen(text));
+}
+
+// What the driver says in the place of its build log, and what it does not tell of a program; NULL and 0: nothing else.
+static const char *build_log;
+static cl_program_info untold;
+
+static void real_function(const char *name, void *function) {
+  void *found = dlsym(RTLD_NEXT, name);
+  assert_non_null(found);
+  memcpy(function, &found, sizeof found);
+}
+
+// In the place of the loader's, for heed.
+cl_int clGetProgramBuildInfo(cl_program program, cl_device_id id, cl_program_build_info what, size_t size, void *value,
+                             size_t *size_ret) {
+  cl_int (*real)(cl_program, cl_device_id, cl_program_build_info, size_t, void *, size_t *);
+  real_function("clGetProgramBuildInfo", &real);
+  if (!build_log || what != CL_PROGRAM_BUILD_LOG) return real(program, id, what, size, value, size_ret);
+  if (value) memcpy(value, build_log, size);
+  if (size_ret) *size_ret = strlen(build_log) + 1;
+  return CL_SUCCESS;
+}
+
+cl_int clGetProgramInfo(cl_program program, cl_program_info what, size_t size, void *value, size_t *size_ret) {
+  cl_int (*real)(cl_program, cl_program_info, size_t, void *, size_t *);
+  real_function("clGetProgramInfo", &real);
+  return what == untold ? CL_OUT_OF_HOST_MEMORY : real(program, what, size, value, size_ret);
+}
+
+static void a_log_is_told_from_its_first_error_on(void **state) {
+  write_kernel("broken.cl", "#error\n");
+  heed_context *ctx = open_test(state, "off");
+  build_log = "warning: 1\nnote: 2\nbroken.cl:3: error: 3\n4\n5\n6\n7\n8\n9\n10\n11\nline 12 \n\nline 14\n";
+  const heed_status status = launch(ctx, "broken.cl");
+  build_log = NULL;
+  ASSERT_FAILS(HEED_BUILD, "\nbroken.cl:3: error: 3\n4\n", status);
+  const char *end = "11\nline 12", *said = heed_last_error();
+  assert_string_equal(said + strlen(said) - strlen(end), end);
+  assert_null(strstr(said, "warning: 1"));
+  assert_null(strstr(said, "note: 2"));
+  heed_context_destroy(ctx);
+}
+
+static void a_driver_that_gives_no_binary_leaves_the_cache_empty(void **state) {
+  static const cl_program_info infos[] = {CL_PROGRAM_NUM_DEVICES, CL_PROGRAM_DEVICES, CL_PROGRAM_BINARY_SIZES,
+                                          CL_PROGRAM_BINARIES};
+  write_kernel("test.cl", "__kernel void nothing(void) {}\n");
+  const size_t files = support_files_in_folder();
+  for (size_t i = 0; i < sizeof infos / sizeof *infos; ++i) {
+    heed_context *ctx = open_test(state, support_folder());
+    untold = infos[i];
+    ASSERT_OK(launch(ctx, "test.cl"));
+    const heed_status status = heed_sync(ctx);
+    untold = 0;
+    ASSERT_OK(status);
+    heed_context_destroy(ctx);
+    assert_int_equal(support_files_in_folder(), files);
+  }
+  heed_context *ctx = open_test(state, support_folder());
+  ASSERT_OK(launch(ctx, "test.cl"));
+  ASSERT_OK(heed_sync(ctx));
+  heed_context_destroy(ctx);
+  assert_int_equal(support_files_in_folder(), files + 1);
+}
+
+// The most work-items that the driver runs a kernel with; 0: as it likes.
+static size_t kernel_limit;
+
+// In the place of the loader's, for heed.
+cl_int clGetKernelWorkGroupInfo(cl_kernel kernel, cl_device_id id, cl_kernel_work_group_info what, size_t size,
+                                void *value, size_t *size_ret) {
+  cl_int (*real)(cl_kernel, cl_device_id, cl_kernel_work_group_info, size_t, void *, size_t *);
+  real_function("clGetKernelWorkGroupInfo", &real);
+  const cl_int error = real(kernel, id, what, size, value, size_ret);
+  if (error == CL_SUCCESS && value && kernel_limit && what == CL_KERNEL_WORK_GROUP_SIZE)
+    memcpy(value, &kernel_limit, sizeof kernel_limit);
+  return error;
+}
+
+cl_int clEnqueueNDRangeKernel(cl_command_queue queue, cl_kernel kernel, cl_uint dims, const size_t *offset,
+                              const size_t *global, const size_t *local, cl_uint count, const cl_event *waits,
+                              cl_event *event) {
+  cl_int (*real)(cl_command_queue, cl_kernel, cl_uint, const size_t *, const size_t *, const size_t *, cl_uint,
+                 const cl_event *, cl_event *);
+  real_function("clEnqueueNDRangeKernel", &real);
+  if (kernel_limit && local && local[0] > kernel_limit) return CL_INVALID_WORK_GROUP_SIZE;
+  return real(queue, kernel, dims, offset, global, local, count, waits, event);
+}
+
+// Registers may leave a kernel fewer work-items than the device has: it is built again for as many.
+static void a_kernel_that_runs_with_fewer_work_items_has_smaller_tiles(void **state) {
+  heed_context *ctx = support_context(state);
+  struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
+  const struct heed__cl_traits real = *traits;
+  struct attention actual = attention_make(ctx, 1, 1, 1, 70, 90, 12),
+                   expected = attention_make(support_other(), 1, 1, 1, 70, 90, 12);
+  actual.options.path = HEED_PATH_FUSED;
+  traits->cpu_like = false;
+  traits->vector_width = 1;
+  traits->shuffle = HEED__SHUFFLE_NONE;
+  kernel_limit = 64;
+  const heed_status status = heed_attention_fwd(&actual.in, &actual.options, actual.out, actual.lse, NULL);
+  kernel_limit = 0;
+  *traits = real;
+  ASSERT_OK(status);
+  attention_forward(&expected);
+  ASSERT_AGREE(actual.out, expected.out, 5e-6);
+  ASSERT_AGREE(actual.lse, expected.lse, 5e-6);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_log_is_told_from_its_first_error_on),
+      cmocka_unit_test(a_driver_that_gives_no_binary_leaves_the_cache_empty),
+      TEST(a_kernel_that_runs_with_fewer_work_items_has_smaller_tiles),
+  };
+  void *nothing = NULL;
+  if (support_make_folder(&nothing) != 0) return 1;
+  const int failed = cmocka_run_group_tests(tests, support_open_device, support_close);
+  return support_remove_folder(&nothing) + failed;
+}
