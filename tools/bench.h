@@ -29,11 +29,12 @@ typedef struct bench_record {
   double device_ms;  // median of the kernels' own time from events, 0 where the device records none
   double gflops, gbytes_s, peak_fraction;
   double flops, bytes;  // of one run, for the plot: softmax has flops here, though it is memory work
+  bool is_memory_work;  // and is held against the copy rate
 } bench_record;
 
-// Times one case. runs 0: about a second's worth, at least 5. Errors: whatever the case meets.
-heed_status bench_run(const heed_case *c, heed_context *ctx, int64_t runs, const bench_peak *peak,
-                      bench_record *record);
+// Times one case, all but its peak_fraction. runs 0: about a second's worth, at least 5. Errors: whatever the case meets.
+heed_status bench_run(const heed_case *c, heed_context *ctx, int64_t runs, bench_record *record);
+void bench_set_fraction(bench_record *record, bench_peak peak);
 
 // A case run on a device and on the host: time of each (the device's after a warm-up), and how every output differs.
 typedef struct bench_comparison {

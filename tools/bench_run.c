@@ -140,8 +140,7 @@ static double operations(const heed_case *c) {
   return (c->phase == CASE_BOTH ? 9 : 5) * elements;
 }
 
-heed_status bench_run(const heed_case *c, heed_context *ctx, int64_t runs, const bench_peak *peak,
-                      bench_record *record) {
+heed_status bench_run(const heed_case *c, heed_context *ctx, int64_t runs, bench_record *record) {
   *record = (bench_record){0};
   describe(c, record);
   heed_case with_forward = *c;
@@ -158,8 +157,12 @@ heed_status bench_run(const heed_case *c, heed_context *ctx, int64_t runs, const
   record->bytes = c->family->bytes ? c->family->bytes(c) : 0;
   if (c->family->flops) record->gflops = c->family->flops(c) / seconds * 1e-9;
   if (c->family->bytes) record->gbytes_s = c->family->bytes(c) / seconds * 1e-9;
-  record->peak_fraction = is_memory_work(c) ? record->gbytes_s / peak->gbytes_s : record->gflops / peak->gflops;
+  record->is_memory_work = is_memory_work(c);
   return HEED_OK;
+}
+
+void bench_set_fraction(bench_record *record, bench_peak peak) {
+  record->peak_fraction = record->is_memory_work ? record->gbytes_s / peak.gbytes_s : record->gflops / peak.gflops;
 }
 
 // One run, made after the outputs are poisoned, in milliseconds.
