@@ -1,6 +1,9 @@
 // sgd on OpenCL: one kernel for all elements.
 #include "cl/grid.h"
 
+// Bits of a step's mode, as in sgd.cl.
+enum { MOMENTUM = 1, NESTEROV = 2, FIRST = 4 };
+
 heed_status heed__cl_sgd(heed_context *ctx, const struct heed__call *call) {
   const heed_sgd_options *options = call->params;
   const heed_tensor *grad = call->in[0], *param = call->out[0], *buffer = call->out[1];
@@ -20,7 +23,7 @@ heed_status heed__cl_sgd(heed_context *ctx, const struct heed__call *call) {
   heed__cl_float(&k, options->momentum);
   heed__cl_float(&k, 1 - options->dampening);
   heed__cl_float(&k, options->weight_decay);
-  heed__cl_uint(&k, (buffer ? 1u : 0u) | (options->nesterov ? 2u : 0u) | (options->first ? 4u : 0u));
+  heed__cl_uint(&k, (buffer ? MOMENTUM : 0u) | (options->nesterov ? NESTEROV : 0u) | (options->first ? FIRST : 0u));
   const int64_t items = heed__ceil_div(param->count, walk);
   return cpu_like ? heed__cl_launch_walks(&k, items) : heed__cl_launch_items(&k, items);
 }
