@@ -28,6 +28,7 @@ violations() {
       quoted["tools"] = "^[a-z_]+[.]h$"
       angled["host/cpu"] = "^omp[.]h$"
       angled["host/cl"] = "^(CL/cl(_ext)?|clblast_c|jansson|zlib)[.]h$"
+      angled["host/base"] = "^jansson[.]h$"
       angled["host/io"] = "^(jansson|zlib)[.]h$"
       angled["tools"] = "^(jansson|popt|zlib)[.]h$"
       system_headers = "^(assert|ctype|dirent|dlfcn|errno|fcntl|float|inttypes|limits|locale|math|poll|pthread|signal|stdarg|" \

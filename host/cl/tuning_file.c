@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/json.h"
 #include "base/text.h"
 #include "cl/private_files.h"
 #include "cl/tuning.h"
@@ -158,30 +159,16 @@ static heed_status read_table(struct reader *r, const json_t *root, struct heed_
   return HEED_OK;
 }
 
-// jansson loses the letter that memory is missing for while it gathers a token, and then finds fault with the text, sets errno, or
-// takes what is left for whole. Bad text is bad twice, and good text the same twice.
-static heed_status load_json(const char *path, const char *text, size_t size, json_t **root) {
-  json_error_t error;
-  json_t *first = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
-  errno = 0;
-  *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
-  const bool same = !first || !*root || json_equal(first, *root);
-  json_decref(first);
-  if (*root && same) return HEED_OK;
-  json_decref(*root);
-  if (!same || errno == ENOMEM || json_error_code(&error) == json_error_out_of_memory || !error.text[0])
-    return fail_reading(path, ENOMEM);
-  return heed__fail(HEED_FORMAT, "%s: line %d: not JSON: %s", path, error.line, heed__printable(error.text).text);
-}
-
 heed_status heed__tuning_read(heed_context *ctx, const char *path, bool trusted_only) {
   char *text;
   size_t size;
-  json_t *root;
   HEED__TRY(read_file(path, trusted_only, &text, &size));
-  const heed_status loaded = load_json(path, text, size, &root);
+  json_error_t error;
+  bool no_memory;
+  json_t *root = heed__json_load(text, size, &error, &no_memory);
   free(text);
-  HEED__TRY(loaded);
+  if (no_memory) return fail_reading(path, ENOMEM);
+  HEED__REQUIRE(root, HEED_FORMAT, "%s: line %d: not JSON: %s", path, error.line, heed__printable(error.text).text);
   struct reader reader = {.ctx = ctx, .path = path};
   struct heed__tuning read = {0}, *tuning = heed__cl_state(ctx)->tuning;
   const heed_status status = read_table(&reader, root, &read);

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/json.h"
 #include "base/size.h"
 #include "base/text.h"
 #include "io/safetensors.h"
@@ -207,30 +208,14 @@ static heed_status check_layout(const char *path, struct header *header, int64_t
   return HEED_OK;
 }
 
-// jansson loses the letter that memory is missing for while it gathers a token, and then finds fault with the text, sets errno, or
-// takes a name without that letter for whole. Bad text is bad twice, and good text the same twice.
-static json_t *load_json(const char *text, size_t bytes, json_error_t *error) {
-  json_t *first = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, error);
-  errno = 0;
-  json_t *json = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, error);
-  if (json && first && !json_equal(json, first)) {
-    json_decref(json);
-    json = NULL;
-    errno = ENOMEM;
-  }
-  json_decref(first);
-  return json;
-}
-
 static heed_status parse_header(const char *path, const char *text, size_t bytes, int64_t data_size,
                                 struct header *header, heed_safetensors *file) {
   if (bytes == 0 || text[0] != '{') return refuse(path, NULL, "the header is not a JSON object; is this safetensors?");
   json_error_t error;
-  header->json = load_json(text, bytes, &error);
+  bool no_memory;
+  header->json = heed__json_load(text, bytes, &error, &no_memory);
   if (!header->json) {
-    // Where memory runs out inside a token, jansson says that the token is wrong, or nothing; errno knows.
-    const bool memory = errno == ENOMEM || json_error_code(&error) == json_error_out_of_memory || error.text[0] == '\0';
-    HEED__REQUIRE(!memory, HEED_OUT_OF_MEMORY, "%s: no memory for its header", path);
+    HEED__REQUIRE(!no_memory, HEED_OUT_OF_MEMORY, "%s: no memory for its header", path);
     if (json_error_code(&error) == json_error_invalid_utf8)
       return refuse(path, NULL, "the header is not UTF-8 at byte %d", error.position);
     return refuse(path, NULL, "the header is not valid JSON at byte %d: %s", error.position, error.text);
