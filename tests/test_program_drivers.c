@@ -1,5 +1,5 @@
-// Programs of a driver that tells more than it should, or less: long build logs, no binary for the cache, and kernels that it runs
-// with fewer work-items than others.
+// A driver that tells more than it should, or less: long build logs, no binary for the cache, kernels that it runs with fewer
+// work-items than others, and commands that fail after they were queued.
 #include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
@@ -55,6 +55,17 @@ cl_int clGetProgramInfo(cl_program program, cl_program_info what, size_t size, v
   cl_int (*real)(cl_program, cl_program_info, size_t, void *, size_t *);
   real_function("clGetProgramInfo", &real);
   return what == untold ? CL_OUT_OF_HOST_MEMORY : real(program, what, size, value, size_ret);
+}
+
+// How commands ended, if not as they did.
+static cl_int ended;
+
+cl_int clGetEventInfo(cl_event event, cl_event_info what, size_t size, void *value, size_t *size_ret) {
+  cl_int (*real)(cl_event, cl_event_info, size_t, void *, size_t *);
+  real_function("clGetEventInfo", &real);
+  const cl_int error = real(event, what, size, value, size_ret);
+  if (error == CL_SUCCESS && ended && what == CL_EVENT_COMMAND_EXECUTION_STATUS) memcpy(value, &ended, sizeof ended);
+  return error;
 }
 
 static void a_log_is_told_from_its_first_error_on(void **state) {
@@ -138,11 +149,32 @@ static void a_kernel_that_runs_with_fewer_work_items_has_smaller_tiles(void **st
   ASSERT_AGREE(actual.lse, expected.lse, 5e-6);
 }
 
+static void a_download_tells_of_the_upload_that_failed_before_it(void **state) {
+  heed_context *ctx = support_context(state);
+  heed_tensor *x, *other;
+  ASSERT_OK(heed_tensor_create(ctx, HEED_F32, 1, (int64_t[]){2}, &x));
+  ASSERT_OK(heed_tensor_create(ctx, HEED_F32, 1, (int64_t[]){2}, &other));
+  ASSERT_OK(heed_fill(x, 1));
+  ASSERT_OK(heed_sync(ctx));
+  float values[] = {1, 2};
+  ASSERT_OK(heed_tensor_upload(other, values, sizeof values));
+  ended = CL_OUT_OF_RESOURCES;
+  const heed_status status = heed_tensor_download(x, values, sizeof values);
+  ended = 0;
+  ASSERT_FAILS(HEED_DEVICE, "an upload: CL_OUT_OF_RESOURCES", status);
+  ASSERT_FAILS(HEED_DEVICE, "an upload: CL_OUT_OF_RESOURCES", heed_tensor_download(x, values, sizeof values));
+  ASSERT_FAILS(HEED_DEVICE, "an upload: CL_OUT_OF_RESOURCES", heed_sync(ctx));
+  ASSERT_OK(heed_tensor_download(x, values, sizeof values));
+  heed_tensor_destroy(x);
+  heed_tensor_destroy(other);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_log_is_told_from_its_first_error_on),
       cmocka_unit_test(a_driver_that_gives_no_binary_leaves_the_cache_empty),
       TEST(a_kernel_that_runs_with_fewer_work_items_has_smaller_tiles),
+      TEST(a_download_tells_of_the_upload_that_failed_before_it),
   };
   void *nothing = NULL;
   if (support_make_folder(&nothing) != 0) return 1;

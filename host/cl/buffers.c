@@ -142,8 +142,10 @@ heed_status heed__cl_upload(heed_context *ctx, void *handle, size_t offset, cons
 }
 
 heed_status heed__cl_download(heed_context *ctx, void *handle, size_t offset, void *data, size_t bytes) {
-  const cl_int error =
-      clEnqueueReadBuffer(heed__cl_state(ctx)->queue, handle, CL_TRUE, offset, bytes, data, 0, NULL, NULL);
+  struct heed__cl *cl = heed__cl_state(ctx);
+  const cl_int error = clEnqueueReadBuffer(cl->queue, handle, CL_TRUE, offset, bytes, data, 0, NULL, NULL);
+  // The uploads before it have ended too.
+  while (cl->uploads && cl->uploads->count > 0 && retire_oldest(ctx, false)) continue;
   if (error == CL_SUCCESS) return HEED_OK;
   // It may be an earlier command's error that comes out here, so heed_sync() tells it too.
   const heed_status status = heed__cl_fail(ctx, error, "download, or work queued before it");

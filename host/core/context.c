@@ -58,13 +58,16 @@ void heed__context_defer(heed_context *ctx, heed_status status) {
   snprintf(ctx->pending_message, sizeof ctx->pending_message, "%s", heed_last_error());
 }
 
+heed_status heed__context_pending(const heed_context *ctx) {
+  return ctx->pending == HEED_OK ? HEED_OK : heed__fail(ctx->pending, "%s", ctx->pending_message);
+}
+
 heed_status heed_sync(heed_context *ctx) {
   HEED__REQUIRE(ctx, HEED_INVALID_ARGUMENT, "sync: the context is NULL");
   heed__context_defer(ctx, ctx->backend->sync(ctx));
-  if (ctx->pending == HEED_OK) return HEED_OK;
-  const heed_status status = ctx->pending;
+  const heed_status status = heed__context_pending(ctx);
   ctx->pending = HEED_OK;
-  return heed__fail(status, "%s", ctx->pending_message);
+  return status;
 }
 
 heed_status heed__dispatch(heed_context *ctx, const struct heed__call *call) {

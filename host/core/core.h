@@ -92,6 +92,8 @@ __attribute__((format(printf, 2, 3))) void heed__notice_add(heed_context *ctx, c
 void heed__context_tensor_gone(heed_context *ctx);
 // Keeps the first error for heed_sync.
 void heed__context_defer(heed_context *ctx, heed_status status);
+// What heed_sync() would return of the work that has ended; keeps it.
+heed_status heed__context_pending(const heed_context *ctx);
 // Sends a validated call to the backend; adds the operator's name to its errors.
 heed_status heed__dispatch(heed_context *ctx, const struct heed__call *call);
 // The table that repeats each call on ctx->shadow, the host, and compares; ctx owns host from then on.

@@ -54,9 +54,7 @@ heed_status heed_tensor_upload(heed_tensor *tensor, const void *data, size_t byt
   return status;
 }
 
-heed_status heed_tensor_download(const heed_tensor *tensor, void *data, size_t bytes) {
-  HEED__TRY(check_transfer("download", tensor, data, bytes));
-  if (bytes == 0) return HEED_OK;
+static heed_status download(const heed_tensor *tensor, void *data, size_t bytes) {
   heed_context *ctx = tensor->ctx;
   const struct span span = span_of(tensor);
   if (heed_tensor_is_contiguous(tensor))
@@ -68,6 +66,14 @@ heed_status heed_tensor_download(const heed_tensor *tensor, void *data, size_t b
   if (status == HEED_OK) copy_strided(data, storage, tensor, true);
   free(storage);
   return status;
+}
+
+heed_status heed_tensor_download(const heed_tensor *tensor, void *data, size_t bytes) {
+  HEED__TRY(check_transfer("download", tensor, data, bytes));
+  if (bytes == 0) return HEED_OK;
+  HEED__TRY(download(tensor, data, bytes));
+  // What was read may have been made from work that failed.
+  return heed__context_pending(tensor->ctx);
 }
 
 static heed_status check_f32(const char *what, const heed_tensor *tensor, const float *data, int64_t count) {

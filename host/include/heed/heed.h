@@ -228,7 +228,8 @@ HEED_API HEED_MUST_CHECK heed_status heed_tensor_slice(const heed_tensor *base, 
 HEED_API HEED_MUST_CHECK heed_status heed_tensor_join(const heed_tensor *const *parts, size_t count, heed_tensor **out);
 
 // Transfers of the whole tensor, densely packed and row-major on the caller's side; `bytes` must be heed_tensor_bytes().
-// upload returns when `data` may be reused; download waits for the work that makes the tensor.
+// upload returns when `data` may be reused; download waits for the work that makes the tensor, and returns the first error that
+// queued work met before it, which stays for heed_sync().
 HEED_API HEED_MUST_CHECK heed_status heed_tensor_upload(heed_tensor *tensor, const void *data, size_t bytes);
 HEED_API HEED_MUST_CHECK heed_status heed_tensor_download(const heed_tensor *tensor, void *data, size_t bytes);
 // The same from and to F32, whatever the float dtype of the tensor (round to nearest even).
