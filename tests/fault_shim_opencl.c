@@ -170,6 +170,7 @@ EXPORT cl_int clGetEventInfo(cl_event it, cl_event_info what, INFO_PARAMETERS) {
   if (error->code < 0) return error->code;
   const cl_int status = error->code == 1 ? CL_OUT_OF_RESOURCES : CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST;
   if (what != CL_EVENT_COMMAND_EXECUTION_STATUS || !value) return CL_OUT_OF_RESOURCES;
+  REAL(clWaitForEvents)(1, &it);  // a command that failed has ended
   memcpy(value, &status, sizeof status);
   return CL_SUCCESS;
 }

@@ -6,9 +6,10 @@ struct problem {
   int64_t rows, in, out;
 };
 
-static const struct problem problems[] = {{1, 1, 1},     {1, 129, 1},   {2, 3, 4},    {15, 16, 17},
-                                          {17, 15, 16},  {31, 33, 32},  {64, 65, 63}, {65, 63, 64},
-                                          {127, 1, 129}, {129, 128, 2}, {5, 200, 7},  {200, 10, 3}};
+static const struct problem problems[] = {{1, 1, 1},    {1, 129, 1},  {2, 3, 4},     {15, 16, 17},  {17, 15, 16},
+                                          {31, 33, 32}, {64, 65, 63}, {65, 63, 64},  {127, 1, 129}, {129, 128, 2},
+                                          {5, 200, 7},  {200, 10, 3}, {64, 130, 10}, {3, 16, 16},   {199, 33, 1},
+                                          {61, 47, 13}, {2, 31, 17}};
 enum { PROBLEMS = sizeof problems / sizeof *problems };
 
 static void forward_is_the_naive_loop(void **state) {

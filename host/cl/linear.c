@@ -1,5 +1,5 @@
 // linear on OpenCL: three forms of GEMM, the bias in the product's own store where heed's kernels do it, and its
-// gradient as sums of columns.
+// gradient as sums of columns; or one small kernel for a small layer's backward.
 #include "cl/gemm.h"
 #include "cl/grid.h"
 
@@ -89,10 +89,47 @@ done:
   return status;
 }
 
+enum { NARROW_ROWS_A_TIME = 4, NARROW_VECTORS_A_TIME = 2 };  // as in the kernel
+
+// Few enough rows and outputs that on a CPU one launch for all gradients beats a product for each. It does not depend on which
+// gradients are wanted, so that each has the same bits with and without the others.
+static bool is_narrow(const heed_context *ctx, const heed_tensor *dy, int64_t in) {
+  enum { MOST_ROWS = 256, MOST_OUTPUTS = 16 };
+  const struct heed__cl *cl = heed__cl_state(ctx);
+  const int64_t rows = dy->dims[0], out = dy->dims[1];
+  return cl->traits.cpu_like && cl->gemm != HEED__GEMM_CLBLAST &&
+         in >= NARROW_VECTORS_A_TIME * cl->traits.vector_width && rows > 0 && rows <= MOST_ROWS && out > 0 &&
+         out <= MOST_OUTPUTS;
+}
+
+static heed_status narrow_bwd(heed_context *ctx, const struct heed__call *call) {
+  const heed_tensor *x = call->in[0], *weight = call->in[1], *dy = call->in[2];
+  const struct heed__linear_params *params = call->params;
+  const int64_t rows = dy->dims[0], in = x->dims[1], out = dy->dims[1];
+  const int vector = heed__cl_state(ctx)->traits.vector_width;
+  struct heed__cl_kernel k;
+  heed__cl_begin(&k, ctx, "linear.cl", "narrow_linear_bwd");
+  heed__cl_define_int(&k, "VECTOR", vector);
+  heed__cl_define_dtype(&k, "X_DTYPE", dy->dtype);
+  heed__cl_define_dtype(&k, "Y_DTYPE", dy->dtype);
+  const heed_tensor *tensors[] = {x, weight, dy, call->out[0], call->out[1], call->out[2]};
+  for (size_t i = 0; i < sizeof tensors / sizeof *tensors; ++i) heed__cl_tensor(&k, tensors[i]);
+  heed__cl_long(&k, rows);
+  heed__cl_long(&k, in);
+  heed__cl_long(&k, out);
+  uint32_t what = params->relu ? 8 : 0;
+  for (int i = 0; i < 3; ++i) what |= call->out[i] ? 1u << i : 0;
+  heed__cl_uint(&k, what);
+  const int64_t items =
+      heed__ceil_div(rows, NARROW_ROWS_A_TIME) + heed__ceil_div(in, NARROW_VECTORS_A_TIME * vector) + 1;
+  return heed__cl_launch_walks(&k, items);
+}
+
 heed_status heed__cl_linear_bwd(heed_context *ctx, const struct heed__call *call) {
   const heed_tensor *x = call->in[0], *weight = call->in[1], *dy = call->in[2];
   const heed_tensor *dx = call->out[0], *dweight = call->out[1], *dbias = call->out[2];
   const struct heed__linear_params *params = call->params;
+  if (is_narrow(ctx, dy, x->dims[1])) return narrow_bwd(ctx, call);
   const struct heed_tensor mask = as_matrix(x);
   const struct heed__gemm_epilogue masked = {.activation = HEED__GEMM_MASK, .mask = &mask};
   if (dx) HEED__TRY(multiply(ctx, false, dy, false, weight, params->relu ? &masked : NULL, dx));
