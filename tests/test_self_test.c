@@ -133,6 +133,23 @@ static void one_switch_opens_it_all_the_same(void **state) {
   heed_context_destroy(ctx);
 }
 
+static heed_status open_for(unsigned uses, heed_context **ctx) {
+  return heed_open_with(&(heed_open_options){.device = spec, .cache_dir = cache, .kernel_dir = kernels, .uses = uses},
+                        ctx);
+}
+
+static void only_what_is_used_is_tested_but_a_failure_counts_for_all(void **state) {
+  begin(state);
+  heed_context *ctx = NULL;
+  for (int time = 0; time < 2; ++time) {
+    ASSERT_OK(open_for(HEED_USES_PRODUCTS, &ctx));
+    assert_int_equal(heed_context_device(ctx)->self_test, HEED_SELF_TEST_OK);
+    heed_context_destroy(ctx);
+  }
+  ASSERT_FAILS(HEED_MISMATCH, "softmax_fwd", open_for(HEED_USES_PRODUCTS | HEED_USES_ROWS, &ctx));
+  ASSERT_FAILS(HEED_MISMATCH, "softmax_fwd", open_for(HEED_USES_PRODUCTS, &ctx));
+}
+
 static void without_a_cache_only_who_asks_is_answered(void **state) {
   begin(state);
   snprintf(cache, sizeof cache, "off");
@@ -149,6 +166,7 @@ int main(void) {
       IN_FOLDER(a_right_device_is_opened_and_its_verdict_remembered),
       IN_FOLDER(a_wrong_device_is_refused_by_name_and_passed_over_by_auto),
       IN_FOLDER(one_switch_opens_it_all_the_same),
+      IN_FOLDER(only_what_is_used_is_tested_but_a_failure_counts_for_all),
       IN_FOLDER(without_a_cache_only_who_asks_is_answered),
   };
   return cmocka_run_group_tests_name("self-test", tests, open_all, NULL);

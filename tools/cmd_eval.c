@@ -92,6 +92,7 @@ int cmd_eval(int argc, const char **argv) {
   eval_settings settings = {0};
   tool_args args;
   int status = tool_parse(&syntax, &settings, argc, argv, &args);
+  args.uses = HEED_USES_PRODUCTS | HEED_USES_TRAINING;
   if (status == TOOL_PROCEED) status = eval(&args, &settings);
   tool_args_free(&args);
   return status;

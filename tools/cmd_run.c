@@ -92,6 +92,7 @@ static int run_one(const run_op *op, int argc, const char **argv) {
   run_call run = {.op = op->name, .settings = op->defaults};
   tool_args args;
   int status = tool_parse(&syntax, &run.settings, argc, argv, &args);
+  args.uses = op->uses;
   run.args = &args;
   if (status == TOOL_PROCEED) status = execute(&run, op);
   while (run.owned_count) heed_tensor_destroy(run.owned[--run.owned_count]);

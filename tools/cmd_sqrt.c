@@ -136,6 +136,7 @@ int cmd_sqrt(int argc, const char **argv) {
   if (refuse_negative(argc, argv) != TOOL_DONE) return TOOL_USAGE;
   tool_args args;
   int status = tool_parse(&syntax, &settings, argc, argv, &args);
+  args.uses = HEED_USES_TRAINING;
   if (status == TOOL_PROCEED) status = find_roots(&args, &settings);
   tool_args_free(&args);
   return status;

@@ -207,6 +207,7 @@ int cmd_train(int argc, const char **argv) {
                  .saved_steps = -1,
                  .settings = {.hidden = "512", .batch = 64, .epochs = 10, .lr = 0.01, .momentum = 0.5, .seed = 1}};
   int status = tool_parse(&syntax, &run.settings, argc, argv, &args);
+  args.uses = HEED_USES_PRODUCTS | HEED_USES_TRAINING;
   if (status == TOOL_PROCEED) status = train(&run);
   release(&run);
   tool_args_free(&args);

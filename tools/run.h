@@ -44,6 +44,7 @@ typedef struct run_op {
   const tool_option *options;
   size_t option_count;
   run_settings defaults;
+  unsigned uses;  // HEED_USES_...
   int (*function)(run_call *run);
 } run_op;
 

@@ -188,5 +188,6 @@ const run_op run_attention = {
         "Out: out (rank of q)  lse [B,Hq,Lq]  weights [B,Hq,Lq,Lk]  grad.NAME for q, k, v, past_k, past_v and a\n"
         "     float mask",
     RUN_OPTIONS(options),
+    .uses = HEED_USES_ATTENTION,
     .function = call,
 };

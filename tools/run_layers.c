@@ -38,6 +38,7 @@ const run_op run_linear = {
     .tensors =
         "In:  x [...,in]  weight [out,in]  bias [out] (may be left out)  grad.out (asks for the gradients)\n"
         "Out: out [...,out]  grad.x  grad.weight  grad.bias",
+    .uses = HEED_USES_PRODUCTS,
     .function = linear,
 };
 
@@ -108,5 +109,6 @@ const run_op run_mlp = {
         "     grad.out (asks for the gradients from those of the logits)\n"
         "Out: out [N,classes], the logits  loss, F32 [1], where target is given  grad.x  grad.l1.weight ...",
     RUN_OPTIONS(mlp_options),
+    .uses = HEED_USES_PRODUCTS | HEED_USES_TRAINING,
     .function = mlp,
 };

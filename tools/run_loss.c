@@ -30,6 +30,7 @@ const run_op run_softmax = {
     .tensors = "In:  x (any shape)  grad.out (asks for the gradient)\nOut: out  grad.x",
     RUN_OPTIONS(softmax_options),
     .defaults = {.axis = -1},
+    .uses = HEED_USES_ROWS,
     .function = softmax,
 };
 
@@ -84,5 +85,6 @@ const run_op run_cross_entropy = {
         "In:  logits [N,C] (or probs, with --from-probs)  target: class indices [N], or probabilities [N,C]\n"
         "Out: loss, F32 [1], or [N] with --reduction none  grad.logits (or grad.probs) with --grad",
     RUN_OPTIONS(cross_entropy_options),
+    .uses = HEED_USES_TRAINING,
     .function = cross_entropy,
 };

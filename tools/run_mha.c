@@ -164,5 +164,6 @@ const run_op run_mha = {
         "     grad.out (asks for the gradients)\n"
         "Out: out [B,Lq,out of o_proj]  weights [B,heads,Lq,Lk]  grad.NAME for every input that is floating-point",
     RUN_OPTIONS(options),
+    .uses = HEED_USES_PRODUCTS | HEED_USES_ATTENTION,
     .function = call,
 };

@@ -38,6 +38,7 @@ const run_op run_sgd = {
         "Out: param  momentum_buffer, with --momentum",
     RUN_OPTIONS(sgd_options),
     .defaults = {.lr = 0.01},
+    .uses = HEED_USES_TRAINING,
     .function = sgd,
 };
 
@@ -65,5 +66,6 @@ const run_op run_sqrt_sgd = {
     .tensors = "In:  a [N]  x0 [N], where to start\nOut: out [N]",
     RUN_OPTIONS(sqrt_options),
     .defaults = {.lr = 0.001, .epochs = 1000, .tolerance = 1e-7},
+    .uses = HEED_USES_TRAINING,
     .function = sqrt_sgd,
 };

@@ -94,6 +94,7 @@ typedef struct tool_args {
   const char *device;  // NULL: not given
   bool validate;
   bool diagnoses;         // set by a subcommand that is to open a device though it fails heed's self-test
+  unsigned uses;          // set by one that calls HEED_USES_... alone
   bool passing;           // set by one whose programs no other run asks for: the cache need not keep them
   const char **operands;  // what is not an option, up to NULL
   int operand_count;

@@ -53,6 +53,8 @@ heed_status heed_device_list_create(heed_device_list **out) {
 
 void heed_device_list_destroy(heed_device_list *list) {
   if (!list) return;
+  for (size_t i = 0; i < list->found_count; ++i)
+    if (list->found[i].kept) clReleaseContext(list->found[i].kept);
   free(list->found);
   free(list->platforms);
   free(list->devices);

@@ -122,13 +122,14 @@ static void note_passed_over(const heed_device_list *list, size_t index, char *n
 }
 
 // The device that spec names, tested; "auto" goes on to the next where one fails.
-static heed_status choose(const char *spec, enum heed__self_test_mode mode, const struct heed__cl_config *config,
-                          heed_device_list *list, size_t *index, char *notice, size_t size) {
+static heed_status choose(const char *spec, enum heed__self_test_mode mode, unsigned uses,
+                          const struct heed__cl_config *config, heed_device_list *list, size_t *index, char *notice,
+                          size_t size) {
   for (;;) {
     HEED__TRY(heed__spec_resolve(spec, (const heed_device_info *const *)list->devices, list->found_count + 1, index,
                                  notice, size));
     if (*index == list->found_count) break;
-    HEED__TRY(heed__self_test(mode, config, &list->found[*index]));
+    HEED__TRY(heed__self_test(mode, uses, config, &list->found[*index]));
     if (list->found[*index].info.self_test != HEED_SELF_TEST_FAILED) break;
     if (!heed__spec_is_auto(spec)) return refuse(&list->found[*index].info);
   }
@@ -160,7 +161,7 @@ static heed_status open_device(const heed_open_options *options, heed_context *c
   HEED__TRY(heed__device_list_create(&list));
   size_t index = SIZE_MAX;
   char notice[sizeof ctx->notice] = "";
-  heed_status status = choose(spec, mode, &config, list, &index, notice, sizeof notice);
+  heed_status status = choose(spec, mode, options->uses, &config, list, &index, notice, sizeof notice);
   heed__device_list_mark_auto(list);
   if (status == HEED_OK)
     status = open_chosen(ctx, list, index, &config);

@@ -42,11 +42,16 @@ static heed_tensor *make(struct bench *bench, int rank, const int64_t *dims) {
   return *tensor;
 }
 
-static heed_status products_and_rows(struct bench *bench) {
-  heed_tensor *a = make(bench, DIMS(37, 41)), *b = make(bench, DIMS(41, 29)), *c = make(bench, DIMS(37, 29));
+// The form of a weight's gradient, and on CPUs its very kernel: training asks for that next.
+static heed_status products(struct bench *bench) {
+  heed_tensor *a = make(bench, DIMS(29, 37)), *b = make(bench, DIMS(29, 41)), *c = make(bench, DIMS(37, 41));
+  HEED__TRY(bench->status);
+  return heed_gemm(true, false, 0.75, a, b, 0, c);
+}
+
+static heed_status rows(struct bench *bench) {
   heed_tensor *x = make(bench, DIMS(5, 67)), *y = make(bench, DIMS(5, 67));
   HEED__TRY(bench->status);
-  HEED__TRY(heed_gemm(false, false, 0.75, a, b, 0, c));
   return heed_softmax_fwd(x, 1, y);
 }
 
@@ -78,19 +83,24 @@ static heed_status training(struct bench *bench) {
   return heed_sgd(&(heed_sgd_options){.lr = 0.1, .momentum = 0.9}, grad, param, momentum);
 }
 
-static heed_status run_calls(heed_context *ctx) {
-  static heed_status (*const parts[])(struct bench *) = {products_and_rows, training, attention};
-  heed_status status = HEED_OK;
-  for (size_t i = 0; status == HEED_OK && i < sizeof parts / sizeof *parts; ++i) {
-    struct bench bench = {.ctx = ctx};
-    status = parts[i](&bench);
-    if (status == HEED_OK) status = heed_sync(ctx);
-    for (int t = 0; t < bench.count; ++t) heed_tensor_destroy(bench.tensors[t]);
-  }
+static const struct part {
+  unsigned use;
+  heed_status (*calls)(struct bench *);
+} parts[] = {{HEED_USES_PRODUCTS, products},
+             {HEED_USES_ROWS, rows},
+             {HEED_USES_TRAINING, training},
+             {HEED_USES_ATTENTION, attention}};
+enum { PARTS = sizeof parts / sizeof *parts };
+
+static heed_status run_calls(heed_context *ctx, const struct part *part) {
+  struct bench bench = {.ctx = ctx};
+  heed_status status = part->calls(&bench);
+  if (status == HEED_OK) status = heed_sync(ctx);
+  for (int t = 0; t < bench.count; ++t) heed_tensor_destroy(bench.tensors[t]);
   return status;
 }
 
-// ---------------------------------------------------------------- a run
+// ---------------------------------------------------------------- what it runs on
 
 // A context with the caller's cache and kernels, and heed's own products: other providers are probed where they are used. Programs
 // for these shapes are not asked for again.
@@ -115,27 +125,6 @@ static heed_status open_validating(const struct heed__cl_config *config, cl_devi
 static void set_verdict(heed_device_info *info, heed_self_test verdict, const char *reason, size_t length) {
   info->self_test = verdict;
   snprintf(info->self_test_reason, sizeof info->self_test_reason, "%.*s", (int)length, reason);
-}
-
-// A wrong result and a kernel that does not build stay so; a device that fails a call may be in better health another time.
-static bool is_lasting(heed_status status) {
-  return status == HEED_OK || status == HEED_MISMATCH || status == HEED_BUILD;
-}
-
-static heed_status run(const struct heed__cl_config *config, struct heed__cl_found *found, bool *lasting) {
-  heed_context *ctx = NULL;
-  *lasting = false;
-  // A device that cannot be opened says why when it is opened for work.
-  heed_status status = open_validating(config, found->device, &ctx);
-  if (status != HEED_OK) return status == HEED_OUT_OF_MEMORY ? status : HEED_OK;
-  status = run_calls(ctx);
-  heed_context_destroy(ctx);
-  if (status == HEED_OUT_OF_MEMORY) return status;
-  *lasting = is_lasting(status);
-  const char *reason = status == HEED_OK ? "" : heed_last_error();
-  set_verdict(&found->info, status == HEED_OK ? HEED_SELF_TEST_OK : HEED_SELF_TEST_FAILED, reason,
-              strcspn(reason, "\n"));
-  return HEED_OK;
 }
 
 // ---------------------------------------------------------------- what is remembered
@@ -165,16 +154,22 @@ static char *make_key(const struct heed__cl_config *config, const heed_device_in
   return length < 0 ? NULL : key;
 }
 
+static char *make_part_key(const char *key, const struct part *part) {
+  char *own = NULL;
+  return asprintf(&own, "%spart %u\n", key, part->use) < 0 ? NULL : own;
+}
+
 // An entry is a letter, and the reason of a failure after it.
 enum { ENTRY_OK = 'k', ENTRY_FAILED = 'f', ENTRY_UNTESTED = 'u' };
 
-// Whether there is an entry.
+// Whether there is an entry. A failure stays whatever else is remembered.
 static bool recall(const struct heed__cl_config *config, const char *key, heed_device_info *info) {
   unsigned char *entry = NULL;
   size_t size = 0;
   if (!heed__cl_cache_load(config->cache_dir, key, &entry, &size)) return false;
-  if (entry[0] == ENTRY_OK) set_verdict(info, HEED_SELF_TEST_OK, "", 0);
-  if (entry[0] == ENTRY_FAILED) set_verdict(info, HEED_SELF_TEST_FAILED, (const char *)entry + 1, size - 1);
+  const bool failed = info->self_test == HEED_SELF_TEST_FAILED;
+  if (entry[0] == ENTRY_OK && !failed) set_verdict(info, HEED_SELF_TEST_OK, "", 0);
+  if (entry[0] == ENTRY_FAILED && !failed) set_verdict(info, HEED_SELF_TEST_FAILED, (const char *)entry + 1, size - 1);
   free(entry);
   return true;
 }
@@ -187,9 +182,20 @@ static void remember(const struct heed__cl_config *config, const char *key, cons
   heed__cl_cache_store(config->cache_dir, key, entry, 1 + length);
 }
 
+// The parts that are remembered, as bits.
+static unsigned recall_parts(const struct heed__cl_config *config, const char *key, heed_device_info *info) {
+  unsigned known = 0;
+  for (int i = 0; i < PARTS; ++i) {
+    char *own = make_part_key(key, &parts[i]);
+    if (own && recall(config, own, info)) known |= parts[i].use;
+    free(own);
+  }
+  return known;
+}
+
 void heed__self_test_recall(const struct heed__cl_config *config, heed_device_info *info) {
   char *key = config->cache_dir ? make_key(config, info) : NULL;
-  if (key) recall(config, key, info);
+  if (key) recall_parts(config, key, info);
   free(key);
 }
 
@@ -200,18 +206,56 @@ static bool can_remember(const struct heed__cl_config *config, const char *key, 
   return recall(config, key, info);
 }
 
-heed_status heed__self_test(enum heed__self_test_mode mode, const struct heed__cl_config *config,
+// ---------------------------------------------------------------- a run
+
+// A wrong result and a kernel that does not build stay so; a device that fails a call may be in better health another time.
+static bool is_lasting(heed_status status) {
+  return status == HEED_OK || status == HEED_MISMATCH || status == HEED_BUILD;
+}
+
+// One part; remembered under key, if any.
+static heed_status run_part(heed_context *ctx, const struct heed__cl_config *config, const struct part *part,
+                            const char *key, heed_device_info *info) {
+  const heed_status status = run_calls(ctx, part);
+  if (status == HEED_OUT_OF_MEMORY) return status;
+  const char *reason = status == HEED_OK ? "" : heed_last_error();
+  set_verdict(info, status == HEED_OK ? HEED_SELF_TEST_OK : HEED_SELF_TEST_FAILED, reason, strcspn(reason, "\n"));
+  char *own = key && is_lasting(status) ? make_part_key(key, part) : NULL;
+  if (own) remember(config, own, info);
+  free(own);
+  return HEED_OK;
+}
+
+// Parts in turn up to the first that fails.
+static heed_status run(const struct heed__cl_config *config, unsigned uses, const char *key,
+                       struct heed__cl_found *found) {
+  heed_context *ctx = NULL;
+  // A device that cannot be opened says why when it is opened for work.
+  heed_status status = open_validating(config, found->device, &ctx);
+  if (status != HEED_OK) return status == HEED_OUT_OF_MEMORY ? status : HEED_OK;
+  for (int i = 0; status == HEED_OK && i < PARTS && found->info.self_test != HEED_SELF_TEST_FAILED; ++i)
+    if (uses & parts[i].use) status = run_part(ctx, config, &parts[i], key, &found->info);
+  // PoCL loads its library of built-in functions, which takes a second, for the first context of a process, and forgets it with
+  // the last.
+  cl_context context = heed__cl_state(ctx)->context;
+  if (!found->kept && clRetainContext(context) == CL_SUCCESS) found->kept = context;
+  heed_context_destroy(ctx);
+  return status;
+}
+
+heed_status heed__self_test(enum heed__self_test_mode mode, unsigned uses, const struct heed__cl_config *config,
                             struct heed__cl_found *found) {
   heed_device_info *info = &found->info;
   if (mode == HEED__SELF_TEST_OFF || info->self_test != HEED_SELF_TEST_UNTESTED || !info->has_compiler) return HEED_OK;
   char *key = config->cache_dir ? make_key(config, info) : NULL;
-  bool lasting = false;
+  if (uses == 0) uses = ~0u;
+  if (key) uses &= ~recall_parts(config, key, info);
+  bool asked = false;
+  for (int i = 0; i < PARTS; ++i) asked |= (uses & parts[i].use) != 0;
   heed_status status = HEED_OK;
-  if (key) recall(config, key, info);
-  if (info->self_test == HEED_SELF_TEST_UNTESTED &&
+  if (asked && info->self_test != HEED_SELF_TEST_FAILED &&
       (mode == HEED__SELF_TEST_ALWAYS || (key && can_remember(config, key, info))))
-    status = run(config, found, &lasting);
-  if (key && lasting) remember(config, key, info);
+    status = run(config, uses, key, found);
   free(key);
   return status;
 }

@@ -93,6 +93,7 @@ heed_status heed__cl_open_with(heed_context *ctx, cl_context context, cl_device_
 struct heed__cl_found {
   heed_device_info info;
   cl_device_id device;
+  cl_context kept;  // of its self-test, for as long as the list lives; NULL: none
 };
 heed_status heed__cl_discover(struct heed__cl_found **devices, size_t *device_count, heed_platform_info **platforms,
                               size_t *platform_count);  // both freed with free()

@@ -78,6 +78,14 @@ typedef struct heed_context heed_context;
 // device has no compiler, MISMATCH when it failed heed's self-test (see heed_open_with()).
 HEED_API HEED_MUST_CHECK heed_status heed_open(const char *spec, heed_context **out);
 
+// What a program calls, for heed_open_options.uses.
+enum {
+  HEED_USES_PRODUCTS = 1,  // gemm, linear, and what is not named below
+  HEED_USES_ROWS = 2,      // softmax
+  HEED_USES_TRAINING = 4,  // cross-entropy, SGD
+  HEED_USES_ATTENTION = 8,
+};
+
 // The same with every choice in the caller's hands. Zero-initialise it; a zero field means "as heed_open does".
 typedef struct heed_open_options {
   const char *device;  // as spec above
@@ -90,14 +98,16 @@ typedef struct heed_open_options {
   const char *kernel_dir;  // read .cl files from here instead of the library's own; for kernel authors and tests. NULL:
                            // HEED_KERNELS, else the library's own
   int self_test;       // 1: test the device in any case; -1: open it untested; 0: HEED_SELF_TEST, else as told below
+  unsigned uses;       // HEED_USES_...: all that will be called; the self-test leaves out the rest. 0: anything may be
   const char *tuning;  // file of tuned choices, "off" for none; NULL: HEED_TUNE, else
                        // $XDG_CONFIG_HOME/heed/tune/<device id>.json, see heed/tune.h
 } heed_open_options;
 HEED_API HEED_MUST_CHECK heed_status heed_open_with(const heed_open_options *options, heed_context **out);
 // Self-test: a device, driver and version of heed that meet for the first time have a few small calls compared with the host, which
-// takes seconds where kernels are compiled for it. The verdict is kept in the cache folder; without one there is no test, unless
-// HEED_SELF_TEST=on or self_test = 1 asks for it at each open. A device that fails is passed over by "auto" (see
-// heed_context_notice()), and named otherwise is refused with MISMATCH and the reason. HEED_SELF_TEST=off opens it all the same.
+// takes seconds where kernels are compiled for it: a part for each kind of HEED_USES_, those that `uses` asks for. The verdicts are
+// kept in the cache folder; without one there is no test, unless HEED_SELF_TEST=on or self_test = 1 asks for it at each open. A
+// device that has failed in any part is passed over by "auto" (see heed_context_notice()), and named otherwise is refused with
+// MISMATCH and the reason. HEED_SELF_TEST=off opens it all the same.
 // heed_open_opencl() does not test: that device is the caller's choice.
 
 // Waits for queued work and releases everything of the context. Tensors that are still alive
