@@ -123,6 +123,29 @@ static void every_device_has_a_name_and_an_id_of_its_own(void **state) {
   heed_device_list_destroy(again);
 }
 
+static void a_spec_finds_its_device_in_the_list(void **state) {
+  (void)state;
+  heed_device_list *list = NULL;
+  ASSERT_OK(heed_device_list_create(&list));
+  const size_t count = heed_device_list_count(list);
+  size_t found = count;
+  for (size_t i = 0; i < count; ++i) {
+    const heed_device_info *device = heed_device_list_get(list, i);
+    char spec[96];
+    snprintf(spec, sizeof spec, "id:%s", device->id);
+    if (i + 1 == count) strcpy(spec, "host");
+    ASSERT_OK(heed_device_list_find(list, spec, &found));
+    assert_int_equal(found, i);
+    if (!device->is_auto) continue;
+    ASSERT_OK(heed_device_list_find(list, "auto", &found));
+    assert_int_equal(found, i);
+  }
+  ASSERT_FAILS(HEED_NO_DEVICE, "no such device", heed_device_list_find(list, "no such device", &found));
+  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "NULL", heed_device_list_find(list, "auto", NULL));
+  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "NULL", heed_device_list_find(NULL, "auto", &found));
+  heed_device_list_destroy(list);
+}
+
 static void a_platform_has_devices_or_a_reason(void **state) {
   (void)state;
   heed_device_list *list = NULL;
@@ -395,6 +418,7 @@ int main(void) {
       cmocka_unit_test(no_platform_leaves_the_host),
       cmocka_unit_test(a_driver_that_does_not_load_is_named_with_the_reason),
       cmocka_unit_test(every_device_has_a_name_and_an_id_of_its_own),
+      cmocka_unit_test(a_spec_finds_its_device_in_the_list),
       cmocka_unit_test(a_platform_has_devices_or_a_reason),
       cmocka_unit_test(errors_have_names),
   };

@@ -135,6 +135,7 @@ static int create_tensors(trainer *t) {
 }
 
 static void release(trainer *t) {
+  train_warmup_stop(&t->warmup);
   train_log_close(t);
   heed_tensor_destroy(t->x);
   heed_tensor_destroy(t->losses);
@@ -174,6 +175,7 @@ static int set_up(trainer *t, const heed_safetensors *from, const char *path) {
   if (resume) TOOL_TRY(checkpoint_check_data(t, from));
   const bool nothing = nothing_to_do(t);
   if (nothing && !t->settings.save) return TOOL_DONE;
+  train_warmup_go(&t->warmup, t->args, &t->shape, t->settings.batch);
   TOOL_TRY(tool_open(t->args, false, &t->ctx));
   TOOL_TRY(create_model(t));
   TOOL_TRY(create_tensors(t));
@@ -208,7 +210,10 @@ int cmd_train(int argc, const char **argv) {
                  .settings = {.hidden = "512", .batch = 64, .epochs = 10, .lr = 0.01, .momentum = 0.5, .seed = 1}};
   int status = tool_parse(&syntax, &run.settings, argc, argv, &args);
   args.uses = HEED_USES_PRODUCTS | HEED_USES_TRAINING;
-  if (status == TOOL_PROCEED) status = train(&run);
+  if (status == TOOL_PROCEED) {
+    train_warmup_start(&args, &run.warmup);
+    status = train(&run);
+  }
   release(&run);
   tool_args_free(&args);
   return status;

@@ -8,6 +8,7 @@
 #include "evaluate.h"
 #include "feed.h"
 #include "model.h"
+#include "train_warmup.h"
 
 typedef struct train_settings {
   const char *data, *hidden, *init, *save, *resume, *log;
@@ -24,6 +25,7 @@ typedef struct trainer {
   model_shape shape;
   dataset data;
   uint32_t data_checksum;  // of the training images, where a checkpoint is read or written
+  train_warmup warmup;
   heed_context *ctx;
   heed_mlp *mlp;
   heed_optimizer *optimizer;

@@ -65,6 +65,13 @@ size_t heed_device_list_count(const heed_device_list *list) { return list->found
 const heed_device_info *heed_device_list_get(const heed_device_list *list, size_t index) {
   return index <= list->found_count ? list->devices[index] : NULL;
 }
+heed_status heed_device_list_find(const heed_device_list *list, const char *spec, size_t *index) {
+  HEED__REQUIRE(list && index, HEED_INVALID_ARGUMENT, "devices: an argument is NULL");
+  char notice[320];
+  return heed__spec_resolve(heed__spec_or_default(spec), (const heed_device_info *const *)list->devices,
+                            list->found_count + 1, index, notice, sizeof notice);
+}
+
 size_t heed_device_list_platforms(const heed_device_list *list) { return list->platform_count; }
 const heed_platform_info *heed_device_list_platform(const heed_device_list *list, size_t index) {
   return index < list->platform_count ? &list->platforms[index] : NULL;

@@ -149,8 +149,7 @@ static heed_status open_chosen(heed_context *ctx, const heed_device_list *list, 
 }
 
 static heed_status open_device(const heed_open_options *options, heed_context *ctx) {
-  const char *spec = environment(options->device, "HEED_DEVICE");
-  if (!spec) spec = "auto";
+  const char *spec = heed__spec_or_default(options->device);
   if (strcasecmp(spec, "host") == 0) return heed__cpu_open(ctx);  // never touches OpenCL
   struct heed__cl_config config;
   char cache[4096];

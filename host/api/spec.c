@@ -24,6 +24,11 @@ size_t heed__spec_auto(const heed_device_info *const *devices, size_t count) {
   return best;
 }
 
+const char *heed__spec_or_default(const char *spec) {
+  if (!spec) spec = getenv("HEED_DEVICE");
+  return spec && spec[0] ? spec : "auto";
+}
+
 bool heed__spec_is_auto(const char *spec) { return strcasecmp(spec, "auto") == 0 || spec[0] == 0; }
 
 bool heed__spec_comes_before(const heed_device_info *device, const heed_device_info *other) {

@@ -8,6 +8,8 @@
 // should know. Errors: NO_DEVICE with the devices listed.
 heed_status heed__spec_resolve(const char *spec, const heed_device_info *const *devices, size_t count, size_t *index,
                                char *notice, size_t notice_size);
+// spec, else HEED_DEVICE, else "auto".
+const char *heed__spec_or_default(const char *spec);
 // What "auto" picks: best GPU, else accelerator, else OpenCL CPU, else host; none that failed its self-test.
 size_t heed__spec_auto(const heed_device_info *const *devices, size_t count);
 bool heed__spec_is_auto(const char *spec);

@@ -1,0 +1,87 @@
+// The second process of a first training: it works where a device is new, and is gone where nothing is to be done or all is over.
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "support_files.h"
+#include "support_values.h"
+#include "train_warmup.h"
+
+static const model_shape shape = {.sizes = {20, 24, 17, 10}, .count = 4, .dtype = HEED_F32};
+static const tool_args args = {.command = "heed train"};
+
+static int begin(void **state) {
+  unsetenv("HEED_SELF_TEST");
+  if (support_make_folder(state) != 0) return -1;
+  return setenv("HEED_CACHE", support_folder(), 1);  // where nothing is remembered
+}
+
+// First, since it forks before OpenCL is in this process.
+static void on_a_new_device_it_does_what_training_does(void **state) {
+  (void)state;
+  const char *host_only = getenv("HEED_TEST_HOST_ONLY"), *required = getenv("HEED_REQUIRE_DEVICE");
+  if (host_only && strcmp(host_only, "1") == 0) skip();
+  train_warmup w;
+  train_warmup_start(&args, &w);
+  if (!w.pid) skip();  // a device is named, or one core
+  train_warmup_go(&w, &args, &shape, 33);
+  if (!w.pid && !(required && strcmp(required, "1") == 0)) skip();  // no CPU that is new
+  assert_true(w.pid > 0);
+  int status = -1;
+  assert_int_equal(waitpid(w.pid, &status, 0), w.pid);
+  assert_true(WIFEXITED(status));
+  assert_int_equal(WEXITSTATUS(status), 0);
+  close(w.to);
+}
+
+static void assert_none(const char *name, const char *value) {
+  train_warmup w;
+  setenv(name, value, 1);
+  train_warmup_start(&args, &w);
+  unsetenv(name);
+  assert_int_equal(w.pid, 0);
+  train_warmup_go(&w, &args, &shape, 33);
+  train_warmup_stop(&w);
+}
+
+static void there_is_none_where_the_device_is_not_tested(void **state) {
+  (void)state;
+  assert_none("HEED_SELF_TEST", "off");
+  assert_none("HEED_DEVICE", "host");
+}
+
+// A device that no list has is none that is new.
+static void it_ends_where_it_is_not_needed(void **state) {
+  (void)state;
+  const tool_args elsewhere = {.command = "heed train", .device = "no such device"};
+  train_warmup w;
+  train_warmup_start(&elsewhere, &w);
+  if (!w.pid) skip();
+  const pid_t pid = w.pid;
+  train_warmup_go(&w, &elsewhere, &shape, 33);
+  assert_int_equal(w.pid, 0);
+  assert_int_equal(kill(pid, 0), -1);
+}
+
+static void it_ends_with_the_training(void **state) {
+  (void)state;
+  train_warmup w;
+  train_warmup_start(&args, &w);
+  if (!w.pid) skip();
+  const pid_t pid = w.pid;
+  train_warmup_stop(&w);
+  assert_int_equal(kill(pid, 0), -1);
+  train_warmup_stop(&w);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(on_a_new_device_it_does_what_training_does),
+      cmocka_unit_test(there_is_none_where_the_device_is_not_tested),
+      cmocka_unit_test(it_ends_where_it_is_not_needed),
+      cmocka_unit_test(it_ends_with_the_training),
+  };
+  return cmocka_run_group_tests_name("train warm-up", tests, begin, support_remove_folder);
+}
