@@ -2,6 +2,7 @@
 // work-items than others, and commands that fail after they were queued.
 #include <dlfcn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cl/cl.h"
@@ -66,6 +67,17 @@ cl_int clGetEventInfo(cl_event event, cl_event_info what, size_t size, void *val
   const cl_int error = real(event, what, size, value, size_ret);
   if (error == CL_SUCCESS && ended && what == CL_EVENT_COMMAND_EXECUTION_STATUS) memcpy(value, &ended, sizeof ended);
   return error;
+}
+
+// What clBuildProgram() answers, if it is not to build.
+static cl_int build_answer;
+
+cl_int clBuildProgram(cl_program program, cl_uint count, const cl_device_id *devices, const char *options,
+                      void(CL_CALLBACK *notify)(cl_program, void *), void *data) {
+  cl_int (*real)(cl_program, cl_uint, const cl_device_id *, const char *, void(CL_CALLBACK *)(cl_program, void *),
+                 void *);
+  real_function("clBuildProgram", &real);
+  return build_answer ? build_answer : real(program, count, devices, options, notify, data);
 }
 
 static void a_log_is_told_from_its_first_error_on(void **state) {
@@ -169,11 +181,41 @@ static void a_download_tells_of_the_upload_that_failed_before_it(void **state) {
   heed_tensor_destroy(other);
 }
 
+// Opens the device for softmax, with the self-test and the folder's cache, by a driver that answers its builds so.
+static heed_status open_tested(void **state, cl_int answer) {
+  char spec[96];
+  snprintf(spec, sizeof spec, "id:%s", heed_context_device(support_context(state))->id);
+  const heed_open_options options = {
+      .device = spec, .cache_dir = support_folder(), .validate = -1, .uses = HEED_USES_ROWS};
+  heed_context *ctx = NULL;
+  build_answer = answer;
+  const heed_status status = heed_open_with(&options, &ctx);
+  build_answer = CL_SUCCESS;
+  heed_context_destroy(ctx);
+  return status;
+}
+
+// A self-test whose kernels do not build for want of resources says nothing about another day; one that cannot be built does.
+static void a_build_without_resources_is_no_verdict_on_the_device(void **state) {
+  support_context(state);
+  const char *given = getenv("HEED_SELF_TEST");
+  char before[16] = "";
+  if (given) snprintf(before, sizeof before, "%s", given);
+  unsetenv("HEED_SELF_TEST");
+  const heed_status without = open_tested(state, CL_OUT_OF_RESOURCES),
+                    failing = open_tested(state, CL_BUILD_PROGRAM_FAILURE), later = open_tested(state, CL_SUCCESS);
+  if (given) setenv("HEED_SELF_TEST", before, 1);
+  ASSERT_FAILS(HEED_MISMATCH, "", without);
+  ASSERT_FAILS(HEED_MISMATCH, "", failing);
+  ASSERT_FAILS(HEED_MISMATCH, "CL_BUILD_PROGRAM_FAILURE", later);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_log_is_told_from_its_first_error_on),
       cmocka_unit_test(a_driver_that_gives_no_binary_leaves_the_cache_empty),
       TEST(a_kernel_that_runs_with_fewer_work_items_has_smaller_tiles),
+      TEST(a_build_without_resources_is_no_verdict_on_the_device),
       TEST(a_download_tells_of_the_upload_that_failed_before_it),
   };
   void *nothing = NULL;

@@ -209,8 +209,9 @@ static bool can_remember(const struct heed__cl_config *config, const char *key, 
 // ---------------------------------------------------------------- a run
 
 // A wrong result and a kernel that does not build stay so; a device that fails a call may be in better health another time.
-static bool is_lasting(heed_status status) {
-  return status == HEED_OK || status == HEED_MISMATCH || status == HEED_BUILD;
+static bool is_lasting(const heed_context *ctx, heed_status status) {
+  if (status == HEED_BUILD) return !heed__cl_state(ctx)->build_may_work_later;
+  return status == HEED_OK || status == HEED_MISMATCH;
 }
 
 // One part; remembered under key, if any.
@@ -220,7 +221,7 @@ static heed_status run_part(heed_context *ctx, const struct heed__cl_config *con
   if (status == HEED_OUT_OF_MEMORY) return status;
   const char *reason = status == HEED_OK ? "" : heed_last_error();
   set_verdict(info, status == HEED_OK ? HEED_SELF_TEST_OK : HEED_SELF_TEST_FAILED, reason, strcspn(reason, "\n"));
-  char *own = key && is_lasting(status) ? make_part_key(key, part) : NULL;
+  char *own = key && is_lasting(ctx, status) ? make_part_key(key, part) : NULL;
   if (own) remember(config, own, info);
   free(own);
   return HEED_OK;

@@ -70,6 +70,7 @@ struct heed__cl {
   bool clblast_used, clblast_failed;   // gemm.c: there is something to clear; AUTO has given it up
   struct heed__cl_uploads *uploads;    // buffers.c
   struct heed__cl_programs *programs;  // program.c
+  bool build_may_work_later;           // program.c: the last one that failed did so for want of memory or of the device
   struct heed__cl_scratch *scratch;    // scratch.c
   struct heed__cl_profile *profile;    // profile.c
   struct heed__tuning *tuning;         // tuning.c

@@ -208,6 +208,7 @@ static heed_status build_source(heed_context *ctx, struct program *program, cons
   const heed_status status = build_failure(ctx, program, built, error);
   clReleaseProgram(built);
   // A variant that does not build is asked for again at every call of its operator; the answer stays the same.
+  cl->build_may_work_later = !is_verdict(error);
   if (is_verdict(error)) program->failure = strdup(heed_last_error());
   return status;
 }
