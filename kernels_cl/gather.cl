@@ -1,5 +1,5 @@
 // y[r, :] = scale x[index[r], :] + shift, converted. EXACT leaves scale and shift out, so that integers stay exact. A work-item
-// has VECTOR elements of a row; more than one only from floats or bytes to floats.
+// walks over `walk` elements of a row, a multiple of VECTOR, which is more than 1 only from floats or bytes to floats.
 // check with: -DVECTOR=16
 // check with: -DX_DTYPE=I64 -DY_DTYPE=I32 -DEXACT=1
 
@@ -18,18 +18,18 @@ floatv loadv_U8(const __global uchar *x, idx i, idx end, float padding) {
   return VLOAD(part);
 }
 
-// Elements `column` and on of a row of `width`.
-void convert_elements(const __global TYPE(X_DTYPE) *from, __global TYPE(Y_DTYPE) *to, idx column, idx width, float scale,
+// Elements `column` and on of a row, those before `end`.
+void convert_elements(const __global TYPE(X_DTYPE) *from, __global TYPE(Y_DTYPE) *to, idx column, idx end, float scale,
                       float shift) {
-  const floatv value = LOADV(X_DTYPE, from, column, width, 0);
+  const floatv value = LOADV(X_DTYPE, from, column, end, 0);
 #ifdef EXACT
-  STOREV(Y_DTYPE, to, column, width, value);
+  STOREV(Y_DTYPE, to, column, end, value);
 #else
-  STOREV(Y_DTYPE, to, column, width, scale * value + shift);
+  STOREV(Y_DTYPE, to, column, end, scale * value + shift);
 #endif
 }
 
-void fill_with_nan(__global TYPE(Y_DTYPE) *to, idx column, idx width) { STOREV(Y_DTYPE, to, column, width, (floatv)NAN); }
+void fill_with_nan(__global TYPE(Y_DTYPE) *to, idx column, idx end) { STOREV(Y_DTYPE, to, column, end, (floatv)NAN); }
 
 #else
 float number_of(const __global TYPE(X_DTYPE) *x, idx i) {
@@ -48,7 +48,7 @@ void put_number(__global TYPE(Y_DTYPE) *y, idx i, float value) {
 #endif
 }
 
-void convert_elements(const __global TYPE(X_DTYPE) *from, __global TYPE(Y_DTYPE) *to, idx column, idx width, float scale,
+void convert_elements(const __global TYPE(X_DTYPE) *from, __global TYPE(Y_DTYPE) *to, idx column, idx end, float scale,
                       float shift) {
 #if defined(EXACT) && !IS_FLOAT(X_DTYPE) && !IS_FLOAT(Y_DTYPE)
   STORE_INT(Y_DTYPE, to, column, LOAD_INT(from, column));
@@ -59,7 +59,7 @@ void convert_elements(const __global TYPE(X_DTYPE) *from, __global TYPE(Y_DTYPE)
 #endif
 }
 
-void fill_with_nan(__global TYPE(Y_DTYPE) *to, idx column, idx width) {
+void fill_with_nan(__global TYPE(Y_DTYPE) *to, idx column, idx end) {
 #if IS_FLOAT(Y_DTYPE)
   STORE(Y_DTYPE, to, column, NAN);
 #else
@@ -69,15 +69,17 @@ void fill_with_nan(__global TYPE(Y_DTYPE) *to, idx column, idx width) {
 #endif
 
 __kernel void gather_rows(const __global TYPE(X_DTYPE) *x, long x_offset, const __global int *index, long index_offset,
-                          __global TYPE(Y_DTYPE) *y, long y_offset, long x_rows, long width, long rows, float scale,
-                          float shift) {
-  const idx a_row = ((idx)width + VECTOR - 1) / VECTOR, item = get_global_id(0);
-  const idx row = item / a_row, column = (item - row * a_row) * VECTOR;
+                          __global TYPE(Y_DTYPE) *y, long y_offset, long x_rows, long width, long rows, uint walk,
+                          float scale, float shift) {
+  const idx a_row = ((idx)width + (idx)walk - 1) / (idx)walk, item = get_global_id(0);
+  const idx row = item / a_row, first = (item - row * a_row) * (idx)walk, end = min((long)width, (long)first + walk);
   if (row >= rows) return;
   const int source = index[index_offset + row];
   __global TYPE(Y_DTYPE) *to = y + y_offset + row * (idx)width;
-  if (source < 0 || source >= x_rows)
-    fill_with_nan(to, column, width);
-  else
-    convert_elements(x + x_offset + (idx)source * (idx)width, to, column, width, scale, shift);
+  if (source < 0 || source >= x_rows) {
+    for (idx column = first; column < end; column += VECTOR) fill_with_nan(to, column, end);
+    return;
+  }
+  const __global TYPE(X_DTYPE) *from = x + x_offset + (idx)source * (idx)width;
+  for (idx column = first; column < end; column += VECTOR) convert_elements(from, to, column, end, scale, shift);
 }

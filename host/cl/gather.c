@@ -10,7 +10,9 @@ static int vector_for(const heed_context *ctx, const heed_tensor *x, const heed_
 heed_status heed__cl_gather_rows(heed_context *ctx, const struct heed__call *call) {
   const struct heed__gather_params *params = call->params;
   const heed_tensor *x = call->in[0], *index = call->in[1], *y = call->out[0];
+  const bool cpu_like = heed__cl_state(ctx)->traits.cpu_like;
   const int vector = vector_for(ctx, x, y);
+  const int64_t walk = cpu_like ? 4096 : vector;
   struct heed__cl_kernel k;
   heed__cl_begin(&k, ctx, "gather.cl", "gather_rows");
   heed__cl_define_int(&k, "VECTOR", vector);
@@ -23,7 +25,9 @@ heed_status heed__cl_gather_rows(heed_context *ctx, const struct heed__call *cal
   heed__cl_long(&k, x->dims[0]);
   heed__cl_long(&k, y->dims[1]);
   heed__cl_long(&k, y->dims[0]);
+  heed__cl_uint(&k, (uint32_t)walk);
   heed__cl_float(&k, params->scale);
   heed__cl_float(&k, params->shift);
-  return heed__cl_launch_items(&k, y->dims[0] * heed__ceil_div(y->dims[1], vector));
+  const int64_t items = y->dims[0] * heed__ceil_div(y->dims[1], walk);
+  return cpu_like ? heed__cl_launch_walks(&k, items) : heed__cl_launch_items(&k, items);
 }
