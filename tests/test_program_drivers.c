@@ -34,6 +34,7 @@ static void write_kernel(const char *name, const char *text) {
 // What the driver says in the place of its build log, and what it does not tell of a program; NULL and 0: nothing else.
 static const char *build_log;
 static cl_program_info untold;
+static int binaries_told;
 
 static void real_function(const char *name, void *function) {
   void *found = dlsym(RTLD_NEXT, name);
@@ -55,6 +56,7 @@ cl_int clGetProgramBuildInfo(cl_program program, cl_device_id id, cl_program_bui
 cl_int clGetProgramInfo(cl_program program, cl_program_info what, size_t size, void *value, size_t *size_ret) {
   cl_int (*real)(cl_program, cl_program_info, size_t, void *, size_t *);
   real_function("clGetProgramInfo", &real);
+  binaries_told += what == CL_PROGRAM_BINARIES;
   return what == untold ? CL_OUT_OF_HOST_MEMORY : real(program, what, size, value, size_ret);
 }
 
@@ -181,6 +183,21 @@ static void a_download_tells_of_the_upload_that_failed_before_it(void **state) {
   heed_tensor_destroy(other);
 }
 
+// Two contexts, or processes, have built the same: the first one that waits stores it.
+static void a_binary_that_another_has_stored_is_not_asked_for(void **state) {
+  write_kernel("shared.cl", "__kernel void nothing(void) {}\n");
+  heed_context *first = open_test(state, support_folder()), *second = open_test(state, support_folder());
+  ASSERT_OK(launch(first, "shared.cl"));
+  ASSERT_OK(launch(second, "shared.cl"));
+  binaries_told = 0;
+  ASSERT_OK(heed_sync(first));
+  assert_int_equal(binaries_told, 1);
+  ASSERT_OK(heed_sync(second));
+  assert_int_equal(binaries_told, 1);
+  heed_context_destroy(first);
+  heed_context_destroy(second);
+}
+
 // Opens the device for softmax, with the self-test and the folder's cache, by a driver that answers its builds so.
 static heed_status open_tested(void **state, cl_int answer) {
   char spec[96];
@@ -214,6 +231,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_log_is_told_from_its_first_error_on),
       cmocka_unit_test(a_driver_that_gives_no_binary_leaves_the_cache_empty),
+      TEST(a_binary_that_another_has_stored_is_not_asked_for),
       TEST(a_kernel_that_runs_with_fewer_work_items_has_smaller_tiles),
       TEST(a_build_without_resources_is_no_verdict_on_the_device),
       TEST(a_download_tells_of_the_upload_that_failed_before_it),

@@ -135,7 +135,6 @@ static int create_tensors(trainer *t) {
 }
 
 static void release(trainer *t) {
-  train_warmup_stop(&t->warmup);
   train_log_close(t);
   heed_tensor_destroy(t->x);
   heed_tensor_destroy(t->losses);
@@ -144,6 +143,7 @@ static void release(trainer *t) {
   heed_optimizer_destroy(t->optimizer);
   heed_mlp_destroy(t->mlp);
   heed_context_destroy(t->ctx);
+  train_warmup_stop(&t->warmup);  // what it has put into the cache by now is done
   dataset_close(&t->data);
   free(t->order);
   free(t->losses_host);

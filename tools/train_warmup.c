@@ -75,7 +75,6 @@ static heed_status work_on_layer(heed_context *ctx, const plan *p, size_t index)
 static int work(const tool_args *given, const plan *p) {
   tool_args args = *given;
   args.diagnoses = true;  // the other process tests
-  args.passing = true;    // and keeps the programs in heed's own cache
   heed_context *ctx = NULL;
   if (tool_open(&args, false, &ctx) != TOOL_DONE) return 1;
   heed_status status = HEED_OK;

@@ -12,8 +12,8 @@ struct program {
   char *file, *options;
   cl_program program;  // NULL: it does not build, and `failure` says why
   char *failure;
-  char *key;  // of a program that is still to be stored
-  bool from_disk;
+  char *key;                 // of a program that is still to be stored
+  bool from_disk, replaces;  // replaces: what the cache has of it is of no use
   struct heed__cl_built **built;
   size_t built_count;
 };
@@ -135,13 +135,14 @@ static cl_program from_binary(const struct heed__cl *cl, const char *options, co
   return NULL;
 }
 
-// NULL when the cache has none, or one that the driver does not take.
-static cl_program load(const heed_context *ctx, const struct program *program, const char *key) {
+// NULL when the cache has none, or one that the driver does not take, which is to be replaced.
+static cl_program load(const heed_context *ctx, struct program *program, const char *key) {
   const struct heed__cl *cl = heed__cl_state(ctx);
   unsigned char *binary = NULL;
   size_t size = 0;
   if (!heed__cl_cache_load(cl->cache_dir, key, &binary, &size)) return NULL;
   cl_program loaded = from_binary(cl, program->options, binary, size);
+  program->replaces = !loaded;
   free(binary);
   return loaded;
 }
@@ -182,10 +183,14 @@ static unsigned char *binary_of(const struct heed__cl *cl, cl_program program, s
   return binary;
 }
 
-static void store(const struct heed__cl *cl, cl_program program, const char *key) {
+// Another process may have been faster, which saves the asking.
+static void store(const struct heed__cl *cl, const struct program *program) {
   size_t size = 0;
-  unsigned char *binary = binary_of(cl, program, &size);
-  if (binary) heed__cl_cache_store(cl->cache_dir, key, binary, size);
+  unsigned char *binary = NULL;
+  if (program->replaces || !heed__cl_cache_load(cl->cache_dir, program->key, &binary, &size)) {
+    binary = binary_of(cl, program->program, &size);
+    if (binary) heed__cl_cache_store(cl->cache_dir, program->key, binary, size);
+  }
   free(binary);
 }
 
@@ -218,6 +223,7 @@ static heed_status build(heed_context *ctx, struct program *program, bool may_lo
   const struct source *source = NULL;
   HEED__TRY(find_source(ctx, program->file, &source));
   char *key = cl->cache_dir ? make_key(ctx, program, source) : NULL;
+  program->replaces = !may_load;
   if (key && may_load) program->program = load(ctx, program, key);
   program->from_disk = program->program != NULL;
   heed_status status = HEED_OK;
@@ -241,7 +247,7 @@ void heed__cl_programs_store(heed_context *ctx) {
   for (size_t i = 0; i < programs->room; ++i) {
     struct program *program = programs->slots[i];
     if (!program || !program->key) continue;
-    store(cl, program->program, program->key);
+    store(cl, program);
     free(program->key);
     program->key = NULL;
   }
