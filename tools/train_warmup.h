@@ -1,6 +1,6 @@
 // A second process for the first training on a device that heed has not met: while this one tests the device, it has the driver compile
-// what training needs. Compilers of OpenCL drivers let one thread of a process in at a time, and keep what they compiled on disk.
-// Nothing depends on it: what it does not get done is compiled later.
+// what training needs, and then puts it into heed's cache. Compilers of OpenCL drivers let one thread of a process in at a time, and
+// keep what they compiled on disk. Nothing depends on it: what it does not get done is compiled later.
 #ifndef HEED_TRAIN_WARMUP_H
 #define HEED_TRAIN_WARMUP_H
 
