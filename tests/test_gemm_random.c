@@ -358,12 +358,14 @@ static struct draw packed_draw(const struct kind *kind, int64_t b1, int64_t m, i
   return d;
 }
 
-// CLBlast changes its kernel at some size between 512³ and 1280³; heed's own walk many blocks of k here.
+// CLBlast changes its kernel at some size between 512³ and 1280³; heed's own walk many blocks of k here. The CPU's kernels do more in
+// a work-item than llvmpipe allows, which leaves its loops after 65535 rounds, and takes the GPU's in earnest.
 static void a_large_product_matches_the_host(void **state) {
   const struct contexts *contexts = usable(state);
   if (only_draws()) skip();
   static const struct kind some[] = {{.path = CPU}, {.path = GPU}, {.path = CLBLAST}};
   for (size_t i = 0; i < sizeof some / sizeof *some; ++i) {
+    if (some[i].path == CPU && !heed__cl_state(contexts->device)->traits.cpu_like) continue;
     const struct draw d = packed_draw(&some[i], 1, 700, 710, 1000);
     assert_true(difference_of(contexts, &d) >= 0);
   }
