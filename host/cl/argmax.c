@@ -3,6 +3,7 @@
 
 heed_status heed__cl_argmax(heed_context *ctx, const struct heed__call *call) {
   const heed_tensor *x = call->in[0], *y = call->out[0];
+  HEED__TRY(heed__cl_check_rows(ctx, x->dims[1]));
   struct heed__cl_rows layout = heed__cl_rows_for(ctx, x->dims[1]);
   layout.vector = 1;
   struct heed__cl_kernel k;

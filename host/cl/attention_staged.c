@@ -483,9 +483,7 @@ static heed_status run(heed_context *ctx, const struct heed__cl_attention *a) {
 }
 
 static bool supports(const struct heed__cl_traits *traits, const struct heed__cl_attention *a) {
-  (void)traits;
-  (void)a;
-  return true;
+  return !traits->short_loops || heed__max(a->keys, a->queries * a->group) <= 1 << 15;
 }
 
 const struct heed__cl_attention_variant heed__cl_attention_staged = {

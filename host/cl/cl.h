@@ -35,6 +35,7 @@ struct heed__cl_traits {
   bool compiles_late;  // PoCL: at the first launch, and all over again for a binary
   bool tensor_cores;   // those of an NVIDIA device that multiplies fragments as warp.cl does
   bool emulate_warps;  // warp.cl without PTX: for tests on other devices
+  bool short_loops;    // llvmpipe: a work-item leaves its loops, unasked, after 65535 rounds of all of them
 };
 
 enum heed__gemm_provider { HEED__GEMM_AUTO, HEED__GEMM_NATIVE, HEED__GEMM_CLBLAST };

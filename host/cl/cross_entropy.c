@@ -118,6 +118,7 @@ static heed_status narrow_rows(heed_context *ctx, const struct problem *p, const
 heed_status heed__cl_cross_entropy_fwd(heed_context *ctx, const struct heed__call *call) {
   const struct problem p = problem_of(call);
   const heed_tensor *loss = call->out[0];
+  HEED__TRY(heed__cl_check_rows(ctx, heed__max(p.cols, p.rows)));
   if (is_narrow(&p)) return narrow_rows(ctx, &p, NULL, loss, NULL);
   if (p.options->reduction == HEED_REDUCTION_NONE) return row_losses(ctx, &p, loss, NULL);
   cl_mem losses = NULL;
@@ -163,6 +164,7 @@ static heed_status input_gradient(heed_context *ctx, const struct problem *p, co
 
 heed_status heed__cl_cross_entropy_bwd(heed_context *ctx, const struct heed__call *call) {
   const struct problem p = problem_of(call);
+  HEED__TRY(heed__cl_check_rows(ctx, heed__max(p.cols, p.rows)));
   if (is_narrow(&p)) return narrow_rows(ctx, &p, call->in[2], NULL, call->out[0]);
   cl_mem count = NULL;
   heed_status status;

@@ -2,6 +2,7 @@
 // What a table entry does is in the file named after it.
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "cl/cl.h"
 #include "cl/tuning.h"
@@ -60,6 +61,7 @@ static heed_status read_traits(cl_device_id device, const heed_device_info *info
   traits->nvidia = heed__cl_has_extension(device, "cl_nv_device_attribute_query");
   traits->compiles_late = strstr(info->platform, "Portable Computing Language") != NULL;
   traits->tensor_cores = traits->nvidia && compute_capability(device) >= 8;
+  traits->short_loops = strncasecmp(info->name, "llvmpipe", strlen("llvmpipe")) == 0;
   traits->shuffle = traits->cpu_like ? HEED__SHUFFLE_NONE : shuffle_of(device);
   return HEED_OK;
 }

@@ -27,6 +27,7 @@ static heed_status run(heed_context *ctx, bool log_form, const char *rows, const
                        const heed_tensor *const *tensors, int count) {
   const heed_tensor *x = tensors[0];
   const int64_t outer = x->dims[0], axis = x->dims[1], inner = x->dims[2];
+  HEED__TRY(heed__cl_check_rows(ctx, axis));
   const bool by_rows = takes_rows(ctx, x);
   struct heed__cl_rows layout = heed__cl_rows_for(ctx, by_rows ? axis : inner);
   if (!by_rows) layout.group = 1;

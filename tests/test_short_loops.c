@@ -1,0 +1,60 @@
+// Devices that leave a kernel's loops early and say nothing, as llvmpipe does: what needs more rounds is refused, the rest is done.
+#include "cl/cl.h"
+#include "support_values.h"
+
+static struct heed__cl_traits real;
+
+// Takes the device for such a GPU until the test ends.
+static heed_context *begin(void **state) {
+  heed_context *ctx = support_context(state);
+  struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
+  real = *traits;
+  traits->cpu_like = false;
+  traits->vector_width = 1;
+  traits->short_loops = true;
+  return ctx;
+}
+
+static int end(void **state) {
+  if (*state) heed__cl_state(*state)->traits = real;
+  return support_release(state);
+}
+
+static heed_status attend(heed_context *ctx, int64_t queries, int64_t keys, heed_attention_path path) {
+  const heed_tensor *q = support_random(ctx, HEED_F32, SHAPE(1, 1, queries, 64), 1),
+                    *k = support_random(ctx, HEED_F32, SHAPE(1, 1, keys, 64), 2);
+  heed_tensor *out = support_like(q);
+  const heed_attention_options options = {.path = path};
+  return heed_attention_fwd(&(heed_attention_inputs){.q = q, .k = k, .v = k}, &options, out, NULL, NULL);
+}
+
+static void attention_takes_the_path_that_can(void **state) {
+  heed_context *ctx = begin(state);
+  ASSERT_OK(attend(ctx, 2, 1000, HEED_PATH_FUSED));
+  ASSERT_FAILS(HEED_UNSUPPORTED, "after 65535 rounds", attend(ctx, 2, 20000, HEED_PATH_FUSED));
+  ASSERT_OK(attend(ctx, 2, 20000, HEED_PATH_AUTO));
+  ASSERT_FAILS(HEED_UNSUPPORTED, "after 65535 rounds", attend(ctx, 2, 33000, HEED_PATH_AUTO));
+  ASSERT_FAILS(HEED_UNSUPPORTED, "after 65535 rounds", attend(ctx, 33000, 2, HEED_PATH_AUTO));
+}
+
+static void rows_of_millions_are_refused(void **state) {
+  heed_context *ctx = begin(state);
+  enum { MANY = (1 << 22) + 1 };
+  heed_tensor *x = support_new(ctx, HEED_F32, SHAPE(1, MANY)), *y = support_like(x);
+  heed_tensor *best = support_new(ctx, HEED_I32, SHAPE(1)), *target = support_new(ctx, HEED_I32, SHAPE(1)),
+              *loss = support_new(ctx, HEED_F32, SHAPE(1));
+  ASSERT_FAILS(HEED_UNSUPPORTED, "after 65535 rounds", heed_softmax_fwd(x, 1, y));
+  ASSERT_FAILS(HEED_UNSUPPORTED, "after 65535 rounds", heed_softmax_bwd(x, x, 1, y));
+  ASSERT_FAILS(HEED_UNSUPPORTED, "after 65535 rounds", heed_argmax(x, best));
+  ASSERT_FAILS(HEED_UNSUPPORTED, "after 65535 rounds", heed_cross_entropy_fwd(x, target, NULL, loss));
+  ASSERT_FAILS(HEED_UNSUPPORTED, "after 65535 rounds", heed_cross_entropy_bwd(x, target, NULL, loss, y));
+  ASSERT_FAILS(HEED_UNSUPPORTED, "after 65535 rounds", heed_cross_entropy_fwd_bwd(x, target, NULL, loss, y));
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_teardown(attention_takes_the_path_that_can, end),
+      cmocka_unit_test_teardown(rows_of_millions_are_refused, end),
+  };
+  return cmocka_run_group_tests_name("short loops", tests, support_open_device, support_close);
+}
