@@ -60,6 +60,18 @@ cl_int clGetProgramInfo(cl_program program, cl_program_info what, size_t size, v
   return what == untold ? CL_OUT_OF_HOST_MEMORY : real(program, what, size, value, size_ret);
 }
 
+// How many kernels it does not find in a program that it took.
+static int kernels_lost;
+
+cl_kernel clCreateKernel(cl_program program, const char *name, cl_int *error) {
+  cl_kernel (*real)(cl_program, const char *, cl_int *);
+  real_function("clCreateKernel", &real);
+  if (kernels_lost == 0) return real(program, name, error);
+  --kernels_lost;
+  *error = CL_INVALID_PROGRAM_EXECUTABLE;
+  return NULL;
+}
+
 // How commands ended, if not as they did.
 static cl_int ended;
 
@@ -198,6 +210,27 @@ static void a_binary_that_another_has_stored_is_not_asked_for(void **state) {
   heed_context_destroy(second);
 }
 
+static void a_binary_without_its_kernels_is_built_again_and_replaced(void **state) {
+  write_kernel("hollow.cl", "__kernel void nothing(void) {}\n");
+  heed_context *ctx = open_test(state, support_folder());
+  ASSERT_OK(launch(ctx, "hollow.cl"));
+  heed_context_destroy(ctx);
+  ctx = open_test(state, support_folder());
+  kernels_lost = 1;
+  ASSERT_OK(launch(ctx, "hollow.cl"));
+  binaries_told = 0;
+  ASSERT_OK(heed_sync(ctx));
+  assert_int_equal(binaries_told, 1);
+  kernels_lost = 2;  // in what is built from source, too
+  ASSERT_OK(launch(ctx, "hollow.cl"));
+  heed_context_destroy(ctx);
+  ctx = open_test(state, support_folder());
+  ASSERT_FAILS(HEED_DEVICE, "making kernel nothing of hollow.cl: CL_INVALID_PROGRAM_EXECUTABLE",
+               launch(ctx, "hollow.cl"));
+  assert_int_equal(kernels_lost, 0);
+  heed_context_destroy(ctx);
+}
+
 // Opens the device for softmax, with the self-test and the folder's cache, by a driver that answers its builds so.
 static heed_status open_tested(void **state, cl_int answer) {
   char spec[96];
@@ -232,6 +265,7 @@ int main(void) {
       cmocka_unit_test(a_log_is_told_from_its_first_error_on),
       cmocka_unit_test(a_driver_that_gives_no_binary_leaves_the_cache_empty),
       TEST(a_binary_that_another_has_stored_is_not_asked_for),
+      TEST(a_binary_without_its_kernels_is_built_again_and_replaced),
       TEST(a_kernel_that_runs_with_fewer_work_items_has_smaller_tiles),
       TEST(a_build_without_resources_is_no_verdict_on_the_device),
       TEST(a_download_tells_of_the_upload_that_failed_before_it),
