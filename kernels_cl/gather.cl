@@ -71,7 +71,7 @@ void fill_with_nan(__global TYPE(Y_DTYPE) *to, idx column, idx end) {
 __kernel void gather_rows(const __global TYPE(X_DTYPE) *x, long x_offset, const __global int *index, long index_offset,
                           __global TYPE(Y_DTYPE) *y, long y_offset, long x_rows, long width, long rows, uint walk,
                           float scale, float shift) {
-  const idx a_row = ((idx)width + (idx)walk - 1) / (idx)walk, item = get_global_id(0);
+  const idx a_row = ((idx)width - 1) / (idx)walk + 1, item = get_global_id(0);
   const idx row = item / a_row, first = (item - row * a_row) * (idx)walk, end = min((long)width, (long)first + walk);
   if (row >= rows) return;
   const int source = index[index_offset + row];

@@ -175,7 +175,8 @@ static int set_up(trainer *t, const heed_safetensors *from, const char *path) {
   if (resume) TOOL_TRY(checkpoint_check_data(t, from));
   const bool nothing = nothing_to_do(t);
   if (nothing && !t->settings.save) return TOOL_DONE;
-  train_warmup_go(&t->warmup, t->args, &t->shape, t->settings.batch);
+  const int64_t count = t->data.train.count, batch = t->settings.batch < count ? t->settings.batch : count;
+  train_warmup_go(&t->warmup, t->args, &t->shape, batch);
   TOOL_TRY(tool_open(t->args, false, &t->ctx));
   TOOL_TRY(create_model(t));
   TOOL_TRY(create_tensors(t));

@@ -111,8 +111,9 @@ static void wait_and_work(const tool_args *args, int from) {
 void train_warmup_start(const tool_args *args, train_warmup *w) {
   *w = (train_warmup){0};
   int ends[2];
-  const char *chosen = getenv("HEED_SELF_TEST");
+  const char *chosen = getenv("HEED_SELF_TEST"), *cache = getenv("HEED_CACHE");
   const char *device = args->device ? args->device : getenv("HEED_DEVICE");
+  if (cache && (strcasecmp(cache, "off") == 0 || strcmp(cache, "0") == 0)) return;  // each device is new each time
   if ((chosen && *chosen) || (device && strcasecmp(device, "host") == 0) || sysconf(_SC_NPROCESSORS_ONLN) < 2) return;
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return;
   const pid_t pid = fork();
@@ -149,7 +150,9 @@ void train_warmup_go(train_warmup *w, const tool_args *args, const model_shape *
 void train_warmup_stop(train_warmup *w) {
   if (!w->pid) return;
   close(w->to);
-  kill(w->pid, SIGKILL);
-  while (waitpid(w->pid, NULL, 0) < 0 && errno == EINTR) continue;
+  if (waitpid(w->pid, NULL, WNOHANG) == 0) {  // else it has ended, and the number may be another's
+    kill(w->pid, SIGKILL);
+    while (waitpid(w->pid, NULL, 0) < 0 && errno == EINTR) continue;
+  }
   w->pid = 0;
 }

@@ -378,10 +378,9 @@ static bool supports(const struct heed__cl_traits *traits, const struct heed__cl
   // Kernels count rows and keys, up to the end of their last tile, in int.
   if (a->queries * (a->queries <= PACKED_QUERIES ? a->group : 1) > INT32_MAX / 2 || a->keys > INT32_MAX / 2)
     return false;
-  // With heads of 64, gradients for 24,576 keys come out right on llvmpipe and for 32,768 do not.
-  if (traits->short_loops &&
-      heed__max(a->keys, a->queries * a->group) > (1 << 20) / heed__max(heed__max(a->dim, a->value_dim), 1))
-    return false;
+  // With heads of 64, gradients for 24,576 keys come out right on llvmpipe and for 32,768 do not; wider ones have more rounds a tile.
+  const int64_t longest = heed__max(a->keys, a->backward ? a->queries * a->group : 0);
+  if (traits->short_loops && longest > (1 << 20) / heed__max(heed__max(a->dim, a->value_dim), 64)) return false;
   struct tile tile;
   const enum kind first = a->backward ? ROWS : FORWARD, last = a->backward ? QUERIES_BWD : FORWARD;
   for (enum kind kind = first; kind <= last; ++kind)

@@ -483,7 +483,14 @@ static heed_status run(heed_context *ctx, const struct heed__cl_attention *a) {
 }
 
 static bool supports(const struct heed__cl_traits *traits, const struct heed__cl_attention *a) {
-  return !traits->short_loops || heed__max(a->keys, a->queries * a->group) <= 1 << 15;
+  enum { MOST_ROUNDS = 1 << 15 };
+  if (!traits->short_loops) return true;
+  if (a->keys > MOST_ROUNDS || (a->backward && a->queries * a->group > MOST_ROUNDS)) return false;
+  // An element of dmask sums over what it was broadcast to.
+  int64_t terms = a->batch * a->heads;
+  if (a->dmask && a->dmask->dims[2] == 1) terms *= a->queries;
+  if (a->dmask && a->dmask->dims[3] == 1) terms *= a->keys;
+  return !a->dmask || terms <= MOST_ROUNDS;
 }
 
 const struct heed__cl_attention_variant heed__cl_attention_staged = {

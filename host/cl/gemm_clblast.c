@@ -45,8 +45,8 @@ static bool fits(const heed_tensor *t) {
 }
 
 bool heed__cl_clblast_supports(const heed_context *ctx, const struct heed__gemm_problem *p) {
-  (void)ctx;
-  return p->c->dtype == HEED_F32 && p->k > 0 && fits(p->a) && fits(p->b) && fits(p->c);
+  const int64_t longest = heed__cl_state(ctx)->traits.short_loops ? 1 << 15 : INT32_MAX;  // its loops over k
+  return p->c->dtype == HEED_F32 && p->k > 0 && p->k <= longest && fits(p->a) && fits(p->b) && fits(p->c);
 }
 
 // Whether all batches lie back to back from the start of the buffer: CLBlast's batched GEMM drops strides and offsets where

@@ -169,7 +169,7 @@ HEED_API HEED_MUST_CHECK heed_status heed_device_list_create(heed_device_list **
 HEED_API void heed_device_list_destroy(heed_device_list *list);
 HEED_API size_t heed_device_list_count(const heed_device_list *list);
 HEED_API const heed_device_info *heed_device_list_get(const heed_device_list *list, size_t index);
-// The place of the device that heed_open(spec) would choose, as far as verdicts are remembered. Errors: as heed_open().
+// The place of the device that heed_open(spec) would choose, as far as verdicts are remembered. Errors: NO_DEVICE.
 HEED_API HEED_MUST_CHECK heed_status heed_device_list_find(const heed_device_list *list, const char *spec,
                                                            size_t *index);
 HEED_API size_t heed_device_list_platforms(const heed_device_list *list);
