@@ -1,7 +1,6 @@
 #include "check_helper.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -9,14 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-// What the child has to say goes through the pipe; its warnings are those that the parent prints itself.
-static void silence(void) {
-  const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-  if (null < 0) return;
-  (void)dup2(null, STDOUT_FILENO);
-  (void)dup2(null, STDERR_FILENO);
-  close(null);
-}
+#include "child.h"
 
 void check_helper_start(check_helper *helper, int (*work)(void *state, int to), void *state) {
   *helper = (check_helper){0};
@@ -26,7 +18,7 @@ void check_helper_start(check_helper *helper, int (*work)(void *state, int to), 
   const pid_t pid = fork();
   if (pid == 0) {
     close(ends[0]);
-    silence();
+    child_silence();  // what it has to say goes through the pipe; its warnings are those that the parent prints itself
     _exit(work(state, ends[1]));
   }
   close(ends[1]);
@@ -51,22 +43,13 @@ bool check_helper_next(check_helper *helper, bool wait, check_outcome *outcome) 
   if (!helper->pid) return false;
   struct pollfd ready = {.fd = helper->from, .events = POLLIN};
   if (!wait && poll(&ready, 1, 0) <= 0) return false;
-  char *at = (char *)outcome;
-  for (size_t left = sizeof *outcome; left > 0;) {
-    const ssize_t got = read(helper->from, at, left);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return false;
-    at += got;
-    left -= (size_t)got;
-  }
-  return true;
+  return child_read(helper->from, outcome, sizeof *outcome);
 }
 
 bool check_helper_end(check_helper *helper, char *reason, size_t size) {
   int status = 0;
   close(helper->from);
-  while (waitpid(helper->pid, &status, 0) < 0)
-    if (errno != EINTR) break;
+  (void)child_wait(helper->pid, &status);
   helper->pid = 0;
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return true;
   if (WIFSIGNALED(status))

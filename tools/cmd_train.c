@@ -123,8 +123,13 @@ static int create_model(trainer *t) {
   return TOOL_DONE;
 }
 
+static int64_t batch_rows(const trainer *t) {
+  const int64_t count = t->data.train.count;
+  return t->settings.batch < count ? t->settings.batch : count;
+}
+
 static int create_tensors(trainer *t) {
-  const int64_t count = t->data.train.count, batch = t->settings.batch < count ? t->settings.batch : count;
+  const int64_t count = t->data.train.count, batch = batch_rows(t);
   t->order = malloc((size_t)count * sizeof *t->order);
   t->losses_host = malloc((size_t)t->steps_per_epoch * sizeof *t->losses_host);
   if (!t->order || !t->losses_host) return tool_fail(command, "out of memory");
@@ -175,8 +180,7 @@ static int set_up(trainer *t, const heed_safetensors *from, const char *path) {
   if (resume) TOOL_TRY(checkpoint_check_data(t, from));
   const bool nothing = nothing_to_do(t);
   if (nothing && !t->settings.save) return TOOL_DONE;
-  const int64_t count = t->data.train.count, batch = t->settings.batch < count ? t->settings.batch : count;
-  train_warmup_go(&t->warmup, t->args, &t->shape, batch);
+  train_warmup_go(&t->warmup, t->args, &t->shape, batch_rows(t));
   TOOL_TRY(tool_open(t->args, false, &t->ctx));
   TOOL_TRY(create_model(t));
   TOOL_TRY(create_tensors(t));

@@ -1,7 +1,5 @@
 #include "train_warmup.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +7,8 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "child.h"
 
 // What the child is told: the training that is to come.
 typedef struct plan {
@@ -84,25 +84,10 @@ static int work(const tool_args *given, const plan *p) {
   return status == HEED_OK ? 0 : 1;
 }
 
-// What it has to say is for nobody.
-static void silence(void) {
-  const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-  if (null < 0) return;
-  for (int end = STDIN_FILENO; end <= STDERR_FILENO; end++) (void)dup2(null, end);
-  close(null);
-}
-
 static void wait_and_work(const tool_args *args, int from) {
   plan p;
-  char *at = (char *)&p;
-  for (size_t left = sizeof p; left > 0;) {
-    const ssize_t got = read(from, at, left);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) _exit(0);
-    at += got;
-    left -= (size_t)got;
-  }
-  silence();
+  if (!child_read(from, &p, sizeof p)) _exit(0);
+  child_silence();
   _exit(work(args, &p));
 }
 
@@ -152,7 +137,7 @@ void train_warmup_stop(train_warmup *w) {
   close(w->to);
   if (waitpid(w->pid, NULL, WNOHANG) == 0) {  // else it has ended, and the number may be another's
     kill(w->pid, SIGKILL);
-    while (waitpid(w->pid, NULL, 0) < 0 && errno == EINTR) continue;
+    (void)child_wait(w->pid, NULL);
   }
   w->pid = 0;
 }

@@ -94,7 +94,10 @@ static const struct part {
              {HEED_USES_ROWS, rows},
              {HEED_USES_TRAINING, training},
              {HEED_USES_ATTENTION, attention}};
-enum { PARTS = sizeof parts / sizeof *parts };
+enum {
+  PARTS = sizeof parts / sizeof *parts,
+  ALL_USES = HEED_USES_PRODUCTS | HEED_USES_ROWS | HEED_USES_TRAINING | HEED_USES_ATTENTION
+};
 
 static heed_status run_calls(heed_context *ctx, const struct part *part) {
   struct bench bench = {.ctx = ctx};
@@ -253,12 +256,11 @@ heed_status heed__self_test(enum heed__self_test_mode mode, unsigned uses, const
   heed_device_info *info = &found->info;
   if (mode == HEED__SELF_TEST_OFF || info->self_test != HEED_SELF_TEST_UNTESTED || !info->has_compiler) return HEED_OK;
   char *key = config->cache_dir ? make_key(config, info) : NULL;
-  unsigned known = 0;
-  for (int i = 0; i < PARTS; ++i) known |= parts[i].use;
-  if ((uses & known) == 0) uses = known;
+  uses &= ALL_USES;
+  if (uses == 0) uses = ALL_USES;
   if (key) uses &= ~recall_parts(config, key, info);
   heed_status status = HEED_OK;
-  if ((uses & known) != 0 && info->self_test != HEED_SELF_TEST_FAILED &&
+  if (uses != 0 && info->self_test != HEED_SELF_TEST_FAILED &&
       (mode == HEED__SELF_TEST_ALWAYS || (key && can_remember(config, key, info))))
     status = run(config, uses, key, found);
   free(key);

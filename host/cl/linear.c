@@ -89,7 +89,9 @@ done:
   return status;
 }
 
-enum { NARROW_ROWS_A_TIME = 4, NARROW_VECTORS_A_TIME = 2 };  // as in the kernel
+// As in the kernel: how much is done at a time, and the bits of what is.
+enum { NARROW_ROWS_A_TIME = 4, NARROW_VECTORS_A_TIME = 2 };
+enum { WANTS_DX = 1, WANTS_DWEIGHT = 2, WANTS_DBIAS = 4, MASKED = 8 };
 
 // Few enough rows and outputs that on a CPU one launch for all gradients beats a product for each. It does not depend on which
 // gradients are wanted, so that each has the same bits with and without the others.
@@ -117,9 +119,8 @@ static heed_status narrow_bwd(heed_context *ctx, const struct heed__call *call) 
   heed__cl_long(&k, rows);
   heed__cl_long(&k, in);
   heed__cl_long(&k, out);
-  uint32_t what = params->relu ? 8 : 0;
-  for (int i = 0; i < 3; ++i) what |= call->out[i] ? 1u << i : 0;
-  heed__cl_uint(&k, what);
+  heed__cl_uint(&k, (call->out[0] ? WANTS_DX : 0u) | (call->out[1] ? WANTS_DWEIGHT : 0u) |
+                        (call->out[2] ? WANTS_DBIAS : 0u) | (params->relu ? MASKED : 0u));
   const int64_t items =
       heed__ceil_div(rows, NARROW_ROWS_A_TIME) + heed__ceil_div(in, NARROW_VECTORS_A_TIME * vector) + 1;
   return heed__cl_launch_walks(&k, items);
