@@ -130,10 +130,10 @@ static bool names_reason(const struct outcome *o, enum fault_kind kind, const st
                          bool from_table) {
   // The cases of the table are the program's: they leave no message. The host says what it has no buffer for.
   if (kind == FAULT_MEMORY)
-    return o->status == HEED_OUT_OF_MEMORY &&
+    return o->status == HEED_ERROR_OUT_OF_MEMORY &&
            (from_table || strstr(o->message, "memory") || strstr(o->message, "no buffer"));
   if (kind == FAULT_FILE)
-    return o->status == HEED_IO && strstr(o->message, "out.safetensors") &&
+    return o->status == HEED_ERROR_IO && strstr(o->message, "out.safetensors") &&
            (onward || strstr(o->message, errno_text(report->error)));
   // CLBlast has errors of its own, which heed passes on by name and number. It keeps a program that failed to build, and its next use
   // of that is what it tells: CL_INVALID_PROGRAM.
@@ -165,7 +165,7 @@ static const char *judge(const struct fault_scenario *s, enum fault_kind kind, c
                          const struct outcome *untouched, const struct fault_report *report) {
   if (report->objects || report->blocks) return report->leaks;
   if (o->values.broken) return o->values.broken;
-  if (o->again != HEED_OK && !(o->again == HEED_BUILD && (onward || is_verdict(report->error))))
+  if (o->again != HEED_OK && !(o->again == HEED_ERROR_BUILD && (onward || is_verdict(report->error))))
     return "the context does not work any more";
   if (o->buffers > untouched->buffers) return "more buffers are held than by two untouched runs";
   if (s->writes_file) {

@@ -42,7 +42,7 @@ static heed_status create(heed_context *ctx, heed_dtype dtype, int rank, const i
 
 static heed_status keep(struct fault_values *values, const heed_tensor *tensor) {
   const int64_t count = heed_tensor_count(tensor);
-  if (values->count + count > FAULT_MAX_VALUES) return HEED_OVERFLOW;
+  if (values->count + count > FAULT_MAX_VALUES) return HEED_ERROR_OVERFLOW;
   const heed_status status = heed_tensor_download_f32(tensor, values->values + values->count, count);
   if (status == HEED_OK) values->count += count;
   return status;

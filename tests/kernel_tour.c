@@ -41,7 +41,7 @@ cl_mem clCreateBuffer(cl_context context, cl_mem_flags flags, size_t size, void 
 // ---------------------------------------------------------------- tensors
 
 static heed_status output(heed_context *ctx, heed_dtype dtype, int rank, const int64_t *dims, heed_tensor **out) {
-  if (made_count == MOST_TENSORS) return HEED_OVERFLOW;
+  if (made_count == MOST_TENSORS) return HEED_ERROR_OVERFLOW;
   TRY(heed_tensor_create(ctx, dtype, rank, dims, out));
   made[made_count++] = *out;
   return HEED_OK;
@@ -51,14 +51,14 @@ static heed_status input(heed_context *ctx, heed_dtype dtype, int rank, const in
   float values[MOST_VALUES];
   TRY(output(ctx, dtype, rank, dims, out));
   const int64_t count = heed_tensor_count(*out);
-  if (count > MOST_VALUES) return HEED_OVERFLOW;
+  if (count > MOST_VALUES) return HEED_ERROR_OVERFLOW;
   for (int64_t i = 0; i < count; ++i) values[i] = (float)heed_random_normal((uint64_t)made_count, 0, (uint64_t)i);
   return heed_tensor_upload_f32(*out, values, count);
 }
 
 static heed_status input_data(heed_context *ctx, heed_dtype dtype, int rank, const int64_t *dims, const void *data,
                               heed_tensor **out) {
-  if (made_count == MOST_TENSORS) return HEED_OVERFLOW;
+  if (made_count == MOST_TENSORS) return HEED_ERROR_OVERFLOW;
   TRY(heed_tensor_create_from(ctx, dtype, rank, dims, data, out));
   made[made_count++] = *out;
   return HEED_OK;

@@ -74,7 +74,7 @@ static heed_status train(struct soak *s) {
     TRY(heed_optimizer_step(s->optimizer));
   }
   TRY(heed_tensor_download_f32(s->loss, &loss, 1));
-  return s->lived <= 500 || loss < 1 ? HEED_OK : HEED_MISMATCH;
+  return s->lived <= 500 || loss < 1 ? HEED_OK : HEED_ERROR_MISMATCH;
 }
 
 static heed_status compare(struct soak *s, const heed_case *c) {
@@ -83,7 +83,7 @@ static heed_status compare(struct soak *s, const heed_case *c) {
   s->checked += 1;
   if (status == HEED_OK && result.passed) return HEED_OK;
   fprintf(stderr, "soak: %s: %s\n", c->name, result.message);
-  return HEED_MISMATCH;
+  return HEED_ERROR_MISMATCH;
 }
 
 static int64_t draw(struct soak *s, uint64_t bound) { return 1 + (int64_t)heed_random_below(11, 0, s->drawn++, bound); }
@@ -110,7 +110,7 @@ static heed_status command(int (*function)(int, const char **), const char **wor
   const int status = function(count, words);
   if (status == TOOL_DONE) return HEED_OK;
   fprintf(stderr, "soak: heed %s: exit status %d\n", words[0], status);
-  return HEED_MISMATCH;
+  return HEED_ERROR_MISMATCH;
 }
 
 static heed_status run_commands(struct soak *s) {
@@ -162,7 +162,7 @@ static heed_status pick_cases(struct soak *s) {
   for (size_t i = 0; i < count; ++i)
     if (s->cases[i].level == 0 && seen++ % EVERY_CASE == 0) s->cases[kept++] = s->cases[i];
   s->case_count = kept;
-  return kept ? HEED_OK : HEED_MISMATCH;
+  return kept ? HEED_OK : HEED_ERROR_MISMATCH;
 }
 
 static heed_status open_all(struct soak *s) {

@@ -156,29 +156,29 @@ static void they_refuse(void **state) {
   heed_context *ctx = support_context(state);
   heed_tensor *x = support_random(ctx, HEED_F32, SHAPE(2, 3), 1), *y = support_like(x),
               *flat = support_new(ctx, HEED_F32, SHAPE(6)), *half = support_new(ctx, HEED_F16, SHAPE(2, 3));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "relu_fwd", "x is NULL", heed_relu_fwd(NULL, y));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "relu_fwd", "y is NULL", heed_relu_fwd(x, NULL));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "relu_bwd", "dy is NULL", heed_relu_bwd(x, NULL, y));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "gelu_bwd", "dx is NULL", heed_gelu_bwd(x, x, HEED_GELU_ERF, NULL));
-  ASSERT_REFUSED(HEED_SHAPE, "relu_fwd", "x is F32[2, 3] but y is F32[6]", heed_relu_fwd(x, flat));
-  ASSERT_REFUSED(HEED_SHAPE, "gelu_fwd", "y is F32[6]", heed_gelu_fwd(x, HEED_GELU_ERF, flat));
-  ASSERT_REFUSED(HEED_SHAPE, "relu_bwd", "dy is F32[6]", heed_relu_bwd(x, flat, y));
-  ASSERT_REFUSED(HEED_SHAPE, "gelu_bwd", "dx is F32[6]", heed_gelu_bwd(x, y, HEED_GELU_TANH, flat));
-  ASSERT_REFUSED(HEED_SHAPE, "relu_fwd", "F32[3, 2] is not contiguous",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "relu_fwd", "x is NULL", heed_relu_fwd(NULL, y));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "relu_fwd", "y is NULL", heed_relu_fwd(x, NULL));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "relu_bwd", "dy is NULL", heed_relu_bwd(x, NULL, y));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "gelu_bwd", "dx is NULL", heed_gelu_bwd(x, x, HEED_GELU_ERF, NULL));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "relu_fwd", "x is F32[2, 3] but y is F32[6]", heed_relu_fwd(x, flat));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "gelu_fwd", "y is F32[6]", heed_gelu_fwd(x, HEED_GELU_ERF, flat));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "relu_bwd", "dy is F32[6]", heed_relu_bwd(x, flat, y));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "gelu_bwd", "dx is F32[6]", heed_gelu_bwd(x, y, HEED_GELU_TANH, flat));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "relu_fwd", "F32[3, 2] is not contiguous",
                  heed_relu_fwd(support_transposed(x), support_new(ctx, HEED_F32, SHAPE(3, 2))));
-  ASSERT_REFUSED(HEED_DTYPE, "relu_fwd", "y is F16[2, 3]", heed_relu_fwd(x, half));
-  ASSERT_REFUSED(HEED_DTYPE, "gelu_fwd", "x is I32[2, 3]",
+  ASSERT_REFUSED(HEED_ERROR_DTYPE, "relu_fwd", "y is F16[2, 3]", heed_relu_fwd(x, half));
+  ASSERT_REFUSED(HEED_ERROR_DTYPE, "gelu_fwd", "x is I32[2, 3]",
                  heed_gelu_fwd(support_new(ctx, HEED_I32, SHAPE(2, 3)), HEED_GELU_ERF, y));
-  ASSERT_REFUSED(HEED_DTYPE, "relu_bwd", "dy is F16[2, 3]", heed_relu_bwd(x, half, y));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "gelu_fwd", "form 7", heed_gelu_fwd(x, (heed_gelu_form)7, y));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "gelu_bwd", "form -1", heed_gelu_bwd(x, x, (heed_gelu_form)-1, y));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "relu_fwd", "y is on another context",
+  ASSERT_REFUSED(HEED_ERROR_DTYPE, "relu_bwd", "dy is F16[2, 3]", heed_relu_bwd(x, half, y));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "gelu_fwd", "form 7", heed_gelu_fwd(x, (heed_gelu_form)7, y));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "gelu_bwd", "form -1", heed_gelu_bwd(x, x, (heed_gelu_form)-1, y));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "relu_fwd", "y is on another context",
                  heed_relu_fwd(x, support_new(support_other(), HEED_F32, SHAPE(2, 3))));
   heed_tensor *base = support_random(ctx, HEED_F32, SHAPE(4, 3), 1), *low = NULL, *high = NULL;
   ASSERT_OK(heed_tensor_slice(base, 0, 0, 2, &low));
   support_keep(low);
   ASSERT_OK(heed_tensor_slice(base, 0, 1, 2, &high));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "relu_fwd", "y overlaps x", heed_relu_fwd(low, support_keep(high)));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "relu_fwd", "y overlaps x", heed_relu_fwd(low, support_keep(high)));
 }
 
 int main(void) {

@@ -222,7 +222,7 @@ static void heads_of_up_to_512_run_and_wider_ones_are_left_to_staged(void **stat
   const struct shape wider = {1, 1, 1, 2, 3, 513, 0};
   struct side s = side_create(&wider, ctx);
   const heed_attention_options fused = {.path = HEED_PATH_FUSED}, any = {.path = HEED_PATH_AUTO};
-  ASSERT_FAILS(HEED_UNSUPPORTED, "staged", run_public(&s, &fused));
+  ASSERT_FAILS(HEED_ERROR_UNSUPPORTED, "staged", run_public(&s, &fused));
   ASSERT_OK(run_public(&s, &any));
   side_destroy(&s);
 }
@@ -277,7 +277,7 @@ static void memory_is_linear_and_bounded(void **state) {
   ASSERT_OK(run_public(&cut, &fused));
   traits->max_allocation = 2000;
   heed__cl_scratch_trim(ctx, 0);  // a buffer left from before would do
-  ASSERT_FAILS(HEED_OUT_OF_MEMORY, "scratch", run_public(&cut, &fused));
+  ASSERT_FAILS(HEED_ERROR_OUT_OF_MEMORY, "scratch", run_public(&cut, &fused));
   traits->max_allocation = allowed;
   for (int i = OUT; i < TENSORS; ++i)
     if (i != DOUT) assert_same_bits(cut.t[i], whole.t[i]);

@@ -423,7 +423,7 @@ static void local_memory_without_room_for_a_tile_is_told(void **state) {
                          .options = {.path = HEED_PATH_FUSED}};
   struct side s;
   side_create(&d, ctx, &s);
-  ASSERT_FAILS(HEED_UNSUPPORTED, "take staged or auto", step_as_gpu(&d, &s));
+  ASSERT_FAILS(HEED_ERROR_UNSUPPORTED, "take staged or auto", step_as_gpu(&d, &s));
   side_destroy(&s);
 }
 

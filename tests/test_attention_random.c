@@ -340,7 +340,7 @@ static heed_status on_device(heed_status (*step)(const struct draw *, const stru
   traits->cpu_like ^= d->other_layout;
   heed_status status = step(d, s);
   traits->max_allocation = whole;
-  if (status == HEED_OUT_OF_MEMORY && d->memory) status = step(d, s);
+  if (status == HEED_ERROR_OUT_OF_MEMORY && d->memory) status = step(d, s);
   traits->cpu_like ^= d->other_layout;
   return status;
 }
@@ -388,7 +388,7 @@ static void what_does_not_fit_is_refused_with_the_figures(void **state) {
   struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
   const uint64_t whole = traits->max_allocation;
   traits->max_allocation = 4096;
-  ASSERT_FAILS(HEED_OUT_OF_MEMORY, "allows 4.0 KiB", heed_attention_fwd(&in, &options, t[3], NULL, NULL));
+  ASSERT_FAILS(HEED_ERROR_OUT_OF_MEMORY, "allows 4.0 KiB", heed_attention_fwd(&in, &options, t[3], NULL, NULL));
   traits->max_allocation = whole;
   ASSERT_OK(heed_attention_fwd(&in, &options, t[3], NULL, NULL));
   for (int i = 0; i < 4; ++i) heed_tensor_destroy(t[i]);

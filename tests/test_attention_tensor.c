@@ -337,7 +337,7 @@ static void tensor_cores_that_fail_are_done_without(void **state) {
       .batch = 1, .kv_heads = 1, .group = 1, .queries = 64, .keys = 70, .dim = 64, .dtype = HEED_F16, .forward = true};
   struct side s;
   side_create(&p, ctx, &s);
-  ASSERT_FAILS(HEED_BUILD, general, step(&p, &s));
+  ASSERT_FAILS(HEED_ERROR_BUILD, general, step(&p, &s));
   assert_false(traits->tensor_cores);
   side_destroy(&s);
   heed_context_destroy(ctx);

@@ -350,10 +350,10 @@ static void both_at_once_give_the_same_bits(void **state) {
     assert_both_at_once(support_random(ctx, HEED_F32, 2, shapes[s], s),
                         support_put(ctx, HEED_U8, 1, shapes[s], targets), NULL);
   }
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "cross_entropy_fwd_bwd", "dinput is NULL",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "cross_entropy_fwd_bwd", "dinput is NULL",
                  heed_cross_entropy_fwd_bwd(logits(ctx), classes(ctx, HEED_I64), NULL,
                                             support_new(ctx, HEED_F32, SHAPE(1)), NULL));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "cross_entropy_fwd_bwd", "loss is NULL",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "cross_entropy_fwd_bwd", "loss is NULL",
                  heed_cross_entropy_fwd_bwd(logits(ctx), classes(ctx, HEED_I64), NULL, NULL, logits(ctx)));
 }
 
@@ -365,19 +365,19 @@ static void options_that_make_no_sense_are_refused(void **state) {
   heed_context *ctx = support_context(state);
   const heed_tensor *x = logits(ctx), *t = classes(ctx, HEED_I64), *hot = one_hot(ctx);
   heed_tensor *loss = support_new(ctx, HEED_F32, SHAPE(1));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "cross_entropy_fwd", "reduction 5",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "cross_entropy_fwd", "reduction 5",
                  FWD(x, t, loss, .reduction = (heed_reduction)5));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "cross_entropy_fwd", "label smoothing -0.1",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "cross_entropy_fwd", "label smoothing -0.1",
                  FWD(x, t, loss, .label_smoothing = -0.1));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "cross_entropy_fwd", "label smoothing 1.1",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "cross_entropy_fwd", "label smoothing 1.1",
                  FWD(x, t, loss, .label_smoothing = 1.1));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "cross_entropy_fwd", "label smoothing",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "cross_entropy_fwd", "label smoothing",
                  FWD(x, t, loss, .label_smoothing = NAN));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "cross_entropy_fwd", "not for probabilities",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "cross_entropy_fwd", "not for probabilities",
                  FWD(x, hot, loss, .from_probs = true, .label_smoothing = 0.1));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "cross_entropy_fwd", "ignore_index needs class indices",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "cross_entropy_fwd", "ignore_index needs class indices",
                  FWD(x, hot, loss, .has_ignore_index = true));
-  ASSERT_REFUSED(HEED_DTYPE, "cross_entropy_fwd", "from_probs needs a floating-point target, not I64[19]",
+  ASSERT_REFUSED(HEED_ERROR_DTYPE, "cross_entropy_fwd", "from_probs needs a floating-point target, not I64[19]",
                  FWD(x, t, loss, .from_probs = true));
 }
 
@@ -385,53 +385,56 @@ static void forward_refuses(void **state) {
   heed_context *ctx = support_context(state);
   heed_tensor *x = logits(ctx), *t = classes(ctx, HEED_I64), *loss = support_new(ctx, HEED_F32, SHAPE(1)),
               *rows = support_new(ctx, HEED_F32, SHAPE(N));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "cross_entropy_fwd", "input is NULL",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "cross_entropy_fwd", "input is NULL",
                  heed_cross_entropy_fwd(NULL, t, NULL, loss));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "cross_entropy_fwd", "target is NULL",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "cross_entropy_fwd", "target is NULL",
                  heed_cross_entropy_fwd(x, NULL, NULL, loss));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "cross_entropy_fwd", "loss is NULL", heed_cross_entropy_fwd(x, t, NULL, NULL));
-  ASSERT_REFUSED(HEED_SHAPE, "cross_entropy_fwd", "input F32[703] is not [N, C]",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "cross_entropy_fwd", "loss is NULL",
+                 heed_cross_entropy_fwd(x, t, NULL, NULL));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "cross_entropy_fwd", "input F32[703] is not [N, C]",
                  heed_cross_entropy_fwd(support_new(ctx, HEED_F32, SHAPE(N * C)), t, NULL, loss));
-  ASSERT_REFUSED(HEED_SHAPE, "cross_entropy_fwd", "input F32[19, 0]",
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "cross_entropy_fwd", "input F32[19, 0]",
                  heed_cross_entropy_fwd(support_new(ctx, HEED_F32, SHAPE(N, 0)), t, NULL, loss));
-  ASSERT_REFUSED(HEED_SHAPE, "cross_entropy_fwd", "target I64[7] does not fit input F32[19, 37]",
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "cross_entropy_fwd", "target I64[7] does not fit input F32[19, 37]",
                  heed_cross_entropy_fwd(x, support_new(ctx, HEED_I64, SHAPE(7)), NULL, loss));
-  ASSERT_REFUSED(HEED_SHAPE, "cross_entropy_fwd", "target I64[19, 1]",
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "cross_entropy_fwd", "target I64[19, 1]",
                  heed_cross_entropy_fwd(x, support_new(ctx, HEED_I64, SHAPE(N, 1)), NULL, loss));
-  ASSERT_REFUSED(HEED_SHAPE, "cross_entropy_fwd", "target is F32[19]", heed_cross_entropy_fwd(x, rows, NULL, loss));
-  ASSERT_REFUSED(HEED_SHAPE, "cross_entropy_fwd", "loss F32[19] must be [1]", heed_cross_entropy_fwd(x, t, NULL, rows));
-  ASSERT_REFUSED(HEED_SHAPE, "cross_entropy_fwd", "loss F32[1] must be [19]",
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "cross_entropy_fwd", "target is F32[19]",
+                 heed_cross_entropy_fwd(x, rows, NULL, loss));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "cross_entropy_fwd", "loss F32[19] must be [1]",
+                 heed_cross_entropy_fwd(x, t, NULL, rows));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "cross_entropy_fwd", "loss F32[1] must be [19]",
                  heed_cross_entropy_fwd(x, t, &none, loss));
-  ASSERT_REFUSED(HEED_DTYPE, "cross_entropy_fwd", "target is BOOL[19]",
+  ASSERT_REFUSED(HEED_ERROR_DTYPE, "cross_entropy_fwd", "target is BOOL[19]",
                  heed_cross_entropy_fwd(x, support_new(ctx, HEED_BOOL, SHAPE(N)), NULL, loss));
-  ASSERT_REFUSED(HEED_DTYPE, "cross_entropy_fwd", "target is F16[19, 37] but input is F32[19, 37]",
+  ASSERT_REFUSED(HEED_ERROR_DTYPE, "cross_entropy_fwd", "target is F16[19, 37] but input is F32[19, 37]",
                  heed_cross_entropy_fwd(x, support_new(ctx, HEED_F16, SHAPE(N, C)), NULL, loss));
-  ASSERT_REFUSED(HEED_DTYPE, "cross_entropy_fwd", "loss is F16[1]; F32 is needed",
+  ASSERT_REFUSED(HEED_ERROR_DTYPE, "cross_entropy_fwd", "loss is F16[1]; F32 is needed",
                  heed_cross_entropy_fwd(x, t, NULL, support_new(ctx, HEED_F16, SHAPE(1))));
-  ASSERT_REFUSED(HEED_DTYPE, "cross_entropy_fwd", "input is I32[19, 37]",
+  ASSERT_REFUSED(HEED_ERROR_DTYPE, "cross_entropy_fwd", "input is I32[19, 37]",
                  heed_cross_entropy_fwd(support_new(ctx, HEED_I32, SHAPE(N, C)), t, NULL, loss));
-  ASSERT_REFUSED(HEED_SHAPE, "cross_entropy_fwd", "not contiguous",
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "cross_entropy_fwd", "not contiguous",
                  heed_cross_entropy_fwd(support_transposed(x), t, NULL, loss));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "cross_entropy_fwd", "loss is on another context",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "cross_entropy_fwd", "loss is on another context",
                  heed_cross_entropy_fwd(x, t, NULL, support_new(support_other(), HEED_F32, SHAPE(1))));
 }
 
 static void backward_refuses(void **state) {
   heed_context *ctx = support_context(state);
   heed_tensor *x = logits(ctx), *t = classes(ctx, HEED_I64), *dx = support_like(x);
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "cross_entropy_bwd", "dinput is NULL",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "cross_entropy_bwd", "dinput is NULL",
                  heed_cross_entropy_bwd(x, t, NULL, NULL, NULL));
-  ASSERT_REFUSED(HEED_SHAPE, "cross_entropy_bwd", "dinput is F32[37, 19]",
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "cross_entropy_bwd", "dinput is F32[37, 19]",
                  heed_cross_entropy_bwd(x, t, NULL, NULL, support_new(ctx, HEED_F32, SHAPE(C, N))));
-  ASSERT_REFUSED(HEED_SHAPE, "cross_entropy_bwd", "loss F32[19] must be [1]",
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "cross_entropy_bwd", "loss F32[19] must be [1]",
                  heed_cross_entropy_bwd(x, t, NULL, support_new(ctx, HEED_F32, SHAPE(N)), dx));
-  ASSERT_REFUSED(HEED_DTYPE, "cross_entropy_bwd", "dloss is F16[1]",
+  ASSERT_REFUSED(HEED_ERROR_DTYPE, "cross_entropy_bwd", "dloss is F16[1]",
                  heed_cross_entropy_bwd(x, t, NULL, support_new(ctx, HEED_F16, SHAPE(1)), dx));
-  ASSERT_REFUSED(HEED_DTYPE, "cross_entropy_bwd", "dinput is F16[19, 37]",
+  ASSERT_REFUSED(HEED_ERROR_DTYPE, "cross_entropy_bwd", "dinput is F16[19, 37]",
                  heed_cross_entropy_bwd(x, t, NULL, NULL, support_new(ctx, HEED_F16, SHAPE(N, C))));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "cross_entropy_bwd", "dinput overlaps input",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "cross_entropy_bwd", "dinput overlaps input",
                  heed_cross_entropy_bwd(x, t, NULL, NULL, x));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "cross_entropy_bwd", "label smoothing 2",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "cross_entropy_bwd", "label smoothing 2",
                  heed_cross_entropy_bwd(x, t, &(heed_cross_entropy_options){.label_smoothing = 2}, NULL, dx));
 }
 

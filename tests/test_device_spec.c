@@ -146,13 +146,13 @@ static void gpu_and_cpu_name_a_type(void **state) {
   const struct list *list = LIST(CPU(0, 0, "gpu-like name", 8, true), GPU(1, 0, "cpu-like name", 20, false));
   assert_int_equal(resolve(list, "cpu"), 0);
   assert_int_equal(resolve(list, "GPU"), 1);
-  ASSERT_FAILS(HEED_NO_DEVICE, "fits none", attempt(LIST(CPU(0, 0, "one", 8, true)), "gpu"));
+  ASSERT_FAILS(HEED_ERROR_NO_DEVICE, "fits none", attempt(LIST(CPU(0, 0, "one", 8, true)), "gpu"));
 }
 
 static void several_of_a_type_are_listed(void **state) {
   (void)state;
   const struct list *list = usual();
-  ASSERT_FAILS(HEED_NO_DEVICE, "several", attempt(list, "gpu"));
+  ASSERT_FAILS(HEED_ERROR_NO_DEVICE, "several", attempt(list, "gpu"));
   const char *message = heed_last_error();
   assert_non_null(strstr(message, "1:0  Radeon One"));
   assert_non_null(strstr(message, "1:1  Radeon Two"));
@@ -169,7 +169,8 @@ static void a_pair_of_numbers_is_platform_and_device(void **state) {
   assert_int_equal(resolve(list, "3:0"), 4);
   assert_int_equal(resolve(list, "01:01"), 2);
   static const char *const none[] = {"1:2", "9:0", "1:", ":1", "1:1:1", "1 :1", "-1:-1", "1:1x", "99999:0"};
-  for (size_t i = 0; i < sizeof none / sizeof *none; ++i) ASSERT_FAILS(HEED_NO_DEVICE, none[i], attempt(list, none[i]));
+  for (size_t i = 0; i < sizeof none / sizeof *none; ++i)
+    ASSERT_FAILS(HEED_ERROR_NO_DEVICE, none[i], attempt(list, none[i]));
 }
 
 static void an_id_is_matched_whole(void **state) {
@@ -179,9 +180,9 @@ static void an_id_is_matched_whole(void **state) {
   assert_int_equal(resolve(list, "id:hash:0101"), 2);
   assert_int_equal(resolve(list, "ID:HASH:0101"), 2);
   assert_int_equal(resolve(list, "id:pci:0000:0a:00.0"), 3);
-  ASSERT_FAILS(HEED_NO_DEVICE, "fits none", attempt(list, "id:hash:01"));
-  ASSERT_FAILS(HEED_NO_DEVICE, "fits none", attempt(list, "id:"));
-  ASSERT_FAILS(HEED_NO_DEVICE, "fits none", attempt(list, "hash:0101"));
+  ASSERT_FAILS(HEED_ERROR_NO_DEVICE, "fits none", attempt(list, "id:hash:01"));
+  ASSERT_FAILS(HEED_ERROR_NO_DEVICE, "fits none", attempt(list, "id:"));
+  ASSERT_FAILS(HEED_ERROR_NO_DEVICE, "fits none", attempt(list, "hash:0101"));
 }
 
 static void a_piece_of_a_name_is_enough_in_any_case(void **state) {
@@ -197,7 +198,7 @@ static void a_piece_of_a_name_is_enough_in_any_case(void **state) {
 static void an_ambiguous_name_lists_what_it_fits(void **state) {
   (void)state;
   const struct list *list = usual();
-  ASSERT_FAILS(HEED_NO_DEVICE, "device 'radeon' fits several", attempt(list, "radeon"));
+  ASSERT_FAILS(HEED_ERROR_NO_DEVICE, "device 'radeon' fits several", attempt(list, "radeon"));
   const char *message = heed_last_error();
   assert_non_null(strstr(message, "Radeon One (Platform B)  id:hash:0100"));
   assert_non_null(strstr(message, "Radeon Two (Platform B)  id:hash:0101"));
@@ -207,9 +208,9 @@ static void an_ambiguous_name_lists_what_it_fits(void **state) {
 static void an_unknown_name_lists_every_device(void **state) {
   (void)state;
   const struct list *list = usual();
-  ASSERT_FAILS(HEED_NO_DEVICE, "device 'voodoo' fits none", attempt(list, "voodoo"));
+  ASSERT_FAILS(HEED_ERROR_NO_DEVICE, "device 'voodoo' fits none", attempt(list, "voodoo"));
   for (size_t i = 0; i < list->count; ++i) assert_non_null(strstr(heed_last_error(), list->infos[i].name));
-  ASSERT_FAILS(HEED_NO_DEVICE, "The host", attempt(list_of(0, NULL), "voodoo"));
+  ASSERT_FAILS(HEED_ERROR_NO_DEVICE, "The host", attempt(list_of(0, NULL), "voodoo"));
 }
 
 static void a_platforms_version_is_looked_at_when_no_name_fits(void **state) {
@@ -226,7 +227,7 @@ static void a_platforms_version_is_looked_at_when_no_name_fits(void **state) {
 
 static void a_piece_of_the_hosts_name_does_not_mean_the_host(void **state) {
   (void)state;
-  ASSERT_FAILS(HEED_NO_DEVICE, "fits none", attempt(usual(), "the hos"));
+  ASSERT_FAILS(HEED_ERROR_NO_DEVICE, "fits none", attempt(usual(), "the hos"));
 }
 
 static void a_long_list_is_cut_and_stays_a_message(void **state) {
@@ -236,9 +237,9 @@ static void a_long_list_is_cut_and_stays_a_message(void **state) {
   char spec[3000];
   memset(spec, 'n', sizeof spec);
   spec[sizeof spec - 1] = 0;
-  assert_int_equal(attempt(list, spec), HEED_NO_DEVICE);
+  assert_int_equal(attempt(list, spec), HEED_ERROR_NO_DEVICE);
   spec[5] = 0;
-  ASSERT_FAILS(HEED_NO_DEVICE, "several", attempt(list, spec));
+  ASSERT_FAILS(HEED_ERROR_NO_DEVICE, "several", attempt(list, spec));
 }
 
 static void the_environment_names_a_device_where_the_caller_does_not(void **state) {
@@ -256,7 +257,7 @@ static void the_environment_names_a_device_where_the_caller_does_not(void **stat
   heed_context_destroy(ctx);
   ctx = (heed_context *)(void *)&saved;
   if (!getenv("HEED_TEST_HOST_ONLY")) {
-    ASSERT_FAILS(HEED_NO_DEVICE, "no such device", heed_open(NULL, &ctx));
+    ASSERT_FAILS(HEED_ERROR_NO_DEVICE, "no such device", heed_open(NULL, &ctx));
     assert_null(ctx);
   }
   if (saved)
@@ -270,12 +271,12 @@ static void choices_that_are_none_are_refused(void **state) {
   (void)state;
   heed_context *ctx = NULL;
   setenv("HEED_VALIDATE", "maybe", 1);
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "HEED_VALIDATE is 'maybe'", heed_open("host", &ctx));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "HEED_VALIDATE is 'maybe'", heed_open("host", &ctx));
   unsetenv("HEED_VALIDATE");
   assert_null(ctx);
   if (getenv("HEED_TEST_HOST_ONLY")) return;
   const heed_open_options gemm = {.device = "0:0", .gemm = "cublas"};
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "'cublas'", heed_open_with(&gemm, &ctx));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "'cublas'", heed_open_with(&gemm, &ctx));
   assert_null(ctx);
 }
 

@@ -140,9 +140,9 @@ static void a_spec_finds_its_device_in_the_list(void **state) {
     ASSERT_OK(heed_device_list_find(list, "auto", &found));
     assert_int_equal(found, i);
   }
-  ASSERT_FAILS(HEED_NO_DEVICE, "no such device", heed_device_list_find(list, "no such device", &found));
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "NULL", heed_device_list_find(list, "auto", NULL));
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "NULL", heed_device_list_find(NULL, "auto", &found));
+  ASSERT_FAILS(HEED_ERROR_NO_DEVICE, "no such device", heed_device_list_find(list, "no such device", &found));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_device_list_find(list, "auto", NULL));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_device_list_find(NULL, "auto", &found));
   heed_device_list_destroy(list);
 }
 
@@ -212,17 +212,18 @@ static void refuses_objects_that_do_not_fit(void **state) {
   cl_command_queue queue;
   cl_int error = CL_SUCCESS;
   ASSERT_OK(heed_opencl_handles(ctx, &context, &device, &queue));
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "NULL", heed_open_opencl(context, device, NULL, NULL, &other));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_open_opencl(context, device, NULL, NULL, &other));
   assert_null(other);
   second = clCreateContext(NULL, 1, &device, NULL, NULL, &error);
   assert_int_equal(error, CL_SUCCESS);
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "another OpenCL context", heed_open_opencl(second, device, queue, NULL, &other));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "another OpenCL context",
+               heed_open_opencl(second, device, queue, NULL, &other));
   clReleaseContext(second);
   const heed_open_options profile = {.profile = 1};
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "PROFILING", heed_open_opencl(context, device, queue, &profile, &other));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "PROFILING", heed_open_opencl(context, device, queue, &profile, &other));
   cl_command_queue unordered = clCreateCommandQueue(context, device, CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE, &error);
   if (error != CL_SUCCESS) return;  // the device has no such queues
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "out-of-order", heed_open_opencl(context, device, unordered, NULL, &other));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "out-of-order", heed_open_opencl(context, device, unordered, NULL, &other));
   clReleaseCommandQueue(unordered);
 }
 
@@ -258,7 +259,7 @@ static void a_tensor_past_the_devices_memory_is_refused_with_figures(void **stat
   const struct heed__cl *cl = heed__cl_state(ctx);
   heed_tensor *x = NULL;
   const int64_t dims[] = {(int64_t)cl->traits.max_allocation + 1};
-  ASSERT_FAILS(HEED_OUT_OF_MEMORY, "bytes", heed_tensor_create(ctx, HEED_U8, 1, dims, &x));
+  ASSERT_FAILS(HEED_ERROR_OUT_OF_MEMORY, "bytes", heed_tensor_create(ctx, HEED_U8, 1, dims, &x));
   assert_non_null(strstr(heed_last_error(), heed_context_device(ctx)->name));
   assert_null(x);
 }
@@ -271,7 +272,8 @@ static void tensors_together_cannot_pass_the_devices_memory(void **state) {
   heed__cl_scratch_trim(ctx, 0);
   cl->traits.memory = cl->allocated + 6000;
   ASSERT_OK(heed_tensor_create(ctx, HEED_U8, 1, (const int64_t[]){4000}, &x));
-  ASSERT_FAILS(HEED_OUT_OF_MEMORY, "heed holds", heed_tensor_create(ctx, HEED_U8, 1, (const int64_t[]){4000}, &y));
+  ASSERT_FAILS(HEED_ERROR_OUT_OF_MEMORY, "heed holds",
+               heed_tensor_create(ctx, HEED_U8, 1, (const int64_t[]){4000}, &y));
   // Idle scratch makes way for a tensor.
   cl_mem scratch = NULL;
   ASSERT_OK(heed__cl_scratch_take(ctx, 1024, &scratch));
@@ -311,7 +313,7 @@ static void scratch_makes_way_where_the_driver_has_no_room(void **state) {
   assert_int_equal(heed__cl_scratch_trim(ctx, 0), 0);  // it has been given back already
   heed_tensor_destroy(x);
   buffers_refused = 2;
-  ASSERT_FAILS(HEED_OUT_OF_MEMORY, "making a buffer of 2.0 KiB: CL_MEM_OBJECT_ALLOCATION_FAILURE",
+  ASSERT_FAILS(HEED_ERROR_OUT_OF_MEMORY, "making a buffer of 2.0 KiB: CL_MEM_OBJECT_ALLOCATION_FAILURE",
                heed_tensor_create(ctx, HEED_U8, 1, (const int64_t[]){2000}, &x));
   buffers_refused = 0;
 }
@@ -409,7 +411,7 @@ static void peak_is_measured(void **state) {
   ASSERT_OK(heed_measure_peak(ctx, 1 << 20, &gflops, &gbytes));
   assert_true(gflops > 0 && gflops < 1e7);
   assert_true(gbytes > 0 && gbytes < 1e6);
-  ASSERT_FAILS(HEED_OUT_OF_MEMORY, "needed",
+  ASSERT_FAILS(HEED_ERROR_OUT_OF_MEMORY, "needed",
                heed_measure_peak(ctx, (size_t)heed__cl_state(ctx)->traits.max_allocation + 4096, &gflops, &gbytes));
 }
 

@@ -270,7 +270,7 @@ static void a_platform_without_a_device_says_what_to_do(void **state) {
   }
   // Who asks for a device reads the reason as well.
   heed_context *ctx = NULL;
-  ASSERT_FAILS(HEED_NO_DEVICE, "NVIDIA CUDA has no device: asked for its devices", heed_open("gpu", &ctx));
+  ASSERT_FAILS(HEED_ERROR_NO_DEVICE, "NVIDIA CUDA has no device: asked for its devices", heed_open("gpu", &ctx));
 }
 
 static void a_loader_that_fails_stands_in_the_list(void **state) {
@@ -334,7 +334,7 @@ static void what_is_no_queue_is_refused(void **state) {
   no_drivers();
   cl_device_id device = (cl_device_id)add_device(add_platform("Queues"), CL_DEVICE_TYPE_GPU, "");
   heed_context *ctx = NULL;
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "command queue is none",
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "command queue is none",
                heed_open_opencl((cl_context)device, device, (cl_command_queue)device, NULL, &ctx));
   assert_null(ctx);
 }

@@ -221,22 +221,22 @@ static void nothing_is_done_to_nothing(void **state) {
 
 static void null_is_refused(void **state) {
   heed_tensor *x = support_new(support_context(state), HEED_F32, SHAPE(2));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "fill", "y is NULL", heed_fill(NULL, 0));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "copy", "x is NULL", heed_copy(NULL, x));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "copy", "y is NULL", heed_copy(x, NULL));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "add", "a is NULL", heed_add(1, NULL, 1, x, x));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "add", "b is NULL", heed_add(1, x, 1, NULL, x));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "add", "y is NULL", heed_add(1, x, 1, x, NULL));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "fill", "y is NULL", heed_fill(NULL, 0));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "copy", "x is NULL", heed_copy(NULL, x));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "copy", "y is NULL", heed_copy(x, NULL));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "add", "a is NULL", heed_add(1, NULL, 1, x, x));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "add", "b is NULL", heed_add(1, x, 1, NULL, x));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "add", "y is NULL", heed_add(1, x, 1, x, NULL));
 }
 
 static void shapes_must_be_one(void **state) {
   heed_context *ctx = support_context(state);
   heed_tensor *x = support_new(ctx, HEED_F32, SHAPE(2, 3)), *flat = support_new(ctx, HEED_F32, SHAPE(6)),
               *y = support_like(x);
-  ASSERT_REFUSED(HEED_SHAPE, "copy", "x is F32[2, 3] but y is F32[6]", heed_copy(x, flat));
-  ASSERT_REFUSED(HEED_SHAPE, "add", "b is F32[6]", heed_add(1, x, 1, flat, y));
-  ASSERT_REFUSED(HEED_SHAPE, "add", "y is F32[6]", heed_add(1, x, 1, x, flat));
-  ASSERT_REFUSED(HEED_SHAPE, "add", "not contiguous",
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "copy", "x is F32[2, 3] but y is F32[6]", heed_copy(x, flat));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "add", "b is F32[6]", heed_add(1, x, 1, flat, y));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "add", "y is F32[6]", heed_add(1, x, 1, x, flat));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "add", "not contiguous",
                  heed_add(1, support_transposed(x), 1, support_transposed(x), support_new(ctx, HEED_F32, SHAPE(3, 2))));
 }
 
@@ -244,10 +244,10 @@ static void add_is_for_floats_of_one_dtype(void **state) {
   heed_context *ctx = support_context(state);
   heed_tensor *x = support_new(ctx, HEED_F32, SHAPE(4)), *half = support_new(ctx, HEED_F16, SHAPE(4)),
               *i = support_new(ctx, HEED_I32, SHAPE(4));
-  ASSERT_REFUSED(HEED_DTYPE, "add", "b is F16[4], but the other floating-point tensors are F32",
+  ASSERT_REFUSED(HEED_ERROR_DTYPE, "add", "b is F16[4], but the other floating-point tensors are F32",
                  heed_add(1, x, 1, half, x));
-  ASSERT_REFUSED(HEED_DTYPE, "add", "a is I32[4]; F32, F16 or BF16 is needed", heed_add(1, i, 1, i, i));
-  ASSERT_REFUSED(HEED_DTYPE, "add", "y is F16[4]", heed_add(1, x, 1, x, half));
+  ASSERT_REFUSED(HEED_ERROR_DTYPE, "add", "a is I32[4]; F32, F16 or BF16 is needed", heed_add(1, i, 1, i, i));
+  ASSERT_REFUSED(HEED_ERROR_DTYPE, "add", "y is F16[4]", heed_add(1, x, 1, x, half));
 }
 
 static void overlaps_are_refused(void **state) {
@@ -256,10 +256,10 @@ static void overlaps_are_refused(void **state) {
   ASSERT_OK(heed_tensor_slice(base, 0, 0, 6, &low));
   ASSERT_OK(heed_tensor_slice(support_keep(low) ? base : NULL, 0, 4, 6, &high));
   support_keep(high);
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "copy", "y overlaps x", heed_copy(low, high));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "copy", "y overlaps x", heed_copy(base, base));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "add", "y overlaps a", heed_add(1, low, 1, support_like(low), high));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "add", "y overlaps b", heed_add(1, support_like(low), 1, low, high));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "copy", "y overlaps x", heed_copy(low, high));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "copy", "y overlaps x", heed_copy(base, base));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "add", "y overlaps a", heed_add(1, low, 1, support_like(low), high));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "add", "y overlaps b", heed_add(1, support_like(low), 1, low, high));
   // Neighbours do not overlap.
   ASSERT_OK(heed_tensor_slice(base, 0, 0, 5, &low));
   ASSERT_OK(heed_tensor_slice(support_keep(low) ? base : NULL, 0, 5, 5, &high));
@@ -271,8 +271,8 @@ static void overlaps_are_refused(void **state) {
 static void contexts_do_not_mix(void **state) {
   heed_context *ctx = support_context(state);
   heed_tensor *x = support_new(ctx, HEED_F32, SHAPE(4)), *foreign = support_new(support_other(), HEED_F32, SHAPE(4));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "copy", "y is on another context", heed_copy(x, foreign));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "add", "b is on another context", heed_add(1, x, 1, foreign, x));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "copy", "y is on another context", heed_copy(x, foreign));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "add", "b is on another context", heed_add(1, x, 1, foreign, x));
 }
 
 int main(void) {

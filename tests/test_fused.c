@@ -90,16 +90,16 @@ static void loss_and_gradient_refuse_what_each_does(void **state) {
   heed_context *ctx = support_context(state);
   const heed_tensor *x = support_random(ctx, HEED_F32, SHAPE(4, 3), 1), *target = support_new(ctx, HEED_U8, SHAPE(4));
   heed_tensor *loss = support_new(ctx, HEED_F32, SHAPE(1)), *dx = support_like(x);
-  ASSERT_REFUSED(HEED_SHAPE, "cross_entropy_fwd_bwd", "loss F32[4] must be [1]",
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "cross_entropy_fwd_bwd", "loss F32[4] must be [1]",
                  heed_cross_entropy_fwd_bwd(x, target, NULL, support_new(ctx, HEED_F32, SHAPE(4)), dx));
-  ASSERT_REFUSED(HEED_SHAPE, "cross_entropy_fwd_bwd", "dinput is F32[3, 4]",
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "cross_entropy_fwd_bwd", "dinput is F32[3, 4]",
                  heed_cross_entropy_fwd_bwd(x, target, NULL, loss, support_new(ctx, HEED_F32, SHAPE(3, 4))));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "cross_entropy_fwd_bwd", "dinput is NULL",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "cross_entropy_fwd_bwd", "dinput is NULL",
                  heed_cross_entropy_fwd_bwd(x, target, NULL, loss, NULL));
   ASSERT_REFUSED(
-      HEED_SHAPE, "linear_relu_fwd", "differ in rows",
+      HEED_ERROR_SHAPE, "linear_relu_fwd", "differ in rows",
       heed_linear_relu_fwd(x, support_new(ctx, HEED_F32, SHAPE(2, 3)), NULL, support_new(ctx, HEED_F32, SHAPE(5, 2))));
-  ASSERT_REFUSED(HEED_SHAPE, "relu_linear_bwd", "dy F32[4, 3]",
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "relu_linear_bwd", "dy F32[4, 3]",
                  heed_relu_linear_bwd(x, support_new(ctx, HEED_F32, SHAPE(2, 3)), x, dx, NULL, NULL));
 }
 

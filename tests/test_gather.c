@@ -94,24 +94,25 @@ static void it_refuses(void **state) {
   heed_tensor *x = support_random(ctx, HEED_F32, SHAPE(4, 3), 1), *index = indices(ctx, 2, zeros);
   heed_tensor *y = support_new(ctx, HEED_F32, SHAPE(2, 3)), *wide = support_new(ctx, HEED_F32, SHAPE(2, 4)),
               *part = NULL;
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "gather_rows", "x is NULL", heed_gather_rows(NULL, index, 1, 0, y));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "gather_rows", "index is NULL", heed_gather_rows(x, NULL, 1, 0, y));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "gather_rows", "y is NULL", heed_gather_rows(x, index, 1, 0, NULL));
-  ASSERT_REFUSED(HEED_SHAPE, "gather_rows", "x F32[4, 3] and y F32[2, 4]", heed_gather_rows(x, index, 1, 0, wide));
-  ASSERT_REFUSED(HEED_SHAPE, "gather_rows", "index I32[2] and y F32[4, 3]",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "gather_rows", "x is NULL", heed_gather_rows(NULL, index, 1, 0, y));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "gather_rows", "index is NULL", heed_gather_rows(x, NULL, 1, 0, y));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "gather_rows", "y is NULL", heed_gather_rows(x, index, 1, 0, NULL));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "gather_rows", "x F32[4, 3] and y F32[2, 4]",
+                 heed_gather_rows(x, index, 1, 0, wide));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "gather_rows", "index I32[2] and y F32[4, 3]",
                  heed_gather_rows(y, index, 1, 0, support_like(x)));
-  ASSERT_REFUSED(HEED_SHAPE, "gather_rows", "y F32[6]",
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "gather_rows", "y F32[6]",
                  heed_gather_rows(x, index, 1, 0, support_new(ctx, HEED_F32, SHAPE(6))));
-  ASSERT_REFUSED(HEED_SHAPE, "gather_rows", "I32[2, 1]",
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "gather_rows", "I32[2, 1]",
                  heed_gather_rows(x, support_put(ctx, HEED_I32, SHAPE(2, 1), zeros), 1, 0, y));
-  ASSERT_REFUSED(HEED_DTYPE, "gather_rows", "index is I64[2]; I32 is needed",
+  ASSERT_REFUSED(HEED_ERROR_DTYPE, "gather_rows", "index is I64[2]; I32 is needed",
                  heed_gather_rows(x, support_new(ctx, HEED_I64, SHAPE(2)), 1, 0, y));
-  ASSERT_REFUSED(HEED_SHAPE, "gather_rows", "x F32[3, 4] is not contiguous",
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "gather_rows", "x F32[3, 4] is not contiguous",
                  heed_gather_rows(support_transposed(x), index, 1, 0, wide));
   ASSERT_OK(heed_tensor_slice(x, 0, 1, 2, &part));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "gather_rows", "y overlaps x",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "gather_rows", "y overlaps x",
                  heed_gather_rows(x, index, 1, 0, support_keep(part)));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "gather_rows", "index is on another context",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "gather_rows", "index is on another context",
                  heed_gather_rows(x, support_put(support_other(), HEED_I32, SHAPE(2), zeros), 1, 0, y));
 }
 

@@ -70,8 +70,8 @@ static void a_provider_that_computes_wrong_is_not_used(void **state) {
   plant_wrong_kernel(folder);
   float result = 0;
   heed_context *forced = open_planted("native", folder);
-  ASSERT_FAILS(HEED_DEVICE, "computes wrong products", eleven(forced, &result));
-  ASSERT_FAILS(HEED_DEVICE, "HEED_GEMM_PROBE", eleven(forced, &result));  // and again from memory
+  ASSERT_FAILS(HEED_ERROR_DEVICE, "computes wrong products", eleven(forced, &result));
+  ASSERT_FAILS(HEED_ERROR_DEVICE, "HEED_GEMM_PROBE", eleven(forced, &result));  // and again from memory
   heed_context_destroy(forced);
 
   // CLBlast steps in, or is what was chosen in the first place.
@@ -239,9 +239,10 @@ static void a_clblast_that_was_asked_for_says_why_it_fails(void **state) {
   heed_context *ctx = open_planted("clblast", NULL);
   float result;
   break_clblast(0, CLBlastInvalidLocalMemUsage);
-  ASSERT_FAILS(HEED_DEVICE, "CLBlastInvalidLocalMemUsage (-2046); the gemm provider 'native'", eleven(ctx, &result));
+  ASSERT_FAILS(HEED_ERROR_DEVICE, "CLBlastInvalidLocalMemUsage (-2046); the gemm provider 'native'",
+               eleven(ctx, &result));
   clblast.error = CLBlastOpenCLOutOfResources;
-  ASSERT_FAILS(HEED_DEVICE, "failed with CL_OUT_OF_RESOURCES (-5)", eleven(ctx, &result));
+  ASSERT_FAILS(HEED_ERROR_DEVICE, "failed with CL_OUT_OF_RESOURCES (-5)", eleven(ctx, &result));
   heed_context_destroy(ctx);
 }
 
@@ -252,7 +253,8 @@ static void where_every_provider_fails_nothing_is_computed(void **state) {
   float result = 0;
   heed_context *ctx = open_planted("auto", folder);
   break_clblast(0, CLBlastOpenCLOutOfResources);
-  for (int again = 0; again < 2; ++again) ASSERT_FAILS(HEED_DEVICE, "computes wrong products", eleven(ctx, &result));
+  for (int again = 0; again < 2; ++again)
+    ASSERT_FAILS(HEED_ERROR_DEVICE, "computes wrong products", eleven(ctx, &result));
   assert_non_null(strstr(heed_last_error(), "choose another device"));
   assert_int_equal(clblast.calls, 1);
   heed_context_destroy(ctx);

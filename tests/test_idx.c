@@ -32,7 +32,7 @@ static void assert_refused(const void *bytes, size_t count, const char *part) {
   char *path = support_path("bad");
   support_write_file(path, bytes, count);
   heed_idx idx;
-  ASSERT_FAILS(HEED_FORMAT, part, heed_idx_read(path, &idx));
+  ASSERT_FAILS(HEED_ERROR_FORMAT, part, heed_idx_read(path, &idx));
   assert_null(idx.data);
   assert_non_null(strstr(heed_last_error(), path));
 }
@@ -75,8 +75,8 @@ static void the_plain_name_goes_before_gz(void **state) {
 static void what_is_no_file_is_refused(void **state) {
   (void)state;
   heed_idx idx;
-  ASSERT_FAILS(HEED_IO, "absent.gz is there", heed_idx_read(support_path("absent"), &idx));
-  ASSERT_FAILS(HEED_IO, "directory", heed_idx_read(support_folder(), &idx));
+  ASSERT_FAILS(HEED_ERROR_IO, "absent.gz is there", heed_idx_read(support_path("absent"), &idx));
+  ASSERT_FAILS(HEED_ERROR_IO, "directory", heed_idx_read(support_folder(), &idx));
 }
 
 static void a_wrong_header_is_refused(void **state) {
@@ -104,7 +104,7 @@ static void a_claim_that_the_file_cannot_keep_is_refused(void **state) {
   assert_refused(large, sizeof large, "truncated");
   heed_idx idx;
   write_gz(support_path("large.gz"), large, sizeof large);
-  ASSERT_FAILS(HEED_FORMAT, "more than a gzip file", heed_idx_read(support_path("large.gz"), &idx));
+  ASSERT_FAILS(HEED_ERROR_FORMAT, "more than a gzip file", heed_idx_read(support_path("large.gz"), &idx));
 }
 
 static void data_too_short_or_too_long_are_refused(void **state) {
@@ -116,9 +116,9 @@ static void data_too_short_or_too_long_are_refused(void **state) {
   bytes[count] = 0;
   assert_refused(bytes, count + 1, "1 bytes after");
   write_gz(support_path("short.gz"), bytes, count - 1);
-  ASSERT_FAILS(HEED_FORMAT, "truncated", heed_idx_read(support_path("short.gz"), &idx));
+  ASSERT_FAILS(HEED_ERROR_FORMAT, "truncated", heed_idx_read(support_path("short.gz"), &idx));
   write_gz(support_path("long.gz"), bytes, count + 1);
-  ASSERT_FAILS(HEED_FORMAT, "data after", heed_idx_read(support_path("long.gz"), &idx));
+  ASSERT_FAILS(HEED_ERROR_FORMAT, "data after", heed_idx_read(support_path("long.gz"), &idx));
 }
 
 static void a_damaged_gzip_file_is_refused(void **state) {
@@ -163,21 +163,21 @@ static void a_part_of_mnist_is_read(void **state) {
 static void images_and_labels_must_agree(void **state) {
   (void)state;
   heed_mnist mnist;
-  ASSERT_FAILS(HEED_IO, "absent-images-idx3-ubyte", heed_mnist_read(support_folder(), "absent", 10, &mnist));
+  ASSERT_FAILS(HEED_ERROR_IO, "absent-images-idx3-ubyte", heed_mnist_read(support_folder(), "absent", 10, &mnist));
   write_part("odd", 12, 11, 10);
-  ASSERT_FAILS(HEED_FORMAT, "11 labels for the 12 images", heed_mnist_read(support_folder(), "odd", 10, &mnist));
+  ASSERT_FAILS(HEED_ERROR_FORMAT, "11 labels for the 12 images", heed_mnist_read(support_folder(), "odd", 10, &mnist));
   write_part("odd", 12, 12, 11);
-  ASSERT_FAILS(HEED_FORMAT, "label 10 is 10; with 10 classes it is 0 to 9",
+  ASSERT_FAILS(HEED_ERROR_FORMAT, "label 10 is 10; with 10 classes it is 0 to 9",
                heed_mnist_read(support_folder(), "odd", 10, &mnist));
   write_part("odd", 0, 0, 10);
-  ASSERT_FAILS(HEED_FORMAT, "holds no images", heed_mnist_read(support_folder(), "odd", 10, &mnist));
+  ASSERT_FAILS(HEED_ERROR_FORMAT, "holds no images", heed_mnist_read(support_folder(), "odd", 10, &mnist));
   assert_null(mnist.images);
   assert_null(mnist.labels);
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "0 classes", heed_mnist_read(support_folder(), "odd", 0, &mnist));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "0 classes", heed_mnist_read(support_folder(), "odd", 0, &mnist));
   uint8_t bytes[256];
   write_part("odd", 12, 12, 10);
   support_write_file(support_path("odd-images-idx3-ubyte"), bytes, build(bytes, 1, (const uint32_t[]){12}, 10));
-  ASSERT_FAILS(HEED_FORMAT, "images have 3", heed_mnist_read(support_folder(), "odd", 10, &mnist));
+  ASSERT_FAILS(HEED_ERROR_FORMAT, "images have 3", heed_mnist_read(support_folder(), "odd", 10, &mnist));
 }
 
 int main(void) {

@@ -118,10 +118,10 @@ static void options_count_here_too(void **state) {
   struct caller c;
   caller_open(ctx, &c);
   const heed_open_options nonsense = {.gemm = "fast"};
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "'fast'", heed_open_opencl(c.context, c.device, c.queue, &nonsense, &own));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "'fast'", heed_open_opencl(c.context, c.device, c.queue, &nonsense, &own));
   assert_null(own);
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "out is NULL", heed_open_opencl(c.context, c.device, c.queue, NULL, NULL));
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "NULL", heed_open_opencl(NULL, c.device, c.queue, NULL, &own));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "out is NULL", heed_open_opencl(c.context, c.device, c.queue, NULL, NULL));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_open_opencl(NULL, c.device, c.queue, NULL, &own));
   const heed_open_options validate = {.validate = 1};
   ASSERT_OK(heed_open_opencl(c.context, c.device, c.queue, &validate, &own));
   heed_tensor *x = NULL;
@@ -139,7 +139,8 @@ static void an_out_of_order_queue_is_refused(void **state) {
   caller_open(ctx, &c);
   cl_command_queue queue = clCreateCommandQueue(c.context, c.device, CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE, &error);
   if (error == CL_SUCCESS) {
-    ASSERT_FAILS(HEED_INVALID_ARGUMENT, "in-order queue", heed_open_opencl(c.context, c.device, queue, NULL, &own));
+    ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "in-order queue",
+                 heed_open_opencl(c.context, c.device, queue, NULL, &own));
     assert_null(own);
     clReleaseCommandQueue(queue);
   }
@@ -195,7 +196,7 @@ static void a_buffer_may_be_larger_but_not_smaller(void **state) {
   ASSERT_OK(heed_opencl_handles(ctx, &c.context, &c.device, &c.queue));
   cl_mem buffer = caller_buffer(&c, 64, NULL);
   heed_tensor *x = NULL;
-  ASSERT_FAILS(HEED_SHAPE, "F32[17] needs 68 bytes, the buffer has 64",
+  ASSERT_FAILS(HEED_ERROR_SHAPE, "F32[17] needs 68 bytes, the buffer has 64",
                heed_opencl_tensor(ctx, buffer, HEED_F32, SHAPE(17), &x));
   assert_null(x);
   ASSERT_OK(heed_opencl_tensor(ctx, buffer, HEED_F32, SHAPE(16), &x));
@@ -203,7 +204,7 @@ static void a_buffer_may_be_larger_but_not_smaller(void **state) {
   ASSERT_OK(heed_opencl_tensor(ctx, buffer, HEED_U8, SHAPE(3), &x));
   // The rest of a larger buffer is not the tensor's.
   heed_tensor *view = NULL;
-  ASSERT_FAILS(HEED_SHAPE, "leaves", heed_tensor_view(x, SHAPE(4), (const int64_t[]){1}, 0, &view));
+  ASSERT_FAILS(HEED_ERROR_SHAPE, "leaves", heed_tensor_view(x, SHAPE(4), (const int64_t[]){1}, 0, &view));
   heed_tensor_destroy(x);
   ASSERT_OK(heed_opencl_tensor(ctx, buffer, HEED_F32, SHAPE(0, 99), &x));
   assert_int_equal(heed_tensor_count(x), 0);
@@ -243,21 +244,21 @@ static void what_cannot_be_a_tensor_is_refused(void **state) {
   cl_mem buffer = caller_buffer(&c, 64, NULL);
   heed_tensor *x = NULL;
   const int64_t big = INT64_C(1) << 32;
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "NULL", heed_opencl_tensor(NULL, buffer, HEED_F32, SHAPE(1), &x));
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "NULL", heed_opencl_tensor(ctx, NULL, HEED_F32, SHAPE(1), &x));
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "NULL", heed_opencl_tensor(ctx, buffer, HEED_F32, 1, NULL, &x));
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "out is NULL", heed_opencl_tensor(ctx, buffer, HEED_F32, SHAPE(1), NULL));
-  ASSERT_FAILS(HEED_DTYPE, "dtype 42", heed_opencl_tensor(ctx, buffer, (heed_dtype)42, SHAPE(1), &x));
-  ASSERT_FAILS(HEED_SHAPE, "rank 6", heed_opencl_tensor(ctx, buffer, HEED_F32, SHAPE(1, 1, 1, 1, 1, 1), &x));
-  ASSERT_FAILS(HEED_SHAPE, "[-1]", heed_opencl_tensor(ctx, buffer, HEED_F32, SHAPE(-1), &x));
-  ASSERT_FAILS(HEED_OVERFLOW, "[4294967296, 4294967296]",
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_opencl_tensor(NULL, buffer, HEED_F32, SHAPE(1), &x));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_opencl_tensor(ctx, NULL, HEED_F32, SHAPE(1), &x));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_opencl_tensor(ctx, buffer, HEED_F32, 1, NULL, &x));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "out is NULL", heed_opencl_tensor(ctx, buffer, HEED_F32, SHAPE(1), NULL));
+  ASSERT_FAILS(HEED_ERROR_DTYPE, "dtype 42", heed_opencl_tensor(ctx, buffer, (heed_dtype)42, SHAPE(1), &x));
+  ASSERT_FAILS(HEED_ERROR_SHAPE, "rank 6", heed_opencl_tensor(ctx, buffer, HEED_F32, SHAPE(1, 1, 1, 1, 1, 1), &x));
+  ASSERT_FAILS(HEED_ERROR_SHAPE, "[-1]", heed_opencl_tensor(ctx, buffer, HEED_F32, SHAPE(-1), &x));
+  ASSERT_FAILS(HEED_ERROR_OVERFLOW, "[4294967296, 4294967296]",
                heed_opencl_tensor(ctx, buffer, HEED_F32, SHAPE(big, big), &x));
-  ASSERT_FAILS(HEED_OVERFLOW, "[0, 4294967296, 4294967296]",
+  ASSERT_FAILS(HEED_ERROR_OVERFLOW, "[0, 4294967296, 4294967296]",
                heed_opencl_tensor(ctx, buffer, HEED_F32, SHAPE(0, big, big), &x));
   // A buffer of another OpenCL context is nothing to this one.
   caller_open(ctx, &stranger);
   cl_mem foreign = caller_buffer(&stranger, 64, NULL);
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "another OpenCL context",
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "another OpenCL context",
                heed_opencl_tensor(ctx, foreign, HEED_F32, SHAPE(4), &x));
   assert_null(x);
   assert_int_equal(references(foreign), 1);
@@ -266,9 +267,10 @@ static void what_cannot_be_a_tensor_is_refused(void **state) {
   assert_int_equal(references(buffer), 1);
   clReleaseMemObject(buffer);
   int64_t offset;
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "NULL", heed_opencl_buffer(NULL, &buffer, &offset));
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "NULL", heed_opencl_buffer(support_new(ctx, HEED_F32, SHAPE(1)), NULL, &offset));
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "NULL", heed_opencl_handles(NULL, NULL, NULL, NULL));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_opencl_buffer(NULL, &buffer, &offset));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL",
+               heed_opencl_buffer(support_new(ctx, HEED_F32, SHAPE(1)), NULL, &offset));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_opencl_handles(NULL, NULL, NULL, NULL));
   ASSERT_OK(heed_opencl_handles(ctx, NULL, NULL, NULL));
 }
 
@@ -278,9 +280,11 @@ static void the_host_has_no_handles(void **state) {
   cl_mem buffer = NULL;
   int64_t offset;
   heed_tensor *x = NULL;
-  ASSERT_FAILS(HEED_UNSUPPORTED, "host", heed_opencl_handles(ctx, &context, NULL, NULL));
-  ASSERT_FAILS(HEED_UNSUPPORTED, "host", heed_opencl_buffer(support_new(ctx, HEED_F32, SHAPE(1)), &buffer, &offset));
-  ASSERT_FAILS(HEED_UNSUPPORTED, "host", heed_opencl_tensor(ctx, (cl_mem)(void *)&offset, HEED_F32, SHAPE(1), &x));
+  ASSERT_FAILS(HEED_ERROR_UNSUPPORTED, "host", heed_opencl_handles(ctx, &context, NULL, NULL));
+  ASSERT_FAILS(HEED_ERROR_UNSUPPORTED, "host",
+               heed_opencl_buffer(support_new(ctx, HEED_F32, SHAPE(1)), &buffer, &offset));
+  ASSERT_FAILS(HEED_ERROR_UNSUPPORTED, "host",
+               heed_opencl_tensor(ctx, (cl_mem)(void *)&offset, HEED_F32, SHAPE(1), &x));
   assert_null(x);
 }
 

@@ -158,29 +158,30 @@ static void forward_refuses(void **state) {
   heed_context *ctx = support_context(state);
   heed_tensor *x = support_random(ctx, HEED_F32, SHAPE(2, 3), 1), *w = support_random(ctx, HEED_F32, SHAPE(4, 3), 2),
               *b = support_random(ctx, HEED_F32, SHAPE(4), 3), *y = support_new(ctx, HEED_F32, SHAPE(2, 4));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "linear_fwd", "x is NULL", heed_linear_fwd(NULL, w, b, y));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "linear_fwd", "weight is NULL", heed_linear_fwd(x, NULL, b, y));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "linear_fwd", "y is NULL", heed_linear_fwd(x, w, b, NULL));
-  ASSERT_REFUSED(HEED_SHAPE, "linear_fwd", "x F32[2, 4] must have 3", heed_linear_fwd(support_like(y), w, b, y));
-  ASSERT_REFUSED(HEED_SHAPE, "linear_fwd", "weight F32[4] is not [out, in]", heed_linear_fwd(x, b, NULL, y));
-  ASSERT_REFUSED(HEED_SHAPE, "linear_fwd", "bias F32[3] does not fit weight F32[4, 3]",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "linear_fwd", "x is NULL", heed_linear_fwd(NULL, w, b, y));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "linear_fwd", "weight is NULL", heed_linear_fwd(x, NULL, b, y));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "linear_fwd", "y is NULL", heed_linear_fwd(x, w, b, NULL));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "linear_fwd", "x F32[2, 4] must have 3", heed_linear_fwd(support_like(y), w, b, y));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "linear_fwd", "weight F32[4] is not [out, in]", heed_linear_fwd(x, b, NULL, y));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "linear_fwd", "bias F32[3] does not fit weight F32[4, 3]",
                  heed_linear_fwd(x, w, support_new(ctx, HEED_F32, SHAPE(3)), y));
-  ASSERT_REFUSED(HEED_SHAPE, "linear_fwd", "bias F32[1, 4]",
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "linear_fwd", "bias F32[1, 4]",
                  heed_linear_fwd(x, w, support_new(ctx, HEED_F32, SHAPE(1, 4)), y));
-  ASSERT_REFUSED(HEED_SHAPE, "linear_fwd", "y F32[2, 3] must have 4", heed_linear_fwd(x, w, b, support_like(x)));
-  ASSERT_REFUSED(HEED_SHAPE, "linear_fwd", "x F32[2, 3] and y F32[3, 4] differ in rows",
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "linear_fwd", "y F32[2, 3] must have 4", heed_linear_fwd(x, w, b, support_like(x)));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "linear_fwd", "x F32[2, 3] and y F32[3, 4] differ in rows",
                  heed_linear_fwd(x, w, b, support_new(ctx, HEED_F32, SHAPE(3, 4))));
-  ASSERT_REFUSED(HEED_SHAPE, "linear_fwd", "x F32[]", heed_linear_fwd(support_new(ctx, HEED_F32, 0, NULL), w, b, y));
-  ASSERT_REFUSED(HEED_SHAPE, "linear_fwd", "weight F32[3, 4] is not contiguous",
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "linear_fwd", "x F32[]",
+                 heed_linear_fwd(support_new(ctx, HEED_F32, 0, NULL), w, b, y));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "linear_fwd", "weight F32[3, 4] is not contiguous",
                  heed_linear_fwd(x, support_transposed(w), NULL, y));
-  ASSERT_REFUSED(HEED_DTYPE, "linear_fwd", "weight is F16[4, 3]",
+  ASSERT_REFUSED(HEED_ERROR_DTYPE, "linear_fwd", "weight is F16[4, 3]",
                  heed_linear_fwd(x, support_new(ctx, HEED_F16, SHAPE(4, 3)), b, y));
-  ASSERT_REFUSED(HEED_DTYPE, "linear_fwd", "x is I32[2, 3]",
+  ASSERT_REFUSED(HEED_ERROR_DTYPE, "linear_fwd", "x is I32[2, 3]",
                  heed_linear_fwd(support_new(ctx, HEED_I32, SHAPE(2, 3)), w, b, y));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "linear_fwd", "bias is on another context",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "linear_fwd", "bias is on another context",
                  heed_linear_fwd(x, w, support_new(support_other(), HEED_F32, SHAPE(4)), y));
   heed_tensor *square = support_new(ctx, HEED_F32, SHAPE(3, 3));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "linear_fwd", "y overlaps weight",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "linear_fwd", "y overlaps weight",
                  heed_linear_fwd(support_like(square), square, NULL, square));
 }
 
@@ -189,21 +190,22 @@ static void backward_refuses(void **state) {
   heed_tensor *x = support_random(ctx, HEED_F32, SHAPE(2, 3), 1), *w = support_random(ctx, HEED_F32, SHAPE(4, 3), 2),
               *dy = support_random(ctx, HEED_F32, SHAPE(2, 4), 3);
   heed_tensor *dx = support_like(x), *dw = support_like(w), *db = support_new(ctx, HEED_F32, SHAPE(4));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "linear_bwd", "dy is NULL", heed_linear_bwd(x, w, NULL, dx, dw, db));
-  ASSERT_REFUSED(HEED_SHAPE, "linear_bwd", "dy F32[2, 3] must have 4", heed_linear_bwd(x, w, dx, NULL, dw, db));
-  ASSERT_REFUSED(HEED_SHAPE, "linear_bwd", "x F32[2, 3] and dy F32[3, 4] differ in rows",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "linear_bwd", "dy is NULL", heed_linear_bwd(x, w, NULL, dx, dw, db));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "linear_bwd", "dy F32[2, 3] must have 4", heed_linear_bwd(x, w, dx, NULL, dw, db));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "linear_bwd", "x F32[2, 3] and dy F32[3, 4] differ in rows",
                  heed_linear_bwd(x, w, support_new(ctx, HEED_F32, SHAPE(3, 4)), dx, dw, db));
-  ASSERT_REFUSED(HEED_SHAPE, "linear_bwd", "dweight is F32[3, 4]",
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "linear_bwd", "dweight is F32[3, 4]",
                  heed_linear_bwd(x, w, dy, dx, support_new(ctx, HEED_F32, SHAPE(3, 4)), db));
-  ASSERT_REFUSED(HEED_SHAPE, "linear_bwd", "dx is F32[3, 2]",
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "linear_bwd", "dx is F32[3, 2]",
                  heed_linear_bwd(x, w, dy, support_new(ctx, HEED_F32, SHAPE(3, 2)), dw, db));
-  ASSERT_REFUSED(HEED_SHAPE, "linear_bwd", "F32[5] does not fit weight F32[4, 3]",
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "linear_bwd", "F32[5] does not fit weight F32[4, 3]",
                  heed_linear_bwd(x, w, dy, dx, dw, support_new(ctx, HEED_F32, SHAPE(5))));
-  ASSERT_REFUSED(HEED_DTYPE, "linear_bwd", "dbias is BF16[4]",
+  ASSERT_REFUSED(HEED_ERROR_DTYPE, "linear_bwd", "dbias is BF16[4]",
                  heed_linear_bwd(x, w, dy, dx, dw, support_new(ctx, HEED_BF16, SHAPE(4))));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "linear_bwd", "dx overlaps x", heed_linear_bwd(x, w, dy, x, dw, db));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "linear_bwd", "dweight overlaps weight", heed_linear_bwd(x, w, dy, dx, w, db));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "linear_bwd", "dx is on another context",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "linear_bwd", "dx overlaps x", heed_linear_bwd(x, w, dy, x, dw, db));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "linear_bwd", "dweight overlaps weight",
+                 heed_linear_bwd(x, w, dy, dx, w, db));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "linear_bwd", "dx is on another context",
                  heed_linear_bwd(x, w, dy, support_new(support_other(), HEED_F32, SHAPE(2, 3)), dw, db));
 }
 

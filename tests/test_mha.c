@@ -453,32 +453,32 @@ static void misuse_is_refused(void **state) {
     heed_mha_config config;
     heed_status status;
     const char *part;
-  } cases[] = {{{.embed_dim = 0, .heads = 1}, HEED_INVALID_ARGUMENT, "embed_dim is 0"},
-               {{.embed_dim = 4}, HEED_INVALID_ARGUMENT, "heads is 0"},
-               {{.embed_dim = 4, .heads = 3}, HEED_INVALID_ARGUMENT, "not a multiple of 3 heads"},
-               {{.embed_dim = 4, .heads = 4, .kv_heads = 3}, HEED_INVALID_ARGUMENT, "kv_heads 3"},
-               {{.embed_dim = 4, .heads = 4, .out_dim = -1}, HEED_INVALID_ARGUMENT, "out_dim -1"},
-               {{.embed_dim = 4, .heads = 4, .dtype = HEED_U8}, HEED_DTYPE, "U8"},
-               {{.embed_dim = 4, .heads = INT64_C(1) << 62, .head_dim = 4}, HEED_OVERFLOW, "64 bits"}};
+  } cases[] = {{{.embed_dim = 0, .heads = 1}, HEED_ERROR_INVALID_ARGUMENT, "embed_dim is 0"},
+               {{.embed_dim = 4}, HEED_ERROR_INVALID_ARGUMENT, "heads is 0"},
+               {{.embed_dim = 4, .heads = 3}, HEED_ERROR_INVALID_ARGUMENT, "not a multiple of 3 heads"},
+               {{.embed_dim = 4, .heads = 4, .kv_heads = 3}, HEED_ERROR_INVALID_ARGUMENT, "kv_heads 3"},
+               {{.embed_dim = 4, .heads = 4, .out_dim = -1}, HEED_ERROR_INVALID_ARGUMENT, "out_dim -1"},
+               {{.embed_dim = 4, .heads = 4, .dtype = HEED_U8}, HEED_ERROR_DTYPE, "U8"},
+               {{.embed_dim = 4, .heads = INT64_C(1) << 62, .head_dim = 4}, HEED_ERROR_OVERFLOW, "64 bits"}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
     ASSERT_FAILS(cases[i].status, cases[i].part, heed_mha_create(ctx, &cases[i].config, 0, &mha));
     assert_null(mha);
   }
   struct fixture f;
   set_up(&f, ctx, &problems[3], HEED_F32);
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "a backward needs a forward", backward(&f));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "a backward needs a forward", backward(&f));
   ASSERT_OK(forward(&f, false));
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "a backward needs a forward", backward(&f));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "a backward needs a forward", backward(&f));
   ASSERT_OK(forward(&f, true));
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "part of dkey", heed_mha_bwd(f.mha, f.dout, NULL, NULL, f.dkey, NULL));
-  ASSERT_FAILS(HEED_SHAPE, "dquery is F32[2, 5, 6]", heed_mha_bwd(f.mha, f.dout, f.dkey, NULL, NULL, NULL));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "part of dkey", heed_mha_bwd(f.mha, f.dout, NULL, NULL, f.dkey, NULL));
+  ASSERT_FAILS(HEED_ERROR_SHAPE, "dquery is F32[2, 5, 6]", heed_mha_bwd(f.mha, f.dout, f.dkey, NULL, NULL, NULL));
   ASSERT_OK(heed_mha_bwd(f.mha, f.dout, NULL, NULL, NULL, NULL));
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "a backward needs a forward", backward(&f));
-  ASSERT_FAILS(HEED_SHAPE, "out is F32[2, 5, 6]",
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "a backward needs a forward", backward(&f));
+  ASSERT_FAILS(HEED_ERROR_SHAPE, "out is F32[2, 5, 6]",
                heed_mha_fwd(f.mha, f.query, f.key, NULL, NULL, NULL, NULL, false, f.key, NULL));
   tear_down(&f);
   set_up(&f, ctx, &problems[5], HEED_F32);
-  ASSERT_FAILS(HEED_SHAPE, "query as key is F32[2, 3, 6]",
+  ASSERT_FAILS(HEED_ERROR_SHAPE, "query as key is F32[2, 3, 6]",
                heed_mha_fwd(f.mha, f.query, NULL, NULL, NULL, NULL, NULL, false, f.out, NULL));
   tear_down(&f);
   heed_mha_destroy(NULL);

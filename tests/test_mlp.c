@@ -121,8 +121,8 @@ static void parameters_lie_one_after_another(void **state) {
   ASSERT_OK(heed_tensor_join(values + 1, 2, &all));
   assert_int_equal(heed_tensor_offset(all), heed_tensor_count(values[0]));
   heed_tensor_destroy(all);
-  ASSERT_FAILS(HEED_SHAPE, "tensor 1", heed_tensor_join((const heed_tensor *[]){values[0], values[2]}, 2, &all));
-  ASSERT_FAILS(HEED_SHAPE, "tensor 1", heed_tensor_join((const heed_tensor *[]){values[0], grads[1]}, 2, &all));
+  ASSERT_FAILS(HEED_ERROR_SHAPE, "tensor 1", heed_tensor_join((const heed_tensor *[]){values[0], values[2]}, 2, &all));
+  ASSERT_FAILS(HEED_ERROR_SHAPE, "tensor 1", heed_tensor_join((const heed_tensor *[]){values[0], grads[1]}, 2, &all));
   assert_null(all);
   heed_mlp_destroy(mlp);
 }
@@ -245,26 +245,26 @@ static void training_twice_gives_the_same_bits(void **state) {
 static void misuse_is_refused(void **state) {
   heed_context *ctx = support_context(state);
   heed_mlp *mlp = (heed_mlp *)1;
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "1 sizes", heed_mlp_create(ctx, sizes, 1, HEED_F32, 0, &mlp));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "1 sizes", heed_mlp_create(ctx, sizes, 1, HEED_F32, 0, &mlp));
   assert_null(mlp);
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "size 1 is 0",
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "size 1 is 0",
                heed_mlp_create(ctx, (const int64_t[]){3, 0, 2}, 3, HEED_F32, 0, &mlp));
-  ASSERT_FAILS(HEED_DTYPE, "I32", heed_mlp_create(ctx, sizes, 4, HEED_I32, 0, &mlp));
+  ASSERT_FAILS(HEED_ERROR_DTYPE, "I32", heed_mlp_create(ctx, sizes, 4, HEED_I32, 0, &mlp));
   const heed_status huge =
       heed_mlp_create(ctx, (const int64_t[]){INT64_C(1) << 40, INT64_C(1) << 40}, 2, HEED_F32, 0, &mlp);
-  assert_true(huge == HEED_OVERFLOW || huge == HEED_OUT_OF_MEMORY);
+  assert_true(huge == HEED_ERROR_OVERFLOW || huge == HEED_ERROR_OUT_OF_MEMORY);
   assert_non_null(strstr(heed_last_error(), "l1.weight"));
   mlp = make_mlp(ctx, NULL);
   heed_tensor *x = support_tensor(ctx, HEED_F32, 2, x_dims, 3, NULL);
   heed_tensor *logits = support_tensor(ctx, HEED_F32, 2, logits_dims, 4, NULL);
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "a backward needs a forward", heed_mlp_bwd(mlp, logits, NULL));
-  ASSERT_FAILS(HEED_SHAPE, "x is F32[5, 3]", heed_mlp_fwd(mlp, logits, logits));
-  ASSERT_FAILS(HEED_SHAPE, "logits is F32[5, 7]", heed_mlp_fwd(mlp, x, x));
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "a backward needs a forward", heed_mlp_bwd(mlp, logits, NULL));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "a backward needs a forward", heed_mlp_bwd(mlp, logits, NULL));
+  ASSERT_FAILS(HEED_ERROR_SHAPE, "x is F32[5, 3]", heed_mlp_fwd(mlp, logits, logits));
+  ASSERT_FAILS(HEED_ERROR_SHAPE, "logits is F32[5, 7]", heed_mlp_fwd(mlp, x, x));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "a backward needs a forward", heed_mlp_bwd(mlp, logits, NULL));
   ASSERT_OK(heed_mlp_fwd(mlp, x, logits));
-  ASSERT_FAILS(HEED_SHAPE, "dlogits is F32[5, 7]", heed_mlp_bwd(mlp, x, NULL));
+  ASSERT_FAILS(HEED_ERROR_SHAPE, "dlogits is F32[5, 7]", heed_mlp_bwd(mlp, x, NULL));
   ASSERT_OK(heed_mlp_bwd(mlp, logits, NULL));
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "a backward needs a forward", heed_mlp_bwd(mlp, logits, NULL));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "a backward needs a forward", heed_mlp_bwd(mlp, logits, NULL));
   heed_tensor_destroy(x);
   heed_tensor_destroy(logits);
   heed_mlp_destroy(mlp);

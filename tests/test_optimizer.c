@@ -189,7 +189,7 @@ static void a_gradient_of_another_shape_is_refused(void **state) {
   heed_tensor_destroy(parameter.grad);
   ASSERT_OK(heed_tensor_create(ctx, HEED_F32, 2, (const int64_t[]){SIZE, 1}, &parameter.grad));
   heed_optimizer *optimizer = NULL;
-  ASSERT_FAILS(HEED_SHAPE, "its gradient is F32[37, 1]",
+  ASSERT_FAILS(HEED_ERROR_SHAPE, "its gradient is F32[37, 1]",
                heed_optimizer_create(ctx, &parameter, 1, &(heed_sgd_options){.lr = 1}, &optimizer));
   heed_tensor_destroy(parameter.value);
   heed_tensor_destroy(parameter.grad);
@@ -209,7 +209,7 @@ static void impossible_options_are_refused(void **state) {
                {{.nesterov = true, .momentum = 0.5, .dampening = 0.5}, "nesterov"}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
     heed_optimizer *optimizer = (heed_optimizer *)1;
-    ASSERT_FAILS(HEED_INVALID_ARGUMENT, cases[i].part,
+    ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, cases[i].part,
                  heed_optimizer_create(ctx, NULL, 0, &cases[i].options, &optimizer));
     assert_null(optimizer);
   }

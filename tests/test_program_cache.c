@@ -445,13 +445,13 @@ static void a_build_failure_names_file_device_and_log(void **state) {
   write_kernel("broken.cl", "__kernel void scale(__global float *x) {\n  x[0] = no_such_name;\n}\n");
   heed_context *ctx = open_test(state, folder.cache);
   for (int again = 0; again < 2; ++again) {
-    ASSERT_FAILS(HEED_BUILD, "broken.cl", try_kernel(ctx, "broken.cl", "scale", NULL, 3, &result));
+    ASSERT_FAILS(HEED_ERROR_BUILD, "broken.cl", try_kernel(ctx, "broken.cl", "scale", NULL, 3, &result));
     assert_non_null(strstr(heed_last_error(), heed_context_device(ctx)->name));
     assert_non_null(strstr(heed_last_error(), "no_such_name"));
   }
   write_kernel("test.cl", times_three);
-  ASSERT_FAILS(HEED_BUILD, "no kernel nothing", try_kernel(ctx, "test.cl", "nothing", NULL, 3, &result));
-  ASSERT_FAILS(HEED_BUILD, "missing.cl", try_kernel(ctx, "missing.cl", "scale", NULL, 3, &result));
+  ASSERT_FAILS(HEED_ERROR_BUILD, "no kernel nothing", try_kernel(ctx, "test.cl", "nothing", NULL, 3, &result));
+  ASSERT_FAILS(HEED_ERROR_BUILD, "missing.cl", try_kernel(ctx, "missing.cl", "scale", NULL, 3, &result));
   assert_true(run_kernel(ctx, "scale", NULL, 3) == 6);
   heed_context_destroy(ctx);
 }
@@ -465,8 +465,8 @@ static void a_kernel_file_that_is_none_is_refused(void **state) {
   snprintf(path, sizeof path, "%s/long.cl", folder.kernels);
   assert_int_equal(truncate(path, 64 << 20), 0);
   heed_context *ctx = open_test(state, "off");
-  ASSERT_FAILS(HEED_IO, "folder.cl: cannot", try_kernel(ctx, "folder.cl", "scale", NULL, 3, &result));
-  ASSERT_FAILS(HEED_IO, "long.cl: it is longer than", try_kernel(ctx, "long.cl", "scale", NULL, 3, &result));
+  ASSERT_FAILS(HEED_ERROR_IO, "folder.cl: cannot", try_kernel(ctx, "folder.cl", "scale", NULL, 3, &result));
+  ASSERT_FAILS(HEED_ERROR_IO, "long.cl: it is longer than", try_kernel(ctx, "long.cl", "scale", NULL, 3, &result));
   heed_context_destroy(ctx);
 }
 
@@ -477,18 +477,18 @@ static void launches_that_cannot_be_are_refused(void **state) {
   const size_t none = 0, ten = 10, three = 3, huge = heed__cl_state(ctx)->traits.max_work_group + 1;
   heed__cl_begin(&k, ctx, "test.cl", "scale");
   ASSERT_OK(heed__cl_launch(&k, 1, &none, NULL));
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "multiple", heed__cl_launch(&k, 1, &ten, &three));
-  ASSERT_FAILS(HEED_UNSUPPORTED, "work-group", heed__cl_launch(&k, 1, &huge, &huge));
-  ASSERT_FAILS(HEED_DEVICE, "CL_INVALID_KERNEL_ARGS", heed__cl_launch(&k, 1, &ten, NULL));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "multiple", heed__cl_launch(&k, 1, &ten, &three));
+  ASSERT_FAILS(HEED_ERROR_UNSUPPORTED, "work-group", heed__cl_launch(&k, 1, &huge, &huge));
+  ASSERT_FAILS(HEED_ERROR_DEVICE, "CL_INVALID_KERNEL_ARGS", heed__cl_launch(&k, 1, &ten, NULL));
   heed__cl_begin(&k, ctx, "test.cl", "scale");
   heed__cl_local(&k, (size_t)heed__cl_state(ctx)->traits.local_memory + 1);
-  ASSERT_FAILS(HEED_UNSUPPORTED, "local memory", heed__cl_launch(&k, 1, &ten, NULL));
+  ASSERT_FAILS(HEED_ERROR_UNSUPPORTED, "local memory", heed__cl_launch(&k, 1, &ten, NULL));
   heed__cl_begin(&k, ctx, "test.cl", "scale");
   for (int i = 0; i <= HEED__CL_MAX_ARGS; ++i) heed__cl_uint(&k, 0);
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "arguments", heed__cl_launch(&k, 1, &ten, NULL));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "arguments", heed__cl_launch(&k, 1, &ten, NULL));
   heed__cl_begin(&k, ctx, "test.cl", "scale");
   for (int i = 0; i < 200; ++i) heed__cl_define_int(&k, "AN_OPTION", i);
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "options", heed__cl_launch(&k, 1, &ten, NULL));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "options", heed__cl_launch(&k, 1, &ten, NULL));
   size_t limit = 0;
   heed__cl_begin(&k, ctx, "test.cl", "scale");
   ASSERT_OK(heed__cl_work_group_limit(&k, &limit));

@@ -100,7 +100,7 @@ static void a_log_is_told_from_its_first_error_on(void **state) {
   build_log = "warning: 1\nnote: 2\nbroken.cl:3: error: 3\n4\n5\n6\n7\n8\n9\n10\n11\nline 12 \n\nline 14\n";
   const heed_status status = launch(ctx, "broken.cl");
   build_log = NULL;
-  ASSERT_FAILS(HEED_BUILD, "\nbroken.cl:3: error: 3\n4\n", status);
+  ASSERT_FAILS(HEED_ERROR_BUILD, "\nbroken.cl:3: error: 3\n4\n", status);
   const char *end = "11\nline 12", *said = heed_last_error();
   assert_string_equal(said + strlen(said) - strlen(end), end);
   assert_null(strstr(said, "warning: 1"));
@@ -187,9 +187,9 @@ static void a_download_tells_of_the_upload_that_failed_before_it(void **state) {
   ended = CL_OUT_OF_RESOURCES;
   const heed_status status = heed_tensor_download(x, values, sizeof values);
   ended = 0;
-  ASSERT_FAILS(HEED_DEVICE, "an upload: CL_OUT_OF_RESOURCES", status);
-  ASSERT_FAILS(HEED_DEVICE, "an upload: CL_OUT_OF_RESOURCES", heed_tensor_download(x, values, sizeof values));
-  ASSERT_FAILS(HEED_DEVICE, "an upload: CL_OUT_OF_RESOURCES", heed_sync(ctx));
+  ASSERT_FAILS(HEED_ERROR_DEVICE, "an upload: CL_OUT_OF_RESOURCES", status);
+  ASSERT_FAILS(HEED_ERROR_DEVICE, "an upload: CL_OUT_OF_RESOURCES", heed_tensor_download(x, values, sizeof values));
+  ASSERT_FAILS(HEED_ERROR_DEVICE, "an upload: CL_OUT_OF_RESOURCES", heed_sync(ctx));
   ASSERT_OK(heed_tensor_download(x, values, sizeof values));
   heed_tensor_destroy(x);
   heed_tensor_destroy(other);
@@ -225,7 +225,7 @@ static void a_binary_without_its_kernels_is_built_again_and_replaced(void **stat
   ASSERT_OK(launch(ctx, "hollow.cl"));
   heed_context_destroy(ctx);
   ctx = open_test(state, support_folder());
-  ASSERT_FAILS(HEED_DEVICE, "making kernel nothing of hollow.cl: CL_INVALID_PROGRAM_EXECUTABLE",
+  ASSERT_FAILS(HEED_ERROR_DEVICE, "making kernel nothing of hollow.cl: CL_INVALID_PROGRAM_EXECUTABLE",
                launch(ctx, "hollow.cl"));
   assert_int_equal(kernels_lost, 0);
   heed_context_destroy(ctx);
@@ -255,9 +255,9 @@ static void a_build_without_resources_is_no_verdict_on_the_device(void **state) 
   const heed_status without = open_tested(state, CL_OUT_OF_RESOURCES),
                     failing = open_tested(state, CL_BUILD_PROGRAM_FAILURE), later = open_tested(state, CL_SUCCESS);
   if (given) setenv("HEED_SELF_TEST", before, 1);
-  ASSERT_FAILS(HEED_MISMATCH, "", without);
-  ASSERT_FAILS(HEED_MISMATCH, "", failing);
-  ASSERT_FAILS(HEED_MISMATCH, "CL_BUILD_PROGRAM_FAILURE", later);
+  ASSERT_FAILS(HEED_ERROR_MISMATCH, "", without);
+  ASSERT_FAILS(HEED_ERROR_MISMATCH, "", failing);
+  ASSERT_FAILS(HEED_ERROR_MISMATCH, "CL_BUILD_PROGRAM_FAILURE", later);
 }
 
 int main(void) {

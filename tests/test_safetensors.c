@@ -29,7 +29,7 @@ static void assert_refused_bytes(const void *bytes, size_t count, heed_status st
 
 static void assert_refused(const char *header, size_t data_bytes, const char *part) {
   char bytes[4096];
-  assert_refused_bytes(bytes, build(bytes, header, strlen(header), data_bytes), HEED_FORMAT, part);
+  assert_refused_bytes(bytes, build(bytes, header, strlen(header), data_bytes), HEED_ERROR_FORMAT, part);
 }
 
 static heed_safetensors *read_built(const char *header, const void *data, size_t data_bytes) {
@@ -216,7 +216,7 @@ static void a_long_name_is_cut_in_a_message(void **state) {
        ++length) {  // so that the cut comes before, within and behind a letter of three bytes
     memset(name, 'n', (size_t)length);
     strcpy(name + length, "\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac and so on");
-    ASSERT_FAILS(HEED_SHAPE, "...", heed_array_to_tensor(&(heed_array){.name = name, .rank = -1}, ctx, &x));
+    ASSERT_FAILS(HEED_ERROR_SHAPE, "...", heed_array_to_tensor(&(heed_array){.name = name, .rank = -1}, ctx, &x));
     const char *cut = strstr(heed_last_error(), "...\"");
     assert_non_null(cut);
     assert_int_equal(strncmp(heed_last_error(), "tensor \"nnnn", 12), 0);
@@ -234,16 +234,16 @@ static void adding_checks_its_arguments(void **state) {
   const int64_t dims[HEED_MAX_RANK] = {2, 2, 2, 2, 2}, negative[] = {-1};
   const int64_t huge[] = {INT64_C(1) << 40, INT64_C(1) << 40};
   const uint8_t truths[32] = {0, 1, 2, 255};
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "\"x\" is there already",
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "\"x\" is there already",
                heed_safetensors_add(file, "x", HEED_U8, 1, dims, truths));
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "not UTF-8", heed_safetensors_add(file, "\xff", HEED_U8, 1, dims, truths));
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "__metadata__",
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "not UTF-8", heed_safetensors_add(file, "\xff", HEED_U8, 1, dims, truths));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "__metadata__",
                heed_safetensors_add(file, "__metadata__", HEED_U8, 1, dims, truths));
-  ASSERT_FAILS(HEED_SHAPE, "rank 6", heed_safetensors_add(file, "y", HEED_U8, 6, dims, truths));
-  ASSERT_FAILS(HEED_SHAPE, "negative", heed_safetensors_add(file, "y", HEED_U8, 1, negative, truths));
-  ASSERT_FAILS(HEED_OVERFLOW, "64 bits", heed_safetensors_add(file, "y", HEED_U8, 2, huge, truths));
-  ASSERT_FAILS(HEED_DTYPE, "dtype", heed_safetensors_add(file, "y", HEED_DTYPE_COUNT, 1, dims, truths));
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "UTF-8", heed_safetensors_set_metadata(file, "k", "\xc3("));
+  ASSERT_FAILS(HEED_ERROR_SHAPE, "rank 6", heed_safetensors_add(file, "y", HEED_U8, 6, dims, truths));
+  ASSERT_FAILS(HEED_ERROR_SHAPE, "negative", heed_safetensors_add(file, "y", HEED_U8, 1, negative, truths));
+  ASSERT_FAILS(HEED_ERROR_OVERFLOW, "64 bits", heed_safetensors_add(file, "y", HEED_U8, 2, huge, truths));
+  ASSERT_FAILS(HEED_ERROR_DTYPE, "dtype", heed_safetensors_add(file, "y", HEED_DTYPE_COUNT, 1, dims, truths));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "UTF-8", heed_safetensors_set_metadata(file, "k", "\xc3("));
   assert_int_equal(heed_safetensors_count(file), 1);
   ASSERT_OK(heed_safetensors_add(file, "truth", HEED_BOOL, 2, dims, truths));
   const uint8_t normal[] = {0, 1, 1, 1};
@@ -257,13 +257,13 @@ static void adding_checks_its_arguments(void **state) {
 
 static void a_broken_header_is_refused(void **state) {
   (void)state;
-  assert_refused_bytes("", 0, HEED_FORMAT, "truncated");
-  assert_refused_bytes("\2\0\0\0\0\0\0", 7, HEED_FORMAT, "truncated");
-  assert_refused_bytes("\3\0\0\0\0\0\0\0{}", 10, HEED_FORMAT, "truncated");
-  assert_refused_bytes("\0\0\0\0\0\0\0\0", 8, HEED_FORMAT, "not a JSON object");
-  assert_refused_bytes("\x01\xe1\xf5\x05\0\0\0\0{}", 10, HEED_FORMAT, "limit");  // 100000001
-  assert_refused_bytes("\xff\xff\xff\xff\xff\xff\xff\xff{}", 10, HEED_FORMAT, "limit");
-  assert_refused_bytes("\0\xe1\xf5\x05\0\0\0\0{}", 10, HEED_FORMAT, "truncated");  // 100000000
+  assert_refused_bytes("", 0, HEED_ERROR_FORMAT, "truncated");
+  assert_refused_bytes("\2\0\0\0\0\0\0", 7, HEED_ERROR_FORMAT, "truncated");
+  assert_refused_bytes("\3\0\0\0\0\0\0\0{}", 10, HEED_ERROR_FORMAT, "truncated");
+  assert_refused_bytes("\0\0\0\0\0\0\0\0", 8, HEED_ERROR_FORMAT, "not a JSON object");
+  assert_refused_bytes("\x01\xe1\xf5\x05\0\0\0\0{}", 10, HEED_ERROR_FORMAT, "limit");  // 100000001
+  assert_refused_bytes("\xff\xff\xff\xff\xff\xff\xff\xff{}", 10, HEED_ERROR_FORMAT, "limit");
+  assert_refused_bytes("\0\xe1\xf5\x05\0\0\0\0{}", 10, HEED_ERROR_FORMAT, "truncated");  // 100000000
   assert_refused("[]", 0, "not a JSON object");
   assert_refused(" {}", 0, "not a JSON object");
   assert_refused("hello", 0, "not a JSON object");
@@ -330,7 +330,7 @@ static void a_bool_is_0_or_1(void **state) {
   const char *header = ENTRY("\"BOOL\"", "[3]", "[0,3]");
   const size_t count = build(bytes, header, strlen(header), 3);
   bytes[count - 1] = 2;
-  assert_refused_bytes(bytes, count, HEED_FORMAT, "\"w\": element 2 of a BOOL is 2");
+  assert_refused_bytes(bytes, count, HEED_ERROR_FORMAT, "\"w\": element 2 of a BOOL is 2");
 }
 
 static void deep_json_is_refused(void **state) {
@@ -343,15 +343,15 @@ static void deep_json_is_refused(void **state) {
   memset(header + 5, '[', depth);
   const size_t length = depth + 5;
   for (int i = 0; i < 8; ++i) bytes[i] = (char)(length >> (8 * i));
-  assert_refused_bytes(bytes, length + 8, HEED_FORMAT, "maximum parsing depth");
+  assert_refused_bytes(bytes, length + 8, HEED_ERROR_FORMAT, "maximum parsing depth");
   free(bytes);
 }
 
 static void what_is_no_file_is_refused(void **state) {
   (void)state;
   heed_safetensors *file = NULL;
-  ASSERT_FAILS(HEED_IO, "No such file", heed_safetensors_read(support_path("absent"), &file));
-  ASSERT_FAILS(HEED_IO, "directory", heed_safetensors_read(support_folder(), &file));
+  ASSERT_FAILS(HEED_ERROR_IO, "No such file", heed_safetensors_read(support_path("absent"), &file));
+  ASSERT_FAILS(HEED_ERROR_IO, "directory", heed_safetensors_read(support_folder(), &file));
   assert_null(file);
 }
 
@@ -366,7 +366,7 @@ static void every_truncation_is_refused(void **state) {
   (void)state;
   char bytes[512];
   const size_t count = sample(bytes);
-  for (size_t length = 0; length < count; ++length) assert_refused_bytes(bytes, length, HEED_FORMAT, "truncated");
+  for (size_t length = 0; length < count; ++length) assert_refused_bytes(bytes, length, HEED_ERROR_FORMAT, "truncated");
 }
 
 static void no_damaged_byte_does_harm(void **state) {
@@ -380,7 +380,7 @@ static void no_damaged_byte_does_harm(void **state) {
       support_write_file(path, bytes, count);
       heed_safetensors *file = NULL;
       const heed_status status = heed_safetensors_read(path, &file);
-      assert_true(status == HEED_OK || status == HEED_FORMAT);
+      assert_true(status == HEED_OK || status == HEED_ERROR_FORMAT);
       heed_safetensors_destroy(file);
       bytes[at] ^= (char)(1 << bit);
     }
@@ -407,12 +407,12 @@ static void a_pipe_is_read_and_checked_alike(void **state) {
   ASSERT_OK(read_through_pipe(bytes, count, &file));
   assert_int_equal(heed_safetensors_count(file), 2);
   heed_safetensors_destroy(file);
-  ASSERT_FAILS(HEED_FORMAT, "truncated", read_through_pipe(bytes, count - 1, &file));
+  ASSERT_FAILS(HEED_ERROR_FORMAT, "truncated", read_through_pipe(bytes, count - 1, &file));
   bytes[count] = 0;
-  ASSERT_FAILS(HEED_FORMAT, "after the last tensor", read_through_pipe(bytes, count + 1, &file));
+  ASSERT_FAILS(HEED_ERROR_FORMAT, "after the last tensor", read_through_pipe(bytes, count + 1, &file));
   const char *header = ENTRY("\"U8\"", "[4611686018427387904]", "[0,4611686018427387904]");
   const size_t claims = build(bytes, header, strlen(header), 5);
-  ASSERT_FAILS(HEED_FORMAT, "truncated", read_through_pipe(bytes, claims, &file));
+  ASSERT_FAILS(HEED_ERROR_FORMAT, "truncated", read_through_pipe(bytes, claims, &file));
   assert_null(file);
 }
 

@@ -75,18 +75,18 @@ static void a_link_stays_a_link(void **state) {
     assert_int_equal(support_files_in_folder(), 3);
   }
   assert_int_equal(symlink("loop", support_path("loop")), 0);
-  ASSERT_FAILS(HEED_IO, strerror(ELOOP), heed_safetensors_write(file, support_path("loop")));
+  ASSERT_FAILS(HEED_ERROR_IO, strerror(ELOOP), heed_safetensors_write(file, support_path("loop")));
   heed_safetensors_destroy(file);
 }
 
 static void what_cannot_be_written_is_named(void **state) {
   (void)state;
   heed_safetensors *file = small_file(6);
-  ASSERT_FAILS(HEED_IO, strerror(EISDIR), heed_safetensors_write(file, support_folder()));
-  ASSERT_FAILS(HEED_IO, strerror(ENOENT), heed_safetensors_write(file, support_path("no/such")));
-  ASSERT_FAILS(HEED_IO, strerror(ENOENT), heed_safetensors_write(file, ""));
+  ASSERT_FAILS(HEED_ERROR_IO, strerror(EISDIR), heed_safetensors_write(file, support_folder()));
+  ASSERT_FAILS(HEED_ERROR_IO, strerror(ENOENT), heed_safetensors_write(file, support_path("no/such")));
+  ASSERT_FAILS(HEED_ERROR_IO, strerror(ENOENT), heed_safetensors_write(file, ""));
   ASSERT_OK(heed_safetensors_write(file, "/dev/null"));
-  ASSERT_FAILS(HEED_IO, "/dev/full: cannot write: No space left", heed_safetensors_write(file, "/dev/full"));
+  ASSERT_FAILS(HEED_ERROR_IO, "/dev/full: cannot write: No space left", heed_safetensors_write(file, "/dev/full"));
   struct stat info;
   assert_int_equal(stat("/dev/full", &info), 0);
   assert_true(S_ISCHR(info.st_mode));
@@ -113,7 +113,7 @@ static void a_write_that_runs_out_of_room_leaves_the_old_file(void **state) {
   assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
   const heed_status status = heed_safetensors_write(file, path);
   assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
-  ASSERT_FAILS(HEED_IO, strerror(EFBIG), status);
+  ASSERT_FAILS(HEED_ERROR_IO, strerror(EFBIG), status);
   assert_non_null(strstr(heed_last_error(), path));
   assert_holds(path, 7);
   assert_int_equal(support_files_in_folder(), 1);
@@ -134,13 +134,13 @@ static void a_protected_folder_or_file_is_respected(void **state) {
   if (user == 0) assert_int_equal(seteuid(65534), 0);
   const heed_status in_protected_folder = heed_safetensors_write(other, path);
   if (user == 0) assert_int_equal(seteuid(user), 0);
-  ASSERT_FAILS(HEED_IO, strerror(EACCES), in_protected_folder);
+  ASSERT_FAILS(HEED_ERROR_IO, strerror(EACCES), in_protected_folder);
   assert_int_equal(chmod(support_folder(), 0777), 0);
   assert_int_equal(chmod(path, 0444), 0);
   if (user == 0) assert_int_equal(seteuid(65534), 0);
   const heed_status over_protected_file = heed_safetensors_write(other, path);
   if (user == 0) assert_int_equal(seteuid(user), 0);
-  ASSERT_FAILS(HEED_IO, strerror(EACCES), over_protected_file);
+  ASSERT_FAILS(HEED_ERROR_IO, strerror(EACCES), over_protected_file);
   assert_int_equal(chmod(support_folder(), 0700), 0);
   assert_holds(path, 9);
   assert_int_equal(support_files_in_folder(), 1);

@@ -87,12 +87,12 @@ static void a_right_device_is_opened_and_its_verdict_remembered(void **state) {
 static void a_wrong_device_is_refused_by_name_and_passed_over_by_auto(void **state) {
   begin(state);
   heed_context *ctx = NULL;
-  ASSERT_FAILS(HEED_MISMATCH, "failed heed's self-test: softmax_fwd", try_open(spec, kernels, 0, &ctx));
+  ASSERT_FAILS(HEED_ERROR_MISMATCH, "failed heed's self-test: softmax_fwd", try_open(spec, kernels, 0, &ctx));
   assert_non_null(strstr(heed_last_error(), "the host"));
   assert_non_null(strstr(heed_last_error(), "HEED_SELF_TEST=off"));
   assert_null(ctx);
   // Remembered: a second time there is nothing to compute.
-  ASSERT_FAILS(HEED_MISMATCH, "softmax_fwd", try_open(spec, kernels, 0, &ctx));
+  ASSERT_FAILS(HEED_ERROR_MISMATCH, "softmax_fwd", try_open(spec, kernels, 0, &ctx));
   if (is_auto) {
     ASSERT_OK(try_open("auto", kernels, 0, &ctx));
     assert_string_not_equal(heed_context_device(ctx)->id, spec + 3);
@@ -129,7 +129,7 @@ static void one_switch_opens_it_all_the_same(void **state) {
   const heed_status second = try_open(spec, kernels, 0, &refused);
   unsetenv("HEED_SELF_TEST");
   ASSERT_OK(status);
-  assert_int_equal(second, HEED_INVALID_ARGUMENT);
+  assert_int_equal(second, HEED_ERROR_INVALID_ARGUMENT);
   heed_context_destroy(ctx);
 }
 
@@ -146,8 +146,8 @@ static void only_what_is_used_is_tested_but_a_failure_counts_for_all(void **stat
     assert_int_equal(heed_context_device(ctx)->self_test, HEED_SELF_TEST_OK);
     heed_context_destroy(ctx);
   }
-  ASSERT_FAILS(HEED_MISMATCH, "softmax_fwd", open_for(HEED_USES_PRODUCTS | HEED_USES_ROWS, &ctx));
-  ASSERT_FAILS(HEED_MISMATCH, "softmax_fwd", open_for(HEED_USES_PRODUCTS, &ctx));
+  ASSERT_FAILS(HEED_ERROR_MISMATCH, "softmax_fwd", open_for(HEED_USES_PRODUCTS | HEED_USES_ROWS, &ctx));
+  ASSERT_FAILS(HEED_ERROR_MISMATCH, "softmax_fwd", open_for(HEED_USES_PRODUCTS, &ctx));
 }
 
 static void without_a_cache_only_who_asks_is_answered(void **state) {
@@ -156,7 +156,7 @@ static void without_a_cache_only_who_asks_is_answered(void **state) {
   heed_context *ctx = NULL;
   ASSERT_OK(try_open(spec, kernels, 0, &ctx));
   heed_context_destroy(ctx);
-  ASSERT_FAILS(HEED_MISMATCH, "softmax_fwd", try_open(spec, kernels, 1, &ctx));
+  ASSERT_FAILS(HEED_ERROR_MISMATCH, "softmax_fwd", try_open(spec, kernels, 1, &ctx));
 }
 
 #define IN_FOLDER(test) cmocka_unit_test_teardown(test, end)

@@ -101,23 +101,24 @@ static void options_that_make_no_sense_are_refused(void **state) {
   heed_tensor *g = support_random(ctx, HEED_F32, SHAPE(3), 1), *p = support_random(ctx, HEED_F32, SHAPE(3), 2),
               *b = support_random(ctx, HEED_F32, SHAPE(3), 3);
   const double bad[] = {-0.1, NAN, INFINITY};
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "sgd", "options is NULL", heed_sgd(NULL, g, p, NULL));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "sgd", "options is NULL", heed_sgd(NULL, g, p, NULL));
   for (int i = 0; i < 3; ++i) {
-    ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "sgd", "lr is", heed_sgd(&(heed_sgd_options){.lr = bad[i]}, g, p, NULL));
-    ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "sgd", "momentum is",
+    ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "sgd", "lr is",
+                   heed_sgd(&(heed_sgd_options){.lr = bad[i]}, g, p, NULL));
+    ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "sgd", "momentum is",
                    heed_sgd(&(heed_sgd_options){.momentum = bad[i]}, g, p, b));
-    ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "sgd", "weight_decay is",
+    ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "sgd", "weight_decay is",
                    heed_sgd(&(heed_sgd_options){.weight_decay = bad[i]}, g, p, NULL));
     if (i > 0)
-      ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "sgd", "dampening is",
+      ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "sgd", "dampening is",
                      heed_sgd(&(heed_sgd_options){.momentum = 0.5, .dampening = bad[i]}, g, p, b));
   }
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "sgd", "nesterov needs momentum > 0 (it is 0)",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "sgd", "nesterov needs momentum > 0 (it is 0)",
                  heed_sgd(&(heed_sgd_options){.nesterov = true}, g, p, NULL));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "sgd", "dampening 0 (it is 0.5)",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "sgd", "dampening 0 (it is 0.5)",
                  heed_sgd(&(heed_sgd_options){.nesterov = true, .momentum = 0.5, .dampening = 0.5}, g, p, b));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "sgd", "must be given", heed_sgd(&choices[2], g, p, NULL));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "sgd", "must be NULL", heed_sgd(&choices[0], g, p, b));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "sgd", "must be given", heed_sgd(&choices[2], g, p, NULL));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "sgd", "must be NULL", heed_sgd(&choices[0], g, p, b));
 }
 
 static void tensors_that_do_not_fit_are_refused(void **state) {
@@ -126,20 +127,21 @@ static void tensors_that_do_not_fit_are_refused(void **state) {
               *b = support_random(ctx, HEED_F32, SHAPE(3), 3);
   heed_tensor *four = support_new(ctx, HEED_F32, SHAPE(4)), *half = support_new(ctx, HEED_F16, SHAPE(3));
   const heed_sgd_options *plain = &choices[0], *momentum = &choices[2];
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "sgd", "grad is NULL", heed_sgd(plain, NULL, p, NULL));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "sgd", "param is NULL", heed_sgd(plain, g, NULL, NULL));
-  ASSERT_REFUSED(HEED_SHAPE, "sgd", "grad is F32[3] but param is F32[4]", heed_sgd(plain, g, four, NULL));
-  ASSERT_REFUSED(HEED_SHAPE, "sgd", "momentum_buffer is F32[4]", heed_sgd(momentum, g, p, four));
-  ASSERT_REFUSED(HEED_DTYPE, "sgd", "param is F16[3]", heed_sgd(plain, g, half, NULL));
-  ASSERT_REFUSED(HEED_DTYPE, "sgd", "momentum_buffer is F16[3]", heed_sgd(momentum, g, p, half));
-  ASSERT_REFUSED(HEED_DTYPE, "sgd", "grad is I32[3]", heed_sgd(plain, support_new(ctx, HEED_I32, SHAPE(3)), p, NULL));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "sgd", "param overlaps grad", heed_sgd(plain, g, g, NULL));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "sgd", "overlaps", heed_sgd(momentum, g, p, p));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "sgd", "momentum_buffer is on another context",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "sgd", "grad is NULL", heed_sgd(plain, NULL, p, NULL));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "sgd", "param is NULL", heed_sgd(plain, g, NULL, NULL));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "sgd", "grad is F32[3] but param is F32[4]", heed_sgd(plain, g, four, NULL));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "sgd", "momentum_buffer is F32[4]", heed_sgd(momentum, g, p, four));
+  ASSERT_REFUSED(HEED_ERROR_DTYPE, "sgd", "param is F16[3]", heed_sgd(plain, g, half, NULL));
+  ASSERT_REFUSED(HEED_ERROR_DTYPE, "sgd", "momentum_buffer is F16[3]", heed_sgd(momentum, g, p, half));
+  ASSERT_REFUSED(HEED_ERROR_DTYPE, "sgd", "grad is I32[3]",
+                 heed_sgd(plain, support_new(ctx, HEED_I32, SHAPE(3)), p, NULL));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "sgd", "param overlaps grad", heed_sgd(plain, g, g, NULL));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "sgd", "overlaps", heed_sgd(momentum, g, p, p));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "sgd", "momentum_buffer is on another context",
                  heed_sgd(momentum, g, p, support_new(support_other(), HEED_F32, SHAPE(3))));
   heed_tensor *square = support_random(ctx, HEED_F32, SHAPE(2, 2), 1),
               *wide = support_random(ctx, HEED_F32, SHAPE(2, 2), 2);
-  ASSERT_REFUSED(HEED_SHAPE, "sgd", "param F32[2, 2] is not contiguous",
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "sgd", "param F32[2, 2] is not contiguous",
                  heed_sgd(plain, square, support_transposed(wide), NULL));
   ASSERT_SAME_BITS(b, support_random(ctx, HEED_F32, SHAPE(3), 3));
   ASSERT_SAME_BITS(p, support_random(ctx, HEED_F32, SHAPE(3), 2));

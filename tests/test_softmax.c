@@ -302,27 +302,28 @@ static void they_refuse(void **state) {
   heed_context *ctx = support_context(state);
   heed_tensor *x = support_random(ctx, HEED_F32, SHAPE(2, 3), 1), *y = support_like(x),
               *flat = support_new(ctx, HEED_F32, SHAPE(6));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "softmax_fwd", "x is NULL", heed_softmax_fwd(NULL, 0, y));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "log_softmax_fwd", "y is NULL", heed_log_softmax_fwd(x, 0, NULL));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "softmax_bwd", "dy is NULL", heed_softmax_bwd(y, NULL, 0, x));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "log_softmax_bwd", "dx is NULL", heed_log_softmax_bwd(y, x, 0, NULL));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "softmax_fwd", "F32[2, 3] has no axis 2", heed_softmax_fwd(x, 2, y));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "log_softmax_fwd", "F32[2, 3] has no axis -3", heed_log_softmax_fwd(x, -3, y));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "softmax_bwd", "y F32[2, 3] has no axis 5", heed_softmax_bwd(x, x, 5, y));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "softmax_fwd", "no axis 0",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "softmax_fwd", "x is NULL", heed_softmax_fwd(NULL, 0, y));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "log_softmax_fwd", "y is NULL", heed_log_softmax_fwd(x, 0, NULL));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "softmax_bwd", "dy is NULL", heed_softmax_bwd(y, NULL, 0, x));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "log_softmax_bwd", "dx is NULL", heed_log_softmax_bwd(y, x, 0, NULL));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "softmax_fwd", "F32[2, 3] has no axis 2", heed_softmax_fwd(x, 2, y));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "log_softmax_fwd", "F32[2, 3] has no axis -3",
+                 heed_log_softmax_fwd(x, -3, y));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "softmax_bwd", "y F32[2, 3] has no axis 5", heed_softmax_bwd(x, x, 5, y));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "softmax_fwd", "no axis 0",
                  heed_softmax_fwd(support_new(ctx, HEED_F32, 0, NULL), 0, support_new(ctx, HEED_F32, 0, NULL)));
-  ASSERT_REFUSED(HEED_SHAPE, "softmax_fwd", "x is F32[2, 3] but y is F32[6]", heed_softmax_fwd(x, 0, flat));
-  ASSERT_REFUSED(HEED_SHAPE, "softmax_bwd", "dy is F32[6]", heed_softmax_bwd(y, flat, 0, x));
-  ASSERT_REFUSED(HEED_SHAPE, "log_softmax_bwd", "dx is F32[6]", heed_log_softmax_bwd(y, x, 0, flat));
-  ASSERT_REFUSED(HEED_SHAPE, "softmax_fwd", "F32[3, 2] is not contiguous",
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "softmax_fwd", "x is F32[2, 3] but y is F32[6]", heed_softmax_fwd(x, 0, flat));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "softmax_bwd", "dy is F32[6]", heed_softmax_bwd(y, flat, 0, x));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "log_softmax_bwd", "dx is F32[6]", heed_log_softmax_bwd(y, x, 0, flat));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "softmax_fwd", "F32[3, 2] is not contiguous",
                  heed_softmax_fwd(support_transposed(x), 0, support_new(ctx, HEED_F32, SHAPE(3, 2))));
-  ASSERT_REFUSED(HEED_DTYPE, "softmax_fwd", "y is BF16[2, 3]",
+  ASSERT_REFUSED(HEED_ERROR_DTYPE, "softmax_fwd", "y is BF16[2, 3]",
                  heed_softmax_fwd(x, 0, support_new(ctx, HEED_BF16, SHAPE(2, 3))));
-  ASSERT_REFUSED(HEED_DTYPE, "softmax_fwd", "x is BOOL[2, 3]",
+  ASSERT_REFUSED(HEED_ERROR_DTYPE, "softmax_fwd", "x is BOOL[2, 3]",
                  heed_softmax_fwd(support_new(ctx, HEED_BOOL, SHAPE(2, 3)), 0, y));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "softmax_fwd", "y overlaps x", heed_softmax_fwd(x, 0, x));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "softmax_bwd", "dx overlaps dy", heed_softmax_bwd(y, x, 0, x));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "softmax_fwd", "y is on another context",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "softmax_fwd", "y overlaps x", heed_softmax_fwd(x, 0, x));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "softmax_bwd", "dx overlaps dy", heed_softmax_bwd(y, x, 0, x));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "softmax_fwd", "y is on another context",
                  heed_softmax_fwd(x, 0, support_new(support_other(), HEED_F32, SHAPE(2, 3))));
 }
 

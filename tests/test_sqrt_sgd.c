@@ -116,30 +116,30 @@ static void it_refuses(void **state) {
   const heed_sqrt_options good = {.lr = 0.01, .epochs = 10};
   heed_tensor *a = support_random(ctx, HEED_F32, SHAPE(3), 1), *x0 = support_random(ctx, HEED_F32, SHAPE(3), 2),
               *x = support_like(a);
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "sqrt_sgd", "options is NULL", heed_sqrt_sgd(NULL, a, x0, x));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "sqrt_sgd", "options is NULL", heed_sqrt_sgd(NULL, a, x0, x));
   const double bad[] = {-1, NAN, INFINITY};
   for (int i = 0; i < 3; ++i) {
-    ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "sqrt_sgd", "lr is",
+    ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "sqrt_sgd", "lr is",
                    heed_sqrt_sgd(&(heed_sqrt_options){.lr = bad[i]}, a, x0, x));
-    ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "sqrt_sgd", "tolerance is",
+    ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "sqrt_sgd", "tolerance is",
                    heed_sqrt_sgd(&(heed_sqrt_options){.tolerance = bad[i]}, a, x0, x));
   }
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "sqrt_sgd", "epochs is -1",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "sqrt_sgd", "epochs is -1",
                  heed_sqrt_sgd(&(heed_sqrt_options){.epochs = -1}, a, x0, x));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "sqrt_sgd", "a is NULL", heed_sqrt_sgd(&good, NULL, x0, x));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "sqrt_sgd", "x0 is NULL", heed_sqrt_sgd(&good, a, NULL, x));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "sqrt_sgd", "x is NULL", heed_sqrt_sgd(&good, a, x0, NULL));
-  ASSERT_REFUSED(HEED_SHAPE, "sqrt_sgd", "x0 is F32[4]",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "sqrt_sgd", "a is NULL", heed_sqrt_sgd(&good, NULL, x0, x));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "sqrt_sgd", "x0 is NULL", heed_sqrt_sgd(&good, a, NULL, x));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "sqrt_sgd", "x is NULL", heed_sqrt_sgd(&good, a, x0, NULL));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "sqrt_sgd", "x0 is F32[4]",
                  heed_sqrt_sgd(&good, a, support_new(ctx, HEED_F32, SHAPE(4)), x));
-  ASSERT_REFUSED(HEED_SHAPE, "sqrt_sgd", "x is F32[4]",
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "sqrt_sgd", "x is F32[4]",
                  heed_sqrt_sgd(&good, a, x0, support_new(ctx, HEED_F32, SHAPE(4))));
   heed_tensor *square = support_new(ctx, HEED_F32, SHAPE(2, 2));
-  ASSERT_REFUSED(HEED_SHAPE, "sqrt_sgd", "a F32[2, 2] is not [N]",
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "sqrt_sgd", "a F32[2, 2] is not [N]",
                  heed_sqrt_sgd(&good, square, support_like(square), support_like(square)));
-  ASSERT_REFUSED(HEED_DTYPE, "sqrt_sgd", "a is F16[3]; F32 is needed",
+  ASSERT_REFUSED(HEED_ERROR_DTYPE, "sqrt_sgd", "a is F16[3]; F32 is needed",
                  heed_sqrt_sgd(&good, support_new(ctx, HEED_F16, SHAPE(3)), x0, x));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "sqrt_sgd", "x overlaps a", heed_sqrt_sgd(&good, a, x0, a));
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "sqrt_sgd", "x is on another context",
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "sqrt_sgd", "x overlaps a", heed_sqrt_sgd(&good, a, x0, a));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "sqrt_sgd", "x is on another context",
                  heed_sqrt_sgd(&good, a, x0, support_new(support_other(), HEED_F32, SHAPE(3))));
 }
 

@@ -7,7 +7,7 @@
 #include "support_values.h"
 
 static const heed_status all[] = {
-#define CODE(name, text) HEED_##name,
+#define CODE(name, text) name,
     HEED_STATUS_LIST(CODE)
 #undef CODE
 };
@@ -32,16 +32,16 @@ static void values_outside_the_list_have_a_text_too(void **state) {
 
 static void a_failure_leaves_its_sentence(void **state) {
   (void)state;
-  assert_int_equal(heed__fail(HEED_IO, "%s: %d", "file", 7), HEED_IO);
+  assert_int_equal(heed__fail(HEED_ERROR_IO, "%s: %d", "file", 7), HEED_ERROR_IO);
   assert_string_equal(heed_last_error(), "file: 7");
-  assert_int_equal(heed__fail_prefix(HEED_FORMAT, "reading %d", 2), HEED_FORMAT);
+  assert_int_equal(heed__fail_prefix(HEED_ERROR_FORMAT, "reading %d", 2), HEED_ERROR_FORMAT);
   assert_string_equal(heed_last_error(), "reading 2: file: 7");
 }
 
 static void a_message_may_quote_the_one_before_it(void **state) {
   (void)state;
-  assert_int_equal(heed__fail(HEED_IO, "inner"), HEED_IO);
-  assert_int_equal(heed__fail(HEED_IO, "outer (%s)", heed_last_error()), HEED_IO);
+  assert_int_equal(heed__fail(HEED_ERROR_IO, "inner"), HEED_ERROR_IO);
+  assert_int_equal(heed__fail(HEED_ERROR_IO, "outer (%s)", heed_last_error()), HEED_ERROR_IO);
   assert_string_equal(heed_last_error(), "outer (inner)");
 }
 
@@ -50,27 +50,27 @@ static void a_message_that_is_too_long_is_cut(void **state) {
   enum { LONG = 10000 };
   char *text = support_memory(LONG);
   memset(text, 'x', LONG);
-  assert_int_equal(heed__fail(HEED_BUILD, "%s", text), HEED_BUILD);
+  assert_int_equal(heed__fail(HEED_ERROR_BUILD, "%s", text), HEED_ERROR_BUILD);
   const size_t most = strlen(heed_last_error());
   assert_true(most > 1000 && most < LONG);
-  assert_int_equal(heed__fail_prefix(HEED_BUILD, "prefix"), HEED_BUILD);
+  assert_int_equal(heed__fail_prefix(HEED_ERROR_BUILD, "prefix"), HEED_ERROR_BUILD);
   assert_int_equal(strlen(heed_last_error()), most);
   assert_int_equal(strncmp(heed_last_error(), "prefix: xxx", 11), 0);
-  assert_int_equal(heed__fail_prefix(HEED_BUILD, "%s", text), HEED_BUILD);
+  assert_int_equal(heed__fail_prefix(HEED_ERROR_BUILD, "%s", text), HEED_ERROR_BUILD);
   assert_int_equal(strlen(heed_last_error()), most);
 }
 
 static void *other_thread(void *arg) {
   bool *good = arg;
   const bool empty = heed_last_error()[0] == 0;
-  const heed_status status = heed__fail(HEED_IO, "theirs");
-  *good = empty && status == HEED_IO && strcmp(heed_last_error(), "theirs") == 0;
+  const heed_status status = heed__fail(HEED_ERROR_IO, "theirs");
+  *good = empty && status == HEED_ERROR_IO && strcmp(heed_last_error(), "theirs") == 0;
   return NULL;
 }
 
 static void a_message_belongs_to_its_thread(void **state) {
   (void)state;
-  assert_int_equal(heed__fail(HEED_IO, "ours"), HEED_IO);
+  assert_int_equal(heed__fail(HEED_ERROR_IO, "ours"), HEED_ERROR_IO);
   bool good = false;
   pthread_t thread;
   assert_int_equal(pthread_create(&thread, NULL, other_thread, &good), 0);
@@ -104,10 +104,10 @@ static void no_context_is_refused(void **state) {
   const heed_profile_record *records;
   size_t count;
   double gflops, gbytes;
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "NULL", heed_sync(NULL));
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "NULL", heed_profile_records(NULL, &records, &count));
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "NULL", heed_measure_peak(NULL, 1, &gflops, &gbytes));
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "out is NULL", heed_open("host", NULL));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_sync(NULL));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_profile_records(NULL, &records, &count));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_measure_peak(NULL, 1, &gflops, &gbytes));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "out is NULL", heed_open("host", NULL));
   heed_context_destroy(NULL);
 }
 

@@ -29,7 +29,7 @@ struct job {
 static heed_status new_tensor(const struct job *job, heed_tensor **t, uint64_t seed, int rank, const int64_t *dims) {
   WORK(heed_tensor_create(job->ctx, HEED_F32, rank, dims, t));
   float *values = calloc(ELEMENTS, sizeof *values);
-  if (!values) return HEED_OUT_OF_MEMORY;
+  if (!values) return HEED_ERROR_OUT_OF_MEMORY;
   support_fill(values, heed_tensor_count(*t), seed);
   const heed_status status = heed_tensor_upload_f32(*t, values, heed_tensor_count(*t));
   free(values);
@@ -60,7 +60,7 @@ static heed_status run_round(struct job *job, heed_tensor **t) {
   WORK(heed_linear_bwd(t[SOFT], t[WEIGHT], t[LINEAR], t[DX], t[DWEIGHT], NULL));
   WORK(heed_sgd(&sgd, t[DWEIGHT], t[WEIGHT], NULL));
   // An error of this thread is nobody else's.
-  if (heed_softmax_fwd(t[OUT], 9, t[SOFT]) != HEED_INVALID_ARGUMENT) return HEED_MISMATCH;
+  if (heed_softmax_fwd(t[OUT], 9, t[SOFT]) != HEED_ERROR_INVALID_ARGUMENT) return HEED_ERROR_MISMATCH;
   const int kept[] = {OUT, DQ, DK, DV, LINEAR, DX, WEIGHT};
   for (int i = 0; i < 7; ++i)
     WORK(heed_tensor_download_f32(t[kept[i]], job->results[i], heed_tensor_count(t[kept[i]])));

@@ -145,13 +145,13 @@ static void what_is_no_choice_is_refused(void **state) {
                                       "cpu: speed=9",
                                       "cpu vectors=2"};
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; ++i)
-    ASSERT_FAILS(HEED_INVALID_ARGUMENT, "tune: ", heed_tune_set(ctx, &a_problem, wrong[i], 0));
+    ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "tune: ", heed_tune_set(ctx, &a_problem, wrong[i], 0));
   char long_text[300];
   memset(long_text, 'x', sizeof long_text - 1);
   long_text[sizeof long_text - 1] = 0;
-  ASSERT_FAILS(HEED_INVALID_ARGUMENT, "too long", heed_tune_set(ctx, &a_problem, long_text, 0));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "too long", heed_tune_set(ctx, &a_problem, long_text, 0));
   const heed_tune_problem empty = with_size(a_problem, 2, 0);
-  ASSERT_FAILS(HEED_SHAPE, "size 2", heed_tune_set(ctx, &empty, a_choice, 0));
+  ASSERT_FAILS(HEED_ERROR_SHAPE, "size 2", heed_tune_set(ctx, &empty, a_choice, 0));
   assert_choice(ctx, &a_problem, "default");
   heed_context_destroy(ctx);
 }
@@ -161,7 +161,7 @@ static void the_host_has_nothing_to_tune(void **state) {
   heed_context *ctx;
   heed_tune_choice choice;
   ASSERT_OK(heed_open("host", &ctx));
-  ASSERT_FAILS(HEED_UNSUPPORTED, "host", heed_tune_get(ctx, &a_problem, &choice));
+  ASSERT_FAILS(HEED_ERROR_UNSUPPORTED, "host", heed_tune_get(ctx, &a_problem, &choice));
   assert_string_equal(heed_tune_path(ctx), "");
   heed_context_destroy(ctx);
 }
@@ -347,11 +347,11 @@ static void what_cannot_be_loaded_or_saved_changes_nothing(void **state) {
   write_table(state, path, "\"heed\"", "\"heed\"");
   write_text(broken, "{");
   heed_context *ctx = open_with(state, path, NULL);
-  ASSERT_FAILS(HEED_FORMAT, "half.json", heed_tune_load(ctx, broken));
-  ASSERT_FAILS(HEED_IO, "none.json", heed_tune_load(ctx, in_root("none.json")));
+  ASSERT_FAILS(HEED_ERROR_FORMAT, "half.json", heed_tune_load(ctx, broken));
+  ASSERT_FAILS(HEED_ERROR_IO, "none.json", heed_tune_load(ctx, in_root("none.json")));
   assert_choice(ctx, &a_problem, a_choice);
-  ASSERT_FAILS(HEED_IO, "cannot write", heed_tune_save(ctx, in_root("half.json/table.json")));
-  ASSERT_FAILS(HEED_IO, "directory", heed_tune_save(ctx, root));
+  ASSERT_FAILS(HEED_ERROR_IO, "cannot write", heed_tune_save(ctx, in_root("half.json/table.json")));
+  ASSERT_FAILS(HEED_ERROR_IO, "directory", heed_tune_save(ctx, root));
   // A disk that is full after some bytes.
   const struct rlimit little = {.rlim_cur = 100, .rlim_max = RLIM_INFINITY};
   struct rlimit before;
@@ -364,7 +364,7 @@ static void what_cannot_be_loaded_or_saved_changes_nothing(void **state) {
   const heed_status status = heed_tune_save(ctx, NULL);
   assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
   signal(SIGXFSZ, SIG_DFL);
-  assert_int_equal(status, HEED_IO);
+  assert_int_equal(status, HEED_ERROR_IO);
   assert_string_equal(read_text(path), old);
   char line[160];
   snprintf(line, sizeof line, "ls -A %s | grep -q '^.heed-'", root);

@@ -221,7 +221,7 @@ static void refusals_stay_refusals(void **state) {
   support_context(state);
   heed_context *ctx = open_validating(NULL);
   heed_tensor *x = support_random(ctx, HEED_F32, SHAPE(4), 1);
-  ASSERT_REFUSED(HEED_INVALID_ARGUMENT, "softmax_fwd", "no axis 3", heed_softmax_fwd(x, 3, support_like(x)));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "softmax_fwd", "no axis 3", heed_softmax_fwd(x, 3, support_like(x)));
   ASSERT_OK(heed_softmax_fwd(x, 0, support_like(x)));
   heed_context_destroy(ctx);
 }
@@ -265,7 +265,7 @@ static bool is_stopped(const struct defect *d, heed_case c, bool forced, heed_co
   case_result result;
   const heed_status status = case_compare(&c, ctx, support_other(), &result);
   snprintf(message, 512, "%s", result.message);
-  return status == HEED_MISMATCH && strstr(message, d->call);
+  return status == HEED_ERROR_MISMATCH && strstr(message, d->call);
 }
 
 static int silent_check(const char *name) {

@@ -52,7 +52,7 @@ static heed_status sample(case_env *env, const heed_case *c, int64_t runs, bench
   const int64_t samples = runs ? runs : warm * (double)inner > 200 ? 5 : (int64_t)(1000 / (warm * (double)inner)) + 5;
   double *times = malloc((size_t)samples * sizeof *times), ignored;
   double *device = malloc((size_t)samples * sizeof *device);
-  heed_status status = times && device ? device_time(env->ctx, &ignored) : HEED_OUT_OF_MEMORY;
+  heed_status status = times && device ? device_time(env->ctx, &ignored) : HEED_ERROR_OUT_OF_MEMORY;
   for (int64_t i = 0; status == HEED_OK && i < samples; ++i) {
     status = time_runs(env, c, inner, &times[i]);
     if (status == HEED_OK) status = device_time(env->ctx, &device[i]);

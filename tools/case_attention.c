@@ -70,7 +70,7 @@ static bool is_poisoned(const attention_shape *s, int64_t j) { return s->poison_
 static heed_status float_mask(case_env *env, const heed_case *c, const mask_layout *layout, int64_t count) {
   const attention_shape *s = &c->u.attention;
   float *values = malloc((size_t)count * sizeof *values + 1);
-  if (!values) return HEED_OUT_OF_MEMORY;
+  if (!values) return HEED_ERROR_OUT_OF_MEMORY;
   // The lowest F16 is -65504; one lower would be -Inf.
   const float lowest = c->dtype == HEED_F16 ? -65504.0f : -3.3e38f;
   for (int64_t i = 0; i < count; ++i) {
@@ -88,7 +88,7 @@ static heed_status float_mask(case_env *env, const heed_case *c, const mask_layo
 
 static heed_status bool_mask(case_env *env, const heed_case *c, const mask_layout *layout, int64_t count) {
   uint8_t *values = malloc((size_t)count + 1);
-  if (!values) return HEED_OUT_OF_MEMORY;
+  if (!values) return HEED_ERROR_OUT_OF_MEMORY;
   const int64_t cols = layout->dims[layout->rank - 1];
   for (int64_t i = 0; i < count; ++i) {
     values[i] = case_random(env, (uint64_t)i) < 0.7;
@@ -114,7 +114,7 @@ static heed_status poison_masked(case_env *env, const attention_shape *s, const 
   heed_tensor *t = case_get(env, name);
   const int64_t count = heed_tensor_count(t), per_batch = s->hkv * s->lk * width;
   float *values = malloc((size_t)count * sizeof *values + 1);
-  if (!values) return HEED_OUT_OF_MEMORY;
+  if (!values) return HEED_ERROR_OUT_OF_MEMORY;
   heed_status status = heed_tensor_download_f32(t, values, count);
   for (int64_t i = 0; i < count; ++i) {
     const int64_t j = s->rows_first ? i % per_batch / (s->hkv * width) : i / width % s->lk;
@@ -128,7 +128,7 @@ static heed_status poison_masked(case_env *env, const attention_shape *s, const 
 static heed_status make_lengths(case_env *env, const attention_shape *s) {
   if (!s->kv_lengths) return HEED_OK;
   int32_t *lengths = malloc((size_t)s->b * sizeof *lengths + 1);
-  if (!lengths) return HEED_OUT_OF_MEMORY;
+  if (!lengths) return HEED_ERROR_OUT_OF_MEMORY;
   for (int64_t b = 0; b < s->b; ++b)
     lengths[b] = s->poison_masked ? (int32_t)(s->lk / 2 - (b & 1 && s->lk > 3))
                                   : (int32_t)((double)s->lk * (0.3 + 0.7 * case_random(env, (uint64_t)b)));
@@ -237,7 +237,7 @@ static heed_status run(case_env *env, const heed_case *c) {
   heed_status status = make_views(env, c->u.attention.rows_first, views);
   if (status == HEED_OK) status = run_views(env, c, views);
   // A check asks whether results are right; that a device has no fused path for a case is no error in them.
-  if (status == HEED_UNSUPPORTED && c->u.attention.options.path == HEED_PATH_FUSED && !env->timing) {
+  if (status == HEED_ERROR_UNSUPPORTED && c->u.attention.options.path == HEED_PATH_FUSED && !env->timing) {
     heed_case any = *c;
     any.u.attention.options.path = HEED_PATH_AUTO;
     status = run_views(env, &any, views);

@@ -68,7 +68,7 @@ static case_tensor *add(case_env *env, const char *name) {
 static heed_status make_values(const case_env *env, const char *name, int64_t count, case_fill fill, double scale,
                                float **out) {
   float *values = malloc((size_t)count * sizeof *values + 1);
-  if (!values) return HEED_OUT_OF_MEMORY;
+  if (!values) return HEED_ERROR_OUT_OF_MEMORY;
   for (int64_t i = 0; i < count; ++i) values[i] = draw(env, hash(name), i, count, fill, scale);
   *out = values;
   return HEED_OK;
@@ -77,7 +77,7 @@ static heed_status make_values(const case_env *env, const char *name, int64_t co
 heed_status case_input(case_env *env, const char *name, heed_dtype dtype, int rank, const int64_t *dims, case_fill fill,
                        double scale) {
   case_tensor *t = add(env, name);
-  if (!t) return HEED_INVALID_ARGUMENT;
+  if (!t) return HEED_ERROR_INVALID_ARGUMENT;
   heed_status status = heed_tensor_create(env->ctx, dtype, rank, dims, &t->tensor);
   if (status != HEED_OK) return status;
   float *values;
@@ -91,14 +91,14 @@ heed_status case_input(case_env *env, const char *name, heed_dtype dtype, int ra
 heed_status case_input_data(case_env *env, const char *name, heed_dtype dtype, int rank, const int64_t *dims,
                             const void *data) {
   case_tensor *t = add(env, name);
-  if (!t) return HEED_INVALID_ARGUMENT;
+  if (!t) return HEED_ERROR_INVALID_ARGUMENT;
   return heed_tensor_create_from(env->ctx, dtype, rank, dims, data, &t->tensor);
 }
 
 heed_status case_output(case_env *env, const char *name, heed_dtype dtype, int rank, const int64_t *dims,
                         double tolerance) {
   case_tensor *t = add(env, name);
-  if (!t) return HEED_INVALID_ARGUMENT;
+  if (!t) return HEED_ERROR_INVALID_ARGUMENT;
   t->output = true;
   t->tolerance = tolerance;
   const int64_t count = count_of(rank, dims), guarded = count + 2 * GUARD;
@@ -142,7 +142,7 @@ heed_status case_poison(case_env *env) {
     if (!t->output) continue;
     const size_t bytes = heed_tensor_bytes(t->base);
     void *poison = malloc(bytes);
-    if (!poison) return HEED_OUT_OF_MEMORY;
+    if (!poison) return HEED_ERROR_OUT_OF_MEMORY;
     memset(poison, POISON, bytes);
     heed_status status = heed_tensor_upload(t->base, poison, bytes);
     free(poison);
@@ -162,7 +162,7 @@ static heed_status broken_guard(const case_env *env, const char **name) {
     if (!t->output) continue;
     const size_t size = heed_dtype_size(heed_tensor_dtype(t->base)), bytes = heed_tensor_bytes(t->base);
     unsigned char *data = malloc(bytes);
-    if (!data) return HEED_OUT_OF_MEMORY;
+    if (!data) return HEED_ERROR_OUT_OF_MEMORY;
     heed_status status = heed_tensor_download(t->base, data, bytes);
     for (size_t at = 0; status == HEED_OK && at < GUARD * size; ++at)
       if (data[at] != POISON || data[bytes - 1 - at] != POISON) *name = t->name;
@@ -175,7 +175,7 @@ static heed_status broken_guard(const case_env *env, const char **name) {
 heed_status case_check_guards(const case_env *env) {
   const char *name;
   heed_status status = broken_guard(env, &name);
-  return status == HEED_OK && name ? HEED_MISMATCH : status;
+  return status == HEED_OK && name ? HEED_ERROR_MISMATCH : status;
 }
 
 void case_free(case_env *env) {
@@ -236,7 +236,7 @@ static heed_status snapshot(const case_env *env, unsigned char **out, size_t *by
   for (int i = 0; i < env->count; ++i)
     if (env->tensors[i].output) *bytes += heed_tensor_bytes(env->tensors[i].tensor);
   *out = malloc(*bytes + 1);
-  if (!*out) return HEED_OUT_OF_MEMORY;
+  if (!*out) return HEED_ERROR_OUT_OF_MEMORY;
   size_t at = 0;
   for (int i = 0; i < env->count; ++i) {
     const case_tensor *t = &env->tensors[i];

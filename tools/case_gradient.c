@@ -56,7 +56,7 @@ static heed_status loss_at(probe *p, double t, double *loss) {
   TRY(case_run(p->env, p->c));
   const int64_t n = heed_tensor_count(p->y);
   float *y = malloc(2 * (size_t)n * sizeof *y + 1), *w = y + n;
-  if (!y) return HEED_OUT_OF_MEMORY;
+  if (!y) return HEED_ERROR_OUT_OF_MEMORY;
   heed_status status = heed_tensor_download_f32(p->y, y, n);
   for (int64_t i = 0; !p->w && i < n; ++i) w[i] = 1;
   if (status == HEED_OK && p->w) status = heed_tensor_download_f32(p->w, w, n);
@@ -111,7 +111,7 @@ static heed_status compare_slopes(probe *p, const char *name, double tolerance, 
 static heed_status probe_tensor(probe *p, const char *name, double tolerance, case_result *result) {
   p->count = heed_tensor_count(p->x);
   p->values = malloc(4 * (size_t)p->count * sizeof *p->values + 1);
-  if (!p->values) return HEED_OUT_OF_MEMORY;
+  if (!p->values) return HEED_ERROR_OUT_OF_MEMORY;
   p->moved = p->values + p->count;
   p->direction = p->moved + p->count;
   p->gradient = p->direction + p->count;
@@ -163,7 +163,7 @@ static heed_status settle_units(const case_env *env, const heed_case *c) {
     snprintf(name, sizeof name, "l%d.bias", layer);
     heed_tensor *bias = case_parameter(env, name);
     const int64_t count = bias ? heed_tensor_count(bias) : 0;
-    if (count == 0 || count > (int64_t)(sizeof values / sizeof *values)) return HEED_INVALID_ARGUMENT;
+    if (count == 0 || count > (int64_t)(sizeof values / sizeof *values)) return HEED_ERROR_INVALID_ARGUMENT;
     for (int64_t i = 0; i < count; ++i) values[i] = i % 2 ? size : -size;
     TRY(heed_tensor_upload_f32(bias, values, count));
   }

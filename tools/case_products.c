@@ -169,7 +169,7 @@ static void free_mlp(void *module) {
 static heed_status mlp_setup(case_env *env, const heed_case *c) {
   const mlp_shape *s = &c->u.mlp;
   mlp_module *module = calloc(1, sizeof *module);
-  if (!module) return HEED_OUT_OF_MEMORY;
+  if (!module) return HEED_ERROR_OUT_OF_MEMORY;
   env->module = module;
   env->module_free = free_mlp;
   TRY(heed_mlp_create(env->ctx, s->sizes, (size_t)s->count, c->dtype, 11, &module->mlp));
@@ -179,7 +179,7 @@ static heed_status mlp_setup(case_env *env, const heed_case *c) {
                             &module->optimizer));
   TRY(case_input(env, "x", c->dtype, 2, DIMS(s->batch, s->sizes[0]), CASE_NORMAL, 1));
   uint8_t *target = malloc((size_t)s->batch);
-  if (!target) return HEED_OUT_OF_MEMORY;
+  if (!target) return HEED_ERROR_OUT_OF_MEMORY;
   for (int64_t i = 0; i < s->batch; ++i)
     target[i] = (uint8_t)(case_random(env, (uint64_t)i) * (double)s->sizes[s->count - 1]);
   heed_status status = case_input_data(env, "target", HEED_U8, 1, &s->batch, target);

@@ -37,7 +37,7 @@ const case_family case_softmax = {"softmax", softmax_setup, softmax_run, NULL, s
 static heed_status indices(case_env *env, const loss_shape *s) {
   // The same numbers in each width of integer.
   void *data = calloc((size_t)s->n + 1, 8);
-  if (!data) return HEED_OUT_OF_MEMORY;
+  if (!data) return HEED_ERROR_OUT_OF_MEMORY;
   for (int64_t i = 0; i < s->n; ++i) {
     int64_t index = (int64_t)(case_random(env, (uint64_t)i) * (double)s->c);
     if (s->options.has_ignore_index && i % 3 == 0) index = s->options.ignore_index;
@@ -158,7 +158,7 @@ static heed_status gather_setup(case_env *env, const heed_case *c) {
   const heed_dtype from = (heed_dtype)c->form;
   if (from == HEED_U8) {
     uint8_t *bytes = malloc((size_t)(n * width));
-    if (!bytes) return HEED_OUT_OF_MEMORY;
+    if (!bytes) return HEED_ERROR_OUT_OF_MEMORY;
     for (int64_t i = 0; i < n * width; ++i) bytes[i] = (uint8_t)(256 * case_random(env, (uint64_t)i));
     heed_status status = case_input_data(env, "x", from, 2, DIMS(n, width), bytes);
     free(bytes);
@@ -167,7 +167,7 @@ static heed_status gather_setup(case_env *env, const heed_case *c) {
     TRY(case_input(env, "x", from, 2, DIMS(n, width), CASE_NORMAL, 1));
   }
   int32_t *index = malloc((size_t)rows * sizeof *index + 1);
-  if (!index) return HEED_OUT_OF_MEMORY;
+  if (!index) return HEED_ERROR_OUT_OF_MEMORY;
   for (int64_t i = 0; i < rows; ++i) index[i] = (int32_t)(case_random(env, (uint64_t)(i + n * width)) * (double)n);
   if (rows > 2) index[1] = (int32_t)n;  // out of range: NaN
   heed_status status = case_input_data(env, "index", HEED_I32, 1, &rows, index);

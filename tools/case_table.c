@@ -370,5 +370,5 @@ heed_status case_table(heed_case **out, size_t *count) {
   free(t.cases);
   *out = NULL;
   *count = 0;
-  return HEED_OUT_OF_MEMORY;
+  return HEED_ERROR_OUT_OF_MEMORY;
 }

@@ -129,7 +129,7 @@ static int tune_classes_of(const tune_settings *s, tune_search_env *env, tune_ou
     tune_outcome *outcome = &outcomes[i];
     const heed_status status = tune_search(env, &tune_classes[i], outcome);
     tool_progress_clear(env->progress);
-    if (status == HEED_OUT_OF_MEMORY)
+    if (status == HEED_ERROR_OUT_OF_MEMORY)
       tool_fail_status(command, status);
     else if (status != HEED_OK)
       return tool_fail_status(command, status);
@@ -172,7 +172,7 @@ static int tune(const tune_settings *s, heed_context *ctx, heed_context *host) {
                          .end = tool_seconds() + s->time_budget,
                          .interrupted = &interrupted};
   tune_outcome *outcomes = calloc(tune_class_count, sizeof *outcomes);
-  if (!outcomes) return tool_fail_status(command, HEED_OUT_OF_MEMORY);
+  if (!outcomes) return tool_fail_status(command, HEED_ERROR_OUT_OF_MEMORY);
   int status = tune_classes_of(s, &env, outcomes);
   sigaction(SIGINT, &before, NULL);
   if (interrupted) {
@@ -203,7 +203,7 @@ static int run(const tool_args *args, const tune_settings *s) {
   else if (s->import)
     status = import(ctx, s);
   else if (heed_open("host", &host) != HEED_OK)
-    status = tool_fail_status(command, HEED_OUT_OF_MEMORY);
+    status = tool_fail_status(command, HEED_ERROR_OUT_OF_MEMORY);
   else
     status = tune(s, ctx, host);
   heed_context_destroy(host);

@@ -32,7 +32,7 @@ static int create_staging(feed *f, heed_context *ctx) {
   const int64_t dims[] = {f->batch, f->pixels};
   f->gathered = malloc((size_t)(f->batch * f->pixels));
   int32_t *numbers = malloc((size_t)f->batch * sizeof *numbers);
-  heed_status status = HEED_OUT_OF_MEMORY;
+  heed_status status = HEED_ERROR_OUT_OF_MEMORY;
   if (f->gathered && numbers) {
     for (int64_t i = 0; i < f->batch; i++) numbers[i] = (int32_t)i;
     status = heed_tensor_create_from(ctx, HEED_I32, 1, &f->batch, numbers, &f->numbers);

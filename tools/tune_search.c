@@ -90,7 +90,7 @@ static heed_status try_second(struct search *s, bool *holds) {
   tune_timing timing = {.ratio = 1};
   *holds = true;
   heed_status status = tune_bench_open(&second, s->env->ctx, s->class, s->class->second);
-  if (status == HEED_OUT_OF_MEMORY) return HEED_OK;
+  if (status == HEED_ERROR_OUT_OF_MEMORY) return HEED_OK;
   TRY(status);
   char why[TUNE_WHY];
   tune_check(&second, s->env->host, s->best.text, why);
@@ -160,7 +160,7 @@ static heed_status search(struct search *s) {
 heed_status tune_search(const tune_search_env *env, const tune_class *class, tune_outcome *outcome) {
   *outcome = (tune_outcome){.ratio = 1};
   struct search *s = calloc(1, sizeof *s);
-  if (!s) return HEED_OUT_OF_MEMORY;
+  if (!s) return HEED_ERROR_OUT_OF_MEMORY;
   s->env = env;
   s->class = class;
   s->outcome = outcome;
@@ -174,6 +174,6 @@ heed_status tune_search(const tune_search_env *env, const tune_class *class, tun
     tune_bench_close(&s->bench);
   }
   free(s);
-  if (heed_tune_force(env->ctx, class->op, NULL) != HEED_OK && status == HEED_OK) status = HEED_INVALID_ARGUMENT;
+  if (heed_tune_force(env->ctx, class->op, NULL) != HEED_OK && status == HEED_OK) status = HEED_ERROR_INVALID_ARGUMENT;
   return status;
 }

@@ -10,7 +10,7 @@
 heed_status heed__device_list_create(heed_device_list **out) {
   *out = NULL;
   heed_device_list *list = calloc(1, sizeof *list);
-  HEED__REQUIRE(list, HEED_OUT_OF_MEMORY, "devices: no host memory for the list");
+  HEED__REQUIRE(list, HEED_ERROR_OUT_OF_MEMORY, "devices: no host memory for the list");
   heed_status status = heed__cl_discover(&list->found, &list->found_count, &list->platforms, &list->platform_count);
   if (status != HEED_OK) {
     heed_device_list_destroy(list);
@@ -20,7 +20,7 @@ heed_status heed__device_list_create(heed_device_list **out) {
   list->devices = calloc(list->found_count + 1, sizeof *list->devices);
   if (!list->devices) {
     heed_device_list_destroy(list);
-    return heed__fail(HEED_OUT_OF_MEMORY, "devices: no host memory for the list");
+    return heed__fail(HEED_ERROR_OUT_OF_MEMORY, "devices: no host memory for the list");
   }
   for (size_t i = 0; i < list->found_count; ++i) list->devices[i] = &list->found[i].info;
   list->devices[list->found_count] = &list->host;
@@ -44,7 +44,7 @@ static void recall_verdicts(heed_device_list *list) {
 }
 
 heed_status heed_device_list_create(heed_device_list **out) {
-  HEED__REQUIRE(out, HEED_INVALID_ARGUMENT, "devices: out is NULL");
+  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "devices: out is NULL");
   HEED__TRY(heed__device_list_create(out));
   recall_verdicts(*out);
   heed__device_list_mark_auto(*out);
@@ -66,7 +66,7 @@ const heed_device_info *heed_device_list_get(const heed_device_list *list, size_
   return index <= list->found_count ? list->devices[index] : NULL;
 }
 heed_status heed_device_list_find(const heed_device_list *list, const char *spec, size_t *index) {
-  HEED__REQUIRE(list && index, HEED_INVALID_ARGUMENT, "devices: an argument is NULL");
+  HEED__REQUIRE(list && index, HEED_ERROR_INVALID_ARGUMENT, "devices: an argument is NULL");
   char notice[320];
   return heed__spec_resolve(heed__spec_or_default(spec), (const heed_device_info *const *)list->devices,
                             list->found_count + 1, index, notice, sizeof notice);

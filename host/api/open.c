@@ -23,7 +23,7 @@ static heed_status parse_gemm(const char *text, enum heed__gemm_provider *out) {
   *out = HEED__GEMM_AUTO;
   if (!text || strcasecmp(text, "auto") == 0) return HEED_OK;
   *out = strcasecmp(text, "native") == 0 ? HEED__GEMM_NATIVE : HEED__GEMM_CLBLAST;
-  HEED__REQUIRE(*out == HEED__GEMM_NATIVE || strcasecmp(text, "clblast") == 0, HEED_INVALID_ARGUMENT,
+  HEED__REQUIRE(*out == HEED__GEMM_NATIVE || strcasecmp(text, "clblast") == 0, HEED_ERROR_INVALID_ARGUMENT,
                 "open: gemm provider '%s' (HEED_GEMM) is none of auto, native, clblast", text);
   return HEED_OK;
 }
@@ -34,7 +34,7 @@ static heed_status parse_switch(int given, const char *name, bool *out) {
   const char *text = environment(NULL, name);
   if (!text || strcmp(text, "0") == 0 || strcasecmp(text, "off") == 0) return HEED_OK;
   *out = true;
-  HEED__REQUIRE(strcmp(text, "1") == 0 || strcasecmp(text, "on") == 0, HEED_INVALID_ARGUMENT,
+  HEED__REQUIRE(strcmp(text, "1") == 0 || strcasecmp(text, "on") == 0, HEED_ERROR_INVALID_ARGUMENT,
                 "open: %s is '%s'; 1 or 0 is needed", name, text);
   return HEED_OK;
 }
@@ -105,7 +105,7 @@ static heed_status add_reasons(const heed_device_list *list, heed_status status)
 
 static heed_status refuse(const heed_device_info *device) {
   return heed__fail(
-      HEED_MISMATCH,
+      HEED_ERROR_MISMATCH,
       "open: %s (%s) failed heed's self-test: %s\n  'heed check --quick --device %d:%d' tells what else is wrong; "
       "HEED_SELF_TEST=off opens it all the same",
       device->name, device->platform, device->self_test_reason, device->platform_index, device->device_index);
@@ -173,7 +173,7 @@ static heed_status open_device(const heed_open_options *options, heed_context *c
 }
 
 heed_status heed_open_with(const heed_open_options *options, heed_context **out) {
-  HEED__REQUIRE(out, HEED_INVALID_ARGUMENT, "open: out is NULL");
+  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "open: out is NULL");
   *out = NULL;
   const heed_open_options defaults = {0};
   if (!options) options = &defaults;
@@ -195,7 +195,7 @@ heed_status heed_open(const char *spec, heed_context **out) {
 
 heed_status heed_open_opencl(cl_context context, cl_device_id device, cl_command_queue queue,
                              const heed_open_options *options, heed_context **out) {
-  HEED__REQUIRE(out, HEED_INVALID_ARGUMENT, "open: out is NULL");
+  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "open: out is NULL");
   *out = NULL;
   const heed_open_options defaults = {0};
   if (!options) options = &defaults;

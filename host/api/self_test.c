@@ -33,7 +33,7 @@ static heed_tensor *make(struct bench *bench, int rank, const int64_t *dims) {
   const int64_t count = heed_tensor_count(*tensor);
   float *values = malloc((size_t)count * sizeof *values);
   if (!values) {
-    bench->status = heed__fail(HEED_OUT_OF_MEMORY, "self-test: no host memory");
+    bench->status = heed__fail(HEED_ERROR_OUT_OF_MEMORY, "self-test: no host memory");
     return NULL;
   }
   for (int64_t i = 0; i < count; ++i) values[i] = (float)heed_random_normal(1, stream, (uint64_t)i);
@@ -217,15 +217,15 @@ static bool can_remember(const struct heed__cl_config *config, const char *key, 
 
 // A wrong result and a kernel that does not build stay so; a device that fails a call may be in better health another time.
 static bool is_lasting(const heed_context *ctx, heed_status status) {
-  if (status == HEED_BUILD) return !heed__cl_state(ctx)->build_may_work_later;
-  return status == HEED_OK || status == HEED_MISMATCH;
+  if (status == HEED_ERROR_BUILD) return !heed__cl_state(ctx)->build_may_work_later;
+  return status == HEED_OK || status == HEED_ERROR_MISMATCH;
 }
 
 // One part; remembered under key, if any.
 static heed_status run_part(heed_context *ctx, const struct heed__cl_config *config, const struct part *part,
                             const char *key, heed_device_info *info) {
   const heed_status status = run_calls(ctx, part);
-  if (status == HEED_OUT_OF_MEMORY) return status;
+  if (status == HEED_ERROR_OUT_OF_MEMORY) return status;
   const char *reason = status == HEED_OK ? "" : heed_last_error();
   set_verdict(info, status == HEED_OK ? HEED_SELF_TEST_OK : HEED_SELF_TEST_FAILED, reason, strcspn(reason, "\n"));
   char *own = key && is_lasting(ctx, status) ? make_part_key(key, part) : NULL;
@@ -240,7 +240,7 @@ static heed_status run(const struct heed__cl_config *config, unsigned uses, cons
   heed_context *ctx = NULL;
   // A device that cannot be opened says why when it is opened for work.
   heed_status status = open_validating(config, found->device, &ctx);
-  if (status != HEED_OK) return status == HEED_OUT_OF_MEMORY ? status : HEED_OK;
+  if (status != HEED_OK) return status == HEED_ERROR_OUT_OF_MEMORY ? status : HEED_OK;
   for (int i = 0; status == HEED_OK && i < PARTS && found->info.self_test != HEED_SELF_TEST_FAILED; ++i)
     if (uses & parts[i].use) status = run_part(ctx, config, &parts[i], key, &found->info);
   // PoCL loads its library of built-in functions, which takes a second, for the first context of a process, and forgets it with
@@ -273,7 +273,7 @@ heed_status heed__self_test_mode(int given, enum heed__self_test_mode *mode) {
   if (given != 0 || !text || !*text || strcasecmp(text, "auto") == 0) return HEED_OK;
   const bool on = strcasecmp(text, "on") == 0 || strcmp(text, "1") == 0;
   *mode = on ? HEED__SELF_TEST_ALWAYS : HEED__SELF_TEST_OFF;
-  HEED__REQUIRE(on || strcasecmp(text, "off") == 0 || strcmp(text, "0") == 0, HEED_INVALID_ARGUMENT,
+  HEED__REQUIRE(on || strcasecmp(text, "off") == 0 || strcmp(text, "0") == 0, HEED_ERROR_INVALID_ARGUMENT,
                 "open: HEED_SELF_TEST is '%s'; auto, on or off is needed", text);
   return HEED_OK;
 }

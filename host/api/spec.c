@@ -78,7 +78,7 @@ static heed_status fail_listing(const char *spec, const char *what, const heed_d
       used += (size_t)snprintf(list + used, sizeof list - used, "\n  %d:%d  %s (%s)  id:%s", d->platform_index,
                                d->device_index, d->name, d->platform, d->id);
   }
-  return heed__fail(HEED_NO_DEVICE, "device '%s' %s:%s", spec, what, list);
+  return heed__fail(HEED_ERROR_NO_DEVICE, "device '%s' %s:%s", spec, what, list);
 }
 
 heed_status heed__spec_resolve(const char *spec, const heed_device_info *const *devices, size_t count, size_t *index,
@@ -100,7 +100,7 @@ heed_status heed__spec_resolve(const char *spec, const heed_device_info *const *
                          : strncasecmp(spec, "id:", 3) == 0 ? BY_ID
                                                             : BY_NAME;
   bool *marked = calloc(count, sizeof *marked);
-  HEED__REQUIRE(marked, HEED_OUT_OF_MEMORY, "open: no host memory to choose a device");
+  HEED__REQUIRE(marked, HEED_ERROR_OUT_OF_MEMORY, "open: no host memory to choose a device");
   size_t found = 0;
   for (;; kind = BY_VERSION) {
     for (size_t i = 0; i < count; ++i) {

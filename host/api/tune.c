@@ -5,26 +5,27 @@
 #include "cl/tuning.h"
 
 static heed_status require_opencl(const heed_context *ctx) {
-  HEED__REQUIRE(ctx, HEED_INVALID_ARGUMENT, "tune: the context is NULL");
-  HEED__REQUIRE(ctx->device_backend == &heed__cl_backend, HEED_UNSUPPORTED,
+  HEED__REQUIRE(ctx, HEED_ERROR_INVALID_ARGUMENT, "tune: the context is NULL");
+  HEED__REQUIRE(ctx->device_backend == &heed__cl_backend, HEED_ERROR_UNSUPPORTED,
                 "tune: the host has nothing to tune; choose an OpenCL device");
   return HEED_OK;
 }
 
 static heed_status check_op(heed_tune_op op) {
-  HEED__REQUIRE((unsigned)op < HEED_TUNE_OP_COUNT, HEED_INVALID_ARGUMENT, "tune: operator %d is unknown", (int)op);
+  HEED__REQUIRE((unsigned)op < HEED_TUNE_OP_COUNT, HEED_ERROR_INVALID_ARGUMENT, "tune: operator %d is unknown",
+                (int)op);
   return HEED_OK;
 }
 
 static heed_status check(const heed_context *ctx, const heed_tune_problem *problem, const void *argument) {
   HEED__TRY(require_opencl(ctx));
-  HEED__REQUIRE(problem && argument, HEED_INVALID_ARGUMENT, "tune: an argument is NULL");
+  HEED__REQUIRE(problem && argument, HEED_ERROR_INVALID_ARGUMENT, "tune: an argument is NULL");
   HEED__TRY(check_op(problem->op));
-  HEED__REQUIRE((unsigned)problem->dtype < HEED_DTYPE_COUNT && heed_dtype_is_float(problem->dtype), HEED_DTYPE,
+  HEED__REQUIRE((unsigned)problem->dtype < HEED_DTYPE_COUNT && heed_dtype_is_float(problem->dtype), HEED_ERROR_DTYPE,
                 "tune: dtype %d is no float", (int)problem->dtype);
   int64_t product = 1;
   for (int i = 0; i < HEED_TUNE_SIZES; ++i)
-    HEED__REQUIRE(problem->sizes[i] > 0 && heed__mul(product, problem->sizes[i], &product), HEED_SHAPE,
+    HEED__REQUIRE(problem->sizes[i] > 0 && heed__mul(product, problem->sizes[i], &product), HEED_ERROR_SHAPE,
                   "tune: size %d is %lld: sizes are at least 1, and their product fits 64 bits", i,
                   (long long)problem->sizes[i]);
   return HEED_OK;
@@ -58,12 +59,12 @@ heed_status heed_tune_force(heed_context *ctx, heed_tune_op op, const char *choi
 heed_status heed_tune_neighbours(heed_context *ctx, const heed_tune_problem *problem, const char *choice,
                                  heed_tune_choice *neighbours, size_t room, size_t *count) {
   HEED__TRY(check(ctx, problem, choice));
-  HEED__REQUIRE(neighbours && count, HEED_INVALID_ARGUMENT, "tune: an argument is NULL");
+  HEED__REQUIRE(neighbours && count, HEED_ERROR_INVALID_ARGUMENT, "tune: an argument is NULL");
   *count = 0;
   struct heed__choice from;
   HEED__TRY(heed__choice_parse(problem->op, choice, &from));
   struct heed__choices found = {.list = calloc(room + 1, sizeof *found.list), .room = room};
-  HEED__REQUIRE(found.list, HEED_OUT_OF_MEMORY, "tune: no host memory for %zu choices", room);
+  HEED__REQUIRE(found.list, HEED_ERROR_OUT_OF_MEMORY, "tune: no host memory for %zu choices", room);
   if (problem->op == HEED_TUNE_GEMM)
     heed__cl_gemm_neighbours(ctx, problem, &from, &found);
   else
@@ -82,19 +83,19 @@ const char *heed_tune_path(const heed_context *ctx) {
 
 heed_status heed_tune_load(heed_context *ctx, const char *path) {
   HEED__TRY(require_opencl(ctx));
-  HEED__REQUIRE(path, HEED_INVALID_ARGUMENT, "tune: the path is NULL");
+  HEED__REQUIRE(path, HEED_ERROR_INVALID_ARGUMENT, "tune: the path is NULL");
   return heed__tuning_read(ctx, path, false);
 }
 
 heed_status heed_tune_save(heed_context *ctx, const char *path) {
   HEED__TRY(require_opencl(ctx));
   if (!path) path = heed_tune_path(ctx);
-  HEED__REQUIRE(path[0], HEED_IO, "tune: no place to save to: set HOME, XDG_CONFIG_HOME or HEED_TUNE");
+  HEED__REQUIRE(path[0], HEED_ERROR_IO, "tune: no place to save to: set HOME, XDG_CONFIG_HOME or HEED_TUNE");
   return heed__tuning_write(ctx, path);
 }
 
 heed_status heed_tune_json(heed_context *ctx, char **text) {
   HEED__TRY(require_opencl(ctx));
-  HEED__REQUIRE(text, HEED_INVALID_ARGUMENT, "tune: an argument is NULL");
+  HEED__REQUIRE(text, HEED_ERROR_INVALID_ARGUMENT, "tune: an argument is NULL");
   return heed__tuning_json(ctx, text);
 }

@@ -10,7 +10,7 @@ static _Thread_local char last_error[4096];
 const char *heed_status_string(heed_status status) {
   switch (status) {
 #define STATUS_TEXT(name, text) \
-  case HEED_##name:             \
+  case name:                    \
     return text;
     HEED_STATUS_LIST(STATUS_TEXT)
 #undef STATUS_TEXT

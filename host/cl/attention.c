@@ -86,12 +86,13 @@ static heed_status run(heed_context *ctx, const struct heed__call *call) {
   const struct heed__cl_attention a = describe(call);
   const struct heed__cl_attention_variant *variant = pick(ctx, &a);
   HEED__REQUIRE(
-      variant || heed__cl_attention_staged.supports(&heed__cl_state(ctx)->traits, &a), HEED_UNSUPPORTED,
+      variant || heed__cl_attention_staged.supports(&heed__cl_state(ctx)->traits, &a), HEED_ERROR_UNSUPPORTED,
       "%s leaves a kernel's loops after 65535 rounds and says nothing; q %s on k %s and v %s needs more: choose "
       "another device",
       ctx->device.name, heed__tensor_text(a.q), heed__tensor_text(a.k), heed__tensor_text(a.v));
-  HEED__REQUIRE(variant, HEED_UNSUPPORTED, "the fused path cannot do q %s on k %s and v %s on %s; take staged or auto",
-                heed__tensor_text(a.q), heed__tensor_text(a.k), heed__tensor_text(a.v), ctx->device.name);
+  HEED__REQUIRE(variant, HEED_ERROR_UNSUPPORTED,
+                "the fused path cannot do q %s on k %s and v %s on %s; take staged or auto", heed__tensor_text(a.q),
+                heed__tensor_text(a.k), heed__tensor_text(a.v), ctx->device.name);
   return a.backward ? variant->bwd(ctx, &a) : variant->fwd(ctx, &a);
 }
 

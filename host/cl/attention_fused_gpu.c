@@ -294,7 +294,7 @@ static heed_status run_kind(const struct fused *f, enum kind kind, struct tile *
   size_t work_group = items ? (size_t)heed__min(items, (int64_t)traits->max_work_group) : traits->max_work_group;
   struct job job;
   for (;;) {
-    HEED__REQUIRE(choose(traits, work_group, kind, f->a, tile_rows_of(f), &job.tile), HEED_UNSUPPORTED,
+    HEED__REQUIRE(choose(traits, work_group, kind, f->a, tile_rows_of(f), &job.tile), HEED_ERROR_UNSUPPORTED,
                   "the fused path has no tile for q %s and v %s on %s, which runs %zu work-items in a group",
                   heed__tensor_text(f->a->q), heed__tensor_text(f->a->v), f->ctx->device.name, work_group);
     *tile = job.tile;

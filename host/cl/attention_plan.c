@@ -93,7 +93,7 @@ static heed_status choose_chunks(struct heed__staged *s) {
   const double fixed = bytes_of(s, 1, 0), least = bytes_of(s, 1, heed__min(tile_rows, a->queries));
   if (least > available) {
     char needed[32], limit[32];
-    return heed__fail(HEED_OUT_OF_MEMORY,
+    return heed__fail(HEED_ERROR_OUT_OF_MEMORY,
                       "the staged path needs %s at once for %lld rows of scores over %lld keys, and %s allows %s",
                       heed__bytes_text((uint64_t)least, needed), (long long)tile_rows, (long long)a->keys,
                       s->ctx->device.name, heed__bytes_text((uint64_t)available, limit));

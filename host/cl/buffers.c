@@ -11,13 +11,13 @@ static heed_status check_room(const heed_context *ctx, uint64_t bytes, const cha
   const struct heed__cl *cl = heed__cl_state(ctx);
   char needed[32], limit[32], held[32];
   heed__bytes_text(bytes, needed);
-  HEED__REQUIRE(bytes <= cl->traits.max_allocation, HEED_OUT_OF_MEMORY,
+  HEED__REQUIRE(bytes <= cl->traits.max_allocation, HEED_ERROR_OUT_OF_MEMORY,
                 "%s: %s are needed (%llu bytes) and %s allows %s in one buffer", purpose, needed,
                 (unsigned long long)bytes, ctx->device.name, heed__bytes_text(cl->traits.max_allocation, limit));
-  HEED__REQUIRE(cl->allocated <= cl->traits.memory && bytes <= cl->traits.memory - cl->allocated, HEED_OUT_OF_MEMORY,
-                "%s: %s are needed (%llu bytes) and %s has %s, of which heed holds %s", purpose, needed,
-                (unsigned long long)bytes, ctx->device.name, heed__bytes_text(cl->traits.memory, limit),
-                heed__bytes_text(cl->allocated, held));
+  HEED__REQUIRE(cl->allocated <= cl->traits.memory && bytes <= cl->traits.memory - cl->allocated,
+                HEED_ERROR_OUT_OF_MEMORY, "%s: %s are needed (%llu bytes) and %s has %s, of which heed holds %s",
+                purpose, needed, (unsigned long long)bytes, ctx->device.name,
+                heed__bytes_text(cl->traits.memory, limit), heed__bytes_text(cl->allocated, held));
   return HEED_OK;
 }
 
@@ -26,7 +26,7 @@ heed_status heed__cl_buffer_new(heed_context *ctx, size_t bytes, const char *pur
   *out = NULL;
   heed_status status = check_room(ctx, bytes, purpose);
   // Idle scratch is the only memory that can be given back here.
-  if (status == HEED_OUT_OF_MEMORY && bytes <= cl->traits.max_allocation && heed__cl_scratch_trim(ctx, 0) > 0)
+  if (status == HEED_ERROR_OUT_OF_MEMORY && bytes <= cl->traits.max_allocation && heed__cl_scratch_trim(ctx, 0) > 0)
     status = check_room(ctx, bytes, purpose);
   HEED__TRY(status);
   cl_int error = CL_SUCCESS;
@@ -114,7 +114,7 @@ static heed_status upload_staged(heed_context *ctx, cl_mem buffer, size_t offset
   void *copy = malloc(bytes);
   if (!cl->uploads || !copy) {
     free(copy);
-    return heed__fail(HEED_OUT_OF_MEMORY, "upload: no host memory for a copy of %zu bytes", bytes);
+    return heed__fail(HEED_ERROR_OUT_OF_MEMORY, "upload: no host memory for a copy of %zu bytes", bytes);
   }
   struct heed__cl_uploads *uploads = cl->uploads;
   while (uploads->count > 0 &&

@@ -101,7 +101,7 @@ heed_status heed__cl_discover(struct heed__cl_found **devices, size_t *device_co
                               size_t *platform_count);  // both freed with free()
 
 const char *heed__cl_error_name(cl_int error);  // "CL_OUT_OF_RESOURCES"
-// heed__fail with "what: CL_X on <device name>"; out-of-memory codes become HEED_OUT_OF_MEMORY.
+// heed__fail with "what: CL_X on <device name>"; out-of-memory codes become HEED_ERROR_OUT_OF_MEMORY.
 heed_status heed__cl_fail(const heed_context *ctx, cl_int error, const char *what);
 #ifdef HEED_LINT  // see base/status.h
 #define heed__cl_fail(...) heed__failed(heed__cl_fail(__VA_ARGS__))

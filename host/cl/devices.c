@@ -42,7 +42,8 @@ void heed__cl_ask(struct heed__cl_asked *asked, cl_device_info what, const char 
 }
 
 heed_status heed__cl_asked_status(const struct heed__cl_asked *asked) {
-  HEED__REQUIRE(asked->error == CL_SUCCESS, asked->error == CL_OUT_OF_HOST_MEMORY ? HEED_OUT_OF_MEMORY : HEED_DEVICE,
+  HEED__REQUIRE(asked->error == CL_SUCCESS,
+                asked->error == CL_OUT_OF_HOST_MEMORY ? HEED_ERROR_OUT_OF_MEMORY : HEED_ERROR_DEVICE,
                 "open: asking the driver for %s: %s (%d)%s", asked->what, heed__cl_error_name(asked->error),
                 (int)asked->error, asked->error == CL_OUT_OF_HOST_MEMORY ? "; host memory is used up" : "");
   return HEED_OK;
@@ -222,7 +223,7 @@ static heed_status add_devices(struct list *list, cl_platform_id platform, int p
   if (grown) list->devices = grown;
   if (!ids || !grown) {
     free(ids);
-    return heed__fail(HEED_OUT_OF_MEMORY, "no memory for a list of %u devices", count);
+    return heed__fail(HEED_ERROR_OUT_OF_MEMORY, "no memory for a list of %u devices", count);
   }
   if (clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, count, ids, NULL) != CL_SUCCESS) count = 0;
   for (cl_uint i = 0; i < count; ++i) {
@@ -303,7 +304,8 @@ static heed_status discover(struct list *list, heed_platform_info **platforms, s
   cl_platform_id *ids = calloc(offered + 1, sizeof *ids);
   *platforms = calloc(offered + extra + 1, sizeof **platforms);
   heed_status status = HEED_OK;
-  if (!ids || !*platforms) status = heed__fail(HEED_OUT_OF_MEMORY, "no memory for a list of %u platforms", offered);
+  if (!ids || !*platforms)
+    status = heed__fail(HEED_ERROR_OUT_OF_MEMORY, "no memory for a list of %u platforms", offered);
   if (status == HEED_OK && offered > 0 && clGetPlatformIDs(offered, ids, NULL) != CL_SUCCESS) offered = 0;
   for (cl_uint i = 0; status == HEED_OK && i < offered; ++i)
     status = add_platform(list, ids[i], (int)i, &(*platforms)[i]);

@@ -69,7 +69,8 @@ static void note_wrong(heed_context *ctx, enum heed__gemm_provider wrong, enum h
 }
 
 static heed_status wrong(const heed_context *ctx, enum heed__gemm_provider provider, const char *way_out) {
-  return heed__fail(HEED_DEVICE, "gemm: %s computes wrong products on %s (driver %s), so its results are not used; %s",
+  return heed__fail(HEED_ERROR_DEVICE,
+                    "gemm: %s computes wrong products on %s (driver %s), so its results are not used; %s",
                     provider_name(provider), ctx->device.name, ctx->device.driver, way_out);
 }
 

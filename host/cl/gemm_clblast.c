@@ -66,7 +66,7 @@ static size_t batch_offset(const heed_tensor *t, int64_t batch) {
 }
 
 static heed_status finish(heed_context *ctx, CLBlastStatusCode code, const char *what, cl_event event) {
-  HEED__REQUIRE(code == CLBlastSuccess, HEED_DEVICE,
+  HEED__REQUIRE(code == CLBlastSuccess, HEED_ERROR_DEVICE,
                 "%s on %s failed with %s (%d); the gemm provider 'native' (HEED_GEMM) does without CLBlast", what,
                 ctx->device.name, code_name(code), (int)code);
   if (event) {

@@ -361,8 +361,9 @@ static heed_status run_planned(heed_context *ctx, struct plan *plan, const struc
 
 heed_status heed__cl_gemm_cpu_run(heed_context *ctx, const struct heed__gemm_problem *p) {
   struct plan plan;
-  HEED__REQUIRE(make_plan(ctx, p, &plan), HEED_UNSUPPORTED, "gemm: %lld x %lld x %lld does not fit the CPU's kernels",
-                (long long)p->m, (long long)p->n, (long long)p->k);
+  HEED__REQUIRE(make_plan(ctx, p, &plan), HEED_ERROR_UNSUPPORTED,
+                "gemm: %lld x %lld x %lld does not fit the CPU's kernels", (long long)p->m, (long long)p->n,
+                (long long)p->k);
   if (plan.dot) return dot(ctx, &plan, p);
   const heed_status status = run_planned(ctx, &plan, p);
   heed__cl_scratch_give(ctx, plan.parts);

@@ -226,7 +226,7 @@ static heed_status choose_built(heed_context *ctx, const struct heed__gemm_probl
     heed__cl_scratch_give(ctx, plan->parts);
     plan->parts = NULL;
   }
-  return heed__fail(HEED_UNSUPPORTED, "gemm: %s runs none of heed's tiles", ctx->device.name);
+  return heed__fail(HEED_ERROR_UNSUPPORTED, "gemm: %s runs none of heed's tiles", ctx->device.name);
 }
 
 static heed_status run_whole(heed_context *ctx, const struct heed__gemm_problem *p) {

@@ -92,7 +92,7 @@ static heed_status matrix_make(heed_context *ctx, const struct probe *probe, int
   matrix->buffer = (struct heed__buffer){.ctx = ctx};
   matrix->bytes = (size_t)count * heed_dtype_size(probe->dtype);
   matrix->values = malloc(matrix->bytes);
-  HEED__REQUIRE(matrix->values, HEED_OUT_OF_MEMORY, "gemm: no host memory to check the device's products");
+  HEED__REQUIRE(matrix->values, HEED_ERROR_OUT_OF_MEMORY, "gemm: no host memory to check the device's products");
   for (int64_t i = 0; i < count; ++i)
     heed__store(matrix->values, probe->dtype, i, (double)heed_random_below(seed, 0, (uint64_t)i, 128) / 64 - 1);
   cl_mem memory = NULL;
@@ -162,7 +162,7 @@ static heed_status compute(heed_context *ctx, const struct probe *probe, struct 
   HEED__TRY(matrix_make(ctx, probe, m, n, 3, c));
   computed->view = c->view;
   computed->values = malloc(c->bytes);
-  HEED__REQUIRE(computed->values, HEED_OUT_OF_MEMORY, "gemm: no host memory to check the device's products");
+  HEED__REQUIRE(computed->values, HEED_ERROR_OUT_OF_MEMORY, "gemm: no host memory to check the device's products");
   const struct heed__gemm_problem p = {.trans_a = probe->trans_a,
                                        .trans_b = probe->trans_b,
                                        .alpha = ALPHA,
@@ -230,7 +230,7 @@ static struct heed__gemm_verdicts *verdicts_of(struct heed__cl *cl) {
 heed_status heed__cl_gemm_probe(heed_context *ctx, const struct heed__gemm_problem *p,
                                 enum heed__gemm_provider provider, bool *right) {
   struct heed__gemm_verdicts *verdicts = verdicts_of(heed__cl_state(ctx));
-  HEED__REQUIRE(verdicts, HEED_OUT_OF_MEMORY, "gemm: no host memory");
+  HEED__REQUIRE(verdicts, HEED_ERROR_OUT_OF_MEMORY, "gemm: no host memory");
   *right = true;
   if (verdicts->off) return HEED_OK;
   const struct probe probe = probe_of(ctx, p, provider);
@@ -242,7 +242,7 @@ heed_status heed__cl_gemm_probe(heed_context *ctx, const struct heed__gemm_probl
   if (verdicts->count == verdicts->room) {
     const size_t room = verdicts->room * 2 + 16;
     struct verdict *grown = realloc(verdicts->known, room * sizeof *grown);
-    HEED__REQUIRE(grown, HEED_OUT_OF_MEMORY, "gemm: no host memory");
+    HEED__REQUIRE(grown, HEED_ERROR_OUT_OF_MEMORY, "gemm: no host memory");
     verdicts->known = grown;
     verdicts->room = room;
   }

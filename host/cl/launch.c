@@ -31,7 +31,7 @@ void heed__cl_define(struct heed__cl_kernel *k, const char *name, const char *va
   if (length >= 0 && (size_t)length < room)
     k->options_used += (size_t)length;
   else
-    refuse(k, heed__fail(HEED_INVALID_ARGUMENT, "%s: its build options pass %zu characters", k->kernel,
+    refuse(k, heed__fail(HEED_ERROR_INVALID_ARGUMENT, "%s: its build options pass %zu characters", k->kernel,
                          sizeof k->options));
 }
 
@@ -49,7 +49,8 @@ static void add_arg(struct heed__cl_kernel *k, struct heed__cl_arg arg) {
   if (k->arg_count < HEED__CL_MAX_ARGS)
     k->args[k->arg_count++] = arg;
   else
-    refuse(k, heed__fail(HEED_INVALID_ARGUMENT, "%s: it has more than %d arguments", k->kernel, HEED__CL_MAX_ARGS));
+    refuse(k,
+           heed__fail(HEED_ERROR_INVALID_ARGUMENT, "%s: it has more than %d arguments", k->kernel, HEED__CL_MAX_ARGS));
 }
 
 // What stands for a tensor that is left out or empty: drivers differ in what they make of a null buffer.
@@ -119,18 +120,18 @@ static const char *sizes_text(int dims, const size_t *sizes) {
 static heed_status check_sizes(const struct heed__cl_kernel *k, int dims, const size_t *global, const size_t *local) {
   const struct heed__cl_traits *traits = &heed__cl_state(k->ctx)->traits;
   const char *device = k->ctx->device.name;
-  HEED__REQUIRE(dims >= 1 && dims <= 3, HEED_INVALID_ARGUMENT, "%s: %d launch dimensions", k->kernel, dims);
+  HEED__REQUIRE(dims >= 1 && dims <= 3, HEED_ERROR_INVALID_ARGUMENT, "%s: %d launch dimensions", k->kernel, dims);
   size_t work_group = 1;
   for (int axis = 0; axis < dims; ++axis) {
-    HEED__REQUIRE(traits->address_bits >= 64 || global[axis] <= UINT32_MAX, HEED_OVERFLOW,
+    HEED__REQUIRE(traits->address_bits >= 64 || global[axis] <= UINT32_MAX, HEED_ERROR_OVERFLOW,
                   "%s: %zu work-items in dimension %d do not fit %s, which counts in 32 bits", k->kernel, global[axis],
                   axis, device);
     if (!local) continue;
-    HEED__REQUIRE(local[axis] > 0 && global[axis] % local[axis] == 0, HEED_INVALID_ARGUMENT,
+    HEED__REQUIRE(local[axis] > 0 && global[axis] % local[axis] == 0, HEED_ERROR_INVALID_ARGUMENT,
                   "%s: %zu work-items in dimension %d are no multiple of the work-group's %zu", k->kernel, global[axis],
                   axis, local[axis]);
     // Only the device's limit: what a driver says of a kernel (rusticl: its subgroup's size) may be less than it takes.
-    HEED__REQUIRE(local[axis] <= traits->max_work_group / work_group, HEED_UNSUPPORTED,
+    HEED__REQUIRE(local[axis] <= traits->max_work_group / work_group, HEED_ERROR_UNSUPPORTED,
                   "%s: a work-group of %s passes the %zu work-items that %s allows", k->kernel, sizes_text(dims, local),
                   traits->max_work_group, device);
     work_group *= local[axis];
@@ -145,7 +146,7 @@ static heed_status set_args(const struct heed__cl_kernel *k, cl_kernel kernel) {
     const struct heed__cl_arg *arg = &k->args[i];
     if (arg->local) {
       local_bytes += arg->size;
-      HEED__REQUIRE(local_bytes <= traits->local_memory, HEED_UNSUPPORTED,
+      HEED__REQUIRE(local_bytes <= traits->local_memory, HEED_ERROR_UNSUPPORTED,
                     "%s: %zu bytes of local memory are needed and %s has %llu", k->kernel, local_bytes,
                     k->ctx->device.name, (unsigned long long)traits->local_memory);
     }

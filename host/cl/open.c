@@ -71,10 +71,10 @@ static heed_status require_usable(cl_device_id device, const heed_device_info *i
   cl_bool available;
   HEED__CL_ASK(&asked, CL_DEVICE_AVAILABLE, &available);
   HEED__TRY(heed__cl_asked_status(&asked));
-  HEED__REQUIRE(available, HEED_UNSUPPORTED, "open: %s says that it is not available now; another program may hold it",
-                info->name);
+  HEED__REQUIRE(available, HEED_ERROR_UNSUPPORTED,
+                "open: %s says that it is not available now; another program may hold it", info->name);
   HEED__REQUIRE(
-      info->has_compiler, HEED_UNSUPPORTED,
+      info->has_compiler, HEED_ERROR_UNSUPPORTED,
       "open: the driver of %s (%s) has no compiler for OpenCL C, which heed's kernels need; choose another device",
       info->name, info->platform);
   return HEED_OK;
@@ -112,7 +112,7 @@ static heed_status make_state(heed_context *ctx, cl_device_id device, const stru
   HEED__TRY(heed__cl_describe(device, &ctx->device));
   HEED__TRY(require_usable(device, &ctx->device));
   struct heed__cl *cl = calloc(1, sizeof *cl);
-  HEED__REQUIRE(cl, HEED_OUT_OF_MEMORY, "open: no host memory for a context");
+  HEED__REQUIRE(cl, HEED_ERROR_OUT_OF_MEMORY, "open: no host memory for a context");
   const cl_int error = clRetainDevice(device);
   if (error != CL_SUCCESS) {
     release(cl);
@@ -127,7 +127,7 @@ static heed_status make_state(heed_context *ctx, cl_device_id device, const stru
   cl->kernel_dir = config->kernel_dir ? strdup(config->kernel_dir) : NULL;
   if ((config->cache_dir && !cl->cache_dir) || (config->kernel_dir && !cl->kernel_dir)) {
     release(cl);
-    return heed__fail(HEED_OUT_OF_MEMORY, "open: no host memory for a context");
+    return heed__fail(HEED_ERROR_OUT_OF_MEMORY, "open: no host memory for a context");
   }
   struct heed__cl_asked asked = {.device = device};
   HEED__CL_ASK(&asked, CL_DEVICE_PLATFORM, &cl->platform);
@@ -179,20 +179,21 @@ static heed_status check_given(const heed_context *ctx, cl_context context, cl_d
   if (error == CL_SUCCESS)
     error = clGetCommandQueueInfo(queue, CL_QUEUE_PROPERTIES, sizeof properties, &properties, NULL);
   if (error == CL_INVALID_COMMAND_QUEUE)
-    return heed__fail(HEED_INVALID_ARGUMENT, "open: what is given as a command queue is none");
+    return heed__fail(HEED_ERROR_INVALID_ARGUMENT, "open: what is given as a command queue is none");
   if (error != CL_SUCCESS) return heed__cl_fail(ctx, error, "open: asking the given queue for its properties");
-  HEED__REQUIRE(queue_context == context, HEED_INVALID_ARGUMENT, "open: the queue belongs to another OpenCL context");
-  HEED__REQUIRE(queue_device == device, HEED_INVALID_ARGUMENT, "open: the queue belongs to another device");
-  HEED__REQUIRE(!(properties & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE), HEED_INVALID_ARGUMENT,
+  HEED__REQUIRE(queue_context == context, HEED_ERROR_INVALID_ARGUMENT,
+                "open: the queue belongs to another OpenCL context");
+  HEED__REQUIRE(queue_device == device, HEED_ERROR_INVALID_ARGUMENT, "open: the queue belongs to another device");
+  HEED__REQUIRE(!(properties & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE), HEED_ERROR_INVALID_ARGUMENT,
                 "open: the queue is out-of-order; heed needs an in-order queue");
-  HEED__REQUIRE(!profiling || (properties & CL_QUEUE_PROFILING_ENABLE), HEED_INVALID_ARGUMENT,
+  HEED__REQUIRE(!profiling || (properties & CL_QUEUE_PROFILING_ENABLE), HEED_ERROR_INVALID_ARGUMENT,
                 "open: profiling needs a queue made with CL_QUEUE_PROFILING_ENABLE");
   return HEED_OK;
 }
 
 heed_status heed__cl_open_with(heed_context *ctx, cl_context context, cl_device_id device, cl_command_queue queue,
                                const struct heed__cl_config *config) {
-  HEED__REQUIRE(context && device && queue, HEED_INVALID_ARGUMENT, "open: context, device or queue is NULL");
+  HEED__REQUIRE(context && device && queue, HEED_ERROR_INVALID_ARGUMENT, "open: context, device or queue is NULL");
   HEED__TRY(check_given(ctx, context, device, queue, config->profiling));
   struct heed__cl *cl = NULL;
   HEED__TRY(make_state(ctx, device, config, &cl));

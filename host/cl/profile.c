@@ -21,7 +21,7 @@ static heed_status add_record(struct heed__cl_profile *profile, heed_profile_rec
   if (profile->record_count == profile->record_room) {
     const size_t room = profile->record_room * 2 + 256;
     heed_profile_record *grown = realloc(profile->records, room * sizeof *grown);
-    HEED__REQUIRE(grown, HEED_OUT_OF_MEMORY, "profile: no host memory for %zu records", room);
+    HEED__REQUIRE(grown, HEED_ERROR_OUT_OF_MEMORY, "profile: no host memory for %zu records", room);
     profile->records = grown;
     profile->record_room = room;
   }
@@ -57,7 +57,7 @@ void heed__cl_profile_event(heed_context *ctx, const char *kernel, cl_event even
   if (!cl->profiling || !event) return;
   if (!cl->profile) cl->profile = calloc(1, sizeof *cl->profile);
   if (!cl->profile) {
-    heed__context_defer(ctx, heed__fail(HEED_OUT_OF_MEMORY, "profile: no host memory for events"));
+    heed__context_defer(ctx, heed__fail(HEED_ERROR_OUT_OF_MEMORY, "profile: no host memory for events"));
     return;
   }
   if (cl->profile->pending_count == EVENTS_MAX) heed__context_defer(ctx, resolve(ctx));

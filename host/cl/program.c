@@ -47,7 +47,7 @@ static uint64_t hash_bytes(uint64_t hash, const char *text, size_t length) {
 }
 
 static heed_status no_memory(const char *file) {
-  return heed__fail(HEED_OUT_OF_MEMORY, "kernel file %s: no host memory for its program", file);
+  return heed__fail(HEED_ERROR_OUT_OF_MEMORY, "kernel file %s: no host memory for its program", file);
 }
 
 // ---------------------------------------------------------------- sources
@@ -106,7 +106,7 @@ static heed_status build_failure(heed_context *ctx, const struct program *progra
   if (log && clGetProgramBuildInfo(built, cl->device, CL_PROGRAM_BUILD_LOG, length, log, NULL) == CL_SUCCESS)
     head_of_log(log);
   const heed_status status =
-      heed__fail(HEED_BUILD, "kernel file %s does not build on %s (%s, driver %s): %s (%d); options %s\n%s",
+      heed__fail(HEED_ERROR_BUILD, "kernel file %s does not build on %s (%s, driver %s): %s (%d); options %s\n%s",
                  program->file, ctx->device.name, ctx->device.platform, ctx->device.driver, heed__cl_error_name(error),
                  (int)error, program->options, log && *log ? log : "(the driver wrote no build log)");
   free(log);
@@ -331,7 +331,8 @@ static heed_status create_kernel(heed_context *ctx, struct program *program, con
     *kernel = clCreateKernel(program->program, name, &error);
   }
   if (error == CL_INVALID_KERNEL_NAME)
-    return heed__fail(HEED_BUILD, "kernel file %s has no kernel %s (CL_INVALID_KERNEL_NAME)", program->file, name);
+    return heed__fail(HEED_ERROR_BUILD, "kernel file %s has no kernel %s (CL_INVALID_KERNEL_NAME)", program->file,
+                      name);
   if (error == CL_SUCCESS) return HEED_OK;
   char what[256];
   snprintf(what, sizeof what, "making kernel %s of %s", name, program->file);
@@ -370,7 +371,7 @@ heed_status heed__cl_built_find(heed_context *ctx, const char *file, const char 
   struct program *program = NULL;
   *out = NULL;
   HEED__TRY(find_program(ctx, file, options, &program));
-  if (program->failure) return heed__fail(HEED_BUILD, "%s", program->failure);
+  if (program->failure) return heed__fail(HEED_ERROR_BUILD, "%s", program->failure);
   // A binary was of no use, and building anew failed in passing, for want of memory say.
   if (!program->program) HEED__TRY(build(ctx, program, false));
   for (size_t i = 0; i < program->built_count; ++i) {

@@ -68,7 +68,7 @@ static heed_status make_room(struct heed__cl *cl) {
   if (pool && pool->count < pool->room) return HEED_OK;
   const size_t room = pool ? pool->room * 2 + 8 : 0;
   struct block *grown = pool ? realloc(pool->blocks, room * sizeof *grown) : NULL;
-  HEED__REQUIRE(grown, HEED_OUT_OF_MEMORY, "scratch: no host memory for the list of buffers");
+  HEED__REQUIRE(grown, HEED_ERROR_OUT_OF_MEMORY, "scratch: no host memory for the list of buffers");
   pool->blocks = grown;
   pool->room = room;
   return HEED_OK;

@@ -22,20 +22,20 @@ struct joined {
 static heed_status read_file(const char *dir, const char *name, char **text, size_t *length) {
   char path[4096];
   const int path_length = snprintf(path, sizeof path, "%s/%s", dir, name);
-  HEED__REQUIRE(path_length > 0 && (size_t)path_length < sizeof path, HEED_IO, "kernel folder: the path %s is too long",
-                dir);
+  HEED__REQUIRE(path_length > 0 && (size_t)path_length < sizeof path, HEED_ERROR_IO,
+                "kernel folder: the path %s is too long", dir);
   FILE *file = fopen(path, "rbe");
   if (!file && errno == ENOENT) return HEED_OK;
-  HEED__REQUIRE(file, HEED_IO, "kernel file %s: cannot open it: %s", path, strerror(errno));
+  HEED__REQUIRE(file, HEED_ERROR_IO, "kernel file %s: cannot open it: %s", path, strerror(errno));
   char *all = malloc(SOURCE_BYTES_MAX + 1);
   const size_t got = all ? fread(all, 1, SOURCE_BYTES_MAX + 1, file) : 0;
   const bool failed = ferror(file) != 0;
   fclose(file);
-  if (!all) return heed__fail(HEED_OUT_OF_MEMORY, "kernel file %s: no host memory to read it", path);
+  if (!all) return heed__fail(HEED_ERROR_OUT_OF_MEMORY, "kernel file %s: no host memory to read it", path);
   if (failed || got > SOURCE_BYTES_MAX) {
     free(all);
-    return failed ? heed__fail(HEED_IO, "kernel file %s: cannot read it", path)
-                  : heed__fail(HEED_IO, "kernel file %s: it is longer than %d bytes", path, SOURCE_BYTES_MAX);
+    return failed ? heed__fail(HEED_ERROR_IO, "kernel file %s: cannot read it", path)
+                  : heed__fail(HEED_ERROR_IO, "kernel file %s: it is longer than %d bytes", path, SOURCE_BYTES_MAX);
   }
   all[got] = 0;
   *text = all;
@@ -51,7 +51,7 @@ static const struct heed__kernel_source *embedded(const char *name) {
 
 static heed_status append_text(struct joined *joined, const char *text, size_t length) {
   char *grown = realloc(joined->text, joined->length + length + 1);
-  HEED__REQUIRE(grown, HEED_OUT_OF_MEMORY, "kernel file %s: no host memory for its text", joined->file);
+  HEED__REQUIRE(grown, HEED_ERROR_OUT_OF_MEMORY, "kernel file %s: no host memory for its text", joined->file);
   memcpy(grown + joined->length, text, length);
   joined->text = grown;
   joined->length += length;
@@ -63,7 +63,8 @@ static heed_status append_text(struct joined *joined, const char *text, size_t l
 static heed_status append_place(struct joined *joined, const char *name, int line) {
   char place[300];
   const int length = snprintf(place, sizeof place, "#line %d \"%s\"\n", line, name);
-  HEED__REQUIRE(length > 0 && (size_t)length < sizeof place, HEED_BUILD, "kernel file %s: the name is too long", name);
+  HEED__REQUIRE(length > 0 && (size_t)length < sizeof place, HEED_ERROR_BUILD, "kernel file %s: the name is too long",
+                name);
   return append_text(joined, place, (size_t)length);
 }
 
@@ -103,13 +104,13 @@ static heed_status append_body(struct joined *joined, const char *name, const ch
 }
 
 static heed_status append_file(struct joined *joined, const char *name, int depth) {
-  HEED__REQUIRE(depth <= INCLUDES_DEEP, HEED_BUILD, "kernel file %s: its includes are nested more than %d deep",
+  HEED__REQUIRE(depth <= INCLUDES_DEEP, HEED_ERROR_BUILD, "kernel file %s: its includes are nested more than %d deep",
                 joined->file, INCLUDES_DEEP);
   char *read = NULL;
   size_t read_length = 0;
   if (joined->dir) HEED__TRY(read_file(joined->dir, name, &read, &read_length));
   const struct heed__kernel_source *source = read ? NULL : embedded(name);
-  HEED__REQUIRE(read || source, HEED_BUILD, "kernel file %s: the library has none of this name%s%s", name,
+  HEED__REQUIRE(read || source, HEED_ERROR_BUILD, "kernel file %s: the library has none of this name%s%s", name,
                 joined->dir ? ", nor has the folder " : "", joined->dir ? joined->dir : "");
   const heed_status status = append_body(joined, name, read ? read : source->text, depth);
   free(read);

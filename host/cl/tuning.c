@@ -81,7 +81,7 @@ heed_status heed__tuning_add(struct heed__tuning *tuning, const struct heed__tun
   if (tuning->count == tuning->room) {
     const size_t room = tuning->room * 2 + 16;
     struct heed__tuning_entry *grown = realloc(tuning->entries, room * sizeof *grown);
-    HEED__REQUIRE(grown, HEED_OUT_OF_MEMORY, "tune: no host memory for a table of %zu choices", room);
+    HEED__REQUIRE(grown, HEED_ERROR_OUT_OF_MEMORY, "tune: no host memory for a table of %zu choices", room);
     tuning->entries = grown;
     tuning->room = room;
   }
@@ -173,13 +173,13 @@ static heed_status parse_value(const char *whole, const char *text, const char *
   while (at < HEED__TUNABLE_COUNT &&
          (strlen(tunables[at].name) != length || strncmp(tunables[at].name, text, length) != 0))
     ++at;
-  HEED__REQUIRE(equals && at < HEED__TUNABLE_COUNT, HEED_INVALID_ARGUMENT,
+  HEED__REQUIRE(equals && at < HEED__TUNABLE_COUNT, HEED_ERROR_INVALID_ARGUMENT,
                 "tune: '%.*s' in the choice '%s' is no value", (int)(end - text), text, whole);
   char *rest;
   const long long value = strtoll(equals + 1, &rest, 10);
   HEED__REQUIRE(
       rest == end && equals + 1 < end && value != 0 && value >= tunables[at].least && value <= tunables[at].most,
-      HEED_INVALID_ARGUMENT,
+      HEED_ERROR_INVALID_ARGUMENT,
       "tune: '%.*s' in the choice '%s' must be a whole number in %" PRId64 "..%" PRId64 " and not 0", (int)(end - text),
       text, whole, tunables[at].least, tunables[at].most);
   choice->values[at] = value;
@@ -188,15 +188,15 @@ static heed_status parse_value(const char *whole, const char *text, const char *
 
 heed_status heed__choice_parse(heed_tune_op op, const char *text, struct heed__choice *choice) {
   *choice = (struct heed__choice){0};
-  HEED__REQUIRE(strlen(text) < HEED_TUNE_TEXT, HEED_INVALID_ARGUMENT, "tune: a choice of %zu letters is too long",
+  HEED__REQUIRE(strlen(text) < HEED_TUNE_TEXT, HEED_ERROR_INVALID_ARGUMENT, "tune: a choice of %zu letters is too long",
                 strlen(text));
   for (const char *c = text; *c; ++c)
-    HEED__REQUIRE((unsigned char)*c >= ' ' && *c != 0x7f, HEED_INVALID_ARGUMENT,
+    HEED__REQUIRE((unsigned char)*c >= ' ' && *c != 0x7f, HEED_ERROR_INVALID_ARGUMENT,
                   "tune: letter %d of a choice is a control character", (int)(c - text) + 1);
   if (strcmp(text, "default") == 0) return HEED_OK;
   const size_t length = strcspn(text, ":");
   snprintf(choice->variant, sizeof choice->variant, "%.*s", (int)length, text);
-  HEED__REQUIRE(length < sizeof choice->variant && is_variant(op, choice->variant), HEED_INVALID_ARGUMENT,
+  HEED__REQUIRE(length < sizeof choice->variant && is_variant(op, choice->variant), HEED_ERROR_INVALID_ARGUMENT,
                 "tune: '%.*s' in the choice '%s' is no variant of %s", (int)length, text, text, ops[op].name);
   if (!text[length]) return HEED_OK;
   for (const char *at = text + length + 1; *at;) {

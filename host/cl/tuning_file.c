@@ -20,17 +20,18 @@ enum { FILE_BYTES_MAX = 1 << 20, ENTRIES_MAX = 4096 };
 // ---------------------------------------------------------------- reading the file
 
 static heed_status fail_reading(const char *path, int error) {
-  return heed__fail(error == ENOMEM ? HEED_OUT_OF_MEMORY : HEED_IO, "%s: cannot read: %s", path, strerror(error));
+  return heed__fail(error == ENOMEM ? HEED_ERROR_OUT_OF_MEMORY : HEED_ERROR_IO, "%s: cannot read: %s", path,
+                    strerror(error));
 }
 
 static heed_status check_file(const char *path, const struct stat *info, bool trusted_only) {
-  HEED__REQUIRE(S_ISREG(info->st_mode), HEED_IO, "%s: not a file", path);
-  HEED__REQUIRE(info->st_size <= FILE_BYTES_MAX, HEED_FORMAT, "%s: %lld bytes are too many for a tuning table", path,
-                (long long)info->st_size);
+  HEED__REQUIRE(S_ISREG(info->st_mode), HEED_ERROR_IO, "%s: not a file", path);
+  HEED__REQUIRE(info->st_size <= FILE_BYTES_MAX, HEED_ERROR_FORMAT, "%s: %lld bytes are too many for a tuning table",
+                path, (long long)info->st_size);
   if (!trusted_only) return HEED_OK;
-  HEED__REQUIRE(info->st_uid == geteuid() || info->st_uid == 0, HEED_IO,
+  HEED__REQUIRE(info->st_uid == geteuid() || info->st_uid == 0, HEED_ERROR_IO,
                 "%s: the file belongs to another user, so it is not trusted; heed tune --import copies it", path);
-  HEED__REQUIRE(!(info->st_mode & (S_IWGRP | S_IWOTH)), HEED_IO,
+  HEED__REQUIRE(!(info->st_mode & (S_IWGRP | S_IWOTH)), HEED_ERROR_IO,
                 "%s: others may write to the file, so it is not trusted; chmod go-w it", path);
   return HEED_OK;
 }
@@ -41,7 +42,8 @@ static heed_status read_file(const char *path, bool trusted_only, char **text, s
   *size = 0;
   const int file = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | (trusted_only ? O_NOFOLLOW : 0));
   if (file < 0 && errno == ELOOP && trusted_only)
-    return heed__fail(HEED_IO, "%s: a symbolic link, which is not trusted; heed tune --import copies the file", path);
+    return heed__fail(HEED_ERROR_IO, "%s: a symbolic link, which is not trusted; heed tune --import copies the file",
+                      path);
   if (file < 0) return fail_reading(path, errno);
   struct stat info;
   heed_status status = fstat(file, &info) == 0 ? check_file(path, &info, trusted_only) : fail_reading(path, errno);
@@ -68,7 +70,7 @@ struct reader {
 };
 
 #define NEED(reader, condition, what) \
-  HEED__REQUIRE((condition), HEED_FORMAT, "%s: choice %zu: %s", (reader)->path, (reader)->entry, (what))
+  HEED__REQUIRE((condition), HEED_ERROR_FORMAT, "%s: choice %zu: %s", (reader)->path, (reader)->entry, (what))
 
 // [least, most], or [least] without an end.
 static heed_status read_range(const struct reader *r, const json_t *item, const char *name, int64_t *least,
@@ -77,11 +79,11 @@ static heed_status read_range(const struct reader *r, const json_t *item, const 
   const size_t count = json_array_size(range);
   const json_t *first = json_array_get(range, 0), *last = json_array_get(range, 1);
   HEED__REQUIRE((count == 1 || count == 2) && json_is_integer(first) && (count == 1 || json_is_integer(last)),
-                HEED_FORMAT, "%s: choice %zu: \"%s\" must be a range of whole numbers: [least, most], or [least]",
+                HEED_ERROR_FORMAT, "%s: choice %zu: \"%s\" must be a range of whole numbers: [least, most], or [least]",
                 r->path, r->entry, name);
   *least = json_integer_value(first);
   *most = count == 2 ? json_integer_value(last) : INT64_MAX;
-  HEED__REQUIRE(*least >= 0 && *least <= *most, HEED_FORMAT, "%s: choice %zu: \"%s\" is an empty range", r->path,
+  HEED__REQUIRE(*least >= 0 && *least <= *most, HEED_ERROR_FORMAT, "%s: choice %zu: \"%s\" is an empty range", r->path,
                 r->entry, name);
   return HEED_OK;
 }
@@ -120,7 +122,7 @@ static heed_status read_entry(const struct reader *r, const json_t *item, struct
   const char *choice = json_string_value(json_object_get(item, "choice"));
   NEED(r, choice, "\"choice\" must be a text, such as \"default\"");
   if (heed__choice_parse(entry.problem.op, choice, &entry.choice) != HEED_OK)
-    return heed__fail(HEED_FORMAT, "%s: choice %zu: %s", r->path, r->entry, heed_last_error());
+    return heed__fail(HEED_ERROR_FORMAT, "%s: choice %zu: %s", r->path, r->entry, heed_last_error());
   entry.speedup = json_number_value(json_object_get(item, "speedup"));
   return heed__tuning_add(tuning, &entry);
 }
@@ -133,24 +135,24 @@ static heed_status check_origin(const struct reader *r, const json_t *root) {
   } texts[] = {{"device", device->id}, {"name", device->name}, {"driver", device->driver}, {"heed", heed_version()}};
   for (size_t i = 0; i < sizeof texts / sizeof *texts; ++i) {
     const char *there = json_string_value(json_object_get(root, texts[i].name));
-    HEED__REQUIRE(there, HEED_FORMAT, "%s: \"%s\" must be a text", r->path, texts[i].name);
-    HEED__REQUIRE(strcmp(there, texts[i].here) == 0, HEED_UNSUPPORTED,
+    HEED__REQUIRE(there, HEED_ERROR_FORMAT, "%s: \"%s\" must be a text", r->path, texts[i].name);
+    HEED__REQUIRE(strcmp(there, texts[i].here) == 0, HEED_ERROR_UNSUPPORTED,
                   "%s: made for %s '%s', and here it is '%s'; heed tune makes a new one", r->path, texts[i].name,
                   heed__printable(there).text, texts[i].here);
   }
   const json_t *units = json_object_get(root, "compute_units");
-  HEED__REQUIRE(json_is_integer(units), HEED_FORMAT, "%s: \"compute_units\" must be a whole number", r->path);
-  HEED__REQUIRE(json_integer_value(units) == device->compute_units, HEED_UNSUPPORTED,
+  HEED__REQUIRE(json_is_integer(units), HEED_ERROR_FORMAT, "%s: \"compute_units\" must be a whole number", r->path);
+  HEED__REQUIRE(json_integer_value(units) == device->compute_units, HEED_ERROR_UNSUPPORTED,
                 "%s: made for %lld compute units, and here are %u; heed tune makes a new one", r->path,
                 (long long)json_integer_value(units), device->compute_units);
   return HEED_OK;
 }
 
 static heed_status read_table(struct reader *r, const json_t *root, struct heed__tuning *tuning) {
-  HEED__REQUIRE(json_is_object(root), HEED_FORMAT, "%s: not a tuning table", r->path);
+  HEED__REQUIRE(json_is_object(root), HEED_ERROR_FORMAT, "%s: not a tuning table", r->path);
   HEED__TRY(check_origin(r, root));
   const json_t *choices = json_object_get(root, "choices");
-  HEED__REQUIRE(json_is_array(choices) && json_array_size(choices) <= ENTRIES_MAX, HEED_FORMAT,
+  HEED__REQUIRE(json_is_array(choices) && json_array_size(choices) <= ENTRIES_MAX, HEED_ERROR_FORMAT,
                 "%s: \"choices\" must be a list of at most %d choices", r->path, ENTRIES_MAX);
   for (size_t i = 0; i < json_array_size(choices); ++i) {
     r->entry = i + 1;
@@ -168,7 +170,8 @@ heed_status heed__tuning_read(heed_context *ctx, const char *path, bool trusted_
   json_t *root = heed__json_load(text, size, &error, &no_memory);
   free(text);
   if (no_memory) return fail_reading(path, ENOMEM);
-  HEED__REQUIRE(root, HEED_FORMAT, "%s: line %d: not JSON: %s", path, error.line, heed__printable(error.text).text);
+  HEED__REQUIRE(root, HEED_ERROR_FORMAT, "%s: line %d: not JSON: %s", path, error.line,
+                heed__printable(error.text).text);
   struct reader reader = {.ctx = ctx, .path = path};
   struct heed__tuning read = {0}, *tuning = heed__cl_state(ctx)->tuning;
   const heed_status status = read_table(&reader, root, &read);
@@ -239,11 +242,12 @@ heed_status heed__tuning_json(const heed_context *ctx, char **text) {
   if (done) return HEED_OK;
   free(*text);
   *text = NULL;
-  return heed__fail(HEED_OUT_OF_MEMORY, "tune: no host memory to write the table of %s", device->name);
+  return heed__fail(HEED_ERROR_OUT_OF_MEMORY, "tune: no host memory to write the table of %s", device->name);
 }
 
 static heed_status fail_writing(const char *path, int error) {
-  return heed__fail(error == ENOMEM ? HEED_OUT_OF_MEMORY : HEED_IO, "%s: cannot write: %s", path, strerror(error));
+  return heed__fail(error == ENOMEM ? HEED_ERROR_OUT_OF_MEMORY : HEED_ERROR_IO, "%s: cannot write: %s", path,
+                    strerror(error));
 }
 
 // Through a temporary file beside it: a crash, or a full disk, leaves the old file.
@@ -299,15 +303,15 @@ static char *place(const char *folder, const char *id) {
 heed_status heed__cl_tuning_open(heed_context *ctx, const char *folder, const char *file, bool off) {
   struct heed__cl *cl = heed__cl_state(ctx);
   struct heed__tuning *tuning = cl->tuning = calloc(1, sizeof *tuning);
-  HEED__REQUIRE(tuning, HEED_OUT_OF_MEMORY, "open: no host memory for a context");
+  HEED__REQUIRE(tuning, HEED_ERROR_OUT_OF_MEMORY, "open: no host memory for a context");
   if (file || folder) {
     tuning->path = file ? strdup(file) : place(folder, ctx->device.id);
-    HEED__REQUIRE(tuning->path, HEED_OUT_OF_MEMORY, "open: no host memory for a context");
+    HEED__REQUIRE(tuning->path, HEED_ERROR_OUT_OF_MEMORY, "open: no host memory for a context");
   }
   // Nothing has to be at the usual place; what the user named has to be there.
   if (off || !tuning->path || (!file && access(tuning->path, F_OK) != 0 && errno == ENOENT)) return HEED_OK;
   const heed_status status = heed__tuning_read(ctx, tuning->path, true);
-  if (status == HEED_OUT_OF_MEMORY) return status;
+  if (status == HEED_ERROR_OUT_OF_MEMORY) return status;
   if (status != HEED_OK) heed__notice_add(ctx, "tuned choices are ignored: %s", heed_last_error());
   return HEED_OK;
 }

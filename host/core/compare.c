@@ -39,14 +39,16 @@ void heed__compare(const void *actual, heed_dtype actual_dtype, const void *expe
 }
 
 heed_status heed_tensor_compare(const heed_tensor *actual, const heed_tensor *expected, heed_difference *difference) {
-  HEED__REQUIRE(actual && expected && difference, HEED_INVALID_ARGUMENT, "compare: an argument is NULL");
+  HEED__REQUIRE(actual && expected && difference, HEED_ERROR_INVALID_ARGUMENT, "compare: an argument is NULL");
   bool same = actual->rank == expected->rank;
   for (int axis = 0; same && axis < actual->rank; ++axis) same = actual->dims[axis] == expected->dims[axis];
-  HEED__REQUIRE(same, HEED_SHAPE, "compare: %s against %s", heed__tensor_text(actual), heed__tensor_text(expected));
+  HEED__REQUIRE(same, HEED_ERROR_SHAPE, "compare: %s against %s", heed__tensor_text(actual),
+                heed__tensor_text(expected));
   const size_t actual_bytes = heed_tensor_bytes(actual), expected_bytes = heed_tensor_bytes(expected);
   void *a = malloc(actual_bytes + 1), *e = malloc(expected_bytes + 1);
   heed_status status = HEED_OK;
-  if (!a || !e) status = heed__fail(HEED_OUT_OF_MEMORY, "compare: no host memory for %s", heed__tensor_text(actual));
+  if (!a || !e)
+    status = heed__fail(HEED_ERROR_OUT_OF_MEMORY, "compare: no host memory for %s", heed__tensor_text(actual));
   if (status == HEED_OK) status = heed_tensor_download(actual, a, actual_bytes);
   if (status == HEED_OK) status = heed_tensor_download(expected, e, expected_bytes);
   if (status == HEED_OK) heed__compare(a, actual->dtype, e, expected->dtype, actual->count, difference);

@@ -17,7 +17,7 @@ const char *heed__op_name(enum heed__op op) {
 
 heed_status heed__context_create(heed_context **out) {
   *out = calloc(1, sizeof **out);
-  HEED__REQUIRE(*out, HEED_OUT_OF_MEMORY, "open: no host memory for a context");
+  HEED__REQUIRE(*out, HEED_ERROR_OUT_OF_MEMORY, "open: no host memory for a context");
   return HEED_OK;
 }
 
@@ -63,7 +63,7 @@ heed_status heed__context_pending(const heed_context *ctx) {
 }
 
 heed_status heed_sync(heed_context *ctx) {
-  HEED__REQUIRE(ctx, HEED_INVALID_ARGUMENT, "sync: the context is NULL");
+  HEED__REQUIRE(ctx, HEED_ERROR_INVALID_ARGUMENT, "sync: the context is NULL");
   heed__context_defer(ctx, ctx->backend->sync(ctx));
   const heed_status status = heed__context_pending(ctx);
   ctx->pending = HEED_OK;
@@ -76,14 +76,14 @@ heed_status heed__dispatch(heed_context *ctx, const struct heed__call *call) {
 }
 
 heed_status heed_profile_records(heed_context *ctx, const heed_profile_record **records, size_t *count) {
-  HEED__REQUIRE(ctx && records && count, HEED_INVALID_ARGUMENT, "profile_records: an argument is NULL");
+  HEED__REQUIRE(ctx && records && count, HEED_ERROR_INVALID_ARGUMENT, "profile_records: an argument is NULL");
   *records = NULL;
   *count = 0;
   return ctx->backend->profile(ctx, records, count);
 }
 
 heed_status heed_measure_peak(heed_context *ctx, size_t bytes, double *fma_gflops, double *copy_gbytes) {
-  HEED__REQUIRE(ctx && fma_gflops && copy_gbytes && bytes > 0, HEED_INVALID_ARGUMENT,
+  HEED__REQUIRE(ctx && fma_gflops && copy_gbytes && bytes > 0, HEED_ERROR_INVALID_ARGUMENT,
                 "measure_peak: an argument is NULL or 0");
   return ctx->backend->measure_peak(ctx, bytes, fma_gflops, copy_gbytes);
 }

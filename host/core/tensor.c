@@ -35,19 +35,19 @@ void heed__contiguous_strides(int rank, const int64_t *dims, int64_t *strides) {
 }
 
 heed_status heed__count_elements(const char *who, int rank, const int64_t *dims, int64_t *count) {
-  HEED__REQUIRE(rank >= 0 && rank <= HEED_MAX_RANK, HEED_SHAPE, "%s: rank %d is not in 0..%d", who, rank,
+  HEED__REQUIRE(rank >= 0 && rank <= HEED_MAX_RANK, HEED_ERROR_SHAPE, "%s: rank %d is not in 0..%d", who, rank,
                 HEED_MAX_RANK);
-  HEED__REQUIRE(rank == 0 || dims, HEED_INVALID_ARGUMENT, "%s: dims is NULL", who);
+  HEED__REQUIRE(rank == 0 || dims, HEED_ERROR_INVALID_ARGUMENT, "%s: dims is NULL", who);
   bool empty = false;
   for (int axis = 0; axis < rank; ++axis) {
-    HEED__REQUIRE(dims[axis] >= 0, HEED_SHAPE, "%s: dimension %d of %s is negative", who, axis,
+    HEED__REQUIRE(dims[axis] >= 0, HEED_ERROR_SHAPE, "%s: dimension %d of %s is negative", who, axis,
                   heed__dims_text(rank, dims));
     if (dims[axis] == 0) empty = true;
   }
   // Strides are products of the dimensions with 0 taken as 1, so those must fit even when the tensor is empty.
   int64_t product = 1;
   for (int axis = 0; axis < rank; ++axis)
-    HEED__REQUIRE(heed__mul(product, heed__max(dims[axis], 1), &product), HEED_OVERFLOW,
+    HEED__REQUIRE(heed__mul(product, heed__max(dims[axis], 1), &product), HEED_ERROR_OVERFLOW,
                   "%s: %s has more elements than fit 64 bits", who, heed__dims_text(rank, dims));
   *count = empty ? 0 : product;
   return HEED_OK;
@@ -60,7 +60,7 @@ heed_status heed__tensor_wrap(heed_context *ctx, void *handle, size_t bytes, hee
   if (!tensor || !buffer) {
     free(tensor);
     free(buffer);
-    return heed__fail(HEED_OUT_OF_MEMORY, "tensor: no host memory for its description");
+    return heed__fail(HEED_ERROR_OUT_OF_MEMORY, "tensor: no host memory for its description");
   }
   *buffer = (struct heed__buffer){.ctx = ctx, .references = 1, .bytes = bytes, .handle = handle};
   tensor->ctx = ctx;
@@ -79,13 +79,13 @@ heed_status heed__tensor_wrap(heed_context *ctx, void *handle, size_t bytes, hee
 }
 
 heed_status heed_tensor_create(heed_context *ctx, heed_dtype dtype, int rank, const int64_t *dims, heed_tensor **out) {
-  HEED__REQUIRE(out, HEED_INVALID_ARGUMENT, "tensor: out is NULL");
+  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "tensor: out is NULL");
   *out = NULL;
-  HEED__REQUIRE(ctx, HEED_INVALID_ARGUMENT, "tensor: the context is NULL");
-  HEED__REQUIRE((unsigned)dtype < HEED_DTYPE_COUNT, HEED_DTYPE, "tensor: dtype %d is unknown", (int)dtype);
+  HEED__REQUIRE(ctx, HEED_ERROR_INVALID_ARGUMENT, "tensor: the context is NULL");
+  HEED__REQUIRE((unsigned)dtype < HEED_DTYPE_COUNT, HEED_ERROR_DTYPE, "tensor: dtype %d is unknown", (int)dtype);
   int64_t count, bytes;
   HEED__TRY(heed__count_elements("tensor", rank, dims, &count));
-  HEED__REQUIRE(heed__mul(count, (int64_t)heed_dtype_size(dtype), &bytes), HEED_OVERFLOW,
+  HEED__REQUIRE(heed__mul(count, (int64_t)heed_dtype_size(dtype), &bytes), HEED_ERROR_OVERFLOW,
                 "tensor: the bytes of %s%s do not fit 64 bits", heed_dtype_string(dtype), heed__dims_text(rank, dims));
   void *handle = NULL;
   // An empty tensor still owns a byte: OpenCL has no empty buffers.
@@ -172,7 +172,7 @@ void heed__reshape_init(struct heed_tensor *view, const heed_tensor *base, int r
 static heed_status view_create(const heed_tensor *base, int rank, const int64_t *dims, const int64_t *strides,
                                int64_t offset, heed_tensor **out) {
   heed_tensor *view = calloc(1, sizeof *view);
-  HEED__REQUIRE(view, HEED_OUT_OF_MEMORY, "view: no host memory for its description");
+  HEED__REQUIRE(view, HEED_ERROR_OUT_OF_MEMORY, "view: no host memory for its description");
   heed__view_init(view, base, rank, dims, strides, offset);
   view->buffer->references += 1;
   view->ctx->live_tensors += 1;
@@ -182,51 +182,51 @@ static heed_status view_create(const heed_tensor *base, int rank, const int64_t 
 
 heed_status heed_tensor_view(const heed_tensor *base, int rank, const int64_t *dims, const int64_t *strides,
                              int64_t offset, heed_tensor **out) {
-  HEED__REQUIRE(out, HEED_INVALID_ARGUMENT, "view: out is NULL");
+  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "view: out is NULL");
   *out = NULL;
-  HEED__REQUIRE(base && (rank == 0 || strides), HEED_INVALID_ARGUMENT, "view: an argument is NULL");
+  HEED__REQUIRE(base && (rank == 0 || strides), HEED_ERROR_INVALID_ARGUMENT, "view: an argument is NULL");
   int64_t count;
   HEED__TRY(heed__count_elements("view", rank, dims, &count));
-  HEED__REQUIRE(offset >= 0, HEED_SHAPE, "view: offset %" PRId64 " is negative", offset);
+  HEED__REQUIRE(offset >= 0, HEED_ERROR_SHAPE, "view: offset %" PRId64 " is negative", offset);
   int64_t first, last;
   bool fits = heed__sum(base->offset, offset, &first);
   last = first;
   for (int axis = 0; fits && axis < rank; ++axis) {
     int64_t extent;
-    HEED__REQUIRE(strides[axis] >= 0, HEED_SHAPE, "view: stride %d is negative", axis);
+    HEED__REQUIRE(strides[axis] >= 0, HEED_ERROR_SHAPE, "view: stride %d is negative", axis);
     fits = heed__mul(heed__max(dims[axis] - 1, 0), strides[axis], &extent) && heed__sum(last, extent, &last);
   }
   // What the base itself spans is the limit, not its buffer: a slice is no door to the rest of the storage.
   const int64_t end = heed__tensor_span(base);
-  HEED__REQUIRE(fits && (count == 0 ? first <= end : last < end), HEED_SHAPE,
+  HEED__REQUIRE(fits && (count == 0 ? first <= end : last < end), HEED_ERROR_SHAPE,
                 "view: %s at offset %" PRId64 " leaves the %" PRId64 " elements of storage that its base %s spans",
                 heed__dims_text(rank, dims), offset, end - base->offset, heed__tensor_text(base));
   return view_create(base, rank, dims, strides, first, out);
 }
 
 heed_status heed_tensor_reshape(const heed_tensor *base, int rank, const int64_t *dims, heed_tensor **out) {
-  HEED__REQUIRE(out, HEED_INVALID_ARGUMENT, "reshape: out is NULL");
+  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "reshape: out is NULL");
   *out = NULL;
-  HEED__REQUIRE(base, HEED_INVALID_ARGUMENT, "reshape: the tensor is NULL");
+  HEED__REQUIRE(base, HEED_ERROR_INVALID_ARGUMENT, "reshape: the tensor is NULL");
   int64_t count, strides[HEED_MAX_RANK];
   HEED__TRY(heed__count_elements("reshape", rank, dims, &count));
-  HEED__REQUIRE(count == base->count, HEED_SHAPE, "reshape: %s cannot become %s", heed__tensor_text(base),
+  HEED__REQUIRE(count == base->count, HEED_ERROR_SHAPE, "reshape: %s cannot become %s", heed__tensor_text(base),
                 heed__dims_text(rank, dims));
-  HEED__REQUIRE(heed_tensor_is_contiguous(base), HEED_SHAPE,
+  HEED__REQUIRE(heed_tensor_is_contiguous(base), HEED_ERROR_SHAPE,
                 "reshape: %s is not contiguous; copy it into a new tensor first", heed__tensor_text(base));
   heed__contiguous_strides(rank, dims, strides);
   return view_create(base, rank, dims, strides, base->offset, out);
 }
 
 heed_status heed_tensor_permute(const heed_tensor *base, const int *order, heed_tensor **out) {
-  HEED__REQUIRE(out, HEED_INVALID_ARGUMENT, "permute: out is NULL");
+  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "permute: out is NULL");
   *out = NULL;
-  HEED__REQUIRE(base && order, HEED_INVALID_ARGUMENT, "permute: an argument is NULL");
+  HEED__REQUIRE(base && order, HEED_ERROR_INVALID_ARGUMENT, "permute: an argument is NULL");
   int64_t dims[HEED_MAX_RANK], strides[HEED_MAX_RANK];
   unsigned seen = 0;
   for (int axis = 0; axis < base->rank; ++axis) {
-    HEED__REQUIRE(order[axis] >= 0 && order[axis] < base->rank && !(seen >> order[axis] & 1), HEED_INVALID_ARGUMENT,
-                  "permute: order is not a permutation of the %d axes", base->rank);
+    HEED__REQUIRE(order[axis] >= 0 && order[axis] < base->rank && !(seen >> order[axis] & 1),
+                  HEED_ERROR_INVALID_ARGUMENT, "permute: order is not a permutation of the %d axes", base->rank);
     seen |= 1u << order[axis];
     dims[axis] = base->dims[order[axis]];
     strides[axis] = base->strides[order[axis]];
@@ -235,14 +235,14 @@ heed_status heed_tensor_permute(const heed_tensor *base, const int *order, heed_
 }
 
 heed_status heed_tensor_slice(const heed_tensor *base, int axis, int64_t start, int64_t length, heed_tensor **out) {
-  HEED__REQUIRE(out, HEED_INVALID_ARGUMENT, "slice: out is NULL");
+  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "slice: out is NULL");
   *out = NULL;
-  HEED__REQUIRE(base, HEED_INVALID_ARGUMENT, "slice: the tensor is NULL");
+  HEED__REQUIRE(base, HEED_ERROR_INVALID_ARGUMENT, "slice: the tensor is NULL");
   const int at = axis < 0 ? axis + base->rank : axis;
-  HEED__REQUIRE(at >= 0 && at < base->rank, HEED_INVALID_ARGUMENT, "slice: %s has no axis %d", heed__tensor_text(base),
-                axis);
-  HEED__REQUIRE(start >= 0 && length >= 0 && start <= base->dims[at] && length <= base->dims[at] - start, HEED_SHAPE,
-                "slice: %" PRId64 " elements from %" PRId64 " leave axis %d of %s", length, start, at,
+  HEED__REQUIRE(at >= 0 && at < base->rank, HEED_ERROR_INVALID_ARGUMENT, "slice: %s has no axis %d",
+                heed__tensor_text(base), axis);
+  HEED__REQUIRE(start >= 0 && length >= 0 && start <= base->dims[at] && length <= base->dims[at] - start,
+                HEED_ERROR_SHAPE, "slice: %" PRId64 " elements from %" PRId64 " leave axis %d of %s", length, start, at,
                 heed__tensor_text(base));
   int64_t dims[HEED_MAX_RANK];
   memcpy(dims, base->dims, sizeof dims);
@@ -251,18 +251,18 @@ heed_status heed_tensor_slice(const heed_tensor *base, int axis, int64_t start, 
 }
 
 heed_status heed_tensor_join(const heed_tensor *const *parts, size_t count, heed_tensor **out) {
-  HEED__REQUIRE(out, HEED_INVALID_ARGUMENT, "join: out is NULL");
+  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "join: out is NULL");
   *out = NULL;
-  HEED__REQUIRE(parts && count > 0, HEED_INVALID_ARGUMENT, "join: there are no tensors");
+  HEED__REQUIRE(parts && count > 0, HEED_ERROR_INVALID_ARGUMENT, "join: there are no tensors");
   int64_t total = 0;
   for (size_t i = 0; i < count; ++i) {
     const heed_tensor *first = parts[0], *part = parts[i];
-    HEED__REQUIRE(part, HEED_INVALID_ARGUMENT, "join: tensor %zu is NULL", i);
-    HEED__REQUIRE(part->dtype == first->dtype, HEED_DTYPE, "join: tensor %zu is %s but the first is %s", i,
+    HEED__REQUIRE(part, HEED_ERROR_INVALID_ARGUMENT, "join: tensor %zu is NULL", i);
+    HEED__REQUIRE(part->dtype == first->dtype, HEED_ERROR_DTYPE, "join: tensor %zu is %s but the first is %s", i,
                   heed__tensor_text(part), heed__tensor_text(first));
-    HEED__REQUIRE(heed_tensor_is_contiguous(part), HEED_SHAPE, "join: tensor %zu, %s, is not contiguous", i,
+    HEED__REQUIRE(heed_tensor_is_contiguous(part), HEED_ERROR_SHAPE, "join: tensor %zu, %s, is not contiguous", i,
                   heed__tensor_text(part));
-    HEED__REQUIRE(part->buffer == first->buffer && part->offset == first->offset + total, HEED_SHAPE,
+    HEED__REQUIRE(part->buffer == first->buffer && part->offset == first->offset + total, HEED_ERROR_SHAPE,
                   "join: tensor %zu, %s, does not begin where the one before it ends", i, heed__tensor_text(part));
     total += part->count;
   }

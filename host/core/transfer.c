@@ -21,8 +21,8 @@ static void copy_strided(char *dense, char *strided, const heed_tensor *tensor, 
 }
 
 static heed_status check_transfer(const char *what, const heed_tensor *tensor, const void *data, size_t bytes) {
-  HEED__REQUIRE(tensor && (data || bytes == 0), HEED_INVALID_ARGUMENT, "%s: an argument is NULL", what);
-  HEED__REQUIRE(bytes == heed_tensor_bytes(tensor), HEED_SHAPE, "%s: %zu bytes given, %s has %zu", what, bytes,
+  HEED__REQUIRE(tensor && (data || bytes == 0), HEED_ERROR_INVALID_ARGUMENT, "%s: an argument is NULL", what);
+  HEED__REQUIRE(bytes == heed_tensor_bytes(tensor), HEED_ERROR_SHAPE, "%s: %zu bytes given, %s has %zu", what, bytes,
                 heed__tensor_text(tensor), heed_tensor_bytes(tensor));
   return HEED_OK;
 }
@@ -44,7 +44,8 @@ heed_status heed_tensor_upload(heed_tensor *tensor, const void *data, size_t byt
   if (heed_tensor_is_contiguous(tensor))
     return ctx->backend->upload(ctx, tensor->buffer->handle, span.start, data, bytes);
   char *storage = malloc(span.bytes);
-  HEED__REQUIRE(storage, HEED_OUT_OF_MEMORY, "upload: no host memory for the storage of %s", heed__tensor_text(tensor));
+  HEED__REQUIRE(storage, HEED_ERROR_OUT_OF_MEMORY, "upload: no host memory for the storage of %s",
+                heed__tensor_text(tensor));
   heed_status status = ctx->backend->download(ctx, tensor->buffer->handle, span.start, storage, span.bytes);
   if (status == HEED_OK) {
     copy_strided((char *)(uintptr_t)data, storage, tensor, false);
@@ -60,7 +61,7 @@ static heed_status download(const heed_tensor *tensor, void *data, size_t bytes)
   if (heed_tensor_is_contiguous(tensor))
     return ctx->backend->download(ctx, tensor->buffer->handle, span.start, data, bytes);
   char *storage = malloc(span.bytes);
-  HEED__REQUIRE(storage, HEED_OUT_OF_MEMORY, "download: no host memory for the storage of %s",
+  HEED__REQUIRE(storage, HEED_ERROR_OUT_OF_MEMORY, "download: no host memory for the storage of %s",
                 heed__tensor_text(tensor));
   heed_status status = ctx->backend->download(ctx, tensor->buffer->handle, span.start, storage, span.bytes);
   if (status == HEED_OK) copy_strided(data, storage, tensor, true);
@@ -77,11 +78,11 @@ heed_status heed_tensor_download(const heed_tensor *tensor, void *data, size_t b
 }
 
 static heed_status check_f32(const char *what, const heed_tensor *tensor, const float *data, int64_t count) {
-  HEED__REQUIRE(tensor && (data || count == 0), HEED_INVALID_ARGUMENT, "%s: an argument is NULL", what);
-  HEED__REQUIRE(heed_dtype_is_float(tensor->dtype), HEED_DTYPE, "%s: %s is not floating point", what,
+  HEED__REQUIRE(tensor && (data || count == 0), HEED_ERROR_INVALID_ARGUMENT, "%s: an argument is NULL", what);
+  HEED__REQUIRE(heed_dtype_is_float(tensor->dtype), HEED_ERROR_DTYPE, "%s: %s is not floating point", what,
                 heed__tensor_text(tensor));
-  HEED__REQUIRE(count == tensor->count, HEED_SHAPE, "%s: %" PRId64 " elements given, %s has %" PRId64, what, count,
-                heed__tensor_text(tensor), tensor->count);
+  HEED__REQUIRE(count == tensor->count, HEED_ERROR_SHAPE, "%s: %" PRId64 " elements given, %s has %" PRId64, what,
+                count, heed__tensor_text(tensor), tensor->count);
   return HEED_OK;
 }
 
@@ -90,7 +91,7 @@ heed_status heed_tensor_upload_f32(heed_tensor *tensor, const float *data, int64
   const size_t bytes = heed_tensor_bytes(tensor);
   if (tensor->dtype == HEED_F32) return heed_tensor_upload(tensor, data, bytes);
   void *narrow = malloc(bytes + 1);
-  HEED__REQUIRE(narrow, HEED_OUT_OF_MEMORY, "upload_f32: no host memory for %s", heed__tensor_text(tensor));
+  HEED__REQUIRE(narrow, HEED_ERROR_OUT_OF_MEMORY, "upload_f32: no host memory for %s", heed__tensor_text(tensor));
   for (int64_t i = 0; i < count; ++i) heed__store(narrow, tensor->dtype, i, data[i]);
   heed_status status = heed_tensor_upload(tensor, narrow, bytes);
   free(narrow);
@@ -102,7 +103,7 @@ heed_status heed_tensor_download_f32(const heed_tensor *tensor, float *data, int
   const size_t bytes = heed_tensor_bytes(tensor);
   if (tensor->dtype == HEED_F32) return heed_tensor_download(tensor, data, bytes);
   void *narrow = malloc(bytes + 1);
-  HEED__REQUIRE(narrow, HEED_OUT_OF_MEMORY, "download_f32: no host memory for %s", heed__tensor_text(tensor));
+  HEED__REQUIRE(narrow, HEED_ERROR_OUT_OF_MEMORY, "download_f32: no host memory for %s", heed__tensor_text(tensor));
   heed_status status = heed_tensor_download(tensor, narrow, bytes);
   for (int64_t i = 0; status == HEED_OK && i < count; ++i) data[i] = (float)heed__load(narrow, tensor->dtype, i);
   free(narrow);

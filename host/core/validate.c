@@ -70,7 +70,7 @@ static heed_tensor *twin_of(const struct heed__call *call, const struct twins *t
 
 static heed_status twin_create(heed_context *host, const heed_tensor *tensor, heed_tensor **out) {
   void *data = malloc(heed_tensor_bytes(tensor) + 1);
-  HEED__REQUIRE(data, HEED_OUT_OF_MEMORY, "no host memory to repeat %s", heed__tensor_text(tensor));
+  HEED__REQUIRE(data, HEED_ERROR_OUT_OF_MEMORY, "no host memory to repeat %s", heed__tensor_text(tensor));
   heed_status status = heed_tensor_download(tensor, data, heed_tensor_bytes(tensor));
   if (status == HEED_OK) status = heed_tensor_create_from(host, tensor->dtype, tensor->rank, tensor->dims, data, out);
   free(data);
@@ -113,7 +113,7 @@ static heed_status report(heed_context *ctx, const struct heed__call *call, int 
     if (call->in[i])
       used += (size_t)snprintf(inputs + used, sizeof inputs - used, "%s%s", used ? ", " : "",
                                heed__tensor_text(call->in[i]));
-  return heed__fail(HEED_MISMATCH,
+  return heed__fail(HEED_ERROR_MISMATCH,
                     "%s %s of inputs %s differs from the host at index %s: the device (%s) gives %.9g, the host %.9g; "
                     "relative error %.3g, tolerated %.3g",
                     output_name(call->op, slot), heed__tensor_text(call->out[slot]), inputs,
@@ -131,7 +131,7 @@ static bool is_sum_of_products(enum heed__op op) {
 static heed_status make_absolute(heed_tensor *t) {
   const size_t bytes = heed_tensor_bytes(t);
   void *data = malloc(bytes + 1);
-  HEED__REQUIRE(data, HEED_OUT_OF_MEMORY, "no host memory to judge %s", heed__tensor_text(t));
+  HEED__REQUIRE(data, HEED_ERROR_OUT_OF_MEMORY, "no host memory to judge %s", heed__tensor_text(t));
   heed_status status = heed_tensor_download(t, data, bytes);
   for (int64_t i = 0; status == HEED_OK && i < t->count; ++i)
     heed__store(data, t->dtype, i, fabs(heed__load(data, t->dtype, i)));

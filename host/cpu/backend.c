@@ -25,14 +25,15 @@ static heed_status buffer_create(heed_context *ctx, size_t bytes, void **handle)
   char wanted[32], used[32], memory[32];
   *handle = NULL;
   const bool fits = bytes <= state->memory && state->used <= state->memory - bytes;
-  HEED__REQUIRE(fits, HEED_OUT_OF_MEMORY, "a buffer of %s does not fit: this context holds %s of the host's %s",
+  HEED__REQUIRE(fits, HEED_ERROR_OUT_OF_MEMORY, "a buffer of %s does not fit: this context holds %s of the host's %s",
                 heed__bytes_text(bytes, wanted), heed__bytes_text(state->used, used),
                 heed__bytes_text(state->memory, memory));
   const size_t padded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
   struct header *header = aligned_alloc(ALIGNMENT, ALIGNMENT + padded);
-  HEED__REQUIRE(
-      header != NULL, HEED_OUT_OF_MEMORY, "the system gives no buffer of %s; this context holds %s of the host's %s",
-      heed__bytes_text(bytes, wanted), heed__bytes_text(state->used, used), heed__bytes_text(state->memory, memory));
+  HEED__REQUIRE(header != NULL, HEED_ERROR_OUT_OF_MEMORY,
+                "the system gives no buffer of %s; this context holds %s of the host's %s",
+                heed__bytes_text(bytes, wanted), heed__bytes_text(state->used, used),
+                heed__bytes_text(state->memory, memory));
   header->bytes = bytes;
   state->used += bytes;
   *handle = (char *)header + ALIGNMENT;
@@ -143,7 +144,7 @@ static heed_status measure_copy(double seconds, size_t bytes, double *gbytes) {
   free(from);
   free(to);
   char text[32];
-  HEED__REQUIRE(had_memory, HEED_OUT_OF_MEMORY, "the host cannot allocate twice %s to measure its copy rate",
+  HEED__REQUIRE(had_memory, HEED_ERROR_OUT_OF_MEMORY, "the host cannot allocate twice %s to measure its copy rate",
                 heed__bytes_text(bytes, text));
   *gbytes = best * 1e-9;
   return HEED_OK;
@@ -198,7 +199,7 @@ void heed__cpu_device_info(heed_device_info *info) {
 
 heed_status heed__cpu_open(heed_context *ctx) {
   struct host_state *state = calloc(1, sizeof *state);
-  HEED__REQUIRE(state != NULL, HEED_OUT_OF_MEMORY, "no memory for the host backend");
+  HEED__REQUIRE(state != NULL, HEED_ERROR_OUT_OF_MEMORY, "no memory for the host backend");
   heed__cpu_device_info(&ctx->device);
   state->memory = ctx->device.memory;
   ctx->state = state;

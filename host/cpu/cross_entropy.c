@@ -117,7 +117,8 @@ static void row_gradient(const struct loss_problem *p, int64_t row, double scale
 static heed_status row_scratch(const struct loss_problem *p, int64_t extra, double **out) {
   int64_t count;
   HEED__REQUIRE(heed__mul(2 * heed__cpu_threads(), p->classes, &count) && heed__sum(count, extra, &count),
-                HEED_OVERFLOW, "the host's scratch memory for %s does not fit 64 bits", heed__tensor_text(p->input));
+                HEED_ERROR_OVERFLOW, "the host's scratch memory for %s does not fit 64 bits",
+                heed__tensor_text(p->input));
   return heed__cpu_scratch(count, 1, 1, out);
 }
 

@@ -46,10 +46,10 @@ heed_status heed__cpu_scratch(int64_t a, int64_t b, int64_t c, double **out) {
   *out = NULL;
   HEED__REQUIRE(heed__mul(a, b, &count) && heed__mul(count, c, &count) &&
                     heed__mul(count, (int64_t)sizeof(double), &bytes) && (uint64_t)bytes <= SIZE_MAX,
-                HEED_OVERFLOW, "the host's scratch memory for this shape does not fit 64 bits");
+                HEED_ERROR_OVERFLOW, "the host's scratch memory for this shape does not fit 64 bits");
   char text[32];
   *out = malloc(bytes > 0 ? (size_t)bytes : 1);
-  HEED__REQUIRE(*out != NULL, HEED_OUT_OF_MEMORY,
+  HEED__REQUIRE(*out != NULL, HEED_ERROR_OUT_OF_MEMORY,
                 "the host backend cannot allocate %s of scratch memory; use smaller shapes or free memory",
                 heed__bytes_text((uint64_t)bytes, text));
   return HEED_OK;

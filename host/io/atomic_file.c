@@ -18,7 +18,7 @@
 #define MAX_WRITE ((size_t)1 << 30)  // Linux writes a little less than 2 GiB a call
 
 static heed_status fail(const struct heed__atomic_file *file, int error) {
-  return heed__fail(error == ENOMEM ? HEED_OUT_OF_MEMORY : HEED_IO, "%s: cannot write: %s", file->path,
+  return heed__fail(error == ENOMEM ? HEED_ERROR_OUT_OF_MEMORY : HEED_ERROR_IO, "%s: cannot write: %s", file->path,
                     strerror(error));
 }
 
@@ -141,7 +141,7 @@ static heed_status sync_folder(const struct heed__atomic_file *file) {
   const int error = fsync(fd) == 0 ? 0 : errno;
   close(fd);
   if (error == 0 || error == EINVAL || error == ENOTSUP) return HEED_OK;
-  return heed__fail(HEED_IO, "%s: written, but its folder cannot be synced: %s", file->path, strerror(error));
+  return heed__fail(HEED_ERROR_IO, "%s: written, but its folder cannot be synced: %s", file->path, strerror(error));
 }
 
 heed_status heed__atomic_commit(struct heed__atomic_file *file) {

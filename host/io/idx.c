@@ -30,10 +30,11 @@ struct source {
 static heed_status read_failed(const struct source *source) {
   int code;
   const char *text = gzerror(source->gz, &code);
-  if (code == Z_ERRNO) return heed__fail(HEED_IO, "%s: cannot read: %s", source->path, strerror(errno));
-  if (code == Z_MEM_ERROR) return heed__fail(HEED_OUT_OF_MEMORY, "%s: no memory to unpack it", source->path);
+  if (code == Z_ERRNO) return heed__fail(HEED_ERROR_IO, "%s: cannot read: %s", source->path, strerror(errno));
+  if (code == Z_MEM_ERROR) return heed__fail(HEED_ERROR_OUT_OF_MEMORY, "%s: no memory to unpack it", source->path);
   const char *reason = strstr(text, ": ");  // zlib puts its own name of the file first, "<fd:3>"
-  return heed__fail(HEED_FORMAT, "%s: damaged gzip file: %s; copy it again", source->path, reason ? reason + 2 : text);
+  return heed__fail(HEED_ERROR_FORMAT, "%s: damaged gzip file: %s; copy it again", source->path,
+                    reason ? reason + 2 : text);
 }
 
 // Up to `bytes`; *got is less only at the end of the file.
@@ -48,7 +49,7 @@ static heed_status read_some(const struct source *source, uint8_t *data, int64_t
   if (*got == bytes) return HEED_OK;
   int code;
   gzerror(source->gz, &code);
-  HEED__REQUIRE(code != Z_BUF_ERROR, HEED_FORMAT,
+  HEED__REQUIRE(code != Z_BUF_ERROR, HEED_ERROR_FORMAT,
                 "%s: torn gzip file: it ends in the middle of its data; copy it again", source->path);
   return code == Z_OK || code == Z_STREAM_END ? HEED_OK : read_failed(source);
 }
@@ -57,23 +58,23 @@ static heed_status read_header(const struct source *source, heed_idx *idx) {
   uint8_t magic[4], dims[4 * HEED_MAX_RANK] = {0};
   int64_t got;
   HEED__TRY(read_some(source, magic, sizeof magic, &got));
-  HEED__REQUIRE(got == sizeof magic, HEED_FORMAT, "%s: truncated: %" PRId64 " bytes are too few for an IDX file",
+  HEED__REQUIRE(got == sizeof magic, HEED_ERROR_FORMAT, "%s: truncated: %" PRId64 " bytes are too few for an IDX file",
                 source->path, got);
-  HEED__REQUIRE(magic[0] == 0 && magic[1] == 0, HEED_FORMAT,
+  HEED__REQUIRE(magic[0] == 0 && magic[1] == 0, HEED_ERROR_FORMAT,
                 "%s: not an IDX file: it begins with %02x %02x %02x %02x, not 00 00 08 and the rank", source->path,
                 magic[0], magic[1], magic[2], magic[3]);
-  HEED__REQUIRE(magic[2] == UNSIGNED_BYTE, HEED_FORMAT, "%s: IDX type 0x%02x; heed reads unsigned bytes, 0x08",
+  HEED__REQUIRE(magic[2] == UNSIGNED_BYTE, HEED_ERROR_FORMAT, "%s: IDX type 0x%02x; heed reads unsigned bytes, 0x08",
                 source->path, magic[2]);
-  HEED__REQUIRE(magic[3] >= 1 && magic[3] <= HEED_MAX_RANK, HEED_FORMAT, "%s: IDX rank %d; heed reads rank 1 to %d",
-                source->path, magic[3], HEED_MAX_RANK);
+  HEED__REQUIRE(magic[3] >= 1 && magic[3] <= HEED_MAX_RANK, HEED_ERROR_FORMAT,
+                "%s: IDX rank %d; heed reads rank 1 to %d", source->path, magic[3], HEED_MAX_RANK);
   idx->rank = magic[3];
   HEED__TRY(read_some(source, dims, 4 * idx->rank, &got));
-  HEED__REQUIRE(got == 4 * idx->rank, HEED_FORMAT, "%s: truncated in the header", source->path);
+  HEED__REQUIRE(got == 4 * idx->rank, HEED_ERROR_FORMAT, "%s: truncated in the header", source->path);
   int64_t bytes = 1;
   for (int i = 0; i < idx->rank; ++i) {
     const uint8_t *d = dims + 4 * i;
     idx->dims[i] = (int64_t)d[0] << 24 | (int64_t)d[1] << 16 | (int64_t)d[2] << 8 | d[3];
-    HEED__REQUIRE(heed__mul(bytes, idx->dims[i], &bytes) && (uint64_t)bytes < SIZE_MAX, HEED_FORMAT,
+    HEED__REQUIRE(heed__mul(bytes, idx->dims[i], &bytes) && (uint64_t)bytes < SIZE_MAX, HEED_ERROR_FORMAT,
                   "%s: the header claims more bytes than fit in memory", source->path);
   }
   idx->bytes = (size_t)bytes;
@@ -85,17 +86,18 @@ static heed_status check_claim(const struct source *source, const heed_idx *idx)
   if (source->size < 0) return HEED_OK;
   const int64_t claimed = (int64_t)idx->bytes;
   if (!gzdirect(source->gz)) {
-    HEED__REQUIRE(claimed / MAX_DEFLATE_RATIO <= source->size, HEED_FORMAT,
+    HEED__REQUIRE(claimed / MAX_DEFLATE_RATIO <= source->size, HEED_ERROR_FORMAT,
                   "%s: the header claims %" PRId64 " bytes, more than a gzip file of %" PRId64 " bytes can hold",
                   source->path, claimed, source->size);
     return HEED_OK;
   }
   const int64_t held = source->size - 4 - 4 * idx->rank;
-  HEED__REQUIRE(claimed <= held, HEED_FORMAT,
+  HEED__REQUIRE(claimed <= held, HEED_ERROR_FORMAT,
                 "%s: truncated: the header claims %" PRId64 " bytes of data, and the file has %" PRId64, source->path,
                 claimed, held);
-  HEED__REQUIRE(claimed == held, HEED_FORMAT, "%s: %" PRId64 " bytes after the %" PRId64 " that the header claims",
-                source->path, held - claimed, claimed);
+  HEED__REQUIRE(claimed == held, HEED_ERROR_FORMAT,
+                "%s: %" PRId64 " bytes after the %" PRId64 " that the header claims", source->path, held - claimed,
+                claimed);
   return HEED_OK;
 }
 
@@ -106,12 +108,12 @@ static heed_status read_data(const struct source *source, heed_idx *idx) {
   do {
     room = heed__min(room > 0 ? room * 2 : FIRST_GROWTH, bytes);
     uint8_t *grown = realloc(idx->data, room > 0 ? (size_t)room : 1);
-    HEED__REQUIRE(grown, HEED_OUT_OF_MEMORY, "%s: no memory for %" PRId64 " bytes", source->path, room);
+    HEED__REQUIRE(grown, HEED_ERROR_OUT_OF_MEMORY, "%s: no memory for %" PRId64 " bytes", source->path, room);
     idx->data = grown;
     int64_t got;
     HEED__TRY(read_some(source, idx->data + have, room - have, &got));
     have += got;
-    HEED__REQUIRE(have == room, HEED_FORMAT,
+    HEED__REQUIRE(have == room, HEED_ERROR_FORMAT,
                   "%s: truncated: the header claims %" PRId64 " bytes of data, and the file has %" PRId64, source->path,
                   bytes, have);
   } while (have < bytes);
@@ -119,23 +121,23 @@ static heed_status read_data(const struct source *source, heed_idx *idx) {
   uint8_t more;
   int64_t got;
   HEED__TRY(read_some(source, &more, 1, &got));
-  HEED__REQUIRE(got == 0, HEED_FORMAT, "%s: data after the %" PRId64 " bytes that the header claims", source->path,
-                bytes);
+  HEED__REQUIRE(got == 0, HEED_ERROR_FORMAT, "%s: data after the %" PRId64 " bytes that the header claims",
+                source->path, bytes);
   return HEED_OK;
 }
 
 static heed_status open_source(const char *path, struct source *source) {
   const size_t length = strlen(path);
   source->path = malloc(length + sizeof ".gz");
-  HEED__REQUIRE(source->path, HEED_OUT_OF_MEMORY, "%s: no memory for its name", path);
+  HEED__REQUIRE(source->path, HEED_ERROR_OUT_OF_MEMORY, "%s: no memory for its name", path);
   memcpy(source->path, path, length + 1);
   int fd = open(source->path, O_RDONLY | O_CLOEXEC);
   if (fd < 0 && errno == ENOENT) {
     memcpy(source->path + length, ".gz", sizeof ".gz");
     fd = open(source->path, O_RDONLY | O_CLOEXEC);
-    HEED__REQUIRE(fd >= 0 || errno != ENOENT, HEED_IO, "%s: neither it nor %s is there", path, source->path);
+    HEED__REQUIRE(fd >= 0 || errno != ENOENT, HEED_ERROR_IO, "%s: neither it nor %s is there", path, source->path);
   }
-  HEED__REQUIRE(fd >= 0, HEED_IO, "%s: cannot open: %s", source->path, strerror(errno));
+  HEED__REQUIRE(fd >= 0, HEED_ERROR_IO, "%s: cannot open: %s", source->path, strerror(errno));
   struct stat info;
   const int error = fstat(fd, &info) != 0 ? errno : S_ISDIR(info.st_mode) ? EISDIR : 0;
   source->size = error == 0 && S_ISREG(info.st_mode) && info.st_size > 0 ? (int64_t)info.st_size : -1;
@@ -145,12 +147,12 @@ static heed_status open_source(const char *path, struct source *source) {
     return HEED_OK;
   }
   close(fd);
-  HEED__REQUIRE(error == 0, HEED_IO, "%s: cannot read: %s", source->path, strerror(error));
-  return heed__fail(HEED_OUT_OF_MEMORY, "%s: no memory to read it", source->path);
+  HEED__REQUIRE(error == 0, HEED_ERROR_IO, "%s: cannot read: %s", source->path, strerror(error));
+  return heed__fail(HEED_ERROR_OUT_OF_MEMORY, "%s: no memory to read it", source->path);
 }
 
 heed_status heed_idx_read(const char *path, heed_idx *out) {
-  HEED__REQUIRE(path && out, HEED_INVALID_ARGUMENT, "heed_idx_read: an argument is NULL");
+  HEED__REQUIRE(path && out, HEED_ERROR_INVALID_ARGUMENT, "heed_idx_read: an argument is NULL");
   *out = (heed_idx){0};
   struct source source = {0};
   heed_status status = open_source(path, &source);

@@ -11,24 +11,25 @@
 static heed_status make_path(const char *dir, const char *part, const char *rest, char **out) {
   if (asprintf(out, "%s/%s-%s", dir, part, rest) >= 0) return HEED_OK;
   *out = NULL;
-  return heed__fail(HEED_OUT_OF_MEMORY, "%s: no memory for a file name", dir);
+  return heed__fail(HEED_ERROR_OUT_OF_MEMORY, "%s: no memory for a file name", dir);
 }
 
 static heed_status check_images(const char *path, const heed_idx *images) {
-  HEED__REQUIRE(images->rank == 3, HEED_FORMAT, "%s: IDX rank %d; images have 3: count, rows, columns", path,
+  HEED__REQUIRE(images->rank == 3, HEED_ERROR_FORMAT, "%s: IDX rank %d; images have 3: count, rows, columns", path,
                 images->rank);
-  HEED__REQUIRE(images->bytes > 0, HEED_FORMAT, "%s: holds no images (%" PRId64 " of %" PRId64 " x %" PRId64 ")", path,
-                images->dims[0], images->dims[1], images->dims[2]);
+  HEED__REQUIRE(images->bytes > 0, HEED_ERROR_FORMAT, "%s: holds no images (%" PRId64 " of %" PRId64 " x %" PRId64 ")",
+                path, images->dims[0], images->dims[1], images->dims[2]);
   return HEED_OK;
 }
 
 static heed_status check_labels(const char *path, const heed_idx *labels, const heed_idx *images, int classes) {
-  HEED__REQUIRE(labels->rank == 1, HEED_FORMAT, "%s: IDX rank %d; labels have 1", path, labels->rank);
-  HEED__REQUIRE(labels->dims[0] == images->dims[0], HEED_FORMAT,
+  HEED__REQUIRE(labels->rank == 1, HEED_ERROR_FORMAT, "%s: IDX rank %d; labels have 1", path, labels->rank);
+  HEED__REQUIRE(labels->dims[0] == images->dims[0], HEED_ERROR_FORMAT,
                 "%s: %" PRId64 " labels for the %" PRId64 " images beside it", path, labels->dims[0], images->dims[0]);
   for (int64_t i = 0; i < labels->dims[0]; ++i)
-    HEED__REQUIRE(labels->data[i] < classes, HEED_FORMAT, "%s: label %" PRId64 " is %d; with %d classes it is 0 to %d",
-                  path, i, labels->data[i], classes, classes - 1);
+    HEED__REQUIRE(labels->data[i] < classes, HEED_ERROR_FORMAT,
+                  "%s: label %" PRId64 " is %d; with %d classes it is 0 to %d", path, i, labels->data[i], classes,
+                  classes - 1);
   return HEED_OK;
 }
 
@@ -41,9 +42,10 @@ static heed_status read_part(const char *images_path, const char *labels_path, i
 }
 
 heed_status heed_mnist_read(const char *dir, const char *part, int classes, heed_mnist *out) {
-  HEED__REQUIRE(dir && part && out, HEED_INVALID_ARGUMENT, "heed_mnist_read: an argument is NULL");
+  HEED__REQUIRE(dir && part && out, HEED_ERROR_INVALID_ARGUMENT, "heed_mnist_read: an argument is NULL");
   *out = (heed_mnist){0};
-  HEED__REQUIRE(classes >= 1, HEED_INVALID_ARGUMENT, "heed_mnist_read: %d classes; at least 1 is needed", classes);
+  HEED__REQUIRE(classes >= 1, HEED_ERROR_INVALID_ARGUMENT, "heed_mnist_read: %d classes; at least 1 is needed",
+                classes);
   heed_idx images = {0}, labels = {0};
   char *images_path = NULL, *labels_path = NULL;
   heed_status status = make_path(dir, part, "images-idx3-ubyte", &images_path);

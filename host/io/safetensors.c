@@ -20,7 +20,7 @@ static heed_status reserve(void **items, size_t count, size_t *capacity, size_t 
   if (count < *capacity) return HEED_OK;
   const size_t grown = *capacity > 0 ? *capacity * 2 : 16;
   void *moved = reallocarray(*items, grown, size);
-  HEED__REQUIRE(moved, HEED_OUT_OF_MEMORY, "no memory for %zu safetensors entries", grown);
+  HEED__REQUIRE(moved, HEED_ERROR_OUT_OF_MEMORY, "no memory for %zu safetensors entries", grown);
   *items = moved;
   *capacity = grown;
   return HEED_OK;
@@ -32,7 +32,7 @@ heed_status heed__safetensors_append(heed_safetensors *file, const char *name, h
   heed_status status = reserve(&arrays, file->count, &file->capacity, sizeof *file->arrays);
   file->arrays = arrays;
   char *copy = status == HEED_OK ? strdup(name) : NULL;
-  if (status == HEED_OK && !copy) status = heed__fail(HEED_OUT_OF_MEMORY, "no memory for a tensor's name");
+  if (status == HEED_OK && !copy) status = heed__fail(HEED_ERROR_OUT_OF_MEMORY, "no memory for a tensor's name");
   if (status != HEED_OK) {
     free(data);
     return status;
@@ -52,16 +52,16 @@ heed_status heed__safetensors_append_metadata(heed_safetensors *file, const char
   if (!entry.key || !entry.value) {
     free(entry.key);
     free(entry.value);
-    return heed__fail(HEED_OUT_OF_MEMORY, "no memory for the metadata");
+    return heed__fail(HEED_ERROR_OUT_OF_MEMORY, "no memory for the metadata");
   }
   file->metadata[file->metadata_count++] = entry;
   return HEED_OK;
 }
 
 heed_status heed_safetensors_create(heed_safetensors **out) {
-  HEED__REQUIRE(out, HEED_INVALID_ARGUMENT, "heed_safetensors_create: out is NULL");
+  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "heed_safetensors_create: out is NULL");
   *out = calloc(1, sizeof **out);
-  HEED__REQUIRE(*out, HEED_OUT_OF_MEMORY, "no memory for a safetensors object");
+  HEED__REQUIRE(*out, HEED_ERROR_OUT_OF_MEMORY, "no memory for a safetensors object");
   return HEED_OK;
 }
 
@@ -130,22 +130,22 @@ static bool is_utf8(const char *text) {
 
 static heed_status check_new_array(const heed_safetensors *file, const char *name, heed_dtype dtype, int rank,
                                    const int64_t *dims, int64_t *bytes) {
-  HEED__REQUIRE(file && name, HEED_INVALID_ARGUMENT, "heed_safetensors_add: the file or the name is NULL");
+  HEED__REQUIRE(file && name, HEED_ERROR_INVALID_ARGUMENT, "heed_safetensors_add: the file or the name is NULL");
   const struct heed__name shown = heed__printable(name);
-  HEED__REQUIRE(is_utf8(name), HEED_INVALID_ARGUMENT, "tensor \"%s\": the name is not UTF-8", shown.text);
-  HEED__REQUIRE(strcmp(name, HEED__SAFETENSORS_METADATA) != 0, HEED_INVALID_ARGUMENT,
+  HEED__REQUIRE(is_utf8(name), HEED_ERROR_INVALID_ARGUMENT, "tensor \"%s\": the name is not UTF-8", shown.text);
+  HEED__REQUIRE(strcmp(name, HEED__SAFETENSORS_METADATA) != 0, HEED_ERROR_INVALID_ARGUMENT,
                 "a tensor cannot be called " HEED__SAFETENSORS_METADATA ": safetensors keeps that name for itself");
-  HEED__REQUIRE(!heed_safetensors_find(file, name), HEED_INVALID_ARGUMENT, "tensor \"%s\" is there already",
+  HEED__REQUIRE(!heed_safetensors_find(file, name), HEED_ERROR_INVALID_ARGUMENT, "tensor \"%s\" is there already",
                 shown.text);
-  HEED__REQUIRE(dtype >= 0 && dtype < HEED_DTYPE_COUNT, HEED_DTYPE, "tensor \"%s\": %d is not a dtype", shown.text,
-                (int)dtype);
-  HEED__REQUIRE(rank >= 0 && rank <= HEED_MAX_RANK, HEED_SHAPE, "tensor \"%s\": rank %d is not 0 to %d", shown.text,
-                rank, HEED_MAX_RANK);
+  HEED__REQUIRE(dtype >= 0 && dtype < HEED_DTYPE_COUNT, HEED_ERROR_DTYPE, "tensor \"%s\": %d is not a dtype",
+                shown.text, (int)dtype);
+  HEED__REQUIRE(rank >= 0 && rank <= HEED_MAX_RANK, HEED_ERROR_SHAPE, "tensor \"%s\": rank %d is not 0 to %d",
+                shown.text, rank, HEED_MAX_RANK);
   *bytes = (int64_t)heed_dtype_size(dtype);
   for (int i = 0; i < rank; ++i) {
-    HEED__REQUIRE(dims[i] >= 0, HEED_SHAPE, "tensor \"%s\": dimension %d is negative", shown.text, i);
-    HEED__REQUIRE(heed__mul(*bytes, dims[i], bytes), HEED_OVERFLOW, "tensor \"%s\": its size does not fit 64 bits",
-                  shown.text);
+    HEED__REQUIRE(dims[i] >= 0, HEED_ERROR_SHAPE, "tensor \"%s\": dimension %d is negative", shown.text, i);
+    HEED__REQUIRE(heed__mul(*bytes, dims[i], bytes), HEED_ERROR_OVERFLOW,
+                  "tensor \"%s\": its size does not fit 64 bits", shown.text);
   }
   return HEED_OK;
 }
@@ -159,9 +159,10 @@ heed_status heed_safetensors_add(heed_safetensors *file, const char *name, heed_
                                  const int64_t *dims, const void *data) {
   int64_t bytes;
   HEED__TRY(check_new_array(file, name, dtype, rank, dims, &bytes));
-  HEED__REQUIRE(data || bytes == 0, HEED_INVALID_ARGUMENT, "tensor \"%s\": data is NULL", heed__printable(name).text);
+  HEED__REQUIRE(data || bytes == 0, HEED_ERROR_INVALID_ARGUMENT, "tensor \"%s\": data is NULL",
+                heed__printable(name).text);
   void *copy = heed__array_allocate((size_t)bytes);
-  HEED__REQUIRE(copy, HEED_OUT_OF_MEMORY, "tensor \"%s\": no memory for %lld bytes", heed__printable(name).text,
+  HEED__REQUIRE(copy, HEED_ERROR_OUT_OF_MEMORY, "tensor \"%s\": no memory for %lld bytes", heed__printable(name).text,
                 (long long)bytes);
   if (bytes > 0) memcpy(copy, data, (size_t)bytes);
   if (dtype == HEED_BOOL) normalise_bool(copy, (size_t)bytes);
@@ -169,14 +170,14 @@ heed_status heed_safetensors_add(heed_safetensors *file, const char *name, heed_
 }
 
 heed_status heed_safetensors_add_tensor(heed_safetensors *file, const char *name, const heed_tensor *tensor) {
-  HEED__REQUIRE(tensor, HEED_INVALID_ARGUMENT, "heed_safetensors_add_tensor: the tensor is NULL");
+  HEED__REQUIRE(tensor, HEED_ERROR_INVALID_ARGUMENT, "heed_safetensors_add_tensor: the tensor is NULL");
   const heed_dtype dtype = heed_tensor_dtype(tensor);
   const int rank = heed_tensor_rank(tensor);
   const int64_t *dims = heed_tensor_dims(tensor);
   int64_t bytes;
   HEED__TRY(check_new_array(file, name, dtype, rank, dims, &bytes));
   void *copy = heed__array_allocate((size_t)bytes);
-  HEED__REQUIRE(copy, HEED_OUT_OF_MEMORY, "tensor \"%s\": no memory for %lld bytes", heed__printable(name).text,
+  HEED__REQUIRE(copy, HEED_ERROR_OUT_OF_MEMORY, "tensor \"%s\": no memory for %lld bytes", heed__printable(name).text,
                 (long long)bytes);
   const heed_status status = heed_tensor_download(tensor, copy, (size_t)bytes);
   if (status != HEED_OK) {
@@ -188,20 +189,21 @@ heed_status heed_safetensors_add_tensor(heed_safetensors *file, const char *name
 }
 
 heed_status heed_safetensors_set_metadata(heed_safetensors *file, const char *key, const char *value) {
-  HEED__REQUIRE(file && key && value, HEED_INVALID_ARGUMENT, "heed_safetensors_set_metadata: an argument is NULL");
-  HEED__REQUIRE(is_utf8(key) && is_utf8(value), HEED_INVALID_ARGUMENT, "metadata \"%s\" is not UTF-8",
+  HEED__REQUIRE(file && key && value, HEED_ERROR_INVALID_ARGUMENT,
+                "heed_safetensors_set_metadata: an argument is NULL");
+  HEED__REQUIRE(is_utf8(key) && is_utf8(value), HEED_ERROR_INVALID_ARGUMENT, "metadata \"%s\" is not UTF-8",
                 heed__printable(key).text);
   struct heed__metadata *entry = find_metadata(file, key);
   if (!entry) return heed__safetensors_append_metadata(file, key, value);
   char *copy = strdup(value);
-  HEED__REQUIRE(copy, HEED_OUT_OF_MEMORY, "no memory for the metadata");
+  HEED__REQUIRE(copy, HEED_ERROR_OUT_OF_MEMORY, "no memory for the metadata");
   free(entry->value);
   entry->value = copy;
   return HEED_OK;
 }
 
 heed_status heed_array_to_tensor(const heed_array *array, heed_context *ctx, heed_tensor **out) {
-  HEED__REQUIRE(array && ctx && out, HEED_INVALID_ARGUMENT, "heed_array_to_tensor: an argument is NULL");
+  HEED__REQUIRE(array && ctx && out, HEED_ERROR_INVALID_ARGUMENT, "heed_array_to_tensor: an argument is NULL");
   const heed_status status = heed_tensor_create_from(ctx, array->dtype, array->rank, array->dims, array->data, out);
   if (status == HEED_OK) return HEED_OK;
   return heed__fail_prefix(status, "tensor \"%s\"", heed__printable(array->name).text);

@@ -55,8 +55,8 @@ __attribute__((format(printf, 3, 4))) static heed_status refuse(const char *path
   for (char *c = reason; *c; ++c) {
     if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';  // the file's own text may be quoted here
   }
-  if (!name) return heed__fail(HEED_FORMAT, "%s: %s", path, reason);
-  return heed__fail(HEED_FORMAT, "%s: tensor \"%s\": %s", path, heed__printable(name).text, reason);
+  if (!name) return heed__fail(HEED_ERROR_FORMAT, "%s: %s", path, reason);
+  return heed__fail(HEED_ERROR_FORMAT, "%s: tensor \"%s\": %s", path, heed__printable(name).text, reason);
 }
 
 // ---------------------------------------------------------------- bytes
@@ -69,7 +69,7 @@ static heed_status read_some(const struct source *source, char *data, size_t byt
     const ssize_t n = read(source->fd, data + *got, left < MAX_READ ? left : MAX_READ);
     if (n == 0) return HEED_OK;
     if (n < 0 && errno == EINTR) continue;
-    HEED__REQUIRE(n > 0, HEED_IO, "%s: cannot read: %s", source->path, strerror(errno));
+    HEED__REQUIRE(n > 0, HEED_ERROR_IO, "%s: cannot read: %s", source->path, strerror(errno));
     *got += (size_t)n;
   }
   return HEED_OK;
@@ -78,7 +78,7 @@ static heed_status read_some(const struct source *source, char *data, size_t byt
 // Moves `used` bytes of *data into new memory of `bytes`.
 static heed_status resize(const struct source *source, char **data, size_t used, size_t bytes) {
   char *moved = heed__array_allocate(bytes);
-  HEED__REQUIRE(moved, HEED_OUT_OF_MEMORY, "%s: no memory for %zu bytes", source->path, bytes);
+  HEED__REQUIRE(moved, HEED_ERROR_OUT_OF_MEMORY, "%s: no memory for %zu bytes", source->path, bytes);
   if (used > 0) memcpy(moved, *data, used);
   free(*data);
   *data = moved;
@@ -215,13 +215,13 @@ static heed_status parse_header(const char *path, const char *text, size_t bytes
   bool no_memory;
   header->json = heed__json_load(text, bytes, &error, &no_memory);
   if (!header->json) {
-    HEED__REQUIRE(!no_memory, HEED_OUT_OF_MEMORY, "%s: no memory for its header", path);
+    HEED__REQUIRE(!no_memory, HEED_ERROR_OUT_OF_MEMORY, "%s: no memory for its header", path);
     if (json_error_code(&error) == json_error_invalid_utf8)
       return refuse(path, NULL, "the header is not UTF-8 at byte %d", error.position);
     return refuse(path, NULL, "the header is not valid JSON at byte %d: %s", error.position, error.text);
   }
   header->entries = calloc(json_object_size(header->json) + 1, sizeof *header->entries);
-  HEED__REQUIRE(header->entries, HEED_OUT_OF_MEMORY, "%s: no memory for its header", path);
+  HEED__REQUIRE(header->entries, HEED_ERROR_OUT_OF_MEMORY, "%s: no memory for its header", path);
   const char *name;
   json_t *value;
   json_object_foreach(header->json, name, value) {
@@ -274,8 +274,8 @@ static heed_status narrow(const struct source *source, char **data, size_t count
 
 static heed_status read_tensor(const struct source *source, const struct entry *entry, heed_safetensors *file) {
   size_t bytes = (size_t)(entry->end - entry->begin);
-  HEED__REQUIRE((uint64_t)(entry->end - entry->begin) <= SIZE_MAX, HEED_OUT_OF_MEMORY, "%s: tensor \"%s\": too large",
-                source->path, heed__printable(entry->name).text);
+  HEED__REQUIRE((uint64_t)(entry->end - entry->begin) <= SIZE_MAX, HEED_ERROR_OUT_OF_MEMORY,
+                "%s: tensor \"%s\": too large", source->path, heed__printable(entry->name).text);
   char *data = NULL;
   HEED__TRY(read_block(source, heed__printable(entry->name).text, bytes, &data));
   if (entry->from_f64) {
@@ -311,17 +311,17 @@ static heed_status read_all(const struct source *source, heed_safetensors *file)
 
 static heed_status open_source(struct source *source) {
   source->fd = open(source->path, O_RDONLY | O_CLOEXEC);
-  HEED__REQUIRE(source->fd >= 0, HEED_IO, "%s: cannot open: %s", source->path, strerror(errno));
+  HEED__REQUIRE(source->fd >= 0, HEED_ERROR_IO, "%s: cannot open: %s", source->path, strerror(errno));
   struct stat info;
-  HEED__REQUIRE(fstat(source->fd, &info) == 0, HEED_IO, "%s: cannot read: %s", source->path, strerror(errno));
-  HEED__REQUIRE(!S_ISDIR(info.st_mode), HEED_IO, "%s: cannot read: %s", source->path, strerror(EISDIR));
+  HEED__REQUIRE(fstat(source->fd, &info) == 0, HEED_ERROR_IO, "%s: cannot read: %s", source->path, strerror(errno));
+  HEED__REQUIRE(!S_ISDIR(info.st_mode), HEED_ERROR_IO, "%s: cannot read: %s", source->path, strerror(EISDIR));
   // A file of /proc is regular and says 0.
   source->size = S_ISREG(info.st_mode) && info.st_size > 0 ? (int64_t)info.st_size : -1;
   return HEED_OK;
 }
 
 heed_status heed_safetensors_read(const char *path, heed_safetensors **out) {
-  HEED__REQUIRE(path && out, HEED_INVALID_ARGUMENT, "heed_safetensors_read: an argument is NULL");
+  HEED__REQUIRE(path && out, HEED_ERROR_INVALID_ARGUMENT, "heed_safetensors_read: an argument is NULL");
   HEED__TRY(heed_safetensors_create(out));
   struct source source = {.path = path, .fd = -1};
   heed_status status = open_source(&source);

@@ -65,7 +65,7 @@ static heed_status make_header(const heed_safetensors *file, const heed_array **
   const bool whole = text && errno != ENOMEM;
   json_decref(json);
   if (!whole) free(text);
-  HEED__REQUIRE(whole, HEED_OUT_OF_MEMORY, "%s: no memory for the header", path);
+  HEED__REQUIRE(whole, HEED_ERROR_OUT_OF_MEMORY, "%s: no memory for the header", path);
   const size_t used = strlen(text);
   const size_t length = (size_t)heed__round_up((int64_t)used, DATA_ALIGNMENT);
   char *block = length <= HEED__SAFETENSORS_MAX_HEADER ? malloc(8 + length) : NULL;
@@ -75,10 +75,10 @@ static heed_status make_header(const heed_safetensors *file, const heed_array **
     memset(block + 8 + used, ' ', length - used);
   }
   free(text);
-  HEED__REQUIRE(length <= HEED__SAFETENSORS_MAX_HEADER, HEED_OVERFLOW,
+  HEED__REQUIRE(length <= HEED__SAFETENSORS_MAX_HEADER, HEED_ERROR_OVERFLOW,
                 "%s: a header of %zu bytes is over the format's limit of %d", path, length,
                 HEED__SAFETENSORS_MAX_HEADER);
-  HEED__REQUIRE(block, HEED_OUT_OF_MEMORY, "%s: no memory for the header", path);
+  HEED__REQUIRE(block, HEED_ERROR_OUT_OF_MEMORY, "%s: no memory for the header", path);
   *out = block;
   *bytes = 8 + length;
   return HEED_OK;
@@ -92,9 +92,9 @@ static heed_status write_all(struct heed__atomic_file *out, const char *header, 
 }
 
 heed_status heed_safetensors_write(const heed_safetensors *file, const char *path) {
-  HEED__REQUIRE(file && path, HEED_INVALID_ARGUMENT, "heed_safetensors_write: an argument is NULL");
+  HEED__REQUIRE(file && path, HEED_ERROR_INVALID_ARGUMENT, "heed_safetensors_write: an argument is NULL");
   const heed_array **order = in_file_order(file);
-  HEED__REQUIRE(order, HEED_OUT_OF_MEMORY, "%s: no memory for the header", path);
+  HEED__REQUIRE(order, HEED_ERROR_OUT_OF_MEMORY, "%s: no memory for the header", path);
   char *header = NULL;
   size_t header_bytes = 0;
   heed_status status = make_header(file, order, path, &header, &header_bytes);

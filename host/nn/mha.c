@@ -44,10 +44,11 @@ struct heed_mha {
 static int64_t otherwise(int64_t value, int64_t fallback) { return value != 0 ? value : fallback; }
 
 static heed_status complete(heed_mha_config *c) {
-  HEED__REQUIRE(c->embed_dim >= 1, HEED_INVALID_ARGUMENT, "mha: embed_dim is %" PRId64 "; at least 1 is needed",
+  HEED__REQUIRE(c->embed_dim >= 1, HEED_ERROR_INVALID_ARGUMENT, "mha: embed_dim is %" PRId64 "; at least 1 is needed",
                 c->embed_dim);
-  HEED__REQUIRE(c->heads >= 1, HEED_INVALID_ARGUMENT, "mha: heads is %" PRId64 "; at least 1 is needed", c->heads);
-  HEED__REQUIRE(c->head_dim != 0 || c->embed_dim % c->heads == 0, HEED_INVALID_ARGUMENT,
+  HEED__REQUIRE(c->heads >= 1, HEED_ERROR_INVALID_ARGUMENT, "mha: heads is %" PRId64 "; at least 1 is needed",
+                c->heads);
+  HEED__REQUIRE(c->head_dim != 0 || c->embed_dim % c->heads == 0, HEED_ERROR_INVALID_ARGUMENT,
                 "mha: embed_dim %" PRId64 " is not a multiple of %" PRId64 " heads; give head_dim", c->embed_dim,
                 c->heads);
   c->key_dim = otherwise(c->key_dim, c->embed_dim);
@@ -57,13 +58,13 @@ static heed_status complete(heed_mha_config *c) {
   c->value_head_dim = otherwise(c->value_head_dim, c->head_dim);
   c->out_dim = otherwise(c->out_dim, c->embed_dim);
   HEED__REQUIRE(c->key_dim >= 1 && c->value_dim >= 1 && c->head_dim >= 1 && c->value_head_dim >= 1 && c->out_dim >= 1,
-                HEED_INVALID_ARGUMENT,
+                HEED_ERROR_INVALID_ARGUMENT,
                 "mha: key_dim %" PRId64 ", value_dim %" PRId64 ", head_dim %" PRId64 ", value_head_dim %" PRId64
                 ", out_dim %" PRId64 ": each must be at least 1",
                 c->key_dim, c->value_dim, c->head_dim, c->value_head_dim, c->out_dim);
-  HEED__REQUIRE(c->kv_heads >= 1 && c->heads % c->kv_heads == 0, HEED_INVALID_ARGUMENT,
+  HEED__REQUIRE(c->kv_heads >= 1 && c->heads % c->kv_heads == 0, HEED_ERROR_INVALID_ARGUMENT,
                 "mha: heads %" PRId64 " is not a multiple of kv_heads %" PRId64, c->heads, c->kv_heads);
-  HEED__REQUIRE((unsigned)c->dtype < HEED_DTYPE_COUNT && heed_dtype_is_float(c->dtype), HEED_DTYPE,
+  HEED__REQUIRE((unsigned)c->dtype < HEED_DTYPE_COUNT && heed_dtype_is_float(c->dtype), HEED_ERROR_DTYPE,
                 "mha: dtype %s; F32, F16 or BF16 is needed", heed_dtype_string(c->dtype));
   return HEED_OK;
 }
@@ -76,7 +77,7 @@ static heed_status lay_out(heed_mha *mha) {
   const bool fits =
       heed__mul(c->heads, c->head_dim, &mha->out[Q]) && heed__mul(c->kv_heads, c->head_dim, &mha->out[K]) &&
       heed__mul(c->kv_heads, c->value_head_dim, &mha->out[V]) && heed__mul(c->heads, c->value_head_dim, &mha->in[O]);
-  HEED__REQUIRE(fits, HEED_OVERFLOW, "mha: heads times head_dim does not fit 64 bits");
+  HEED__REQUIRE(fits, HEED_ERROR_OVERFLOW, "mha: heads times head_dim does not fit 64 bits");
   mha->out[O] = c->out_dim;
   return HEED_OK;
 }
@@ -107,13 +108,13 @@ static heed_status create_parameters(heed_mha *mha, uint64_t seed) {
 }
 
 heed_status heed_mha_create(heed_context *ctx, const heed_mha_config *config, uint64_t seed, heed_mha **out) {
-  HEED__REQUIRE(out, HEED_INVALID_ARGUMENT, "heed_mha_create: out is NULL");
+  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "heed_mha_create: out is NULL");
   *out = NULL;
-  HEED__REQUIRE(ctx && config, HEED_INVALID_ARGUMENT, "heed_mha_create: an argument is NULL");
+  HEED__REQUIRE(ctx && config, HEED_ERROR_INVALID_ARGUMENT, "heed_mha_create: an argument is NULL");
   heed_mha_config complete_config = *config;
   HEED__TRY(complete(&complete_config));
   heed_mha *mha = calloc(1, sizeof *mha);
-  HEED__REQUIRE(mha, HEED_OUT_OF_MEMORY, "no memory for an mha");
+  HEED__REQUIRE(mha, HEED_ERROR_OUT_OF_MEMORY, "no memory for an mha");
   mha->ctx = ctx;
   mha->config = complete_config;
   const heed_status status = create_parameters(mha, seed);
@@ -176,7 +177,7 @@ static heed_status all_heads_shape(const heed_mha *mha, struct heads *heads, int
 }
 
 static heed_status check_shape(const char *name, const heed_tensor *tensor, const int64_t dims[3]) {
-  HEED__REQUIRE(heed__has_shape(tensor, 3, dims), HEED_SHAPE,
+  HEED__REQUIRE(heed__has_shape(tensor, 3, dims), HEED_ERROR_SHAPE,
                 "mha: %s is %s; [%" PRId64 ", %" PRId64 ", %" PRId64 "] is needed (-1: any)", name,
                 heed__shape_text(tensor).text, dims[0], dims[1], dims[2]);
   return HEED_OK;
@@ -196,7 +197,7 @@ static heed_tensor *bias_value(const heed_mha *mha, int p) { return mha->bias[p]
 heed_status heed_mha_fwd(heed_mha *mha, const heed_tensor *query, const heed_tensor *key, const heed_tensor *value,
                          const heed_tensor *mask, const heed_tensor *kv_lengths, const heed_attention_options *options,
                          bool train, heed_tensor *out, heed_tensor *weights) {
-  HEED__REQUIRE(mha && query && out, HEED_INVALID_ARGUMENT, "heed_mha_fwd: an argument is NULL");
+  HEED__REQUIRE(mha && query && out, HEED_ERROR_INVALID_ARGUMENT, "heed_mha_fwd: an argument is NULL");
   struct call call = {.query = query, .key = key, .value = value};
   call.input[Q] = query;
   call.input[K] = key ? key : query;
@@ -226,9 +227,9 @@ heed_status heed_mha_fwd(heed_mha *mha, const heed_tensor *query, const heed_ten
 // Where each projection's input gradient goes: several meet in one tensor where key or value was left out.
 static heed_status input_gradients(const struct call *call, heed_tensor *dquery, heed_tensor *dkey, heed_tensor *dvalue,
                                    heed_tensor *target[O]) {
-  HEED__REQUIRE(call->key || !dkey, HEED_INVALID_ARGUMENT,
+  HEED__REQUIRE(call->key || !dkey, HEED_ERROR_INVALID_ARGUMENT,
                 "mha: dkey must be NULL where key was NULL; its gradient is part of dquery");
-  HEED__REQUIRE(call->value || !dvalue, HEED_INVALID_ARGUMENT,
+  HEED__REQUIRE(call->value || !dvalue, HEED_ERROR_INVALID_ARGUMENT,
                 "mha: dvalue must be NULL where value was NULL; its gradient is part of %s",
                 call->key ? "dkey" : "dquery");
   target[Q] = dquery;
@@ -258,9 +259,9 @@ static heed_status project_back(heed_mha *mha, int p, heed_tensor *const target[
 
 heed_status heed_mha_bwd(heed_mha *mha, const heed_tensor *dout, heed_tensor *dquery, heed_tensor *dkey,
                          heed_tensor *dvalue, heed_tensor *dmask) {
-  HEED__REQUIRE(mha && dout, HEED_INVALID_ARGUMENT, "heed_mha_bwd: an argument is NULL");
+  HEED__REQUIRE(mha && dout, HEED_ERROR_INVALID_ARGUMENT, "heed_mha_bwd: an argument is NULL");
   struct call *call = &mha->call;
-  HEED__REQUIRE(call->ready, HEED_INVALID_ARGUMENT, "mha: a backward needs a forward with train before it");
+  HEED__REQUIRE(call->ready, HEED_ERROR_INVALID_ARGUMENT, "mha: a backward needs a forward with train before it");
   const int64_t batch = heed_tensor_dim(call->query, 0), lq = heed_tensor_dim(call->query, 1);
   HEED__TRY(check_shape("dout", dout, (int64_t[]){batch, lq, mha->out[O]}));
   heed_tensor *target[O];

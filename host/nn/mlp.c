@@ -43,7 +43,7 @@ static heed_status create_layers(heed_mlp *mlp, const int64_t *sizes, uint64_t s
   struct heed__parameter_plan *plans = calloc(2 * mlp->layers, sizeof *plans);
   if (!mlp->layer || !mlp->parameters || !plans) {
     free(plans);
-    return heed__fail(HEED_OUT_OF_MEMORY, "no memory for an mlp of %zu layers", mlp->layers);
+    return heed__fail(HEED_ERROR_OUT_OF_MEMORY, "no memory for an mlp of %zu layers", mlp->layers);
   }
   for (size_t i = 0; i < mlp->layers; ++i) plan_layer(mlp, i, sizes[i], sizes[i + 1], plans);
   const heed_status status =
@@ -54,17 +54,18 @@ static heed_status create_layers(heed_mlp *mlp, const int64_t *sizes, uint64_t s
 
 heed_status heed_mlp_create(heed_context *ctx, const int64_t *sizes, size_t count, heed_dtype dtype, uint64_t seed,
                             heed_mlp **out) {
-  HEED__REQUIRE(out, HEED_INVALID_ARGUMENT, "heed_mlp_create: out is NULL");
+  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "heed_mlp_create: out is NULL");
   *out = NULL;
-  HEED__REQUIRE(ctx && sizes, HEED_INVALID_ARGUMENT, "heed_mlp_create: an argument is NULL");
-  HEED__REQUIRE(count >= 2, HEED_INVALID_ARGUMENT, "mlp: %zu sizes; at least inputs and classes are needed", count);
+  HEED__REQUIRE(ctx && sizes, HEED_ERROR_INVALID_ARGUMENT, "heed_mlp_create: an argument is NULL");
+  HEED__REQUIRE(count >= 2, HEED_ERROR_INVALID_ARGUMENT, "mlp: %zu sizes; at least inputs and classes are needed",
+                count);
   for (size_t i = 0; i < count; ++i)
-    HEED__REQUIRE(sizes[i] >= 1, HEED_INVALID_ARGUMENT, "mlp: size %zu is %" PRId64 "; at least 1 is needed", i,
+    HEED__REQUIRE(sizes[i] >= 1, HEED_ERROR_INVALID_ARGUMENT, "mlp: size %zu is %" PRId64 "; at least 1 is needed", i,
                   sizes[i]);
-  HEED__REQUIRE((unsigned)dtype < HEED_DTYPE_COUNT && heed_dtype_is_float(dtype), HEED_DTYPE,
+  HEED__REQUIRE((unsigned)dtype < HEED_DTYPE_COUNT && heed_dtype_is_float(dtype), HEED_ERROR_DTYPE,
                 "mlp: dtype %s; F32, F16 or BF16 is needed", heed_dtype_string(dtype));
   heed_mlp *mlp = calloc(1, sizeof *mlp);
-  HEED__REQUIRE(mlp, HEED_OUT_OF_MEMORY, "no memory for an mlp");
+  HEED__REQUIRE(mlp, HEED_ERROR_OUT_OF_MEMORY, "no memory for an mlp");
   mlp->ctx = ctx;
   mlp->dtype = dtype;
   mlp->layers = count - 1;
@@ -99,14 +100,14 @@ size_t heed_mlp_parameters(const heed_mlp *mlp, const heed_parameter **parameter
 static int64_t classes(const heed_mlp *mlp) { return mlp->layer[mlp->layers - 1].out; }
 
 heed_status heed_mlp_fwd(heed_mlp *mlp, const heed_tensor *x, heed_tensor *logits) {
-  HEED__REQUIRE(mlp && x && logits, HEED_INVALID_ARGUMENT, "heed_mlp_fwd: an argument is NULL");
+  HEED__REQUIRE(mlp && x && logits, HEED_ERROR_INVALID_ARGUMENT, "heed_mlp_fwd: an argument is NULL");
   mlp->x = NULL;
   const int64_t in[] = {-1, mlp->layer[0].in};
-  HEED__REQUIRE(heed__has_shape(x, 2, in), HEED_SHAPE, "mlp: x is %s; [N, %" PRId64 "] is needed",
+  HEED__REQUIRE(heed__has_shape(x, 2, in), HEED_ERROR_SHAPE, "mlp: x is %s; [N, %" PRId64 "] is needed",
                 heed__shape_text(x).text, in[1]);
   const int64_t n = heed_tensor_dim(x, 0), out[] = {n, classes(mlp)};
-  HEED__REQUIRE(heed__has_shape(logits, 2, out), HEED_SHAPE, "mlp: logits is %s; [%" PRId64 ", %" PRId64 "] is needed",
-                heed__shape_text(logits).text, n, out[1]);
+  HEED__REQUIRE(heed__has_shape(logits, 2, out), HEED_ERROR_SHAPE,
+                "mlp: logits is %s; [%" PRId64 ", %" PRId64 "] is needed", heed__shape_text(logits).text, n, out[1]);
   const heed_tensor *input = x;
   for (size_t i = 0; i < mlp->layers; ++i) {
     struct layer *layer = &mlp->layer[i];
@@ -124,11 +125,11 @@ heed_status heed_mlp_fwd(heed_mlp *mlp, const heed_tensor *x, heed_tensor *logit
 }
 
 heed_status heed_mlp_bwd(heed_mlp *mlp, const heed_tensor *dlogits, heed_tensor *dx) {
-  HEED__REQUIRE(mlp && dlogits, HEED_INVALID_ARGUMENT, "heed_mlp_bwd: an argument is NULL");
-  HEED__REQUIRE(mlp->x, HEED_INVALID_ARGUMENT, "mlp: a backward needs a forward before it");
+  HEED__REQUIRE(mlp && dlogits, HEED_ERROR_INVALID_ARGUMENT, "heed_mlp_bwd: an argument is NULL");
+  HEED__REQUIRE(mlp->x, HEED_ERROR_INVALID_ARGUMENT, "mlp: a backward needs a forward before it");
   const heed_tensor *x = mlp->x;
   const int64_t n = heed_tensor_dim(x, 0), out[] = {n, classes(mlp)};
-  HEED__REQUIRE(heed__has_shape(dlogits, 2, out), HEED_SHAPE,
+  HEED__REQUIRE(heed__has_shape(dlogits, 2, out), HEED_ERROR_SHAPE,
                 "mlp: dlogits is %s; [%" PRId64 ", %" PRId64 "] is needed", heed__shape_text(dlogits).text, n, out[1]);
   mlp->x = NULL;
   const heed_tensor *dy = dlogits;
@@ -148,7 +149,7 @@ heed_status heed_mlp_bwd(heed_mlp *mlp, const heed_tensor *dlogits, heed_tensor 
 
 heed_status heed_mlp_loss(heed_mlp *mlp, const heed_tensor *x, const heed_tensor *target, heed_tensor *logits,
                           heed_tensor *loss) {
-  HEED__REQUIRE(mlp && x && target && loss, HEED_INVALID_ARGUMENT, "heed_mlp_loss: an argument is NULL");
+  HEED__REQUIRE(mlp && x && target && loss, HEED_ERROR_INVALID_ARGUMENT, "heed_mlp_loss: an argument is NULL");
   const int64_t out[] = {heed_tensor_dim(x, 0), classes(mlp)};
   if (!logits) {
     HEED__TRY(heed__scratch_shape(&mlp->logits, mlp->ctx, mlp->dtype, 2, out));

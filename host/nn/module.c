@@ -16,7 +16,7 @@ heed_status heed__scratch_shape(struct heed__scratch *scratch, heed_context *ctx
   int64_t strides[HEED_MAX_RANK];
   for (int i = rank - 1; i >= 0; --i) {
     strides[i] = count;
-    HEED__REQUIRE(heed__mul(count, dims[i], &count), HEED_OVERFLOW, "an activation's size does not fit 64 bits");
+    HEED__REQUIRE(heed__mul(count, dims[i], &count), HEED_ERROR_OVERFLOW, "an activation's size does not fit 64 bits");
   }
   heed_tensor_destroy(scratch->tensor);
   scratch->tensor = NULL;
@@ -56,7 +56,8 @@ static heed_status next_run(heed_context *ctx, heed_dtype dtype, const struct he
     int64_t size = 1, total = 0;
     bool fits = true;
     for (int axis = 0; axis < plan->rank; ++axis) fits = fits && heed__mul(size, plan->dims[axis], &size);
-    HEED__REQUIRE(fits && heed__sum(run->total, size, &total), HEED_OVERFLOW, "%s does not fit 64 bits", plan->name);
+    HEED__REQUIRE(fits && heed__sum(run->total, size, &total), HEED_ERROR_OVERFLOW, "%s does not fit 64 bits",
+                  plan->name);
     if (run->count > 0 && (uint64_t)total > most) break;
     run->total = total;
   }
@@ -68,7 +69,7 @@ static heed_status initialise(heed_tensor *values, const struct heed__parameter_
                               uint64_t seed) {
   const int64_t total = heed_tensor_count(values);
   float *host = calloc((size_t)total + 1, sizeof *host), *next = host;
-  HEED__REQUIRE(host, HEED_OUT_OF_MEMORY, "no memory for %" PRId64 " initial values", total);
+  HEED__REQUIRE(host, HEED_ERROR_OUT_OF_MEMORY, "no memory for %" PRId64 " initial values", total);
   for (size_t p = 0; p < count; ++p) {
     const int64_t size = plan_count(&plans[p]);
     for (int64_t i = 0; i < size && plans[p].bound != 0; ++i)
@@ -85,7 +86,7 @@ heed_status heed__zeros_create(heed_context *ctx, heed_dtype dtype, int64_t coun
   const size_t bytes = heed_tensor_bytes(*out);
   void *zeros = calloc(bytes + 1, 1);
   heed_status status = zeros ? heed_tensor_upload(*out, zeros, bytes)
-                             : heed__fail(HEED_OUT_OF_MEMORY, "no memory for %" PRId64 " zeros", count);
+                             : heed__fail(HEED_ERROR_OUT_OF_MEMORY, "no memory for %" PRId64 " zeros", count);
   free(zeros);
   if (status == HEED_OK) return HEED_OK;
   heed_tensor_destroy(*out);
@@ -104,7 +105,7 @@ static heed_status fill_parameters(const struct heed__parameter_plan *plans, siz
   int64_t offset = 0;
   for (size_t i = 0; i < count; ++i) {
     out[i].name = strdup(plans[i].name);
-    HEED__REQUIRE(out[i].name, HEED_OUT_OF_MEMORY, "no memory for a parameter's name");
+    HEED__REQUIRE(out[i].name, HEED_ERROR_OUT_OF_MEMORY, "no memory for a parameter's name");
     HEED__TRY(part_of(values, &plans[i], offset, &out[i].value));
     HEED__TRY(part_of(grads, &plans[i], offset, &out[i].grad));
     offset += plan_count(&plans[i]);

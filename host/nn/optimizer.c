@@ -25,15 +25,15 @@ struct heed_optimizer {
 static bool is_rate(double value) { return isfinite(value) && value >= 0; }
 
 static heed_status check_options(const heed_sgd_options *o) {
-  HEED__REQUIRE(is_rate(o->lr), HEED_INVALID_ARGUMENT, "optimizer: lr is %g; it must be finite and not negative",
+  HEED__REQUIRE(is_rate(o->lr), HEED_ERROR_INVALID_ARGUMENT, "optimizer: lr is %g; it must be finite and not negative",
                 o->lr);
-  HEED__REQUIRE(is_rate(o->momentum), HEED_INVALID_ARGUMENT,
+  HEED__REQUIRE(is_rate(o->momentum), HEED_ERROR_INVALID_ARGUMENT,
                 "optimizer: momentum is %g; it must be finite and not negative", o->momentum);
-  HEED__REQUIRE(is_rate(o->dampening), HEED_INVALID_ARGUMENT,
+  HEED__REQUIRE(is_rate(o->dampening), HEED_ERROR_INVALID_ARGUMENT,
                 "optimizer: dampening is %g; it must be finite and not negative", o->dampening);
-  HEED__REQUIRE(is_rate(o->weight_decay), HEED_INVALID_ARGUMENT,
+  HEED__REQUIRE(is_rate(o->weight_decay), HEED_ERROR_INVALID_ARGUMENT,
                 "optimizer: weight_decay is %g; it must be finite and not negative", o->weight_decay);
-  HEED__REQUIRE(!o->nesterov || (o->momentum > 0 && o->dampening == 0), HEED_INVALID_ARGUMENT,
+  HEED__REQUIRE(!o->nesterov || (o->momentum > 0 && o->dampening == 0), HEED_ERROR_INVALID_ARGUMENT,
                 "optimizer: nesterov needs a momentum over 0 and dampening 0, not %g and %g", o->momentum,
                 o->dampening);
   return HEED_OK;
@@ -52,9 +52,9 @@ static bool continues(const heed_parameter *before, const heed_parameter *parame
 }
 
 static heed_status check_parameter(const heed_parameter *p) {
-  HEED__REQUIRE(p->value && p->grad, HEED_INVALID_ARGUMENT, "optimizer: %s has no %s", p->name,
+  HEED__REQUIRE(p->value && p->grad, HEED_ERROR_INVALID_ARGUMENT, "optimizer: %s has no %s", p->name,
                 p->value ? "gradient" : "value");
-  HEED__REQUIRE(heed__has_shape(p->grad, heed_tensor_rank(p->value), heed_tensor_dims(p->value)), HEED_SHAPE,
+  HEED__REQUIRE(heed__has_shape(p->grad, heed_tensor_rank(p->value), heed_tensor_dims(p->value)), HEED_ERROR_SHAPE,
                 "optimizer: %s is %s but its gradient is %s", p->name, heed__shape_text(p->value).text,
                 heed__shape_text(p->grad).text);
   return HEED_OK;
@@ -101,13 +101,13 @@ static heed_status create_runs(heed_optimizer *optimizer, heed_context *ctx, con
 
 heed_status heed_optimizer_create(heed_context *ctx, const heed_parameter *parameters, size_t count,
                                   const heed_sgd_options *options, heed_optimizer **out) {
-  HEED__REQUIRE(out, HEED_INVALID_ARGUMENT, "heed_optimizer_create: out is NULL");
+  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "heed_optimizer_create: out is NULL");
   *out = NULL;
-  HEED__REQUIRE(ctx && options && (parameters || count == 0), HEED_INVALID_ARGUMENT,
+  HEED__REQUIRE(ctx && options && (parameters || count == 0), HEED_ERROR_INVALID_ARGUMENT,
                 "heed_optimizer_create: an argument is NULL");
   HEED__TRY(check_options(options));
   heed_optimizer *optimizer = calloc(1, sizeof *optimizer);
-  HEED__REQUIRE(optimizer, HEED_OUT_OF_MEMORY, "no memory for an optimizer");
+  HEED__REQUIRE(optimizer, HEED_ERROR_OUT_OF_MEMORY, "no memory for an optimizer");
   optimizer->options = *options;
   optimizer->parameters = calloc(count + 1, sizeof *optimizer->parameters);
   optimizer->momentum = calloc(count + 1, sizeof *optimizer->momentum);
@@ -115,7 +115,7 @@ heed_status heed_optimizer_create(heed_context *ctx, const heed_parameter *param
   const heed_tensor **parts = calloc(count + 1, sizeof *parts);
   heed_status status = HEED_OK;
   if (!optimizer->parameters || !optimizer->momentum || !optimizer->runs || !parts) {
-    status = heed__fail(HEED_OUT_OF_MEMORY, "no memory for an optimizer of %zu parameters", count);
+    status = heed__fail(HEED_ERROR_OUT_OF_MEMORY, "no memory for an optimizer of %zu parameters", count);
   } else {
     if (count > 0) memcpy(optimizer->parameters, parameters, count * sizeof *parameters);
     optimizer->count = count;
@@ -145,7 +145,7 @@ void heed_optimizer_destroy(heed_optimizer *optimizer) {
 }
 
 heed_status heed_optimizer_step(heed_optimizer *optimizer) {
-  HEED__REQUIRE(optimizer, HEED_INVALID_ARGUMENT, "heed_optimizer_step: the optimizer is NULL");
+  HEED__REQUIRE(optimizer, HEED_ERROR_INVALID_ARGUMENT, "heed_optimizer_step: the optimizer is NULL");
   heed_sgd_options options = optimizer->options;
   options.first = optimizer->steps == 0;
   for (size_t i = 0; i < optimizer->run_count; ++i) {

@@ -23,8 +23,8 @@ static heed_status activation_bwd(enum heed__op op, const heed_tensor *x, const 
 }
 
 static heed_status check_form(const char *op, heed_gelu_form form) {
-  HEED__REQUIRE(form == HEED_GELU_ERF || form == HEED_GELU_TANH, HEED_INVALID_ARGUMENT, "%s: form %d is unknown", op,
-                (int)form);
+  HEED__REQUIRE(form == HEED_GELU_ERF || form == HEED_GELU_TANH, HEED_ERROR_INVALID_ARGUMENT, "%s: form %d is unknown",
+                op, (int)form);
   return HEED_OK;
 }
 

@@ -18,10 +18,10 @@ struct joined {
 
 static heed_status check_rank4(const char *op, const char *name, const heed_tensor *t) {
   if (!t) return HEED_OK;
-  HEED__REQUIRE(t->rank == 4, HEED_SHAPE, "%s: %s %s is not of rank 4 [batch, heads, length, width]", op, name,
+  HEED__REQUIRE(t->rank == 4, HEED_ERROR_SHAPE, "%s: %s %s is not of rank 4 [batch, heads, length, width]", op, name,
                 heed__tensor_text(t));
-  HEED__REQUIRE(t->dims[3] <= 1 || t->strides[3] == 1, HEED_SHAPE, "%s: the last axis of %s %s must have stride 1", op,
-                name, heed__tensor_text(t));
+  HEED__REQUIRE(t->dims[3] <= 1 || t->strides[3] == 1, HEED_ERROR_SHAPE,
+                "%s: the last axis of %s %s must have stride 1", op, name, heed__tensor_text(t));
   return HEED_OK;
 }
 
@@ -30,8 +30,9 @@ static heed_status check_dims(const char *op, const char *name, const heed_tenso
   if (!t) return HEED_OK;
   HEED__TRY(check_rank4(op, name, t));
   const int64_t want[4] = {d0, d1, d2, d3};
-  HEED__REQUIRE(memcmp(t->dims, want, sizeof want) == 0, HEED_SHAPE, "%s: %s is %s; with these inputs it must be %s",
-                op, name, heed__tensor_text(t), heed__dims_text(4, want));
+  HEED__REQUIRE(memcmp(t->dims, want, sizeof want) == 0, HEED_ERROR_SHAPE,
+                "%s: %s is %s; with these inputs it must be %s", op, name, heed__tensor_text(t),
+                heed__dims_text(4, want));
   return HEED_OK;
 }
 
@@ -39,8 +40,8 @@ static heed_status find_sizes(const char *op, const heed_attention_inputs *in, s
   HEED__TRY(check_rank4(op, "q", in->q));
   HEED__TRY(check_rank4(op, "k", in->k));
   HEED__TRY(check_rank4(op, "v", in->v));
-  HEED__REQUIRE(!in->past_k == !in->past_v, HEED_INVALID_ARGUMENT, "%s: past_k and past_v go together", op);
-  HEED__REQUIRE(!in->past_k || !in->kv_lengths, HEED_INVALID_ARGUMENT,
+  HEED__REQUIRE(!in->past_k == !in->past_v, HEED_ERROR_INVALID_ARGUMENT, "%s: past_k and past_v go together", op);
+  HEED__REQUIRE(!in->past_k || !in->kv_lengths, HEED_ERROR_INVALID_ARGUMENT,
                 "%s: past_k and kv_lengths both say where the queries stand; give one", op);
   HEED__TRY(check_rank4(op, "past_k", in->past_k));
   *s = (struct sizes){.b = in->q->dims[0],
@@ -50,10 +51,10 @@ static heed_status find_sizes(const char *op, const heed_attention_inputs *in, s
                       .past = in->past_k ? in->past_k->dims[2] : 0,
                       .d = in->q->dims[3],
                       .dv = in->v->dims[3]};
-  HEED__REQUIRE(heed__sum(s->past, in->k->dims[2], &s->lk), HEED_OVERFLOW, "%s: the keys do not fit 64 bits", op);
-  HEED__REQUIRE(s->d >= 1 && s->dv >= 1, HEED_SHAPE, "%s: q %s and v %s need a width of 1 or more", op,
+  HEED__REQUIRE(heed__sum(s->past, in->k->dims[2], &s->lk), HEED_ERROR_OVERFLOW, "%s: the keys do not fit 64 bits", op);
+  HEED__REQUIRE(s->d >= 1 && s->dv >= 1, HEED_ERROR_SHAPE, "%s: q %s and v %s need a width of 1 or more", op,
                 heed__tensor_text(in->q), heed__tensor_text(in->v));
-  HEED__REQUIRE(s->hkv >= 1 && s->hq % s->hkv == 0, HEED_SHAPE,
+  HEED__REQUIRE(s->hkv >= 1 && s->hq % s->hkv == 0, HEED_ERROR_SHAPE,
                 "%s: the %lld heads of k %s do not divide the %lld heads of q %s", op, (long long)s->hkv,
                 heed__tensor_text(in->k), (long long)s->hq, heed__tensor_text(in->q));
   HEED__TRY(check_dims(op, "k", in->k, s->b, s->hkv, in->k->dims[2], s->d));
@@ -61,13 +62,13 @@ static heed_status find_sizes(const char *op, const heed_attention_inputs *in, s
   HEED__TRY(check_dims(op, "past_k", in->past_k, s->b, s->hkv, s->past, s->d));
   HEED__TRY(check_dims(op, "past_v", in->past_v, s->b, s->hkv, s->past, s->dv));
   // Queries and keys are counted in 32 bits by the random numbers of dropout and by kernels.
-  HEED__REQUIRE(s->lq <= INT32_MAX && s->lk <= INT32_MAX, HEED_OVERFLOW,
+  HEED__REQUIRE(s->lq <= INT32_MAX && s->lk <= INT32_MAX, HEED_ERROR_OVERFLOW,
                 "%s: %lld queries on %lld keys; 2^31 - 1 is the most", op, (long long)s->lq, (long long)s->lk);
   return HEED_OK;
 }
 
 static heed_status check_window(const char *op, const char *name, int64_t value) {
-  HEED__REQUIRE(value >= -1 && value <= INT32_MAX, HEED_INVALID_ARGUMENT,
+  HEED__REQUIRE(value >= -1 && value <= INT32_MAX, HEED_ERROR_INVALID_ARGUMENT,
                 "%s: window %s %lld is neither -1 (unbounded) nor in 0..2^31-1", op, name, (long long)value);
   return HEED_OK;
 }
@@ -75,14 +76,14 @@ static heed_status check_window(const char *op, const char *name, int64_t value)
 static heed_status resolve(const char *op, const heed_attention_options *o, const struct sizes *s,
                            struct heed__attention_params *p) {
   const double scale = o->has_scale ? o->scale : 1 / sqrt((double)s->d);
-  HEED__REQUIRE(isfinite(scale), HEED_INVALID_ARGUMENT, "%s: scale %g is not finite", op, scale);
-  HEED__REQUIRE(isfinite(o->softcap) && o->softcap >= 0, HEED_INVALID_ARGUMENT,
+  HEED__REQUIRE(isfinite(scale), HEED_ERROR_INVALID_ARGUMENT, "%s: scale %g is not finite", op, scale);
+  HEED__REQUIRE(isfinite(o->softcap) && o->softcap >= 0, HEED_ERROR_INVALID_ARGUMENT,
                 "%s: softcap %g must be finite and >= 0 (0: none)", op, o->softcap);
-  HEED__REQUIRE(o->dropout >= 0 && o->dropout < 1, HEED_INVALID_ARGUMENT, "%s: dropout %g is not in [0, 1)", op,
+  HEED__REQUIRE(o->dropout >= 0 && o->dropout < 1, HEED_ERROR_INVALID_ARGUMENT, "%s: dropout %g is not in [0, 1)", op,
                 o->dropout);
-  HEED__REQUIRE((unsigned)o->causal <= HEED_CAUSAL_BOTTOM_RIGHT, HEED_INVALID_ARGUMENT, "%s: causal %d is unknown", op,
-                (int)o->causal);
-  HEED__REQUIRE((unsigned)o->path <= HEED_PATH_FUSED, HEED_INVALID_ARGUMENT, "%s: path %d is unknown", op,
+  HEED__REQUIRE((unsigned)o->causal <= HEED_CAUSAL_BOTTOM_RIGHT, HEED_ERROR_INVALID_ARGUMENT,
+                "%s: causal %d is unknown", op, (int)o->causal);
+  HEED__REQUIRE((unsigned)o->path <= HEED_PATH_FUSED, HEED_ERROR_INVALID_ARGUMENT, "%s: path %d is unknown", op,
                 (int)o->path);
   const int64_t left = o->has_window ? o->window_left : -1, right = o->has_window ? o->window_right : -1;
   HEED__TRY(check_window(op, "left", left));
@@ -106,9 +107,9 @@ static heed_status resolve(const char *op, const heed_attention_options *o, cons
 // The mask as [B, Hq, Lq, cols] with stride 0 where it broadcasts. cols < Lk: the keys from there on are not allowed.
 static heed_status broadcast_mask(const char *op, const heed_tensor *mask, const struct sizes *s,
                                   struct heed_tensor *view) {
-  HEED__REQUIRE(mask->dtype == HEED_BOOL || heed_dtype_is_float(mask->dtype), HEED_DTYPE,
+  HEED__REQUIRE(mask->dtype == HEED_BOOL || heed_dtype_is_float(mask->dtype), HEED_ERROR_DTYPE,
                 "%s: mask is %s; BOOL or floating point is needed", op, heed__tensor_text(mask));
-  HEED__REQUIRE(mask->rank >= 1 && mask->rank <= 4, HEED_SHAPE, "%s: mask %s is not of rank 1 to 4", op,
+  HEED__REQUIRE(mask->rank >= 1 && mask->rank <= 4, HEED_ERROR_SHAPE, "%s: mask %s is not of rank 1 to 4", op,
                 heed__tensor_text(mask));
   const int64_t full[4] = {s->b, s->hq, s->lq, s->lk};
   int64_t dims[4], strides[4];
@@ -116,7 +117,7 @@ static heed_status broadcast_mask(const char *op, const heed_tensor *mask, const
     const int from = axis - (4 - mask->rank);
     const int64_t size = from >= 0 ? mask->dims[from] : 1;
     const bool shorter = axis == 3 && size < full[3] && size != 1;
-    HEED__REQUIRE(size == full[axis] || size == 1 || shorter, HEED_SHAPE,
+    HEED__REQUIRE(size == full[axis] || size == 1 || shorter, HEED_ERROR_SHAPE,
                   "%s: mask %s does not broadcast to [batch, heads, queries, keys] %s", op, heed__tensor_text(mask),
                   heed__dims_text(4, full));
     dims[axis] = shorter ? size : full[axis];
@@ -128,10 +129,10 @@ static heed_status broadcast_mask(const char *op, const heed_tensor *mask, const
 
 static heed_status check_kv_lengths(const char *op, const heed_tensor *lengths, int64_t batch) {
   if (!lengths) return HEED_OK;
-  HEED__REQUIRE(lengths->dtype == HEED_I32 || lengths->dtype == HEED_I64, HEED_DTYPE,
+  HEED__REQUIRE(lengths->dtype == HEED_I32 || lengths->dtype == HEED_I64, HEED_ERROR_DTYPE,
                 "%s: kv_lengths is %s; I32 or I64 is needed", op, heed__tensor_text(lengths));
-  HEED__REQUIRE(lengths->rank == 1 && lengths->dims[0] == batch, HEED_SHAPE, "%s: kv_lengths is %s; it must be [%lld]",
-                op, heed__tensor_text(lengths), (long long)batch);
+  HEED__REQUIRE(lengths->rank == 1 && lengths->dims[0] == batch, HEED_ERROR_SHAPE,
+                "%s: kv_lengths is %s; it must be [%lld]", op, heed__tensor_text(lengths), (long long)batch);
   return HEED_OK;
 }
 
@@ -179,7 +180,7 @@ static heed_status nothing_to_attend(heed_tensor *out, heed_tensor *lse) {
 heed_status heed_attention_fwd(const heed_attention_inputs *in, const heed_attention_options *options, heed_tensor *out,
                                heed_tensor *lse, heed_tensor *weights) {
   static const char op[] = "attention_fwd";
-  HEED__REQUIRE(in, HEED_INVALID_ARGUMENT, "%s: inputs is NULL", op);
+  HEED__REQUIRE(in, HEED_ERROR_INVALID_ARGUMENT, "%s: inputs is NULL", op);
   heed_context *ctx;
   const unsigned input = HEED__FLOAT | HEED__STRIDED, optional = HEED__OPTIONAL;
   HEED__CHECK_ARGS(op, &ctx, {"q", in->q, input}, {"k", in->k, input}, {"v", in->v, input},
@@ -193,9 +194,9 @@ heed_status heed_attention_fwd(const heed_attention_inputs *in, const heed_atten
   HEED__TRY(check_dims(op, "out", out, s->b, s->hq, s->lq, s->dv));
   HEED__TRY(check_dims(op, "weights", weights, s->b, s->hq, s->lq, s->lk));
   HEED__REQUIRE(!lse || (lse->rank == 3 && lse->dims[0] == s->b && lse->dims[1] == s->hq && lse->dims[2] == s->lq),
-                HEED_SHAPE, "%s: lse is %s; with these inputs it must be %s", op, heed__tensor_text(lse),
+                HEED_ERROR_SHAPE, "%s: lse is %s; with these inputs it must be %s", op, heed__tensor_text(lse),
                 heed__dims_text(3, (const int64_t[]){s->b, s->hq, s->lq}));
-  HEED__REQUIRE(!weights || p.params.path != HEED_PATH_FUSED, HEED_UNSUPPORTED,
+  HEED__REQUIRE(!weights || p.params.path != HEED_PATH_FUSED, HEED_ERROR_UNSUPPORTED,
                 "%s: the fused path never forms the weights; take staged or auto", op);
   if (out->count == 0) return HEED_OK;
   if (s->lk == 0) return nothing_to_attend(out, lse);
@@ -256,14 +257,15 @@ static heed_status check_grads(const char *op, const heed_attention_inputs *in, 
                {"dmask", g->dmask, in->mask}};
   for (size_t i = 0; i < sizeof pairs / sizeof *pairs; ++i) {
     if (!pairs[i].grad) continue;
-    HEED__REQUIRE(pairs[i].of, HEED_INVALID_ARGUMENT, "%s: %s is asked for, but that input is not given", op,
+    HEED__REQUIRE(pairs[i].of, HEED_ERROR_INVALID_ARGUMENT, "%s: %s is asked for, but that input is not given", op,
                   pairs[i].name);
-    HEED__REQUIRE(heed__same_shape(pairs[i].grad, pairs[i].of), HEED_SHAPE, "%s: %s is %s; it must have the shape %s",
-                  op, pairs[i].name, heed__tensor_text(pairs[i].grad), heed__tensor_text(pairs[i].of));
+    HEED__REQUIRE(heed__same_shape(pairs[i].grad, pairs[i].of), HEED_ERROR_SHAPE,
+                  "%s: %s is %s; it must have the shape %s", op, pairs[i].name, heed__tensor_text(pairs[i].grad),
+                  heed__tensor_text(pairs[i].of));
     if (i < 5) HEED__TRY(check_rank4(op, pairs[i].name, pairs[i].grad));
   }
-  HEED__REQUIRE(!g->dmask || (heed_dtype_is_float(in->mask->dtype) && g->dmask->dtype == in->mask->dtype), HEED_DTYPE,
-                "%s: dmask is %s; only a floating-point mask has a gradient, of its own dtype", op,
+  HEED__REQUIRE(!g->dmask || (heed_dtype_is_float(in->mask->dtype) && g->dmask->dtype == in->mask->dtype),
+                HEED_ERROR_DTYPE, "%s: dmask is %s; only a floating-point mask has a gradient, of its own dtype", op,
                 heed__tensor_text(g->dmask));
   return HEED_OK;
 }
@@ -272,7 +274,7 @@ heed_status heed_attention_bwd(const heed_attention_inputs *in, const heed_atten
                                const heed_tensor *out, const heed_tensor *lse, const heed_tensor *dout,
                                const heed_attention_grads *grads) {
   static const char op[] = "attention_bwd";
-  HEED__REQUIRE(in && grads, HEED_INVALID_ARGUMENT, "%s: an argument is NULL", op);
+  HEED__REQUIRE(in && grads, HEED_ERROR_INVALID_ARGUMENT, "%s: an argument is NULL", op);
   heed_context *ctx;
   const unsigned input = HEED__FLOAT | HEED__STRIDED, optional = HEED__OPTIONAL, grad = input | optional | HEED__OUT;
   HEED__CHECK_ARGS(op, &ctx, {"q", in->q, input}, {"k", in->k, input}, {"v", in->v, input},
@@ -286,11 +288,11 @@ heed_status heed_attention_bwd(const heed_attention_inputs *in, const heed_atten
   const struct sizes *s = &p.sizes;
   HEED__TRY(check_dims(op, "out", out, s->b, s->hq, s->lq, s->dv));
   HEED__TRY(check_dims(op, "dout", dout, s->b, s->hq, s->lq, s->dv));
-  HEED__REQUIRE(lse->rank == 3 && lse->dims[0] == s->b && lse->dims[1] == s->hq && lse->dims[2] == s->lq, HEED_SHAPE,
-                "%s: lse is %s; with these inputs it must be %s", op, heed__tensor_text(lse),
+  HEED__REQUIRE(lse->rank == 3 && lse->dims[0] == s->b && lse->dims[1] == s->hq && lse->dims[2] == s->lq,
+                HEED_ERROR_SHAPE, "%s: lse is %s; with these inputs it must be %s", op, heed__tensor_text(lse),
                 heed__dims_text(3, (const int64_t[]){s->b, s->hq, s->lq}));
   HEED__TRY(check_grads(op, in, grads));
-  HEED__REQUIRE(!grads->dmask || p.params.path != HEED_PATH_FUSED, HEED_UNSUPPORTED,
+  HEED__REQUIRE(!grads->dmask || p.params.path != HEED_PATH_FUSED, HEED_ERROR_UNSUPPORTED,
                 "%s: the fused path has no gradient of the mask; take staged or auto", op);
 
   if (out->count == 0 || s->lk == 0) return nothing_to_differentiate(grads);

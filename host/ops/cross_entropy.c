@@ -4,12 +4,12 @@
 static heed_status check_options(const char *op, const heed_cross_entropy_options *o, const heed_tensor *target) {
   HEED__REQUIRE(
       o->reduction == HEED_REDUCTION_MEAN || o->reduction == HEED_REDUCTION_SUM || o->reduction == HEED_REDUCTION_NONE,
-      HEED_INVALID_ARGUMENT, "%s: reduction %d is unknown", op, (int)o->reduction);
-  HEED__REQUIRE(o->label_smoothing >= 0 && o->label_smoothing <= 1, HEED_INVALID_ARGUMENT,
+      HEED_ERROR_INVALID_ARGUMENT, "%s: reduction %d is unknown", op, (int)o->reduction);
+  HEED__REQUIRE(o->label_smoothing >= 0 && o->label_smoothing <= 1, HEED_ERROR_INVALID_ARGUMENT,
                 "%s: label smoothing %g is not in [0, 1]", op, o->label_smoothing);
-  HEED__REQUIRE(!o->from_probs || o->label_smoothing == 0, HEED_INVALID_ARGUMENT,
+  HEED__REQUIRE(!o->from_probs || o->label_smoothing == 0, HEED_ERROR_INVALID_ARGUMENT,
                 "%s: label smoothing is for logits, not for probabilities", op);
-  HEED__REQUIRE(!o->has_ignore_index || !heed_dtype_is_float(target->dtype), HEED_INVALID_ARGUMENT,
+  HEED__REQUIRE(!o->has_ignore_index || !heed_dtype_is_float(target->dtype), HEED_ERROR_INVALID_ARGUMENT,
                 "%s: ignore_index needs class indices, but target is %s", op, heed__tensor_text(target));
   return HEED_OK;
 }
@@ -17,23 +17,23 @@ static heed_status check_options(const char *op, const heed_cross_entropy_option
 static heed_status check(const char *op, const heed_tensor *input, const heed_tensor *target,
                          const heed_cross_entropy_options *options, const heed_tensor *loss) {
   HEED__TRY(check_options(op, options, target));
-  HEED__REQUIRE(input->rank == 2 && input->dims[1] >= 1, HEED_SHAPE, "%s: input %s is not [N, C]", op,
+  HEED__REQUIRE(input->rank == 2 && input->dims[1] >= 1, HEED_ERROR_SHAPE, "%s: input %s is not [N, C]", op,
                 heed__tensor_text(input));
   if (heed_dtype_is_float(target->dtype)) {
-    HEED__REQUIRE(target->dtype == input->dtype, HEED_DTYPE, "%s: target is %s but input is %s", op,
+    HEED__REQUIRE(target->dtype == input->dtype, HEED_ERROR_DTYPE, "%s: target is %s but input is %s", op,
                   heed__tensor_text(target), heed__tensor_text(input));
     HEED__TRY(heed__check_same_shape(op, "input", input, "target", target));
   } else {
-    HEED__REQUIRE(!options->from_probs, HEED_DTYPE, "%s: from_probs needs a floating-point target, not %s", op,
+    HEED__REQUIRE(!options->from_probs, HEED_ERROR_DTYPE, "%s: from_probs needs a floating-point target, not %s", op,
                   heed__tensor_text(target));
-    HEED__REQUIRE(target->dtype == HEED_I32 || target->dtype == HEED_I64 || target->dtype == HEED_U8, HEED_DTYPE,
+    HEED__REQUIRE(target->dtype == HEED_I32 || target->dtype == HEED_I64 || target->dtype == HEED_U8, HEED_ERROR_DTYPE,
                   "%s: target is %s; class indices are I32, I64 or U8", op, heed__tensor_text(target));
-    HEED__REQUIRE(target->rank == 1 && target->dims[0] == input->dims[0], HEED_SHAPE,
+    HEED__REQUIRE(target->rank == 1 && target->dims[0] == input->dims[0], HEED_ERROR_SHAPE,
                   "%s: target %s does not fit input %s", op, heed__tensor_text(target), heed__tensor_text(input));
   }
   const int64_t losses = options->reduction == HEED_REDUCTION_NONE ? input->dims[0] : 1;
-  HEED__REQUIRE(!loss || (loss->rank == 1 && loss->dims[0] == losses), HEED_SHAPE, "%s: loss %s must be [%lld]", op,
-                heed__tensor_text(loss), (long long)losses);
+  HEED__REQUIRE(!loss || (loss->rank == 1 && loss->dims[0] == losses), HEED_ERROR_SHAPE, "%s: loss %s must be [%lld]",
+                op, heed__tensor_text(loss), (long long)losses);
   return HEED_OK;
 }
 

@@ -5,15 +5,15 @@
 
 // [rows, cols], [B, rows, cols] or [B0, B1, rows, cols] as rank 4.
 static heed_status to_rank4(const char *name, const heed_tensor *x, struct heed_tensor *view) {
-  HEED__REQUIRE(x->rank >= 2 && x->rank <= 4, HEED_SHAPE, "gemm: %s %s is not of rank 2 to 4", name,
+  HEED__REQUIRE(x->rank >= 2 && x->rank <= 4, HEED_ERROR_SHAPE, "gemm: %s %s is not of rank 2 to 4", name,
                 heed__tensor_text(x));
   int64_t dims[4] = {1, 1, 1, 1}, strides[4] = {0, 0, 0, 0};
   for (int axis = 0; axis < x->rank; ++axis) {
     dims[4 - x->rank + axis] = x->dims[axis];
     strides[4 - x->rank + axis] = x->strides[axis];
   }
-  HEED__REQUIRE(dims[3] <= 1 || strides[3] == 1, HEED_SHAPE, "gemm: the last axis of %s %s must have stride 1", name,
-                heed__tensor_text(x));
+  HEED__REQUIRE(dims[3] <= 1 || strides[3] == 1, HEED_ERROR_SHAPE, "gemm: the last axis of %s %s must have stride 1",
+                name, heed__tensor_text(x));
   strides[3] = 1;
   heed__view_init(view, x, 4, dims, strides, x->offset);
   return HEED_OK;
@@ -22,7 +22,7 @@ static heed_status to_rank4(const char *name, const heed_tensor *x, struct heed_
 static heed_status broadcast(const char *name, const heed_tensor *x, const struct heed_tensor *c,
                              struct heed_tensor *view) {
   for (int axis = 0; axis < 2; ++axis) {
-    HEED__REQUIRE(view->dims[axis] == c->dims[axis] || view->dims[axis] == 1, HEED_SHAPE,
+    HEED__REQUIRE(view->dims[axis] == c->dims[axis] || view->dims[axis] == 1, HEED_ERROR_SHAPE,
                   "gemm: the batch of %s %s does not fit that of c", name, heed__tensor_text(x));
     if (view->dims[axis] == c->dims[axis]) continue;
     view->dims[axis] = c->dims[axis];
@@ -45,12 +45,13 @@ heed_status heed_gemm(bool trans_a, bool trans_b, double alpha, const heed_tenso
   HEED__TRY(broadcast("b", b, &c4, &b4));
   const int64_t m = a4.dims[trans_a ? 3 : 2], k = a4.dims[trans_a ? 2 : 3];
   const int64_t k_of_b = b4.dims[trans_b ? 3 : 2], n = b4.dims[trans_b ? 2 : 3];
-  HEED__REQUIRE(k == k_of_b && c4.dims[2] == m && c4.dims[3] == n, HEED_SHAPE,
+  HEED__REQUIRE(k == k_of_b && c4.dims[2] == m && c4.dims[3] == n, HEED_ERROR_SHAPE,
                 "gemm: op(a) is %lld x %lld (a %s%s), op(b) %lld x %lld (b %s%s), c %s", (long long)m, (long long)k,
                 heed__tensor_text(a), trans_a ? ", transposed" : "", (long long)k_of_b, (long long)n,
                 heed__tensor_text(b), trans_b ? ", transposed" : "", heed__tensor_text(c));
-  HEED__REQUIRE(c->dims[c->rank - 2] <= 1 || c4.strides[2] >= n, HEED_SHAPE, "gemm: the rows of c overlap each other");
-  HEED__REQUIRE(isfinite(alpha) && isfinite(beta), HEED_INVALID_ARGUMENT, "gemm: alpha and beta must be finite");
+  HEED__REQUIRE(c->dims[c->rank - 2] <= 1 || c4.strides[2] >= n, HEED_ERROR_SHAPE,
+                "gemm: the rows of c overlap each other");
+  HEED__REQUIRE(isfinite(alpha) && isfinite(beta), HEED_ERROR_INVALID_ARGUMENT, "gemm: alpha and beta must be finite");
   if (c4.count == 0) return HEED_OK;
   const struct heed__gemm_params params = {trans_a, trans_b, alpha, beta};
   return heed__dispatch(ctx,

@@ -4,8 +4,8 @@
 // x [..., width] as [rows, width].
 static heed_status rows_of(const char *op, const char *name, const heed_tensor *x, int64_t width,
                            struct heed_tensor *view) {
-  HEED__REQUIRE(x->rank >= 1 && x->dims[x->rank - 1] == width, HEED_SHAPE, "%s: the last axis of %s %s must have %lld",
-                op, name, heed__tensor_text(x), (long long)width);
+  HEED__REQUIRE(x->rank >= 1 && x->dims[x->rank - 1] == width, HEED_ERROR_SHAPE,
+                "%s: the last axis of %s %s must have %lld", op, name, heed__tensor_text(x), (long long)width);
   int64_t rows = 1;
   for (int axis = 0; axis < x->rank - 1; ++axis) rows *= x->dims[axis];
   heed__reshape_init(view, x, 2, (const int64_t[]){rows, width});
@@ -13,8 +13,8 @@ static heed_status rows_of(const char *op, const char *name, const heed_tensor *
 }
 
 static heed_status check_weight(const char *op, const heed_tensor *weight, const heed_tensor *bias) {
-  HEED__REQUIRE(weight->rank == 2, HEED_SHAPE, "%s: weight %s is not [out, in]", op, heed__tensor_text(weight));
-  HEED__REQUIRE(!bias || (bias->rank == 1 && bias->dims[0] == weight->dims[0]), HEED_SHAPE,
+  HEED__REQUIRE(weight->rank == 2, HEED_ERROR_SHAPE, "%s: weight %s is not [out, in]", op, heed__tensor_text(weight));
+  HEED__REQUIRE(!bias || (bias->rank == 1 && bias->dims[0] == weight->dims[0]), HEED_ERROR_SHAPE,
                 "%s: bias %s does not fit weight %s", op, heed__tensor_text(bias), heed__tensor_text(weight));
   return HEED_OK;
 }
@@ -28,8 +28,8 @@ static heed_status forward(const char *op, const heed_tensor *x, const heed_tens
   struct heed_tensor x2, y2;
   HEED__TRY(rows_of(op, "x", x, weight->dims[1], &x2));
   HEED__TRY(rows_of(op, "y", y, weight->dims[0], &y2));
-  HEED__REQUIRE(x2.dims[0] == y2.dims[0], HEED_SHAPE, "%s: x %s and y %s differ in rows", op, heed__tensor_text(x),
-                heed__tensor_text(y));
+  HEED__REQUIRE(x2.dims[0] == y2.dims[0], HEED_ERROR_SHAPE, "%s: x %s and y %s differ in rows", op,
+                heed__tensor_text(x), heed__tensor_text(y));
   if (y->count == 0) return HEED_OK;
   return heed__dispatch(ctx, &(struct heed__call){.op = HEED__OP_linear_fwd,
                                                   .in = {&x2, weight, bias},
@@ -48,8 +48,8 @@ static heed_status backward(const char *op, const heed_tensor *x, const heed_ten
   struct heed_tensor x2, dy2, dx2;
   HEED__TRY(rows_of(op, "x", x, weight->dims[1], &x2));
   HEED__TRY(rows_of(op, "dy", dy, weight->dims[0], &dy2));
-  HEED__REQUIRE(x2.dims[0] == dy2.dims[0], HEED_SHAPE, "%s: x %s and dy %s differ in rows", op, heed__tensor_text(x),
-                heed__tensor_text(dy));
+  HEED__REQUIRE(x2.dims[0] == dy2.dims[0], HEED_ERROR_SHAPE, "%s: x %s and dy %s differ in rows", op,
+                heed__tensor_text(x), heed__tensor_text(dy));
   if (dweight) HEED__TRY(heed__check_same_shape(op, "weight", weight, "dweight", dweight));
   if (dx) {
     HEED__TRY(heed__check_same_shape(op, "x", x, "dx", dx));

@@ -54,6 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   size_t index = SIZE_MAX;
   const heed_status status = heed__spec_resolve(spec, devices, count, &index, notice, sizeof notice);
   FUZZ_REQUIRE(memchr(notice, 0, sizeof notice));
-  FUZZ_REQUIRE(status == HEED_OK ? index < count : status == HEED_NO_DEVICE && strstr(heed_last_error(), "device '"));
+  FUZZ_REQUIRE(status == HEED_OK ? index < count
+                                 : status == HEED_ERROR_NO_DEVICE && strstr(heed_last_error(), "device '"));
   return 0;
 }

@@ -11,7 +11,7 @@ static inline void fuzz_read_idx(const char *path) {
   heed_idx idx;
   const heed_status status = heed_idx_read(path, &idx);
   if (status != HEED_OK) {
-    FUZZ_REQUIRE(status == HEED_FORMAT && !idx.data);
+    FUZZ_REQUIRE(status == HEED_ERROR_FORMAT && !idx.data);
     fuzz_require_message(path);
     return;
   }

@@ -34,7 +34,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   const char *path = fuzz_file(data, size);
   const heed_status status = heed__tuning_read(ctx, path, false);
   if (status != HEED_OK) {
-    FUZZ_REQUIRE(status == HEED_FORMAT || status == HEED_UNSUPPORTED);
+    FUZZ_REQUIRE(status == HEED_ERROR_FORMAT || status == HEED_ERROR_UNSUPPORTED);
     fuzz_require_message(path);
     return 0;
   }

@@ -34,23 +34,23 @@ extern "C" {
 // ---------------------------------------------------------------- status
 
 // X(name, what it means)
-#define HEED_STATUS_LIST(X)                                         \
-  X(OK, "success")                                                  \
-  X(INVALID_ARGUMENT, "an argument is out of its range")            \
-  X(SHAPE, "tensor shapes do not fit together")                     \
-  X(DTYPE, "a tensor has a dtype this operation does not take")     \
-  X(OVERFLOW, "a size does not fit the integers that must hold it") \
-  X(OUT_OF_MEMORY, "more memory is needed than there is")           \
-  X(NO_DEVICE, "no device, or more than one, fits the device spec") \
-  X(DEVICE, "an OpenCL call failed")                                \
-  X(BUILD, "a kernel does not build on this device")                \
-  X(UNSUPPORTED, "the backend or the device cannot do this")        \
-  X(IO, "a file cannot be read or written")                         \
-  X(FORMAT, "a file is not what it should be")                      \
-  X(MISMATCH, "a device's result differs from the host's")
+#define HEED_STATUS_LIST(X)                                                    \
+  X(HEED_OK, "success")                                                        \
+  X(HEED_ERROR_INVALID_ARGUMENT, "an argument is out of its range")            \
+  X(HEED_ERROR_SHAPE, "tensor shapes do not fit together")                     \
+  X(HEED_ERROR_DTYPE, "a tensor has a dtype this operation does not take")     \
+  X(HEED_ERROR_OVERFLOW, "a size does not fit the integers that must hold it") \
+  X(HEED_ERROR_OUT_OF_MEMORY, "more memory is needed than there is")           \
+  X(HEED_ERROR_NO_DEVICE, "no device, or more than one, fits the device spec") \
+  X(HEED_ERROR_DEVICE, "an OpenCL call failed")                                \
+  X(HEED_ERROR_BUILD, "a kernel does not build on this device")                \
+  X(HEED_ERROR_UNSUPPORTED, "the backend or the device cannot do this")        \
+  X(HEED_ERROR_IO, "a file cannot be read or written")                         \
+  X(HEED_ERROR_FORMAT, "a file is not what it should be")                      \
+  X(HEED_ERROR_MISMATCH, "a device's result differs from the host's")
 
 typedef enum heed_status {
-#define HEED_STATUS_ENUM(name, text) HEED_##name,
+#define HEED_STATUS_ENUM(name, text) name,
   HEED_STATUS_LIST(HEED_STATUS_ENUM)
 #undef HEED_STATUS_ENUM
 } heed_status;
