@@ -95,8 +95,8 @@ static void tiles_for_cpus(void **state) {
                                          .dim = 9,
                                          .value_dim = 9,
                                          .backward = backward};
-    struct heed__fused_cpu plan;
-    heed__fused_cpu_plan(device, &a, &plan);
+    struct heed__cl_attention_fused_cpu plan;
+    heed__cl_attention_fused_cpu_plan(device, &a, &plan);
     add_edges(&queries, plan.tile_rows);
     add_edges(&queries, plan.query_block);
     add_edges(&keys, 2 * plan.vector);
@@ -139,8 +139,8 @@ static int64_t chunk_rows(const struct attention *t, bool backward) {
                                  .dim = q[3],
                                  .value_dim = q[3]};
   if (backward) a.dq = a.dk = a.dv = t->out;
-  struct heed__staged plan;
-  return heed__staged_plan(heed_tensor_context(t->in.q), &a, &plan) == HEED_OK ? plan.chunk_rows : 0;
+  struct heed__cl_attention_staged plan;
+  return heed__cl_attention_staged_plan(heed_tensor_context(t->in.q), &a, &plan) == HEED_OK ? plan.chunk_rows : 0;
 }
 
 // Little more than one tile takes.

@@ -81,22 +81,22 @@ static void a_driver_that_does_not_load_is_named_with_the_reason(void **state) {
   snprintf(gone, sizeof gone, "%s/d.icd", folder.path);
   assert_int_equal(symlink("/no/such/driver.icd", gone), 0);
   setenv("OCL_ICD_VENDORS", folder.path, 1);
-  assert_int_equal(heed__icd_failures(found, 4, true), 3);
+  assert_int_equal(heed__cl_icd_failures(found, 4, true), 3);
   assert_string_equal(found[0].name, "a.icd");
   assert_non_null(strstr(found[0].reason, "libheed-no-such-driver.so.1"));
   assert_string_equal(found[1].name, "b.icd");
   assert_non_null(strstr(found[1].reason, "names no library"));
   assert_string_equal(found[2].name, "d.icd");
   assert_non_null(strstr(found[2].reason, "cannot be read: No such file"));
-  assert_int_equal(heed__icd_failures(found, 1, true), 1);
+  assert_int_equal(heed__cl_icd_failures(found, 1, true), 1);
   // Where no driver of the folder is loaded and there are platforms, something else provides OpenCL.
-  assert_int_equal(heed__icd_failures(found, 4, false), 0);
+  assert_int_equal(heed__cl_icd_failures(found, 4, false), 0);
   char file[128];
   snprintf(file, sizeof file, "%s/a.icd", folder.path);
   setenv("OCL_ICD_VENDORS", file, 1);
-  assert_int_equal(heed__icd_failures(found, 4, true), 1);
+  assert_int_equal(heed__cl_icd_failures(found, 4, true), 1);
   setenv("OCL_ICD_VENDORS", "/no/such/folder", 1);
-  assert_int_equal(heed__icd_failures(found, 4, true), 0);
+  assert_int_equal(heed__cl_icd_failures(found, 4, true), 0);
   unsetenv("OCL_ICD_VENDORS");
   folder_remove(&folder, (const char *const[]){"a.icd", "b.icd", "c.txt", "d.icd", NULL});
 }

@@ -201,7 +201,7 @@ static void assert_batched_product(heed_context *ctx) {
                             batches(ctx, false, ROWS, COLS, 3, c), batches(ctx, false, ROWS, COLS, 4, mask),
                             support_tensor(ctx, HEED_F32, 1, (int64_t[]){COLS}, 5, bias)};
   const struct heed__gemm_params params = {.alpha = 1, .beta = 0.5};
-  const struct heed__gemm_epilogue epilogue = {.bias = t[4], .activation = HEED__GEMM_MASK, .mask = t[3]};
+  const struct heed__cl_gemm_epilogue epilogue = {.bias = t[4], .activation = HEED__GEMM_MASK, .mask = t[3]};
   ASSERT_OK(heed__cl_gemm_with(ctx, &params, t[0], t[1], &epilogue, t[2]));
   ASSERT_OK(heed_tensor_download_f32(t[2], result, BATCHES * C_SIZE));
   for (int i = 0; i < BATCHES * C_SIZE; ++i) {
@@ -320,7 +320,7 @@ static void factors_too_large_to_pack_are_multiplied_as_they_lie(void **state) {
   if (traits->vector_width < 4) traits->vector_width = 4;
   const struct heed_tensor a = without_memory(ctx, HEED_F16, 300, 200), b = without_memory(ctx, HEED_F16, 200, 400);
   struct heed_tensor c = without_memory(ctx, HEED_F16, 300, 400);
-  const struct heed__gemm_problem p = {
+  const struct heed__cl_gemm_problem p = {
       .alpha = 1, .a = &a, .b = &b, .c = &c, .m = 300, .n = 400, .k = 200, .batches = 1};
   assert_string_equal(heed__cl_gemm_native_variant(ctx, &p, &place), "cpu");
   traits->max_allocation = 100000;  // of 320,000 bytes for b as floats

@@ -42,10 +42,10 @@ struct draw {
   double alpha, beta;
   struct operand a, b, c;
   bool has_epilogue, has_bias;
-  enum heed__gemm_activation activation;
+  enum heed__cl_gemm_activation activation;
   heed_gelu_form gelu;
   struct operand mask;
-  struct heed__gemm_layout layout;
+  struct heed__cl_gemm_layout layout;
 };
 
 // ---------------------------------------------------------------- drawing a problem
@@ -104,8 +104,8 @@ static bool may_split(const struct kind *kind) {
 }
 
 // Small blocks and splits, so that small problems go through what large ones do; 0 is the library's own choice.
-static struct heed__gemm_layout draw_layout(struct draw *d) {
-  struct heed__gemm_layout layout = {.splits = 1 + (may_split(&d->kind) && below(d, 2) ? below(d, 5) : 0)};
+static struct heed__cl_gemm_layout draw_layout(struct draw *d) {
+  struct heed__cl_gemm_layout layout = {.splits = 1 + (may_split(&d->kind) && below(d, 2) ? below(d, 5) : 0)};
   if (d->kind.path != CPU) {
     layout.rows = d->kind.tile;
     return layout;
@@ -123,7 +123,7 @@ static struct heed__gemm_layout draw_layout(struct draw *d) {
 }
 
 static void draw_epilogue(struct draw *d) {
-  static const enum heed__gemm_activation some[] = {HEED__GEMM_LINEAR, HEED__GEMM_RELU, HEED__GEMM_MASK};
+  static const enum heed__cl_gemm_activation some[] = {HEED__GEMM_LINEAR, HEED__GEMM_RELU, HEED__GEMM_MASK};
   d->has_epilogue = d->kind.gelu || below(d, 2);
   d->has_bias = d->has_epilogue && below(d, 2);
   if (d->has_epilogue) d->activation = d->kind.gelu ? HEED__GEMM_GELU : some[below(d, 3)];
@@ -156,7 +156,7 @@ static struct draw draw_problem(uint64_t seed) {
 }
 
 static void print_draw(const struct draw *d) {
-  const struct heed__gemm_layout *l = &d->layout;
+  const struct heed__cl_gemm_layout *l = &d->layout;
   print_error(
       "seed %llu: %s %s %c%c [%lld, %lld, %lld x %lld] k %lld, offsets %lld %lld, row strides %lld %lld %lld, alpha "
       "%g, beta "
@@ -209,10 +209,10 @@ static void run_with_epilogue(const struct draw *d, uint64_t seed, heed_tensor *
   make_operand(ctx, d, &d->mask, seed + 4, false, &mask_buffer, &mask);
   const struct heed_tensor a = broadcast(views[0], &d->c), b = broadcast(views[1], &d->c);
   const struct heed__gemm_params params = {d->trans_a, d->trans_b, d->alpha, d->beta};
-  const struct heed__gemm_epilogue epilogue = {.bias = d->has_bias ? bias : NULL,
-                                               .activation = d->activation,
-                                               .gelu = d->gelu,
-                                               .mask = d->activation == HEED__GEMM_MASK ? mask : NULL};
+  const struct heed__cl_gemm_epilogue epilogue = {.bias = d->has_bias ? bias : NULL,
+                                                  .activation = d->activation,
+                                                  .gelu = d->gelu,
+                                                  .mask = d->activation == HEED__GEMM_MASK ? mask : NULL};
   ASSERT_OK(heed__cl_gemm_with(ctx, &params, &a, &b, &epilogue, views[2]));
   heed_tensor_destroy(mask);
   heed_tensor_destroy(mask_buffer);
@@ -299,7 +299,7 @@ static heed_tensor *run_on_device(heed_context *ctx, const struct draw *d) {
   assert_true(d->kind.path != WARP || cl->traits.tensor_cores || cl->traits.emulate_warps);
   cl->traits = traits;
   cl->tf32 = false;
-  cl->gemm_layout = (struct heed__gemm_layout){0};
+  cl->gemm_layout = (struct heed__cl_gemm_layout){0};
   return c;
 }
 

@@ -122,7 +122,7 @@ static void a_forced_choice_that_computes_wrong_is_given_up(void **state) {
   heed_context *ctx = open_with(state, "off", NULL);
   ASSERT_OK(heed_tune_set(ctx, &a_problem, "cpu: vectors=3", 0));
   ASSERT_OK(heed_tune_force(ctx, HEED_TUNE_GEMM, a_choice));
-  heed__cl_tuned_distrust(ctx, &a_problem);
+  heed__cl_tuning_distrust(ctx, &a_problem);
   assert_choice(ctx, &a_problem, "default");
   assert_string_equal(heed_context_notice(ctx), "");
   ASSERT_OK(heed_tune_force(ctx, HEED_TUNE_GEMM, NULL));
@@ -403,9 +403,9 @@ static void tuned_blocks_are_whole_tiles_and_fit_a_stack(void **state) {
                                              .keys = 200,
                                              .dim = dim,
                                              .value_dim = dim};
-        struct heed__fused_cpu plan;
+        struct heed__cl_attention_fused_cpu plan;
         ASSERT_OK(heed_tune_force(ctx, backward ? HEED_TUNE_ATTENTION_BWD : HEED_TUNE_ATTENTION_FWD, choices[i]));
-        heed__fused_cpu_plan(ctx, &a, &plan);
+        heed__cl_attention_fused_cpu_plan(ctx, &a, &plan);
         assert_int_equal(plan.key_block % (2 * plan.vector), 0);
         assert_int_equal(plan.query_block % plan.tile_rows, 0);
         if (backward) assert_int_equal(plan.key_block % plan.tile_rows, 0);
@@ -431,14 +431,14 @@ static void a_tuned_choice_reaches_the_plan_of_its_class(void **state) {
                                  .keys = 1024,
                                  .dim = 64,
                                  .value_dim = 64};
-  struct heed__fused_cpu own, tuned, outside;
-  heed__fused_cpu_plan(ctx, &a, &own);
+  struct heed__cl_attention_fused_cpu own, tuned, outside;
+  heed__cl_attention_fused_cpu_plan(ctx, &a, &own);
   ASSERT_OK(heed_tune_set(ctx, &an_attention, "fused, CPU: key_block=192", 0));
-  heed__fused_cpu_plan(ctx, &a, &tuned);
+  heed__cl_attention_fused_cpu_plan(ctx, &a, &tuned);
   assert_int_equal(tuned.key_block, 192);
   assert_int_equal(tuned.query_block, own.query_block);
   a.keys = 4096;
-  heed__fused_cpu_plan(ctx, &a, &outside);
+  heed__cl_attention_fused_cpu_plan(ctx, &a, &outside);
   assert_int_equal(outside.key_block, own.key_block);
   heed_context_destroy(ctx);
 }

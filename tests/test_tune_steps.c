@@ -89,16 +89,16 @@ static void each_step_of_attention_on_cpus_is_another_plan(void **state) {
                                            .keys = 500,
                                            .dim = dim,
                                            .value_dim = dim};
-      struct heed__fused_cpu own, other;
+      struct heed__cl_attention_fused_cpu own, other;
       const struct steps steps = steps_from(ctx, &problem, from);
       assert_true(steps.count >= 2);
       assert_true(has_step(&steps, "staged"));
       ASSERT_OK(heed_tune_force(ctx, op, from));
-      heed__fused_cpu_plan(ctx, &a, &own);
+      heed__cl_attention_fused_cpu_plan(ctx, &a, &own);
       for (size_t i = 0; i < steps.count; ++i) {
         if (strcmp(steps.list[i].text, "staged") == 0) continue;
         ASSERT_OK(heed_tune_force(ctx, op, steps.list[i].text));
-        heed__fused_cpu_plan(ctx, &a, &other);
+        heed__cl_attention_fused_cpu_plan(ctx, &a, &other);
         assert_true(other.tile_rows != own.tile_rows || other.key_block != own.key_block ||
                     other.query_block != own.query_block);
       }

@@ -19,7 +19,7 @@ static const char *environment(const char *given, const char *name) {
   return value && value[0] ? value : NULL;
 }
 
-static heed_status parse_gemm(const char *text, enum heed__gemm_provider *out) {
+static heed_status parse_gemm(const char *text, enum heed__cl_gemm_provider *out) {
   *out = HEED__GEMM_AUTO;
   if (!text || strcasecmp(text, "auto") == 0) return HEED_OK;
   *out = strcasecmp(text, "native") == 0 ? HEED__GEMM_NATIVE : HEED__GEMM_CLBLAST;

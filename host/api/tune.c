@@ -33,25 +33,25 @@ static heed_status check(const heed_context *ctx, const heed_tune_problem *probl
 
 heed_status heed_tune_get(heed_context *ctx, const heed_tune_problem *problem, heed_tune_choice *choice) {
   HEED__TRY(check(ctx, problem, choice));
-  static const struct heed__choice own;
-  const struct heed__choice *tuned = heed__cl_tuned(ctx, problem);
-  heed__choice_text(tuned ? tuned : &own, choice->text);
+  static const struct heed__cl_tuning_choice own;
+  const struct heed__cl_tuning_choice *tuned = heed__cl_tuning_find(ctx, problem);
+  heed__cl_tuning_choice_text(tuned ? tuned : &own, choice->text);
   return HEED_OK;
 }
 
 heed_status heed_tune_set(heed_context *ctx, const heed_tune_problem *problem, const char *choice, double speedup) {
   HEED__TRY(check(ctx, problem, choice));
-  struct heed__tuning_entry entry = heed__tuning_class(problem);
-  HEED__TRY(heed__choice_parse(problem->op, choice, &entry.choice));
+  struct heed__cl_tuning_entry entry = heed__cl_tuning_class(problem);
+  HEED__TRY(heed__cl_tuning_choice_parse(problem->op, choice, &entry.choice));
   entry.speedup = speedup;
-  return heed__tuning_set(heed__cl_state(ctx)->tuning, &entry);
+  return heed__cl_tuning_set(heed__cl_state(ctx)->tuning, &entry);
 }
 
 heed_status heed_tune_force(heed_context *ctx, heed_tune_op op, const char *choice) {
   HEED__TRY(require_opencl(ctx));
   HEED__TRY(check_op(op));
-  struct heed__tuning_forced forced = {.set = choice != NULL};
-  if (choice) HEED__TRY(heed__choice_parse(op, choice, &forced.choice));
+  struct heed__cl_tuning_forced forced = {.set = choice != NULL};
+  if (choice) HEED__TRY(heed__cl_tuning_choice_parse(op, choice, &forced.choice));
   heed__cl_state(ctx)->tuning->forced[op] = forced;
   return HEED_OK;
 }
@@ -61,15 +61,15 @@ heed_status heed_tune_neighbours(heed_context *ctx, const heed_tune_problem *pro
   HEED__TRY(check(ctx, problem, choice));
   HEED__REQUIRE(neighbours && count, HEED_ERROR_INVALID_ARGUMENT, "tune: an argument is NULL");
   *count = 0;
-  struct heed__choice from;
-  HEED__TRY(heed__choice_parse(problem->op, choice, &from));
-  struct heed__choices found = {.list = calloc(room + 1, sizeof *found.list), .room = room};
+  struct heed__cl_tuning_choice from;
+  HEED__TRY(heed__cl_tuning_choice_parse(problem->op, choice, &from));
+  struct heed__cl_tuning_choices found = {.list = calloc(room + 1, sizeof *found.list), .room = room};
   HEED__REQUIRE(found.list, HEED_ERROR_OUT_OF_MEMORY, "tune: no host memory for %zu choices", room);
   if (problem->op == HEED_TUNE_GEMM)
     heed__cl_gemm_neighbours(ctx, problem, &from, &found);
   else
     heed__cl_attention_neighbours(ctx, problem, &from, &found);
-  for (size_t i = 0; i < found.count; ++i) heed__choice_text(&found.list[i], neighbours[i].text);
+  for (size_t i = 0; i < found.count; ++i) heed__cl_tuning_choice_text(&found.list[i], neighbours[i].text);
   *count = found.count;
   free(found.list);
   return HEED_OK;
@@ -84,18 +84,18 @@ const char *heed_tune_path(const heed_context *ctx) {
 heed_status heed_tune_load(heed_context *ctx, const char *path) {
   HEED__TRY(require_opencl(ctx));
   HEED__REQUIRE(path, HEED_ERROR_INVALID_ARGUMENT, "tune: the path is NULL");
-  return heed__tuning_read(ctx, path, false);
+  return heed__cl_tuning_read(ctx, path, false);
 }
 
 heed_status heed_tune_save(heed_context *ctx, const char *path) {
   HEED__TRY(require_opencl(ctx));
   if (!path) path = heed_tune_path(ctx);
   HEED__REQUIRE(path[0], HEED_ERROR_IO, "tune: no place to save to: set HOME, XDG_CONFIG_HOME or HEED_TUNE");
-  return heed__tuning_write(ctx, path);
+  return heed__cl_tuning_write(ctx, path);
 }
 
 heed_status heed_tune_json(heed_context *ctx, char **text) {
   HEED__TRY(require_opencl(ctx));
   HEED__REQUIRE(text, HEED_ERROR_INVALID_ARGUMENT, "tune: an argument is NULL");
-  return heed__tuning_json(ctx, text);
+  return heed__cl_tuning_json(ctx, text);
 }

@@ -48,18 +48,19 @@ static struct heed__cl_attention describe(const struct heed__call *call) {
   return a;
 }
 
-static const struct heed__choice *tuned_choice(const heed_context *ctx, const struct heed__cl_attention *a) {
+static const struct heed__cl_tuning_choice *tuned_choice(const heed_context *ctx, const struct heed__cl_attention *a) {
   if (!a->q) return NULL;  // sizes alone, to reckon memory
   const heed_tune_problem problem = {
       .op = a->backward ? HEED_TUNE_ATTENTION_BWD : HEED_TUNE_ATTENTION_FWD,
       .dtype = a->q->dtype,
       .causal = a->params->causal != HEED_CAUSAL_NONE,
       .sizes = {heed__max(a->dim, a->value_dim), a->queries, a->keys, a->batch * a->heads}};
-  return heed__cl_tuned(ctx, &problem);
+  return heed__cl_tuning_find(ctx, &problem);
 }
 
-int64_t heed__cl_attention_tuned(const heed_context *ctx, const struct heed__cl_attention *a, enum heed__tunable what) {
-  const struct heed__choice *tuned = tuned_choice(ctx, a);
+int64_t heed__cl_attention_tuned(const heed_context *ctx, const struct heed__cl_attention *a,
+                                 enum heed__cl_tuning_tunable what) {
+  const struct heed__cl_tuning_choice *tuned = tuned_choice(ctx, a);
   return tuned ? tuned->values[what] : 0;
 }
 
@@ -77,7 +78,7 @@ static const struct heed__cl_attention_variant *pick_of(const heed_context *ctx,
 }
 
 static const struct heed__cl_attention_variant *pick(const heed_context *ctx, const struct heed__cl_attention *a) {
-  const struct heed__choice *tuned = tuned_choice(ctx, a);
+  const struct heed__cl_tuning_choice *tuned = tuned_choice(ctx, a);
   const struct heed__cl_attention_variant *variant = tuned ? pick_of(ctx, a, tuned->variant) : NULL;
   return variant ? variant : pick_of(ctx, a, NULL);
 }
@@ -105,7 +106,7 @@ const char *heed__cl_attention_variant_name(size_t i) { return i < VARIANTS ? va
 
 // Values of the variant first, as they are cheaper to try than another variant's kernels.
 void heed__cl_attention_neighbours(heed_context *ctx, const heed_tune_problem *problem,
-                                   const struct heed__choice *choice, struct heed__choices *out) {
+                                   const struct heed__cl_tuning_choice *choice, struct heed__cl_tuning_choices *out) {
   // The call without its memory. Key heads are as many as query heads.
   const struct heed__attention_params params = {.scale = 1,
                                                 .causal = problem->causal ? HEED_CAUSAL_TOP_LEFT : HEED_CAUSAL_NONE};
@@ -127,13 +128,13 @@ void heed__cl_attention_neighbours(heed_context *ctx, const heed_tune_problem *p
   if (a.backward) a.dout = a.dq = a.dk = a.dv = &t;
   const struct heed__cl_attention_variant *used = pick_of(ctx, &a, choice->variant[0] ? choice->variant : NULL);
   if (!used) return;
-  struct heed__choice from = *choice;
+  struct heed__cl_tuning_choice from = *choice;
   snprintf(from.variant, sizeof from.variant, "%s", used->name);
   if (used->neighbours) used->neighbours(ctx, &a, &from, out);
   for (size_t i = 0; i < VARIANTS && out->count < out->room; ++i) {
     if (variants[i] == used || !pick_of(ctx, &a, variants[i]->name)) continue;
-    struct heed__choice *other = &out->list[out->count++];
-    *other = (struct heed__choice){0};
+    struct heed__cl_tuning_choice *other = &out->list[out->count++];
+    *other = (struct heed__cl_tuning_choice){0};
     snprintf(other->variant, sizeof other->variant, "%s", variants[i]->name);
   }
 }

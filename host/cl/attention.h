@@ -25,13 +25,14 @@ struct heed__cl_attention_variant {
   heed_status (*fwd)(heed_context *ctx, const struct heed__cl_attention *a);
   heed_status (*bwd)(heed_context *ctx, const struct heed__cl_attention *a);
   // Adds choices one step away from `choice`, which is of this variant. NULL: it has no values to tune.
-  void (*neighbours)(heed_context *ctx, const struct heed__cl_attention *a, const struct heed__choice *choice,
-                     struct heed__choices *out);
+  void (*neighbours)(heed_context *ctx, const struct heed__cl_attention *a, const struct heed__cl_tuning_choice *choice,
+                     struct heed__cl_tuning_choices *out);
 };
 
 extern const struct heed__cl_attention_variant heed__cl_attention_fused_tensor;
 // attention.c. One value of the tuned choice for a call; 0: choose by yourself.
-int64_t heed__cl_attention_tuned(const heed_context *ctx, const struct heed__cl_attention *a, enum heed__tunable what);
+int64_t heed__cl_attention_tuned(const heed_context *ctx, const struct heed__cl_attention *a,
+                                 enum heed__cl_tuning_tunable what);
 
 extern const struct heed__cl_attention_variant heed__cl_attention_fused_gpu;
 extern const struct heed__cl_attention_variant heed__cl_attention_staged;

@@ -1,7 +1,7 @@
 // What the fused kernels for GPUs are given alike: options of a call, tensors, which keys rows attend, and how scores are made.
 #include "cl/attention_fused_gpu.h"
 
-void heed__attention_define(struct heed__cl_kernel *k, const struct heed__cl_attention *a) {
+void heed__cl_attention_define(struct heed__cl_kernel *k, const struct heed__cl_attention *a) {
   heed__cl_define_dtype(k, "X_DTYPE", a->q->dtype);
   heed__cl_define_int(k, "SOFTCAP", a->params->softcap > 0);
   heed__cl_define_int(k, "DROPOUT", a->params->has_dropout);
@@ -13,13 +13,13 @@ void heed__attention_define(struct heed__cl_kernel *k, const struct heed__cl_att
   heed__cl_define_int(k, "MASK_IS_BOOL", a->mask->dtype == HEED_BOOL);
 }
 
-void heed__attention_pass_tensor(struct heed__cl_kernel *k, const heed_tensor *t) {
+void heed__cl_attention_pass_tensor(struct heed__cl_kernel *k, const heed_tensor *t) {
   heed__cl_tensor(k, t);
   heed__cl_strides(k, t, 3);
 }
 
 // MASK_ARGUMENTS and REACH_ARGUMENTS of the kernels.
-void heed__attention_pass_bounds(struct heed__cl_kernel *k, const struct heed__cl_attention *a) {
+void heed__cl_attention_pass_bounds(struct heed__cl_kernel *k, const struct heed__cl_attention *a) {
   const struct heed__attention_params *params = a->params;
   const int64_t unbounded = a->queries + a->keys + 1;
   const int64_t window_right = params->window_right < 0 ? unbounded : heed__min(params->window_right + 1, unbounded);
@@ -35,7 +35,7 @@ void heed__attention_pass_bounds(struct heed__cl_kernel *k, const struct heed__c
   heed__cl_long(k, params->causal == HEED_CAUSAL_BOTTOM_RIGHT ? a->keys - a->queries + 1 : unbounded);
 }
 
-void heed__attention_pass_scoring(struct heed__cl_kernel *k, const struct heed__attention_params *params) {
+void heed__cl_attention_pass_scoring(struct heed__cl_kernel *k, const struct heed__attention_params *params) {
   heed__cl_float(k, params->scale);
   heed__cl_float(k, params->softcap);
   heed__cl_uint(k, (uint32_t)params->seed);

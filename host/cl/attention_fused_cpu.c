@@ -4,7 +4,7 @@
 #include "cl/attention_fused_cpu.h"
 
 struct fused {
-  const struct heed__fused_cpu *plan;
+  const struct heed__cl_attention_fused_cpu *plan;
   const struct heed__cl_attention *a;
   int64_t slot0, slots;  // of this launch
   cl_mem buffers[HEED__FUSED_CPU_BUFFERS];
@@ -13,7 +13,7 @@ struct fused {
 // ---------------------------------------------------------------- arguments
 
 static void begin(struct heed__cl_kernel *k, const struct fused *f, const char *file, const char *kernel) {
-  const struct heed__fused_cpu *p = f->plan;
+  const struct heed__cl_attention_fused_cpu *p = f->plan;
   const struct heed__cl_attention *a = f->a;
   heed__cl_begin(k, p->ctx, file, kernel);
   heed__cl_define_int(k, "VECTOR", p->vector);
@@ -205,7 +205,7 @@ static heed_status backward(const struct fused *f) {
 
 static heed_status take_buffers(struct fused *f) {
   double bytes[HEED__FUSED_CPU_BUFFERS];
-  heed__fused_cpu_sizes(f->plan, f->plan->slots, bytes);
+  heed__cl_attention_fused_cpu_sizes(f->plan, f->plan->slots, bytes);
   for (int i = 0; i < HEED__FUSED_CPU_BUFFERS; ++i)
     if (bytes[i] > 0) HEED__TRY(heed__cl_scratch_take(f->plan->ctx, (size_t)bytes[i], &f->buffers[i]));
   return HEED_OK;
@@ -221,7 +221,7 @@ static heed_status launch_all(struct fused *f) {
   return HEED_OK;
 }
 
-heed_status heed__fused_cpu_run(const struct heed__fused_cpu *plan) {
+heed_status heed__cl_attention_fused_cpu_run(const struct heed__cl_attention_fused_cpu *plan) {
   struct fused f = {.plan = plan, .a = plan->a};
   heed_status status = take_buffers(&f);
   if (status == HEED_OK) status = launch_all(&f);
@@ -230,14 +230,15 @@ heed_status heed__fused_cpu_run(const struct heed__fused_cpu *plan) {
 }
 
 static heed_status run(heed_context *ctx, const struct heed__cl_attention *a) {
-  struct heed__fused_cpu plan;
-  heed__fused_cpu_plan(ctx, a, &plan);
-  return heed__fused_cpu_run(&plan);
+  struct heed__cl_attention_fused_cpu plan;
+  heed__cl_attention_fused_cpu_plan(ctx, a, &plan);
+  return heed__cl_attention_fused_cpu_run(&plan);
 }
 
-const struct heed__cl_attention_variant heed__cl_attention_fused_cpu = {.name = "fused, CPU",
-                                                                        .path = HEED_PATH_FUSED,
-                                                                        .supports = heed__fused_cpu_supports,
-                                                                        .fwd = run,
-                                                                        .bwd = run,
-                                                                        .neighbours = heed__fused_cpu_neighbours};
+const struct heed__cl_attention_variant heed__cl_attention_fused_cpu = {
+    .name = "fused, CPU",
+    .path = HEED_PATH_FUSED,
+    .supports = heed__cl_attention_fused_cpu_supports,
+    .fwd = run,
+    .bwd = run,
+    .neighbours = heed__cl_attention_fused_cpu_neighbours};

@@ -4,7 +4,7 @@
 
 #include "cl/attention.h"
 
-struct heed__fused_cpu {
+struct heed__cl_attention_fused_cpu {
   heed_context *ctx;
   const struct heed__cl_attention *a;
   int vector, tile_rows;       // of a register tile; it has 2 · vector columns
@@ -19,14 +19,16 @@ struct heed__fused_cpu {
 // One more than this is left to the staged path: a work-item's private arrays grow with the width.
 enum { HEED__FUSED_CPU_WIDTH_MAX = 512 };
 
-bool heed__fused_cpu_supports(const struct heed__cl_traits *traits, const struct heed__cl_attention *a);
-void heed__fused_cpu_plan(heed_context *ctx, const struct heed__cl_attention *a, struct heed__fused_cpu *plan);
-void heed__fused_cpu_neighbours(heed_context *ctx, const struct heed__cl_attention *a,
-                                const struct heed__choice *choice, struct heed__choices *out);
-heed_status heed__fused_cpu_run(const struct heed__fused_cpu *plan);
+bool heed__cl_attention_fused_cpu_supports(const struct heed__cl_traits *traits, const struct heed__cl_attention *a);
+void heed__cl_attention_fused_cpu_plan(heed_context *ctx, const struct heed__cl_attention *a,
+                                       struct heed__cl_attention_fused_cpu *plan);
+void heed__cl_attention_fused_cpu_neighbours(heed_context *ctx, const struct heed__cl_attention *a,
+                                             const struct heed__cl_tuning_choice *choice,
+                                             struct heed__cl_tuning_choices *out);
+heed_status heed__cl_attention_fused_cpu_run(const struct heed__cl_attention_fused_cpu *plan);
 
 // Scratch buffers of a launch over `slots` slots, in bytes; 0 where one is not needed.
-enum heed__fused_cpu_buffer {
+enum heed__cl_attention_fused_cpu_buffer {
   FUSED_K,  // forward: k and v, packed
   FUSED_V,
   FUSED_V_BAD,      // a flag for each block of v
@@ -39,6 +41,7 @@ enum heed__fused_cpu_buffer {
   FUSED_DQ_PARTS,  // dq of each split
   HEED__FUSED_CPU_BUFFERS
 };
-void heed__fused_cpu_sizes(const struct heed__fused_cpu *plan, int64_t slots, double bytes[HEED__FUSED_CPU_BUFFERS]);
+void heed__cl_attention_fused_cpu_sizes(const struct heed__cl_attention_fused_cpu *plan, int64_t slots,
+                                        double bytes[HEED__FUSED_CPU_BUFFERS]);
 
 #endif

@@ -9,7 +9,7 @@ enum { PRIVATE_FLOATS_MAX = 1 << 19 };
 
 static bool same_dtype(const heed_tensor *x, heed_dtype dtype) { return !x || x->dtype == dtype; }
 
-bool heed__fused_cpu_supports(const struct heed__cl_traits *traits, const struct heed__cl_attention *a) {
+bool heed__cl_attention_fused_cpu_supports(const struct heed__cl_traits *traits, const struct heed__cl_attention *a) {
   if (!traits->cpu_like || traits->vector_width < 4 || a->weights || a->dmask) return false;
   if (heed__max(a->dim, a->value_dim) > HEED__FUSED_CPU_WIDTH_MAX) return false;
   const heed_tensor *floats[] = {a->k, a->v, a->out, a->dout, a->dq, a->dk, a->dv};
@@ -20,7 +20,7 @@ bool heed__fused_cpu_supports(const struct heed__cl_traits *traits, const struct
   return length <= 0x1p29 && heads * (length / 4 + 2) < 0x1p31;
 }
 
-static void choose_tiles(struct heed__fused_cpu *p) {
+static void choose_tiles(struct heed__cl_attention_fused_cpu *p) {
   const struct heed__cl_attention *a = p->a;
   p->vector = heed__cl_state(p->ctx)->traits.vector_width;
   // As many accumulators as leave room in the registers: 24 of 32 wide ones, 12 of 16, 16 of Arm's 32.
@@ -41,15 +41,16 @@ static int64_t common_divisor(int64_t x, int64_t y) {
 }
 
 // Floats that a work-item keeps to itself.
-static int64_t private_floats(const struct heed__fused_cpu *p) {
+static int64_t private_floats(const struct heed__cl_attention_fused_cpu *p) {
   const int64_t dim = heed__round_up(p->a->dim, p->vector), value_dim = heed__round_up(p->a->value_dim, p->vector);
   if (!p->a->backward) return p->query_block * (dim + value_dim) + (int64_t)p->tile_rows * p->key_block;
   return p->key_block * (3 * dim + 2 * value_dim) + 2 * (int64_t)p->query_block * p->key_block;
 }
 
 // Blocks as asked for, of whole tiles, unless a thread's stack might not hold them. 0: as they are.
-static void set_blocks(struct heed__fused_cpu *p, int64_t tile_rows, int64_t key_block, int64_t query_block) {
-  const struct heed__fused_cpu before = *p;
+static void set_blocks(struct heed__cl_attention_fused_cpu *p, int64_t tile_rows, int64_t key_block,
+                       int64_t query_block) {
+  const struct heed__cl_attention_fused_cpu before = *p;
   if (tile_rows) p->tile_rows = (int)tile_rows;
   const int64_t panel = 2 * p->vector;
   const int64_t step = p->a->backward ? panel / common_divisor(panel, p->tile_rows) * p->tile_rows : panel;
@@ -65,7 +66,7 @@ static int64_t backward_splits(int64_t slots, int64_t cores, int64_t blocks) {
   return heed__max(heed__min(cores / common_divisor(slots, cores), blocks), 1);
 }
 
-static void choose_decode(struct heed__fused_cpu *p, int64_t slots, int64_t cores) {
+static void choose_decode(struct heed__cl_attention_fused_cpu *p, int64_t slots, int64_t cores) {
   const struct heed__cl_attention *a = p->a;
   const int64_t rows = a->group * a->queries;
   p->decode = !a->backward && a->queries <= 8 && rows <= 8;
@@ -78,7 +79,8 @@ static void choose_decode(struct heed__fused_cpu *p, int64_t slots, int64_t core
   p->splits = heed__ceil_div(a->keys, p->chunk_keys);
 }
 
-void heed__fused_cpu_sizes(const struct heed__fused_cpu *p, int64_t slots, double bytes[HEED__FUSED_CPU_BUFFERS]) {
+void heed__cl_attention_fused_cpu_sizes(const struct heed__cl_attention_fused_cpu *p, int64_t slots,
+                                        double bytes[HEED__FUSED_CPU_BUFFERS]) {
   const struct heed__cl_attention *a = p->a;
   const double n = (double)slots, heads = n * (double)a->group;
   const int64_t dim = heed__round_up(a->dim, p->vector), value_dim = heed__round_up(a->value_dim, p->vector);
@@ -103,10 +105,10 @@ void heed__fused_cpu_sizes(const struct heed__fused_cpu *p, int64_t slots, doubl
 }
 
 // How many slots fit in the memory a call may take: a quarter of the device's, a gigabyte at most, buffers as large as it allows.
-static double fitting_slots(const struct heed__fused_cpu *p) {
+static double fitting_slots(const struct heed__cl_attention_fused_cpu *p) {
   const struct heed__cl_traits *traits = &heed__cl_state(p->ctx)->traits;
   double bytes[HEED__FUSED_CPU_BUFFERS], total = 0, largest = 0;
-  heed__fused_cpu_sizes(p, 1, bytes);
+  heed__cl_attention_fused_cpu_sizes(p, 1, bytes);
   for (int i = 0; i < HEED__FUSED_CPU_BUFFERS; ++i) {
     total += bytes[i];
     largest = fmax(largest, bytes[i]);
@@ -114,10 +116,11 @@ static double fitting_slots(const struct heed__fused_cpu *p) {
   return fmin(fmin((double)traits->memory / 4, 0x1p30) / total, (double)traits->max_allocation / largest);
 }
 
-void heed__fused_cpu_plan(heed_context *ctx, const struct heed__cl_attention *a, struct heed__fused_cpu *p) {
+void heed__cl_attention_fused_cpu_plan(heed_context *ctx, const struct heed__cl_attention *a,
+                                       struct heed__cl_attention_fused_cpu *p) {
   const int64_t cores = heed__max(heed__cl_state(ctx)->traits.compute_units, 1);
   const int64_t slots = heed__max(a->batch * a->kv_heads, 1);
-  *p = (struct heed__fused_cpu){.ctx = ctx, .a = a, .splits = 1};
+  *p = (struct heed__cl_attention_fused_cpu){.ctx = ctx, .a = a, .splits = 1};
   choose_tiles(p);
   set_blocks(p, heed__cl_attention_tuned(ctx, a, HEED__TUNE_tile_rows),
              heed__cl_attention_tuned(ctx, a, HEED__TUNE_key_block),
@@ -131,16 +134,17 @@ void heed__fused_cpu_plan(heed_context *ctx, const struct heed__cl_attention *a,
 
 // Blocks half and twice as long, and register tiles of fewer rows. Each is a program of its own to compile, so that they are few; decode
 // has none of them.
-void heed__fused_cpu_neighbours(heed_context *ctx, const struct heed__cl_attention *a,
-                                const struct heed__choice *choice, struct heed__choices *out) {
-  struct heed__fused_cpu p = {.ctx = ctx, .a = a};
+void heed__cl_attention_fused_cpu_neighbours(heed_context *ctx, const struct heed__cl_attention *a,
+                                             const struct heed__cl_tuning_choice *choice,
+                                             struct heed__cl_tuning_choices *out) {
+  struct heed__cl_attention_fused_cpu p = {.ctx = ctx, .a = a};
   choose_tiles(&p);
   choose_decode(&p, heed__max(a->batch * a->kv_heads, 1), 1);
   if (p.decode) return;
   set_blocks(&p, choice->values[HEED__TUNE_tile_rows], choice->values[HEED__TUNE_key_block],
              choice->values[HEED__TUNE_query_block]);
   const struct {
-    enum heed__tunable what;
+    enum heed__cl_tuning_tunable what;
     int64_t value;
   } steps[] = {
       {HEED__TUNE_query_block, 2 * (int64_t)p.query_block}, {HEED__TUNE_key_block, 2 * (int64_t)p.key_block},
@@ -149,10 +153,10 @@ void heed__fused_cpu_neighbours(heed_context *ctx, const struct heed__cl_attenti
   };
   for (size_t i = 0; i < sizeof steps / sizeof *steps; ++i) {
     const size_t before = out->count;
-    heed__choices_add(out, choice, steps[i].what, steps[i].value);
+    heed__cl_tuning_choices_add(out, choice, steps[i].what, steps[i].value);
     if (out->count == before) continue;
     const int64_t *values = out->list[before].values;
-    struct heed__fused_cpu other = {.ctx = ctx, .a = a};
+    struct heed__cl_attention_fused_cpu other = {.ctx = ctx, .a = a};
     choose_tiles(&other);
     set_blocks(&other, values[HEED__TUNE_tile_rows], values[HEED__TUNE_key_block], values[HEED__TUNE_query_block]);
     if (other.tile_rows == p.tile_rows && other.key_block == p.key_block && other.query_block == p.query_block)

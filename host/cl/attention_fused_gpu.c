@@ -161,7 +161,7 @@ static void define_problem(struct heed__cl_kernel *k, const struct fused *f) {
   const heed_tensor *const rows[] = {a->q, a->k, a->v, a->backward ? a->out : NULL, a->dout};
   bool aligned = true;
   for (size_t i = 0; i < sizeof rows / sizeof *rows; ++i) aligned = aligned && is_aligned(rows[i]);
-  heed__attention_define(k, a);
+  heed__cl_attention_define(k, a);
   heed__cl_define_int(k, "ALIGNED", aligned);
   if (f->gate) heed__cl_define_int(k, "GATED", 1);
 }
@@ -215,13 +215,13 @@ static void describe_forward(const struct fused *f, struct job *job) {
   const struct heed__cl_attention *a = f->a;
   struct heed__cl_kernel *k = &job->kernel;
   begin_forward(k, f, &job->tile, "attention_forward");
-  heed__attention_pass_tensor(k, a->q);
-  heed__attention_pass_tensor(k, a->k);
-  heed__attention_pass_tensor(k, a->v);
-  heed__attention_pass_tensor(k, a->out);
+  heed__cl_attention_pass_tensor(k, a->q);
+  heed__cl_attention_pass_tensor(k, a->k);
+  heed__cl_attention_pass_tensor(k, a->v);
+  heed__cl_attention_pass_tensor(k, a->out);
   heed__cl_tensor(k, a->lse);
   heed__cl_long(k, a->lse != NULL);
-  heed__attention_pass_bounds(k, a);
+  heed__cl_attention_pass_bounds(k, a);
   heed__cl_long(k, a->heads);
   heed__cl_long(k, a->group);
   pass_first(job);
@@ -229,7 +229,7 @@ static void describe_forward(const struct fused *f, struct job *job) {
   heed__cl_long(k, all_rows(a));
   heed__cl_buffer(k, f->part_out);
   heed__cl_buffer(k, f->part_stats);
-  heed__attention_pass_scoring(k, a->params);
+  heed__cl_attention_pass_scoring(k, a->params);
   pass_gate(k, f);
   const int64_t slots = a->batch * (f->packed ? a->kv_heads : a->heads);
   job->work_groups = slots * heed__ceil_div(rows_of(f), job->tile.queries) * f->splits;
@@ -247,25 +247,25 @@ static void describe_backward(const struct fused *f, enum kind kind, struct job 
   heed__cl_define_int(k, "SHUFFLE", kind == ROWS ? f->shuffle : HEED__SHUFFLE_NONE);
   // out has been rounded where it is of 16 bits or scaled by dropout: its δ would not meet a row of dP that it should cancel.
   heed__cl_define_int(k, "EXACT_DELTA", a->q->dtype != HEED_F32 || a->params->has_dropout);
-  heed__attention_pass_tensor(k, a->q);
-  heed__attention_pass_tensor(k, a->k);
-  heed__attention_pass_tensor(k, a->v);
-  heed__attention_pass_tensor(k, a->dout);
-  heed__attention_pass_bounds(k, a);
+  heed__cl_attention_pass_tensor(k, a->q);
+  heed__cl_attention_pass_tensor(k, a->k);
+  heed__cl_attention_pass_tensor(k, a->v);
+  heed__cl_attention_pass_tensor(k, a->dout);
+  heed__cl_attention_pass_bounds(k, a);
   heed__cl_long(k, a->heads);
   heed__cl_long(k, a->group);
   pass_first(job);
-  heed__attention_pass_scoring(k, a->params);
+  heed__cl_attention_pass_scoring(k, a->params);
   if (kind == ROWS) {
-    heed__attention_pass_tensor(k, a->out);
+    heed__cl_attention_pass_tensor(k, a->out);
     heed__cl_tensor(k, a->lse);
   }
   heed__cl_buffer(k, f->stats);
-  if (kind == QUERIES_BWD) heed__attention_pass_tensor(k, a->dq);
+  if (kind == QUERIES_BWD) heed__cl_attention_pass_tensor(k, a->dq);
   if (kind == KEYS_BWD) {
-    heed__attention_pass_tensor(k, a->dk);
+    heed__cl_attention_pass_tensor(k, a->dk);
     heed__cl_long(k, a->dk != NULL);
-    heed__attention_pass_tensor(k, a->dv);
+    heed__cl_attention_pass_tensor(k, a->dv);
     heed__cl_long(k, a->dv != NULL);
   }
   pass_gate(k, f);
@@ -324,7 +324,7 @@ static heed_status combine(const struct fused *f, const struct tile *tile) {
   begin_forward(&k, f, tile, "attention_combine");
   heed__cl_buffer(&k, f->part_out);
   heed__cl_buffer(&k, f->part_stats);
-  heed__attention_pass_tensor(&k, a->out);
+  heed__cl_attention_pass_tensor(&k, a->out);
   heed__cl_tensor(&k, a->lse);
   heed__cl_long(&k, a->lse != NULL);
   heed__cl_long(&k, a->heads);
@@ -396,14 +396,14 @@ static heed_status run(heed_context *ctx, const struct heed__cl_attention *a) {
   return heed__cl_attention_fused_gpu_gated(ctx, a, NULL);
 }
 
-static void neighbours(heed_context *ctx, const struct heed__cl_attention *a, const struct heed__choice *choice,
-                       struct heed__choices *out) {
+static void neighbours(heed_context *ctx, const struct heed__cl_attention *a,
+                       const struct heed__cl_tuning_choice *choice, struct heed__cl_tuning_choices *out) {
   (void)ctx;
   const int64_t items = choice->values[HEED__TUNE_items], rows = choice->values[HEED__TUNE_tile_queries];
   for (int64_t value = 64; value <= 256; value *= 2)
-    if (value != items) heed__choices_add(out, choice, HEED__TUNE_items, value);
+    if (value != items) heed__cl_tuning_choices_add(out, choice, HEED__TUNE_items, value);
   for (int64_t value = 16; value < ROWS_A_TILE && value < a->queries; value *= 2)
-    if (value != rows) heed__choices_add(out, choice, HEED__TUNE_tile_queries, value);
+    if (value != rows) heed__cl_tuning_choices_add(out, choice, HEED__TUNE_tile_queries, value);
 }
 
 const struct heed__cl_attention_variant heed__cl_attention_fused_gpu = {

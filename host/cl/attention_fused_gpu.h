@@ -6,11 +6,11 @@
 #include "cl/attention.h"
 
 // attention_arguments.c
-void heed__attention_define(struct heed__cl_kernel *k, const struct heed__cl_attention *a);
-void heed__attention_pass_tensor(struct heed__cl_kernel *k, const heed_tensor *t);  // TENSOR4, RESULT4
+void heed__cl_attention_define(struct heed__cl_kernel *k, const struct heed__cl_attention *a);
+void heed__cl_attention_pass_tensor(struct heed__cl_kernel *k, const heed_tensor *t);  // TENSOR4, RESULT4
 // MASK_ARGUMENTS and REACH_ARGUMENTS of attention_reach.cl.
-void heed__attention_pass_bounds(struct heed__cl_kernel *k, const struct heed__cl_attention *a);
-void heed__attention_pass_scoring(struct heed__cl_kernel *k, const struct heed__attention_params *params);
+void heed__cl_attention_pass_bounds(struct heed__cl_kernel *k, const struct heed__cl_attention *a);
+void heed__cl_attention_pass_scoring(struct heed__cl_kernel *k, const struct heed__attention_params *params);
 
 // attention_fused_gpu.c: the call, by kernels that do nothing where the int in `gate` is 0. NULL: always.
 heed_status heed__cl_attention_fused_gpu_gated(heed_context *ctx, const struct heed__cl_attention *a, cl_mem gate);

@@ -28,7 +28,7 @@ struct fused {
 static void begin(struct heed__cl_kernel *k, const struct fused *f, const char *kernel, bool keys_bwd) {
   const struct heed__cl_attention *a = f->a;
   heed__cl_begin(k, f->ctx, a->backward ? "attention_fused_tensor_bwd.cl" : "attention_fused_tensor_fwd.cl", kernel);
-  heed__attention_define(k, a);
+  heed__cl_attention_define(k, a);
   heed__cl_define_int(k, "WARP_EMULATED", heed__cl_state(f->ctx)->traits.emulate_warps);
   heed__cl_define_int(k, "DIM", a->dim);
   if (!a->backward) {
@@ -41,15 +41,15 @@ static void begin(struct heed__cl_kernel *k, const struct fused *f, const char *
 
 static void pass_inputs(struct heed__cl_kernel *k, const struct fused *f) {
   const struct heed__cl_attention *a = f->a;
-  heed__attention_pass_tensor(k, a->q);
-  heed__attention_pass_tensor(k, a->k);
-  heed__attention_pass_tensor(k, a->v);
-  heed__attention_pass_tensor(k, a->backward ? a->dout : a->out);
+  heed__cl_attention_pass_tensor(k, a->q);
+  heed__cl_attention_pass_tensor(k, a->k);
+  heed__cl_attention_pass_tensor(k, a->v);
+  heed__cl_attention_pass_tensor(k, a->backward ? a->dout : a->out);
   if (!a->backward) {
     heed__cl_tensor(k, a->lse);
     heed__cl_long(k, a->lse != NULL);
   }
-  heed__attention_pass_bounds(k, a);
+  heed__cl_attention_pass_bounds(k, a);
   heed__cl_long(k, a->heads);
   heed__cl_long(k, a->group);
 }
@@ -75,19 +75,19 @@ static heed_status run_kind(const struct fused *f, enum kind kind) {
   pass_inputs(&k, f);
   const int first_arg = k.arg_count;
   heed__cl_long(&k, 0);
-  heed__attention_pass_scoring(&k, a->params);
+  heed__cl_attention_pass_scoring(&k, a->params);
   if (kind != FORWARD) heed__cl_buffer(&k, f->stats);
   heed__cl_buffer(&k, f->flags);
   if (kind == QUERIES_BWD) {
-    heed__attention_pass_tensor(&k, a->out);
+    heed__cl_attention_pass_tensor(&k, a->out);
     heed__cl_tensor(&k, a->lse);
-    heed__attention_pass_tensor(&k, a->dq);
+    heed__cl_attention_pass_tensor(&k, a->dq);
     heed__cl_long(&k, a->dq != NULL);
   }
   if (kind == KEYS_BWD) {
-    heed__attention_pass_tensor(&k, a->dk);
+    heed__cl_attention_pass_tensor(&k, a->dk);
     heed__cl_long(&k, a->dk != NULL);
-    heed__attention_pass_tensor(&k, a->dv);
+    heed__cl_attention_pass_tensor(&k, a->dv);
     heed__cl_long(&k, a->dv != NULL);
   }
   const int64_t rows = kind == KEYS_BWD ? a->keys : a->queries;

@@ -4,17 +4,17 @@
 
 #include "cl/attention_staged.h"
 
-static void choose_tiles(struct heed__staged *s) {
+static void choose_tiles(struct heed__cl_attention_staged *s) {
   const struct heed__cl_traits *traits = &heed__cl_state(s->ctx)->traits;
   if (!traits->cpu_like) {
-    s->tile = s->tile_bwd = (struct heed__tile){.vector = 4, .rows = 4, .vectors = 1};
+    s->tile = s->tile_bwd = (struct heed__cl_attention_tile){.vector = 4, .rows = 4, .vectors = 1};
     s->panel = 64;
     s->lanes = traits->max_work_group >= 64 ? 64 : 1;
   } else {
     // As many accumulators as the registers hold: 32 of 16 floats, else 16.
     const int vector = traits->vector_width;
-    s->tile = (struct heed__tile){.vector = vector, .rows = vector == 16 ? 12 : 6, .vectors = 2};
-    s->tile_bwd = (struct heed__tile){.vector = vector, .rows = vector == 16 ? 16 : 8, .vectors = 1};
+    s->tile = (struct heed__cl_attention_tile){.vector = vector, .rows = vector == 16 ? 12 : 6, .vectors = 2};
+    s->tile_bwd = (struct heed__cl_attention_tile){.vector = vector, .rows = vector == 16 ? 16 : 8, .vectors = 1};
     s->panel = 2 * vector;
     s->lanes = 1;
   }
@@ -25,10 +25,12 @@ static void choose_tiles(struct heed__staged *s) {
   if (traits->cpu_like && s->pitch / 16 % 2 == 0) s->pitch += 16;
 }
 
-static int64_t panels_of(const struct heed__staged *s, int64_t columns) { return heed__ceil_div(columns, s->panel); }
+static int64_t panels_of(const struct heed__cl_attention_staged *s, int64_t columns) {
+  return heed__ceil_div(columns, s->panel);
+}
 
-void heed__staged_sizes(const struct heed__staged *s, int64_t heads, int64_t rows,
-                        int64_t sizes[HEED__STAGED_BUFFERS]) {
+void heed__cl_attention_staged_sizes(const struct heed__cl_attention_staged *s, int64_t heads, int64_t rows,
+                                     int64_t sizes[HEED__STAGED_BUFFERS]) {
   const struct heed__cl_attention *a = s->a;
   const bool in_parts = heads < a->group || rows < a->queries;
   const int64_t slots = heed__max(heads / a->group, 1), padded = heed__round_up(rows, s->tile.rows);
@@ -55,10 +57,10 @@ void heed__staged_sizes(const struct heed__staged *s, int64_t heads, int64_t row
   if (a->dv && in_parts) sizes[DV_SUM] = a->keys * a->value_dim;
 }
 
-static double bytes_of(const struct heed__staged *s, int64_t heads, int64_t rows) {
+static double bytes_of(const struct heed__cl_attention_staged *s, int64_t heads, int64_t rows) {
   int64_t sizes[HEED__STAGED_BUFFERS];
   double total = 0;
-  heed__staged_sizes(s, heads, rows, sizes);
+  heed__cl_attention_staged_sizes(s, heads, rows, sizes);
   for (int i = 0; i < HEED__STAGED_BUFFERS; ++i) total += (double)sizes[i] * (double)sizeof(float);
   return total;
 }
@@ -69,7 +71,7 @@ static double bytes_of(const struct heed__staged *s, int64_t heads, int64_t rows
 #define CPU_CHUNK_BYTES (32 << 20)
 
 // How many heads, or rows of one head, are worked on at a time.
-static heed_status choose_chunks(struct heed__staged *s) {
+static heed_status choose_chunks(struct heed__cl_attention_staged *s) {
   const struct heed__cl_attention *a = s->a;
   const struct heed__cl_traits *traits = &heed__cl_state(s->ctx)->traits;
   const double available =
@@ -106,8 +108,9 @@ static heed_status choose_chunks(struct heed__staged *s) {
   return HEED_OK;
 }
 
-heed_status heed__staged_plan(heed_context *ctx, const struct heed__cl_attention *a, struct heed__staged *s) {
-  *s = (struct heed__staged){.ctx = ctx, .a = a};
+heed_status heed__cl_attention_staged_plan(heed_context *ctx, const struct heed__cl_attention *a,
+                                           struct heed__cl_attention_staged *s) {
+  *s = (struct heed__cl_attention_staged){.ctx = ctx, .a = a};
   choose_tiles(s);
   return choose_chunks(s);
 }

@@ -12,7 +12,7 @@ struct chunk {
   int64_t slot0, slots;  // the key heads they read
 };
 
-static struct chunk chunk_at(const struct heed__staged *s, int64_t head0, int64_t row0) {
+static struct chunk chunk_at(const struct heed__cl_attention_staged *s, int64_t head0, int64_t row0) {
   const struct heed__cl_attention *a = s->a;
   struct chunk c = {.head0 = head0, .row0 = row0};
   c.heads = heed__min(s->chunk_heads, a->batch * a->heads - head0);
@@ -26,8 +26,8 @@ static struct chunk chunk_at(const struct heed__staged *s, int64_t head0, int64_
 // ---------------------------------------------------------------- launches
 
 // One work-item a tile: `columns` x `rows` of them for each of `heads`.
-static heed_status launch_tiles(const struct heed__staged *s, struct heed__cl_kernel *k, int64_t columns, int64_t rows,
-                                int64_t heads) {
+static heed_status launch_tiles(const struct heed__cl_attention_staged *s, struct heed__cl_kernel *k, int64_t columns,
+                                int64_t rows, int64_t heads) {
   const struct heed__cl_traits *traits = &heed__cl_state(s->ctx)->traits;
   const bool grouped = !traits->cpu_like && traits->max_work_group >= 64;
   const size_t local[3] = {grouped ? 16 : 1, grouped ? 4 : 1, 1};
@@ -37,8 +37,8 @@ static heed_status launch_tiles(const struct heed__staged *s, struct heed__cl_ke
 }
 
 // One work-item an element, in groups of one size: some drivers compile a kernel again for each size of group.
-static heed_status launch_elements(const struct heed__staged *s, struct heed__cl_kernel *k, int64_t x, int64_t y,
-                                   int64_t z) {
+static heed_status launch_elements(const struct heed__cl_attention_staged *s, struct heed__cl_kernel *k, int64_t x,
+                                   int64_t y, int64_t z) {
   const size_t most = heed__cl_state(s->ctx)->traits.max_work_group;
   const size_t local[3] = {most >= 32 ? 32 : 1, most >= 256 ? 8 : 1, 1};
   const size_t global[3] = {(size_t)heed__round_up(x, (int64_t)local[0]), (size_t)heed__round_up(y, (int64_t)local[1]),
@@ -47,13 +47,14 @@ static heed_status launch_elements(const struct heed__staged *s, struct heed__cl
 }
 
 // `lanes` work-items a row of scores.
-static heed_status launch_rows(const struct heed__staged *s, struct heed__cl_kernel *k, int64_t rows, int64_t heads) {
+static heed_status launch_rows(const struct heed__cl_attention_staged *s, struct heed__cl_kernel *k, int64_t rows,
+                               int64_t heads) {
   const size_t global[3] = {(size_t)s->lanes, (size_t)rows, (size_t)heads}, local[3] = {(size_t)s->lanes, 1, 1};
   return heed__cl_launch(k, 3, global, local);
 }
 
-static void begin_tiles(struct heed__cl_kernel *k, const struct heed__staged *s, const char *file, const char *kernel,
-                        struct heed__tile tile) {
+static void begin_tiles(struct heed__cl_kernel *k, const struct heed__cl_attention_staged *s, const char *file,
+                        const char *kernel, struct heed__cl_attention_tile tile) {
   heed__cl_begin(k, s->ctx, file, kernel);
   heed__cl_define_int(k, "VECTOR", tile.vector);
   heed__cl_define_int(k, "TILE_ROWS", tile.rows);
@@ -61,7 +62,8 @@ static void begin_tiles(struct heed__cl_kernel *k, const struct heed__staged *s,
   heed__cl_define_int(k, "PANEL", s->panel);
 }
 
-static void begin_rows(struct heed__cl_kernel *k, const struct heed__staged *s, const char *file, const char *kernel) {
+static void begin_rows(struct heed__cl_kernel *k, const struct heed__cl_attention_staged *s, const char *file,
+                       const char *kernel) {
   heed__cl_begin(k, s->ctx, file, kernel);
   heed__cl_define_int(k, "VECTOR", s->tile.vector);
   heed__cl_define_int(k, "GROUP", s->lanes);
@@ -69,7 +71,7 @@ static void begin_rows(struct heed__cl_kernel *k, const struct heed__staged *s, 
 
 // ---------------------------------------------------------------- stages
 
-static heed_status find_bounds(const struct heed__staged *s, const struct chunk *c) {
+static heed_status find_bounds(const struct heed__cl_attention_staged *s, const struct chunk *c) {
   const struct heed__cl_attention *a = s->a;
   const struct heed__attention_params *params = a->params;
   const int64_t whole = a->queries + a->keys;  // a window this wide has no edge; it keeps sums in kernels small
@@ -103,7 +105,8 @@ struct matrix {
   int64_t depth, depth_pad, depth_stride, columns, column_stride, panel;
 };
 
-static heed_status pack(const struct heed__staged *s, const struct matrix *m, enum heed__staged_buffer to) {
+static heed_status pack(const struct heed__cl_attention_staged *s, const struct matrix *m,
+                        enum heed__cl_attention_staged_buffer to) {
   const int64_t panels = heed__ceil_div(m->columns, m->panel);
   struct heed_tensor x = *m->x;
   x.offset += m->row0 * x.strides[2];
@@ -126,8 +129,8 @@ static heed_status pack(const struct heed__staged *s, const struct matrix *m, en
 }
 
 // q or dout as rows of `width` floats, the left factor of a product over the width.
-static heed_status pack_rows(const struct heed__staged *s, const struct chunk *c, const heed_tensor *x, int64_t width,
-                             enum heed__staged_buffer to) {
+static heed_status pack_rows(const struct heed__cl_attention_staged *s, const struct chunk *c, const heed_tensor *x,
+                             int64_t width, enum heed__cl_attention_staged_buffer to) {
   const struct matrix m = {.x = x,
                            .head0 = c->head0,
                            .heads = c->heads,
@@ -142,8 +145,8 @@ static heed_status pack_rows(const struct heed__staged *s, const struct chunk *c
 }
 
 // q or dout as the right factor of a sum over rows.
-static heed_status pack_rows_by_dim(const struct heed__staged *s, const struct chunk *c, const heed_tensor *x,
-                                    enum heed__staged_buffer to) {
+static heed_status pack_rows_by_dim(const struct heed__cl_attention_staged *s, const struct chunk *c,
+                                    const heed_tensor *x, enum heed__cl_attention_staged_buffer to) {
   const struct matrix m = {.x = x,
                            .head0 = c->head0,
                            .heads = c->heads,
@@ -158,8 +161,8 @@ static heed_status pack_rows_by_dim(const struct heed__staged *s, const struct c
 }
 
 // k or v as the right factor of a sum over keys.
-static heed_status pack_keys_by_dim(const struct heed__staged *s, const struct chunk *c, const heed_tensor *x,
-                                    enum heed__staged_buffer to) {
+static heed_status pack_keys_by_dim(const struct heed__cl_attention_staged *s, const struct chunk *c,
+                                    const heed_tensor *x, enum heed__cl_attention_staged_buffer to) {
   const struct matrix m = {.x = x,
                            .head0 = c->slot0,
                            .heads = c->slots,
@@ -173,8 +176,8 @@ static heed_status pack_keys_by_dim(const struct heed__staged *s, const struct c
 }
 
 // k or v as the right factor of a product over the width, `width` floats deep.
-static heed_status pack_keys_by_key(const struct heed__staged *s, const struct chunk *c, const heed_tensor *x,
-                                    int64_t width, enum heed__staged_buffer to) {
+static heed_status pack_keys_by_key(const struct heed__cl_attention_staged *s, const struct chunk *c,
+                                    const heed_tensor *x, int64_t width, enum heed__cl_attention_staged_buffer to) {
   const struct matrix m = {.x = x,
                            .head0 = c->slot0,
                            .heads = c->slots,
@@ -188,9 +191,9 @@ static heed_status pack_keys_by_key(const struct heed__staged *s, const struct c
 }
 
 // to = softcap(scale rows · columns): the scores from q and k, dP from dout and v.
-static heed_status score(const struct heed__staged *s, const struct chunk *c, enum heed__staged_buffer rows,
-                         enum heed__staged_buffer columns, int64_t depth, double scale, double softcap,
-                         enum heed__staged_buffer to) {
+static heed_status score(const struct heed__cl_attention_staged *s, const struct chunk *c,
+                         enum heed__cl_attention_staged_buffer rows, enum heed__cl_attention_staged_buffer columns,
+                         int64_t depth, double scale, double softcap, enum heed__cl_attention_staged_buffer to) {
   const struct heed__cl_attention *a = s->a;
   struct heed__cl_kernel k;
   begin_tiles(&k, s, "attention_score.cl", "attention_score", s->tile);
@@ -212,8 +215,8 @@ static heed_status score(const struct heed__staged *s, const struct chunk *c, en
                       c->heads);
 }
 
-static heed_status mask(const struct heed__staged *s, const struct chunk *c, enum heed__staged_buffer from,
-                        enum heed__staged_buffer to) {
+static heed_status mask(const struct heed__cl_attention_staged *s, const struct chunk *c,
+                        enum heed__cl_attention_staged_buffer from, enum heed__cl_attention_staged_buffer to) {
   const heed_tensor *m = s->a->mask;
   struct heed__cl_kernel k;
   begin_rows(&k, s, "attention_mask.cl", "attention_mask");
@@ -231,8 +234,8 @@ static heed_status mask(const struct heed__staged *s, const struct chunk *c, enu
   return launch_rows(s, &k, c->rows_pad, c->heads);
 }
 
-static heed_status softmax(const struct heed__staged *s, const struct chunk *c, enum heed__staged_buffer from,
-                           const heed_tensor *lse) {
+static heed_status softmax(const struct heed__cl_attention_staged *s, const struct chunk *c,
+                           enum heed__cl_attention_staged_buffer from, const heed_tensor *lse) {
   struct heed__cl_kernel k;
   begin_rows(&k, s, "attention_softmax.cl", "attention_softmax");
   heed__cl_buffer(&k, s->buffers[from]);
@@ -248,7 +251,8 @@ static heed_status softmax(const struct heed__staged *s, const struct chunk *c, 
   return launch_rows(s, &k, c->rows_pad, c->heads);
 }
 
-static heed_status dropout(const struct heed__staged *s, const struct chunk *c, enum heed__staged_buffer on) {
+static heed_status dropout(const struct heed__cl_attention_staged *s, const struct chunk *c,
+                           enum heed__cl_attention_staged_buffer on) {
   const struct heed__attention_params *params = s->a->params;
   if (!params->has_dropout) return HEED_OK;
   struct heed__cl_kernel k;
@@ -266,7 +270,7 @@ static heed_status dropout(const struct heed__staged *s, const struct chunk *c, 
   return launch_rows(s, &k, c->rows_pad, c->heads);
 }
 
-static heed_status store_weights(const struct heed__staged *s, const struct chunk *c) {
+static heed_status store_weights(const struct heed__cl_attention_staged *s, const struct chunk *c) {
   const heed_tensor *weights = s->a->weights;
   if (!weights) return HEED_OK;
   struct heed__cl_kernel k;
@@ -284,8 +288,9 @@ static heed_status store_weights(const struct heed__staged *s, const struct chun
 }
 
 // out = scale weights · keys: the output from p and v, dq from ds and k.
-static heed_status output(const struct heed__staged *s, const struct chunk *c, enum heed__staged_buffer weights,
-                          enum heed__staged_buffer keys, double scale, const heed_tensor *out) {
+static heed_status output(const struct heed__cl_attention_staged *s, const struct chunk *c,
+                          enum heed__cl_attention_staged_buffer weights, enum heed__cl_attention_staged_buffer keys,
+                          double scale, const heed_tensor *out) {
   const struct heed__cl_attention *a = s->a;
   struct heed__cl_kernel k;
   begin_tiles(&k, s, "attention_output.cl", "attention_output", s->tile);
@@ -311,9 +316,10 @@ static heed_status output(const struct heed__staged *s, const struct chunk *c, e
 }
 
 // P into SCORES. CAPPED, where there is one, keeps the scores as they were before the mask.
-static heed_status weights_of(const struct heed__staged *s, const struct chunk *c, const heed_tensor *lse) {
+static heed_status weights_of(const struct heed__cl_attention_staged *s, const struct chunk *c,
+                              const heed_tensor *lse) {
   const struct heed__cl_attention *a = s->a;
-  const enum heed__staged_buffer scores = s->buffers[CAPPED] ? CAPPED : SCORES;
+  const enum heed__cl_attention_staged_buffer scores = s->buffers[CAPPED] ? CAPPED : SCORES;
   HEED__TRY(find_bounds(s, c));
   HEED__TRY(pack_rows(s, c, a->q, s->depth, Q_ROWS));
   HEED__TRY(pack_keys_by_key(s, c, a->k, s->depth, K_BY_KEY));
@@ -322,7 +328,7 @@ static heed_status weights_of(const struct heed__staged *s, const struct chunk *
   return softmax(s, c, a->mask ? SCORES : scores, lse);
 }
 
-static heed_status forward_chunk(const struct heed__staged *s, const struct chunk *c) {
+static heed_status forward_chunk(const struct heed__cl_attention_staged *s, const struct chunk *c) {
   const struct heed__cl_attention *a = s->a;
   HEED__TRY(weights_of(s, c, a->lse));
   HEED__TRY(dropout(s, c, SCORES));
@@ -334,7 +340,7 @@ static heed_status forward_chunk(const struct heed__staged *s, const struct chun
 // ---------------------------------------------------------------- stages of the backward
 
 // dP in DSCORES becomes dS; CAPPED becomes the gradient before the softcap.
-static heed_status softmax_bwd(const struct heed__staged *s, const struct chunk *c) {
+static heed_status softmax_bwd(const struct heed__cl_attention_staged *s, const struct chunk *c) {
   const bool softcap = s->buffers[CAPPED] != NULL;
   struct heed__cl_kernel k;
   begin_rows(&k, s, "attention_softmax.cl", "attention_softmax_bwd");
@@ -349,9 +355,9 @@ static heed_status softmax_bwd(const struct heed__staged *s, const struct chunk 
 }
 
 // dx = scale weightsᵀ · rows: dv from p and dout, dk from ds and q.
-static heed_status output_bwd(const struct heed__staged *s, const struct chunk *c, enum heed__staged_buffer weights,
-                              enum heed__staged_buffer rows, enum heed__staged_buffer sum, double scale,
-                              const heed_tensor *dx) {
+static heed_status output_bwd(const struct heed__cl_attention_staged *s, const struct chunk *c,
+                              enum heed__cl_attention_staged_buffer weights, enum heed__cl_attention_staged_buffer rows,
+                              enum heed__cl_attention_staged_buffer sum, double scale, const heed_tensor *dx) {
   const struct heed__cl_attention *a = s->a;
   const int64_t last_head = (c->slot0 + c->slots) * a->group - 1;
   struct heed__cl_kernel k;
@@ -379,7 +385,7 @@ static heed_status output_bwd(const struct heed__staged *s, const struct chunk *
 }
 
 // Adds this chunk's share to the sums of dmask, which is F32 or stands in DMASK_SUM meanwhile.
-static heed_status mask_bwd(const struct heed__staged *s, const struct chunk *c, const heed_tensor *sum) {
+static heed_status mask_bwd(const struct heed__cl_attention_staged *s, const struct chunk *c, const heed_tensor *sum) {
   const int64_t *dims = sum->dims;
   struct heed__cl_kernel k;
   begin_rows(&k, s, "attention_mask.cl", "attention_mask_bwd");
@@ -397,10 +403,11 @@ static heed_status mask_bwd(const struct heed__staged *s, const struct chunk *c,
   return launch_elements(s, &k, dims[3], dims[2] == 1 ? 1 : c->rows, dims[0] * dims[1]);
 }
 
-static heed_status backward_chunk(const struct heed__staged *s, const struct chunk *c, const heed_tensor *dmask_sum) {
+static heed_status backward_chunk(const struct heed__cl_attention_staged *s, const struct chunk *c,
+                                  const heed_tensor *dmask_sum) {
   const struct heed__cl_attention *a = s->a;
   const double scale = a->params->scale;
-  const enum heed__staged_buffer ds = s->buffers[CAPPED] ? CAPPED : DSCORES;
+  const enum heed__cl_attention_staged_buffer ds = s->buffers[CAPPED] ? CAPPED : DSCORES;
   HEED__TRY(weights_of(s, c, NULL));
   if (s->buffers[DSCORES]) {
     HEED__TRY(pack_rows(s, c, a->dout, s->value_depth, DOUT_ROWS));
@@ -426,16 +433,16 @@ static heed_status backward_chunk(const struct heed__staged *s, const struct chu
 
 // ---------------------------------------------------------------- the whole call
 
-static heed_status take_buffers(struct heed__staged *s) {
+static heed_status take_buffers(struct heed__cl_attention_staged *s) {
   int64_t sizes[HEED__STAGED_BUFFERS];
-  heed__staged_sizes(s, s->chunk_heads, s->chunk_rows, sizes);
+  heed__cl_attention_staged_sizes(s, s->chunk_heads, s->chunk_rows, sizes);
   if (s->a->dmask && s->a->dmask->dtype != HEED_F32) sizes[DMASK_SUM] = s->a->dmask->count;
   for (int i = 0; i < HEED__STAGED_BUFFERS; ++i)
     if (sizes[i]) HEED__TRY(heed__cl_scratch_take(s->ctx, (size_t)sizes[i] * sizeof(float), &s->buffers[i]));
   return HEED_OK;
 }
 
-static heed_status forward_chunks(const struct heed__staged *s) {
+static heed_status forward_chunks(const struct heed__cl_attention_staged *s) {
   const struct heed__cl_attention *a = s->a;
   for (int64_t head = 0; head < a->batch * a->heads; head += s->chunk_heads)
     for (int64_t row = 0; row < a->queries; row += s->chunk_rows) {
@@ -450,7 +457,7 @@ static heed_status fill_zero(heed_context *ctx, const heed_tensor *y) {
   return heed__cl_fill(ctx, &(struct heed__call){.op = HEED__OP_fill, .out = {(heed_tensor *)y}, .params = &zero});
 }
 
-static heed_status backward_chunks(const struct heed__staged *s) {
+static heed_status backward_chunks(const struct heed__cl_attention_staged *s) {
   const struct heed__cl_attention *a = s->a;
   const heed_tensor *dmask_sum = a->dmask;
   struct heed__buffer carrier = {.ctx = s->ctx, .handle = s->buffers[DMASK_SUM]};
@@ -474,8 +481,8 @@ static heed_status backward_chunks(const struct heed__staged *s) {
 }
 
 static heed_status run(heed_context *ctx, const struct heed__cl_attention *a) {
-  struct heed__staged s;
-  HEED__TRY(heed__staged_plan(ctx, a, &s));
+  struct heed__cl_attention_staged s;
+  HEED__TRY(heed__cl_attention_staged_plan(ctx, a, &s));
   heed_status status = take_buffers(&s);
   if (status == HEED_OK) status = a->backward ? backward_chunks(&s) : forward_chunks(&s);
   for (int i = 0; i < HEED__STAGED_BUFFERS; ++i) heed__cl_scratch_give(ctx, s.buffers[i]);

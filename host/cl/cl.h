@@ -38,11 +38,11 @@ struct heed__cl_traits {
   bool short_loops;    // llvmpipe: a work-item leaves its loops, unasked, after 65535 rounds of all of them
 };
 
-enum heed__gemm_provider { HEED__GEMM_AUTO, HEED__GEMM_NATIVE, HEED__GEMM_CLBLAST };
+enum heed__cl_gemm_provider { HEED__GEMM_AUTO, HEED__GEMM_NATIVE, HEED__GEMM_CLBLAST };
 
 // How gemm_cpu.c lays out a product; 0 everywhere is its own choice. The switches: 1 yes, -1 no, where the problem allows it.
 // gemm_gpu.c takes its tile from `rows`, and the splits.
-struct heed__gemm_layout {
+struct heed__cl_gemm_layout {
   int64_t vectors, rows, panels, depth, splits;  // vectors: of a panel, 2 or 3
   int swap, pack_rows, pack_cols, dot;
 };
@@ -53,11 +53,11 @@ struct heed__cl {
   cl_context context;
   cl_command_queue queue;
   struct heed__cl_traits traits;
-  enum heed__gemm_provider gemm;
+  enum heed__cl_gemm_provider gemm;
   const char *gemm_variant;  // gemm_native.c: to take where it supports the problem; NULL: the tuned or first one
-  struct heed__gemm_layout gemm_layout;
-  bool tf32;                                  // HEED_TF32=1: products of F32 tensors may round their factors to TF32
-  struct heed__gemm_verdicts *gemm_verdicts;  // gemm_probe.c
+  struct heed__cl_gemm_layout gemm_layout;
+  bool tf32;                                     // HEED_TF32=1: products of F32 tensors may round their factors to TF32
+  struct heed__cl_gemm_verdicts *gemm_verdicts;  // gemm_probe.c
   bool profiling;
   char *cache_dir;                      // NULL: no disk cache
   bool stores_programs;                 // puts what it builds there
@@ -74,12 +74,12 @@ struct heed__cl {
   bool build_may_work_later;           // program.c: the last one that failed did so for want of memory or of the device
   struct heed__cl_scratch *scratch;    // scratch.c
   struct heed__cl_profile *profile;    // profile.c
-  struct heed__tuning *tuning;         // tuning.c
+  struct heed__cl_tuning *tuning;      // tuning.c
 };
 static inline struct heed__cl *heed__cl_state(const heed_context *ctx) { return ctx->state; }
 
 struct heed__cl_config {
-  enum heed__gemm_provider gemm;
+  enum heed__cl_gemm_provider gemm;
   bool profiling;
   const char *cache_dir;   // NULL: none
   bool load_only;          // add no program to it where that compiles the program once more

@@ -334,7 +334,7 @@ heed_status heed__cl_discover(struct heed__cl_found **devices, size_t *device_co
     free(found);
     return status;
   }
-  count += heed__icd_failures(found + count, HEED__ICD_MAX, count == 0);
+  count += heed__cl_icd_failures(found + count, HEED__ICD_MAX, count == 0);
   *devices = list.devices;
   *device_count = list.count;
   *platforms = found;

@@ -7,81 +7,84 @@
 
 // What happens to alpha op(a) op(b) + beta c + bias before it is stored. MASK keeps it where mask > 0 and puts 0 elsewhere: the
 // backward of relu, whose mask may be its argument or its result.
-enum heed__gemm_activation {
+enum heed__cl_gemm_activation {
   HEED__GEMM_LINEAR,
   HEED__GEMM_RELU,
   HEED__GEMM_GELU,
   HEED__GEMM_MASK,
 };
 
-struct heed__gemm_epilogue {
+struct heed__cl_gemm_epilogue {
   const heed_tensor *bias;  // [N], on each row; NULL: none
-  enum heed__gemm_activation activation;
+  enum heed__cl_gemm_activation activation;
   heed_gelu_form gelu;      // of GELU
   const heed_tensor *mask;  // of MASK: rank 4 as c, of c's dtype, any strides but the last
 };
 
 // c = activation(alpha op(a) op(b) + beta c + bias). Tensors of rank 4 as in operators.h.
-struct heed__gemm_problem {
+struct heed__cl_gemm_problem {
   bool trans_a, trans_b;
   double alpha, beta;
   const heed_tensor *a, *b;
   heed_tensor *c;
-  struct heed__gemm_epilogue epilogue;
+  struct heed__cl_gemm_epilogue epilogue;
   int64_t m, n, k, batches;  // batches: B0 · B1 of c
 };
 
 // heed__cl_gemm_run with an epilogue; NULL: none.
 heed_status heed__cl_gemm_with(heed_context *ctx, const struct heed__gemm_params *params, const heed_tensor *a,
-                               const heed_tensor *b, const struct heed__gemm_epilogue *epilogue, heed_tensor *c);
+                               const heed_tensor *b, const struct heed__cl_gemm_epilogue *epilogue, heed_tensor *c);
 
 // The epilogue's kernel arguments and options, alike in all of heed's GEMM kernels.
-void heed__cl_epilogue_define(struct heed__cl_kernel *k, const struct heed__gemm_problem *p);
-void heed__cl_epilogue_args(struct heed__cl_kernel *k, const struct heed__gemm_problem *p);
+void heed__cl_gemm_epilogue_define(struct heed__cl_kernel *k, const struct heed__cl_gemm_problem *p);
+void heed__cl_gemm_epilogue_args(struct heed__cl_kernel *k, const struct heed__cl_gemm_problem *p);
 // Where a kernel that may cut k into parts puts its sums: into c with the epilogue; or, with `parts`, into a buffer
 // [B0 B1, splits, m, n] of F32, without it.
-void heed__cl_gemm_result(struct heed__cl_kernel *k, const struct heed__gemm_problem *p, cl_mem parts, int64_t splits);
+void heed__cl_gemm_result(struct heed__cl_kernel *k, const struct heed__cl_gemm_problem *p, cl_mem parts,
+                          int64_t splits);
 
 // gemm_tune.c: what the table of tuned choices says of p; NULL: nothing.
-const struct heed__choice *heed__cl_gemm_tuned(const heed_context *ctx, const struct heed__gemm_problem *p);
-heed_tune_problem heed__cl_gemm_tune_problem(const struct heed__gemm_problem *p);
+const struct heed__cl_tuning_choice *heed__cl_gemm_tuned(const heed_context *ctx,
+                                                         const struct heed__cl_gemm_problem *p);
+heed_tune_problem heed__cl_gemm_tune_problem(const struct heed__cl_gemm_problem *p);
 
 // linear.c: the epilogue alone, for products that were stored without it.
-heed_status heed__cl_epilogue_run(heed_context *ctx, const struct heed__gemm_problem *p);
+heed_status heed__cl_gemm_epilogue_run(heed_context *ctx, const struct heed__cl_gemm_problem *p);
 
 // gemm_native.c: heed's own kernels. Never refuses.
-heed_status heed__cl_gemm_native(heed_context *ctx, const struct heed__gemm_problem *p);
+heed_status heed__cl_gemm_native(heed_context *ctx, const struct heed__cl_gemm_problem *p);
 // The variant that does p there, and its place in the list.
-const char *heed__cl_gemm_native_variant(const heed_context *ctx, const struct heed__gemm_problem *p, uint32_t *place);
+const char *heed__cl_gemm_native_variant(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                                         uint32_t *place);
 
 // gemm_cpu.c: the packed and blocked product on CPUs.
-bool heed__cl_gemm_cpu_supports(const heed_context *ctx, const struct heed__gemm_problem *p);
+bool heed__cl_gemm_cpu_supports(const heed_context *ctx, const struct heed__cl_gemm_problem *p);
 // A small number for the kernels that a supported problem goes through, and the layout that sends a small problem through the same.
-uint32_t heed__cl_gemm_cpu_class(const heed_context *ctx, const struct heed__gemm_problem *p,
-                                 struct heed__gemm_layout *same);
-heed_status heed__cl_gemm_cpu_run(heed_context *ctx, const struct heed__gemm_problem *p);
+uint32_t heed__cl_gemm_cpu_class(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                                 struct heed__cl_gemm_layout *same);
+heed_status heed__cl_gemm_cpu_run(heed_context *ctx, const struct heed__cl_gemm_problem *p);
 // Layouts one step away from that of `choice`.
-void heed__cl_gemm_cpu_neighbours(const heed_context *ctx, const struct heed__gemm_problem *p,
-                                  const struct heed__choice *choice, struct heed__choices *out);
+void heed__cl_gemm_cpu_neighbours(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                                  const struct heed__cl_tuning_choice *choice, struct heed__cl_tuning_choices *out);
 
 // gemm_gpu.c: the tiled product on devices with work-groups and local memory. `class` as above; *aligned says whether the vectors
 // that it reads are, which a small problem of the class must share.
-bool heed__cl_gemm_gpu_supports(const heed_context *ctx, const struct heed__gemm_problem *p);
-uint32_t heed__cl_gemm_gpu_class(const heed_context *ctx, const struct heed__gemm_problem *p,
-                                 struct heed__gemm_layout *same, bool *aligned);
+bool heed__cl_gemm_gpu_supports(const heed_context *ctx, const struct heed__cl_gemm_problem *p);
+uint32_t heed__cl_gemm_gpu_class(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                                 struct heed__cl_gemm_layout *same, bool *aligned);
 // Whether a supported problem goes through tensor cores.
-bool heed__cl_gemm_gpu_uses_warps(const heed_context *ctx, const struct heed__gemm_problem *p);
-heed_status heed__cl_gemm_gpu_run(heed_context *ctx, const struct heed__gemm_problem *p);
+bool heed__cl_gemm_gpu_uses_warps(const heed_context *ctx, const struct heed__cl_gemm_problem *p);
+heed_status heed__cl_gemm_gpu_run(heed_context *ctx, const struct heed__cl_gemm_problem *p);
 
 // gemm_clblast.c. `supports` says whether CLBlast can be trusted with the problem. `run` leaves the epilogue to do and sets *done to
 // the batches that it queued, which are all unless it fails.
-bool heed__cl_clblast_supports(const heed_context *ctx, const struct heed__gemm_problem *p);
-heed_status heed__cl_clblast_run(heed_context *ctx, const struct heed__gemm_problem *p, int64_t *done);
+bool heed__cl_gemm_clblast_supports(const heed_context *ctx, const struct heed__cl_gemm_problem *p);
+heed_status heed__cl_gemm_clblast_run(heed_context *ctx, const struct heed__cl_gemm_problem *p, int64_t *done);
 
 // gemm_probe.c. Whether `provider` computes like the host on this device, for products of p's class: small ones are computed both
 // ways at the first such call, and the answer is remembered with the compiled programs.
-heed_status heed__cl_gemm_probe(heed_context *ctx, const struct heed__gemm_problem *p,
-                                enum heed__gemm_provider provider, bool *right);
+heed_status heed__cl_gemm_probe(heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                                enum heed__cl_gemm_provider provider, bool *right);
 void heed__cl_gemm_verdicts_free(struct heed__cl *cl);
 
 #endif

@@ -44,7 +44,7 @@ static bool fits(const heed_tensor *t) {
          heed__mul(heed__round_up(t->dims[2], 256), heed__round_up(t->dims[3], 256), &padded) && padded <= INT32_MAX;
 }
 
-bool heed__cl_clblast_supports(const heed_context *ctx, const struct heed__gemm_problem *p) {
+bool heed__cl_gemm_clblast_supports(const heed_context *ctx, const struct heed__cl_gemm_problem *p) {
   const int64_t longest = heed__cl_state(ctx)->traits.short_loops ? 1 << 15 : INT32_MAX;  // its loops over k
   return p->c->dtype == HEED_F32 && p->k > 0 && p->k <= longest && fits(p->a) && fits(p->b) && fits(p->c);
 }
@@ -76,7 +76,7 @@ static heed_status finish(heed_context *ctx, CLBlastStatusCode code, const char 
   return HEED_OK;
 }
 
-static heed_status run_packed(heed_context *ctx, const struct heed__gemm_problem *p) {
+static heed_status run_packed(heed_context *ctx, const struct heed__cl_gemm_problem *p) {
   struct heed__cl *cl = heed__cl_state(ctx);
   const heed_tensor *a = p->a, *b = p->b, *c = p->c;
   cl_event event = NULL;
@@ -89,7 +89,7 @@ static heed_status run_packed(heed_context *ctx, const struct heed__gemm_problem
   return finish(ctx, code, "CLBlastSgemmStridedBatched", event);
 }
 
-static heed_status run_one(heed_context *ctx, const struct heed__gemm_problem *p, int64_t batch) {
+static heed_status run_one(heed_context *ctx, const struct heed__cl_gemm_problem *p, int64_t batch) {
   struct heed__cl *cl = heed__cl_state(ctx);
   const heed_tensor *a = p->a, *b = p->b, *c = p->c;
   cl_event event = NULL;
@@ -101,7 +101,7 @@ static heed_status run_one(heed_context *ctx, const struct heed__gemm_problem *p
   return finish(ctx, code, "CLBlastSgemm", event);
 }
 
-static heed_status run_locked(heed_context *ctx, const struct heed__gemm_problem *p, int64_t *done) {
+static heed_status run_locked(heed_context *ctx, const struct heed__cl_gemm_problem *p, int64_t *done) {
   heed__cl_state(ctx)->clblast_used = true;
   const int64_t batches = p->batches;
   if (batches > 1 && is_packed(p->a, batches) && is_packed(p->b, batches) && is_packed(p->c, batches)) {
@@ -112,7 +112,7 @@ static heed_status run_locked(heed_context *ctx, const struct heed__gemm_problem
   return HEED_OK;
 }
 
-heed_status heed__cl_clblast_run(heed_context *ctx, const struct heed__gemm_problem *p, int64_t *done) {
+heed_status heed__cl_gemm_clblast_run(heed_context *ctx, const struct heed__cl_gemm_problem *p, int64_t *done) {
   *done = 0;
   pthread_mutex_lock(&clblast_lock);
   const heed_status status = run_locked(ctx, p, done);

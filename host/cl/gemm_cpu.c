@@ -41,7 +41,7 @@ static struct operand operand_of(const heed_tensor *t, int64_t extent, int64_t w
 static bool decide(int asked, bool chosen) { return asked ? asked > 0 : chosen; }
 
 // Neither operand of A Bᵀ has neighbours along C, so that one must be packed; for a small product that costs more than dot products.
-static bool wants_dot(const struct heed__gemm_problem *p, int asked, int64_t vector) {
+static bool wants_dot(const struct heed__cl_gemm_problem *p, int asked, int64_t vector) {
   if (p->trans_a || !p->trans_b) return false;
   const bool small = heed__min(p->m, p->n) < 16 || p->m * p->n <= (1 << 18) / heed__max(p->k, 1);
   return decide(asked, small && p->k >= vector);
@@ -49,7 +49,7 @@ static bool wants_dot(const struct heed__gemm_problem *p, int asked, int64_t vec
 
 // V must have neighbours along T's columns, or be packed. So C or its transpose: what packs nothing,
 // else the operand that is the smaller by enough to pay for transposing C.
-static bool wants_swap(const struct heed__gemm_problem *p, int asked, int64_t vector) {
+static bool wants_swap(const struct heed__cl_gemm_problem *p, int asked, int64_t vector) {
   bool swap = false;
   if (!p->trans_a && p->trans_b)
     swap = p->m <= p->n / 2;
@@ -73,8 +73,8 @@ static void plan_tile(struct plan *plan, int64_t asked, int64_t columns, int64_t
 
 // V is packed where it must be, or where enough rows of T pass over it to pay for that. So is R where its rows lie apart by a page
 // for each step of k; rows along k are read well as they lie. 16-bit operands become floats on the way.
-static void plan_packing(struct plan *plan, const struct heed__gemm_problem *p, const struct heed__gemm_layout *asked,
-                         int64_t vector) {
+static void plan_packing(struct plan *plan, const struct heed__cl_gemm_problem *p,
+                         const struct heed__cl_gemm_layout *asked, int64_t vector) {
   struct operand *r = &plan->r, *v = &plan->v;
   const bool convert = p->c->dtype != HEED_F32;
   const bool fits_v = v->extent >= plan->panel || v->extent % vector == 0;
@@ -89,8 +89,8 @@ static int64_t items_of(const struct plan *plan, int64_t batches) {
 
 // A work-item has `panels` panels by `rows` rows, `depth` steps of k at a time: its rows of R, or else all of V, should stay in the
 // second cache. Fewer of them while there are cores to feed and enough to do in each.
-static void plan_items(struct plan *plan, const struct heed__gemm_problem *p, const struct heed__gemm_layout *asked,
-                       int64_t cores) {
+static void plan_items(struct plan *plan, const struct heed__cl_gemm_problem *p,
+                       const struct heed__cl_gemm_layout *asked, int64_t cores) {
   const int64_t step = plan->tile_rows * (plan->swap ? 2 : 1), blocks = heed__max(1, (p->k + 512) / 1024);
   plan->depth = asked->depth ? asked->depth : heed__max(1, heed__ceil_div(p->k, blocks));
   const bool small = plan->v.extent <= (1 << 18) / plan->depth;
@@ -103,8 +103,8 @@ static void plan_items(struct plan *plan, const struct heed__gemm_problem *p, co
 }
 
 // Where C has too little to keep the cores busy and k is long, k is cut into parts: always the same ones, summed in order.
-static void plan_splits(struct plan *plan, const struct heed__gemm_problem *p, const struct heed__gemm_layout *asked,
-                        int64_t cores) {
+static void plan_splits(struct plan *plan, const struct heed__cl_gemm_problem *p,
+                        const struct heed__cl_gemm_layout *asked, int64_t cores) {
   const int64_t items = items_of(plan, p->batches);
   int64_t splits = 1;
   if (items < 4 * cores && p->k >= 1024) splits = heed__max(1, heed__min(heed__ceil_div(8 * cores, items), p->k / 256));
@@ -116,7 +116,7 @@ static void plan_splits(struct plan *plan, const struct heed__gemm_problem *p, c
 }
 
 // False where sizes pass what one launch and one buffer can hold.
-static bool plan_sizes(struct plan *plan, const struct heed__gemm_problem *p, uint64_t most_bytes) {
+static bool plan_sizes(struct plan *plan, const struct heed__cl_gemm_problem *p, uint64_t most_bytes) {
   struct operand *both[] = {&plan->r, &plan->v};
   int64_t floats;
   for (int i = 0; i < 2; ++i) {
@@ -131,8 +131,8 @@ static bool plan_sizes(struct plan *plan, const struct heed__gemm_problem *p, ui
           (uint64_t)floats <= most_bytes / sizeof(float));
 }
 
-static bool make_plan_with(const heed_context *ctx, const struct heed__gemm_problem *p,
-                           const struct heed__gemm_layout *asked, struct plan *plan) {
+static bool make_plan_with(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                           const struct heed__cl_gemm_layout *asked, struct plan *plan) {
   const struct heed__cl *cl = heed__cl_state(ctx);
   const int64_t vector = cl->traits.vector_width, most = 1 << 30;
   if (p->m > most || p->n > most || p->k > most || p->batches > most) return false;
@@ -159,48 +159,48 @@ static bool make_plan_with(const heed_context *ctx, const struct heed__gemm_prob
   return plan_sizes(plan, p, cl->traits.max_allocation);
 }
 
-static struct heed__gemm_layout layout_of(const struct heed__choice *choice) {
+static struct heed__cl_gemm_layout layout_of(const struct heed__cl_tuning_choice *choice) {
   const int64_t *v = choice->values;
-  return (struct heed__gemm_layout){.vectors = v[HEED__TUNE_vectors],
-                                    .rows = v[HEED__TUNE_rows],
-                                    .panels = v[HEED__TUNE_panels],
-                                    .depth = v[HEED__TUNE_depth],
-                                    .splits = v[HEED__TUNE_splits],
-                                    .swap = (int)v[HEED__TUNE_swap],
-                                    .pack_rows = (int)v[HEED__TUNE_pack_rows],
-                                    .pack_cols = (int)v[HEED__TUNE_pack_cols],
-                                    .dot = (int)v[HEED__TUNE_dot]};
+  return (struct heed__cl_gemm_layout){.vectors = v[HEED__TUNE_vectors],
+                                       .rows = v[HEED__TUNE_rows],
+                                       .panels = v[HEED__TUNE_panels],
+                                       .depth = v[HEED__TUNE_depth],
+                                       .splits = v[HEED__TUNE_splits],
+                                       .swap = (int)v[HEED__TUNE_swap],
+                                       .pack_rows = (int)v[HEED__TUNE_pack_rows],
+                                       .pack_cols = (int)v[HEED__TUNE_pack_cols],
+                                       .dot = (int)v[HEED__TUNE_dot]};
 }
 
 // As the context asks (tests, probes), else as was tuned.
-static bool make_plan(const heed_context *ctx, const struct heed__gemm_problem *p, struct plan *plan) {
-  static const struct heed__gemm_layout own;
-  const struct heed__gemm_layout *asked = &heed__cl_state(ctx)->gemm_layout;
-  const struct heed__choice *tuned = memcmp(asked, &own, sizeof own) ? NULL : heed__cl_gemm_tuned(ctx, p);
-  const struct heed__gemm_layout layout = tuned ? layout_of(tuned) : *asked;
+static bool make_plan(const heed_context *ctx, const struct heed__cl_gemm_problem *p, struct plan *plan) {
+  static const struct heed__cl_gemm_layout own;
+  const struct heed__cl_gemm_layout *asked = &heed__cl_state(ctx)->gemm_layout;
+  const struct heed__cl_tuning_choice *tuned = memcmp(asked, &own, sizeof own) ? NULL : heed__cl_gemm_tuned(ctx, p);
+  const struct heed__cl_gemm_layout layout = tuned ? layout_of(tuned) : *asked;
   return make_plan_with(ctx, p, &layout, plan);
 }
 
-bool heed__cl_gemm_cpu_supports(const heed_context *ctx, const struct heed__gemm_problem *p) {
+bool heed__cl_gemm_cpu_supports(const heed_context *ctx, const struct heed__cl_gemm_problem *p) {
   struct plan plan;
   return heed__cl_state(ctx)->traits.cpu_like && make_plan(ctx, p, &plan);
 }
 
-uint32_t heed__cl_gemm_cpu_class(const heed_context *ctx, const struct heed__gemm_problem *p,
-                                 struct heed__gemm_layout *same) {
+uint32_t heed__cl_gemm_cpu_class(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                                 struct heed__cl_gemm_layout *same) {
   struct plan plan;
   if (!make_plan(ctx, p, &plan)) return 0;
   if (plan.dot) {
-    *same = (struct heed__gemm_layout){.dot = 1};
+    *same = (struct heed__cl_gemm_layout){.dot = 1};
     return 1;
   }
-  *same = (struct heed__gemm_layout){.dot = -1,
-                                     .vectors = plan.tile_vectors,
-                                     .swap = plan.swap ? 1 : -1,
-                                     .pack_rows = plan.r.pack ? 1 : -1,
-                                     .pack_cols = plan.v.pack ? 1 : -1,
-                                     .splits = plan.through_parts ? 2 : 1,
-                                     .depth = p->c->dtype == HEED_F32 ? 40 : 0};
+  *same = (struct heed__cl_gemm_layout){.dot = -1,
+                                        .vectors = plan.tile_vectors,
+                                        .swap = plan.swap ? 1 : -1,
+                                        .pack_rows = plan.r.pack ? 1 : -1,
+                                        .pack_cols = plan.v.pack ? 1 : -1,
+                                        .splits = plan.through_parts ? 2 : 1,
+                                        .depth = p->c->dtype == HEED_F32 ? 40 : 0};
   return 2 | (uint32_t)plan.swap << 2 | (uint32_t)plan.r.pack << 3 | (uint32_t)plan.v.pack << 4 |
          (uint32_t)plan.through_parts << 5 | (uint32_t)(plan.tile_vectors == 2) << 6;
 }
@@ -212,13 +212,13 @@ static bool same_plan(const struct plan *a, const struct plan *b) {
 }
 
 // Twice and half of what the plan has, and the other side of its switches.
-void heed__cl_gemm_cpu_neighbours(const heed_context *ctx, const struct heed__gemm_problem *p,
-                                  const struct heed__choice *choice, struct heed__choices *out) {
-  struct heed__gemm_layout layout = layout_of(choice);
+void heed__cl_gemm_cpu_neighbours(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                                  const struct heed__cl_tuning_choice *choice, struct heed__cl_tuning_choices *out) {
+  struct heed__cl_gemm_layout layout = layout_of(choice);
   struct plan plan, other;
   if (!make_plan_with(ctx, p, &layout, &plan)) return;
   const struct {
-    enum heed__tunable what;
+    enum heed__cl_tuning_tunable what;
     int64_t value;
   } steps[] = {
       {HEED__TUNE_dot, plan.dot ? -1 : 1},
@@ -237,7 +237,7 @@ void heed__cl_gemm_cpu_neighbours(const heed_context *ctx, const struct heed__ge
   };
   for (size_t i = 0; i < sizeof steps / sizeof *steps; ++i) {
     const size_t before = out->count;
-    heed__choices_add(out, choice, steps[i].what, steps[i].value);
+    heed__cl_tuning_choices_add(out, choice, steps[i].what, steps[i].value);
     if (out->count == before) continue;
     layout = layout_of(&out->list[before]);
     if (!make_plan_with(ctx, p, &layout, &other) || same_plan(&plan, &other)) out->count = before;
@@ -296,14 +296,14 @@ static void pass_operand(struct heed__cl_kernel *k, const struct operand *o, int
   heed__cl_long(k, o->width);
 }
 
-static heed_status multiply(heed_context *ctx, const struct plan *plan, const struct heed__gemm_problem *p) {
+static heed_status multiply(heed_context *ctx, const struct plan *plan, const struct heed__cl_gemm_problem *p) {
   struct heed__cl_kernel k;
   begin(&k, ctx, "gemm_cpu.cl", "gemm_cpu", plan->through_parts ? HEED_F32 : p->c->dtype);
   heed__cl_define_int(&k, "TILE_ROWS", plan->tile_rows);
   heed__cl_define_int(&k, "TILE_VECTORS", plan->tile_vectors);
   heed__cl_define_int(&k, "ROWS_APART", !plan->r.pack && plan->r.along_k);
   heed__cl_define_int(&k, "SWAP", plan->swap);
-  if (!plan->through_parts) heed__cl_epilogue_define(&k, p);
+  if (!plan->through_parts) heed__cl_gemm_epilogue_define(&k, p);
   pass_operand(&k, &plan->r, p->k);
   pass_operand(&k, &plan->v, p->k);
   heed__cl_gemm_result(&k, p, plan->through_parts ? plan->parts : NULL, plan->splits);
@@ -314,15 +314,15 @@ static heed_status multiply(heed_context *ctx, const struct plan *plan, const st
                 heed__ceil_div(plan->r.extent, plan->rows), p->batches * plan->splits);
 }
 
-static heed_status reduce(heed_context *ctx, const struct plan *plan, const struct heed__gemm_problem *p) {
+static heed_status reduce(heed_context *ctx, const struct plan *plan, const struct heed__cl_gemm_problem *p) {
   struct heed__cl_kernel k;
   begin(&k, ctx, "gemm_cpu_small.cl", "gemm_reduce", p->c->dtype);
-  heed__cl_epilogue_define(&k, p);
+  heed__cl_gemm_epilogue_define(&k, p);
   heed__cl_buffer(&k, plan->parts);
   heed__cl_tensor(&k, p->c);
   heed__cl_strides(&k, p->c, 2);
   heed__cl_long(&k, leading(p->c));
-  heed__cl_epilogue_args(&k, p);
+  heed__cl_gemm_epilogue_args(&k, p);
   heed__cl_uint(&k, (uint32_t)p->c->dims[1]);
   heed__cl_uint(&k, (uint32_t)p->m);
   heed__cl_uint(&k, (uint32_t)p->n);
@@ -330,17 +330,17 @@ static heed_status reduce(heed_context *ctx, const struct plan *plan, const stru
   return launch(&k, p->m, p->batches, 1);
 }
 
-static heed_status dot(heed_context *ctx, const struct plan *plan, const struct heed__gemm_problem *p) {
+static heed_status dot(heed_context *ctx, const struct plan *plan, const struct heed__cl_gemm_problem *p) {
   struct heed__cl_kernel k;
   begin(&k, ctx, "gemm_cpu_small.cl", "gemm_dot", p->c->dtype);
-  heed__cl_epilogue_define(&k, p);
+  heed__cl_gemm_epilogue_define(&k, p);
   const heed_tensor *tensors[] = {p->a, p->b, p->c};
   for (int i = 0; i < 3; ++i) {
     heed__cl_tensor(&k, tensors[i]);
     heed__cl_strides(&k, tensors[i], 2);
     heed__cl_long(&k, leading(tensors[i]));
   }
-  heed__cl_epilogue_args(&k, p);
+  heed__cl_gemm_epilogue_args(&k, p);
   heed__cl_uint(&k, (uint32_t)p->c->dims[1]);
   heed__cl_uint(&k, (uint32_t)p->m);
   heed__cl_uint(&k, (uint32_t)p->n);
@@ -349,7 +349,7 @@ static heed_status dot(heed_context *ctx, const struct plan *plan, const struct 
   return launch(&k, heed__ceil_div(p->n, DOT_EDGE), heed__ceil_div(p->m, plan->rows), p->batches);
 }
 
-static heed_status run_planned(heed_context *ctx, struct plan *plan, const struct heed__gemm_problem *p) {
+static heed_status run_planned(heed_context *ctx, struct plan *plan, const struct heed__cl_gemm_problem *p) {
   if (plan->r.pack && p->k > 0) HEED__TRY(pack(ctx, &plan->r, p->k));
   if (plan->v.pack && p->k > 0) HEED__TRY(pack(ctx, &plan->v, p->k));
   if (plan->through_parts)
@@ -359,7 +359,7 @@ static heed_status run_planned(heed_context *ctx, struct plan *plan, const struc
   return plan->through_parts ? reduce(ctx, plan, p) : HEED_OK;
 }
 
-heed_status heed__cl_gemm_cpu_run(heed_context *ctx, const struct heed__gemm_problem *p) {
+heed_status heed__cl_gemm_cpu_run(heed_context *ctx, const struct heed__cl_gemm_problem *p) {
   struct plan plan;
   HEED__REQUIRE(make_plan(ctx, p, &plan), HEED_ERROR_UNSUPPORTED,
                 "gemm: %lld x %lld x %lld does not fit the CPU's kernels", (long long)p->m, (long long)p->n,

@@ -37,33 +37,33 @@ static bool is_aligned(const heed_tensor *t, int64_t vector) {
 }
 
 // Tensor cores take 16-bit factors, copied 16 bytes at a time, and F32 ones where rounding them is allowed.
-static bool suits_warps(const struct heed__cl *cl, const struct heed__gemm_problem *p) {
+static bool suits_warps(const struct heed__cl *cl, const struct heed__cl_gemm_problem *p) {
   const heed_dtype dtype = p->a->dtype;
   const int64_t chunk = 16 / (int64_t)heed_dtype_size(dtype);
   return (cl->traits.tensor_cores || cl->traits.emulate_warps) && (dtype != HEED_F32 || cl->tf32) &&
          is_aligned(p->a, chunk) && is_aligned(p->b, chunk);
 }
 
-static bool is_possible(const struct heed__cl *cl, const struct kind *kind, const struct heed__gemm_problem *p) {
+static bool is_possible(const struct heed__cl *cl, const struct kind *kind, const struct heed__cl_gemm_problem *p) {
   return kind->items <= cl->traits.max_work_group && kind->local_memory <= cl->traits.local_memory &&
          (!kind->warps || suits_warps(cl, p));
 }
 
-static int64_t tiles_of(const struct kind *kind, const struct heed__gemm_problem *p) {
+static int64_t tiles_of(const struct kind *kind, const struct heed__cl_gemm_problem *p) {
   return heed__ceil_div(p->m, kind->side) * heed__ceil_div(p->n, kind->side);
 }
 
 // The largest tile that C fills and that leaves a work-group for every compute unit; without such, the smallest but for a C that is
 // smaller than the next.
-static bool is_wanted(const struct heed__cl_traits *traits, const struct kind *kind, const struct heed__gemm_problem *p,
-                      int64_t asked) {
+static bool is_wanted(const struct heed__cl_traits *traits, const struct kind *kind,
+                      const struct heed__cl_gemm_problem *p, int64_t asked) {
   if (asked) return kind->side <= asked;
   if (heed__min(p->m, p->n) <= kind->side / 2) return false;
   return kind->side == 64 || tiles_of(kind, p) * p->batches >= traits->compute_units;
 }
 
 // `after`: only kinds behind it. NULL: the device can run none.
-static const struct kind *choose(const heed_context *ctx, const struct heed__gemm_problem *p,
+static const struct kind *choose(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
                                  const struct kind *after) {
   const struct heed__cl *cl = heed__cl_state(ctx);
   const struct kind *found = NULL;
@@ -76,7 +76,7 @@ static const struct kind *choose(const heed_context *ctx, const struct heed__gem
   return found;
 }
 
-static bool parts_fit(const heed_context *ctx, const struct heed__gemm_problem *p, int64_t splits) {
+static bool parts_fit(const heed_context *ctx, const struct heed__cl_gemm_problem *p, int64_t splits) {
   const uint64_t most = (uint64_t)1 << 30, allowed = heed__cl_state(ctx)->traits.max_allocation;
   int64_t floats;
   return heed__mul(p->m * p->n, p->batches, &floats) && heed__mul(floats, splits, &floats) &&
@@ -84,7 +84,7 @@ static bool parts_fit(const heed_context *ctx, const struct heed__gemm_problem *
 }
 
 // Always the same for a problem on a device, so that the same call sums in the same order.
-static void plan_splits(const heed_context *ctx, const struct heed__gemm_problem *p, struct plan *plan) {
+static void plan_splits(const heed_context *ctx, const struct heed__cl_gemm_problem *p, struct plan *plan) {
   const struct heed__cl *cl = heed__cl_state(ctx);
   const int64_t asked = cl->gemm_layout.splits, units = cl->traits.compute_units;
   const int64_t groups = tiles_of(plan->kind, p) * p->batches;
@@ -98,24 +98,24 @@ static void plan_splits(const heed_context *ctx, const struct heed__gemm_problem
   plan->splits = heed__max(1, heed__ceil_div(p->k, plan->share));
 }
 
-bool heed__cl_gemm_gpu_supports(const heed_context *ctx, const struct heed__gemm_problem *p) {
+bool heed__cl_gemm_gpu_supports(const heed_context *ctx, const struct heed__cl_gemm_problem *p) {
   return p->m <= LARGEST && p->n <= LARGEST && p->k <= LARGEST && p->batches <= LARGEST &&
          choose(ctx, p, NULL) != NULL && tiles_of(choose(ctx, p, NULL), p) <= LARGEST;
 }
 
-bool heed__cl_gemm_gpu_uses_warps(const heed_context *ctx, const struct heed__gemm_problem *p) {
+bool heed__cl_gemm_gpu_uses_warps(const heed_context *ctx, const struct heed__cl_gemm_problem *p) {
   const struct kind *kind = choose(ctx, p, NULL);
   return kind && kind->warps;
 }
 
-uint32_t heed__cl_gemm_gpu_class(const heed_context *ctx, const struct heed__gemm_problem *p,
-                                 struct heed__gemm_layout *same, bool *aligned) {
+uint32_t heed__cl_gemm_gpu_class(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                                 struct heed__cl_gemm_layout *same, bool *aligned) {
   struct plan plan = {.kind = choose(ctx, p, NULL)};
-  *same = (struct heed__gemm_layout){0};
+  *same = (struct heed__cl_gemm_layout){0};
   *aligned = false;
   if (!plan.kind) return 0;  // not a problem that is supported
   plan_splits(ctx, p, &plan);
-  *same = (struct heed__gemm_layout){.rows = plan.kind->side, .splits = plan.splits > 1 ? 2 : 1};
+  *same = (struct heed__cl_gemm_layout){.rows = plan.kind->side, .splits = plan.splits > 1 ? 2 : 1};
   *aligned = is_aligned(p->a, 4) && is_aligned(p->b, 4);
   return 1 | (uint32_t)(plan.kind - kinds) << 1 | (uint32_t)(plan.splits > 1) << 4 | (uint32_t)*aligned << 5;
 }
@@ -130,14 +130,14 @@ static void pass_factor(struct heed__cl_kernel *k, const heed_tensor *t, bool al
 }
 
 // The values of the bits are those of gemm_grid.cl.
-static uint32_t form_of(const struct heed__gemm_problem *p) {
+static uint32_t form_of(const struct heed__cl_gemm_problem *p) {
   return (uint32_t)!p->trans_a | (uint32_t)p->trans_b << 1 | (uint32_t)is_aligned(p->a, 4) << 2 |
          (uint32_t)is_aligned(p->b, 4) << 3;
 }
 
 // All but the numbers of the first tile and the first batch.
 static void describe(struct heed__cl_kernel *k, heed_context *ctx, const struct plan *plan,
-                     const struct heed__gemm_problem *p) {
+                     const struct heed__cl_gemm_problem *p) {
   heed__cl_begin(k, ctx, plan->kind->file, plan->kind->kernel);
   heed__cl_define_int(k, "VECTOR", plan->kind->warps ? 2 : 4);
   heed__cl_define_int(k, "TILE", plan->kind->side);
@@ -154,7 +154,7 @@ static void describe(struct heed__cl_kernel *k, heed_context *ctx, const struct 
     heed__cl_define_int(k, "DEPTH", plan->kind->depth);
     if (ctx->device.type == HEED_DEVICE_CPU) heed__cl_define(k, "ON_CPU", "1");
   }
-  if (plan->splits == 1) heed__cl_epilogue_define(k, p);
+  if (plan->splits == 1) heed__cl_gemm_epilogue_define(k, p);
   pass_factor(k, p->a, !p->trans_a);
   pass_factor(k, p->b, p->trans_b);
   heed__cl_gemm_result(k, p, plan->splits > 1 ? plan->parts : NULL, plan->splits);
@@ -164,7 +164,7 @@ static void describe(struct heed__cl_kernel *k, heed_context *ctx, const struct 
 
 // A launch is what a slow GPU does in about half a second: 4 GFLOP a compute unit, 30 on its tensor cores.
 static heed_status launch_all(const struct heed__cl_kernel *described, const struct plan *plan,
-                              const struct heed__gemm_problem *p) {
+                              const struct heed__cl_gemm_problem *p) {
   const double unit = plan->kind->warps ? 3e10 : 4e9, units = heed__cl_state(described->ctx)->traits.compute_units;
   const double work = 2.0 * (double)(plan->kind->side * plan->kind->side) * (double)plan->share;
   const int64_t most = heed__max(1, (int64_t)(unit * units / work)), tiles = tiles_of(plan->kind, p);
@@ -183,16 +183,16 @@ static heed_status launch_all(const struct heed__cl_kernel *described, const str
   return HEED_OK;
 }
 
-static heed_status add_parts(heed_context *ctx, const struct plan *plan, const struct heed__gemm_problem *p) {
+static heed_status add_parts(heed_context *ctx, const struct plan *plan, const struct heed__cl_gemm_problem *p) {
   struct heed__cl_kernel k;
   heed__cl_begin(&k, ctx, "gemm_parts.cl", "gemm_parts");
   heed__cl_define_int(&k, "VECTOR", 4);
   heed__cl_define_dtype(&k, "X_DTYPE", p->c->dtype);
-  heed__cl_epilogue_define(&k, p);
+  heed__cl_gemm_epilogue_define(&k, p);
   heed__cl_buffer(&k, plan->parts);
   heed__cl_tensor(&k, p->c);
   heed__cl_strides(&k, p->c, 3);
-  heed__cl_epilogue_args(&k, p);
+  heed__cl_gemm_epilogue_args(&k, p);
   heed__cl_uint(&k, (uint32_t)p->c->dims[1]);
   heed__cl_long(&k, p->m);
   heed__cl_long(&k, p->n);
@@ -203,7 +203,7 @@ static heed_status add_parts(heed_context *ctx, const struct plan *plan, const s
 
 // A driver may run a kernel in smaller work-groups only than it runs others: then a smaller tile. What it says may be less than it
 // takes (rusticl: its subgroup's size), so that less than the smallest tile's counts for nothing.
-static heed_status choose_built(heed_context *ctx, const struct heed__gemm_problem *p, struct plan *plan,
+static heed_status choose_built(heed_context *ctx, const struct heed__cl_gemm_problem *p, struct plan *plan,
                                 struct heed__cl_kernel *k) {
   for (plan->kind = choose(ctx, p, NULL); plan->kind;) {
     plan_splits(ctx, p, plan);
@@ -229,7 +229,7 @@ static heed_status choose_built(heed_context *ctx, const struct heed__gemm_probl
   return heed__fail(HEED_ERROR_UNSUPPORTED, "gemm: %s runs none of heed's tiles", ctx->device.name);
 }
 
-static heed_status run_whole(heed_context *ctx, const struct heed__gemm_problem *p) {
+static heed_status run_whole(heed_context *ctx, const struct heed__cl_gemm_problem *p) {
   struct plan plan = {0};
   struct heed__cl_kernel k;
   heed_status status;
@@ -250,18 +250,18 @@ static struct heed_tensor depth_slice(const heed_tensor *t, int axis, int64_t st
   return view;
 }
 
-heed_status heed__cl_gemm_gpu_run(heed_context *ctx, const struct heed__gemm_problem *p) {
+heed_status heed__cl_gemm_gpu_run(heed_context *ctx, const struct heed__cl_gemm_problem *p) {
   if (p->k <= SLICE || parts_fit(ctx, p, heed__ceil_div(p->k, SLICE))) return run_whole(ctx, p);
   // Too large a C for parts: slices that add to it.
   for (int64_t start = 0; start < p->k; start += SLICE) {
-    struct heed__gemm_problem slice = *p;
+    struct heed__cl_gemm_problem slice = *p;
     slice.k = heed__min(SLICE, p->k - start);
     const struct heed_tensor a = depth_slice(p->a, p->trans_a ? 2 : 3, start, slice.k);
     const struct heed_tensor b = depth_slice(p->b, p->trans_b ? 3 : 2, start, slice.k);
     slice.a = &a;
     slice.b = &b;
     if (start > 0) slice.beta = 1;
-    if (start + slice.k < p->k) slice.epilogue = (struct heed__gemm_epilogue){0};
+    if (start + slice.k < p->k) slice.epilogue = (struct heed__cl_gemm_epilogue){0};
     HEED__TRY(run_whole(ctx, &slice));
   }
   return HEED_OK;

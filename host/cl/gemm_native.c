@@ -5,12 +5,12 @@
 
 // ---------------------------------------------------------------- the epilogue of every kernel
 
-void heed__cl_epilogue_define(struct heed__cl_kernel *k, const struct heed__gemm_problem *p) {
+void heed__cl_gemm_epilogue_define(struct heed__cl_kernel *k, const struct heed__cl_gemm_problem *p) {
   if (p->epilogue.activation == HEED__GEMM_GELU)
     heed__cl_define_int(k, "GELU", p->epilogue.gelu == HEED_GELU_TANH ? 2 : 1);
 }
 
-void heed__cl_epilogue_args(struct heed__cl_kernel *k, const struct heed__gemm_problem *p) {
+void heed__cl_gemm_epilogue_args(struct heed__cl_kernel *k, const struct heed__cl_gemm_problem *p) {
   const heed_tensor *mask = p->epilogue.mask;
   heed__cl_tensor(k, p->epilogue.bias);
   heed__cl_tensor(k, mask);
@@ -21,16 +21,17 @@ void heed__cl_epilogue_args(struct heed__cl_kernel *k, const struct heed__gemm_p
   heed__cl_uint(k, (uint32_t)p->epilogue.activation);  // the values are those of gemm_epilogue.cl
 }
 
-void heed__cl_gemm_result(struct heed__cl_kernel *k, const struct heed__gemm_problem *p, cl_mem parts, int64_t splits) {
+void heed__cl_gemm_result(struct heed__cl_kernel *k, const struct heed__cl_gemm_problem *p, cl_mem parts,
+                          int64_t splits) {
   if (!parts) {
     heed__cl_tensor(k, p->c);
     heed__cl_strides(k, p->c, 2);
     heed__cl_long(k, 0);
     heed__cl_long(k, p->c->strides[2]);
-    heed__cl_epilogue_args(k, p);
+    heed__cl_gemm_epilogue_args(k, p);
     return;
   }
-  const struct heed__gemm_problem bare = {.alpha = 1};
+  const struct heed__cl_gemm_problem bare = {.alpha = 1};
   const int64_t size = p->m * p->n;
   heed__cl_buffer(k, parts);
   heed__cl_long(k, 0);
@@ -38,7 +39,7 @@ void heed__cl_gemm_result(struct heed__cl_kernel *k, const struct heed__gemm_pro
   heed__cl_long(k, size * splits);
   heed__cl_long(k, size);
   heed__cl_long(k, p->n);
-  heed__cl_epilogue_args(k, &bare);
+  heed__cl_gemm_epilogue_args(k, &bare);
 }
 
 // ---------------------------------------------------------------- gemm.cl
@@ -51,12 +52,12 @@ static void pass_matrix(struct heed__cl_kernel *k, const heed_tensor *t, bool tr
   heed__cl_long(k, t->strides[trans ? 2 : 3]);
 }
 
-static bool panels_supports(const heed_context *ctx, const struct heed__gemm_problem *p) {
+static bool panels_supports(const heed_context *ctx, const struct heed__cl_gemm_problem *p) {
   (void)p;
   return heed__cl_state(ctx)->traits.cpu_like;
 }
 
-static heed_status panels_run(heed_context *ctx, const struct heed__gemm_problem *p) {
+static heed_status panels_run(heed_context *ctx, const struct heed__cl_gemm_problem *p) {
   const int vector = heed__cl_state(ctx)->traits.vector_width;
   // Two vectors a row: as many rows as leave registers for B (32 registers come with the widest vectors).
   const int rows = vector == 16 ? 12 : 6, strips = 16;
@@ -65,11 +66,11 @@ static heed_status panels_run(heed_context *ctx, const struct heed__gemm_problem
   heed__cl_define_int(&k, "VECTOR", vector);
   heed__cl_define_int(&k, "ROWS", rows);
   heed__cl_define_dtype(&k, "X_DTYPE", p->c->dtype);
-  heed__cl_epilogue_define(&k, p);
+  heed__cl_gemm_epilogue_define(&k, p);
   pass_matrix(&k, p->a, p->trans_a);
   pass_matrix(&k, p->b, p->trans_b);
   pass_matrix(&k, p->c, false);
-  heed__cl_epilogue_args(&k, p);
+  heed__cl_gemm_epilogue_args(&k, p);
   heed__cl_long(&k, p->c->dims[1]);
   heed__cl_long(&k, p->m);
   heed__cl_long(&k, p->n);
@@ -79,7 +80,7 @@ static heed_status panels_run(heed_context *ctx, const struct heed__gemm_problem
   return heed__cl_launch(&k, 3, global, (const size_t[]){1, 1, 1});
 }
 
-static bool any_supports(const heed_context *ctx, const struct heed__gemm_problem *p) {
+static bool any_supports(const heed_context *ctx, const struct heed__cl_gemm_problem *p) {
   (void)ctx;
   (void)p;
   return true;
@@ -88,8 +89,8 @@ static bool any_supports(const heed_context *ctx, const struct heed__gemm_proble
 // The first that supports a problem does it; the last one supports all.
 static const struct variant {
   const char *name;
-  bool (*supports)(const heed_context *ctx, const struct heed__gemm_problem *p);
-  heed_status (*run)(heed_context *ctx, const struct heed__gemm_problem *p);
+  bool (*supports)(const heed_context *ctx, const struct heed__cl_gemm_problem *p);
+  heed_status (*run)(heed_context *ctx, const struct heed__cl_gemm_problem *p);
 } variants[] = {
     {"cpu", heed__cl_gemm_cpu_supports, heed__cl_gemm_cpu_run},
     {"panels", panels_supports, panels_run},
@@ -105,14 +106,14 @@ const char *heed__cl_gemm_variant_name(size_t i) {
 }
 
 // The variant of this name, if there is one that supports the problem.
-static const struct variant *find(const heed_context *ctx, const struct heed__gemm_problem *p, const char *name) {
+static const struct variant *find(const heed_context *ctx, const struct heed__cl_gemm_problem *p, const char *name) {
   for (size_t i = 0; i < VARIANTS; ++i)
     if (strcmp(variants[i].name, name) == 0 && variants[i].supports(ctx, p)) return &variants[i];
   return NULL;
 }
 
-static const struct variant *pick(const heed_context *ctx, const struct heed__gemm_problem *p) {
-  const struct heed__choice *tuned = heed__cl_gemm_tuned(ctx, p);
+static const struct variant *pick(const heed_context *ctx, const struct heed__cl_gemm_problem *p) {
+  const struct heed__cl_tuning_choice *tuned = heed__cl_gemm_tuned(ctx, p);
   const char *asked = heed__cl_state(ctx)->gemm_variant;
   const struct variant *variant = asked ? find(ctx, p, asked) : tuned ? find(ctx, p, tuned->variant) : NULL;
   if (variant) return variant;
@@ -120,12 +121,13 @@ static const struct variant *pick(const heed_context *ctx, const struct heed__ge
   return variant;
 }
 
-const char *heed__cl_gemm_native_variant(const heed_context *ctx, const struct heed__gemm_problem *p, uint32_t *place) {
+const char *heed__cl_gemm_native_variant(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                                         uint32_t *place) {
   const struct variant *variant = pick(ctx, p);
   *place = (uint32_t)(variant - variants);
   return variant->name;
 }
 
-heed_status heed__cl_gemm_native(heed_context *ctx, const struct heed__gemm_problem *p) {
+heed_status heed__cl_gemm_native(heed_context *ctx, const struct heed__cl_gemm_problem *p) {
   return pick(ctx, p)->run(ctx, p);
 }

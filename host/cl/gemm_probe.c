@@ -13,16 +13,16 @@
 // What a problem exercises: the provider's kernels for it, all else alike.
 struct probe {
   uint32_t class;
-  enum heed__gemm_provider provider;
+  enum heed__cl_gemm_provider provider;
   heed_dtype dtype;
   bool trans_a, trans_b;
   int64_t m, n, k, batches;
   const char *variant;  // of heed's own; NULL: not to be forced
-  struct heed__gemm_layout layout;
+  struct heed__cl_gemm_layout layout;
   bool aligned;  // every row begins at a multiple of 8 elements
 };
 
-struct heed__gemm_verdicts {
+struct heed__cl_gemm_verdicts {
   bool off;  // HEED_GEMM_PROBE
   size_t count, room;
   struct verdict {
@@ -35,8 +35,8 @@ struct heed__gemm_verdicts {
 
 // CLBlast goes over from its direct kernel to its indirect one somewhere between 512³ and 1280³, depending on the device, and each
 // form has kernels of its own. heed's kernels differ by variant and layout besides.
-static struct probe probe_of(const heed_context *ctx, const struct heed__gemm_problem *p,
-                             enum heed__gemm_provider provider) {
+static struct probe probe_of(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                             enum heed__cl_gemm_provider provider) {
   struct probe probe = {.provider = provider,
                         .dtype = p->c->dtype,
                         .trans_a = p->trans_a,
@@ -137,9 +137,9 @@ static bool agrees(const struct probe *probe, const struct matrix *a, const stru
   return true;
 }
 
-static heed_status multiply(heed_context *ctx, const struct probe *probe, const struct heed__gemm_problem *p) {
+static heed_status multiply(heed_context *ctx, const struct probe *probe, const struct heed__cl_gemm_problem *p) {
   struct heed__cl *cl = heed__cl_state(ctx);
-  const struct heed__gemm_layout layout = cl->gemm_layout;
+  const struct heed__cl_gemm_layout layout = cl->gemm_layout;
   const char *variant = cl->gemm_variant;
   const bool profiling = cl->profiling;
   cl->profiling = false;  // the user's records are of the user's calls
@@ -147,7 +147,7 @@ static heed_status multiply(heed_context *ctx, const struct probe *probe, const 
   cl->gemm_variant = probe->variant;
   int64_t done;
   const heed_status status =
-      probe->provider == HEED__GEMM_CLBLAST ? heed__cl_clblast_run(ctx, p, &done) : heed__cl_gemm_native(ctx, p);
+      probe->provider == HEED__GEMM_CLBLAST ? heed__cl_gemm_clblast_run(ctx, p, &done) : heed__cl_gemm_native(ctx, p);
   cl->profiling = profiling;
   cl->gemm_layout = layout;
   cl->gemm_variant = variant;
@@ -163,17 +163,17 @@ static heed_status compute(heed_context *ctx, const struct probe *probe, struct 
   computed->view = c->view;
   computed->values = malloc(c->bytes);
   HEED__REQUIRE(computed->values, HEED_ERROR_OUT_OF_MEMORY, "gemm: no host memory to check the device's products");
-  const struct heed__gemm_problem p = {.trans_a = probe->trans_a,
-                                       .trans_b = probe->trans_b,
-                                       .alpha = ALPHA,
-                                       .beta = BETA,
-                                       .a = &a->view,
-                                       .b = &b->view,
-                                       .c = &c->view,
-                                       .m = m,
-                                       .n = n,
-                                       .k = k,
-                                       .batches = probe->batches};
+  const struct heed__cl_gemm_problem p = {.trans_a = probe->trans_a,
+                                          .trans_b = probe->trans_b,
+                                          .alpha = ALPHA,
+                                          .beta = BETA,
+                                          .a = &a->view,
+                                          .b = &b->view,
+                                          .c = &c->view,
+                                          .m = m,
+                                          .n = n,
+                                          .k = k,
+                                          .batches = probe->batches};
   HEED__TRY(multiply(ctx, probe, &p));
   HEED__TRY(heed__cl_download(ctx, c->buffer.handle, 0, computed->values, c->bytes));
   *right = agrees(probe, a, b, c, computed);
@@ -218,7 +218,7 @@ static heed_status recall_or_run(heed_context *ctx, const struct probe *probe, b
   return status;
 }
 
-static struct heed__gemm_verdicts *verdicts_of(struct heed__cl *cl) {
+static struct heed__cl_gemm_verdicts *verdicts_of(struct heed__cl *cl) {
   if (!cl->gemm_verdicts) {
     cl->gemm_verdicts = calloc(1, sizeof *cl->gemm_verdicts);
     const char *text = getenv("HEED_GEMM_PROBE");
@@ -227,9 +227,9 @@ static struct heed__gemm_verdicts *verdicts_of(struct heed__cl *cl) {
   return cl->gemm_verdicts;
 }
 
-heed_status heed__cl_gemm_probe(heed_context *ctx, const struct heed__gemm_problem *p,
-                                enum heed__gemm_provider provider, bool *right) {
-  struct heed__gemm_verdicts *verdicts = verdicts_of(heed__cl_state(ctx));
+heed_status heed__cl_gemm_probe(heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                                enum heed__cl_gemm_provider provider, bool *right) {
+  struct heed__cl_gemm_verdicts *verdicts = verdicts_of(heed__cl_state(ctx));
   HEED__REQUIRE(verdicts, HEED_ERROR_OUT_OF_MEMORY, "gemm: no host memory");
   *right = true;
   if (verdicts->off) return HEED_OK;

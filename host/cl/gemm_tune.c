@@ -4,7 +4,7 @@
 
 #include "cl/gemm.h"
 
-heed_tune_problem heed__cl_gemm_tune_problem(const struct heed__gemm_problem *p) {
+heed_tune_problem heed__cl_gemm_tune_problem(const struct heed__cl_gemm_problem *p) {
   return (heed_tune_problem){.op = HEED_TUNE_GEMM,
                              .dtype = p->c->dtype,
                              .trans_a = p->trans_a,
@@ -12,9 +12,10 @@ heed_tune_problem heed__cl_gemm_tune_problem(const struct heed__gemm_problem *p)
                              .sizes = {p->m, p->n, p->k, p->batches}};
 }
 
-const struct heed__choice *heed__cl_gemm_tuned(const heed_context *ctx, const struct heed__gemm_problem *p) {
+const struct heed__cl_tuning_choice *heed__cl_gemm_tuned(const heed_context *ctx,
+                                                         const struct heed__cl_gemm_problem *p) {
   const heed_tune_problem problem = heed__cl_gemm_tune_problem(p);
-  return heed__cl_tuned(ctx, &problem);
+  return heed__cl_tuning_find(ctx, &problem);
 }
 
 // A contiguous matrix of a problem that is not to be run: without memory.
@@ -29,10 +30,10 @@ static struct heed_tensor matrix(heed_context *ctx, const heed_tune_problem *pro
 }
 
 // What does p where nothing is tuned.
-static const char *own_variant(heed_context *ctx, const struct heed__gemm_problem *p) {
+static const char *own_variant(heed_context *ctx, const struct heed__cl_gemm_problem *p) {
   struct heed__cl *cl = heed__cl_state(ctx);
   uint32_t place;
-  if (!cl->traits.cpu_like && !cl->clblast_failed && heed__cl_clblast_supports(ctx, p)) return "clblast";
+  if (!cl->traits.cpu_like && !cl->clblast_failed && heed__cl_gemm_clblast_supports(ctx, p)) return "clblast";
   cl->gemm_variant = "";
   const char *name = heed__cl_gemm_native_variant(ctx, p, &place);
   cl->gemm_variant = NULL;
@@ -40,8 +41,8 @@ static const char *own_variant(heed_context *ctx, const struct heed__gemm_proble
 }
 
 // On CPUs the other variants are for GPUs, or for what the first cannot do, and several times slower.
-static void add_variants(heed_context *ctx, const struct heed__gemm_problem *p, const char *used,
-                         struct heed__choices *out) {
+static void add_variants(heed_context *ctx, const struct heed__cl_gemm_problem *p, const char *used,
+                         struct heed__cl_tuning_choices *out) {
   struct heed__cl *cl = heed__cl_state(ctx);
   const char *name;
   if (cl->traits.cpu_like) return;
@@ -49,33 +50,33 @@ static void add_variants(heed_context *ctx, const struct heed__gemm_problem *p, 
     const bool clblast = strcmp(name, "clblast") == 0;
     uint32_t place;
     cl->gemm_variant = name;
-    const bool can = clblast ? heed__cl_clblast_supports(ctx, p) && !cl->clblast_failed
+    const bool can = clblast ? heed__cl_gemm_clblast_supports(ctx, p) && !cl->clblast_failed
                              : strcmp(heed__cl_gemm_native_variant(ctx, p, &place), name) == 0;
     cl->gemm_variant = NULL;
     if (!can || strcmp(name, used) == 0) continue;
-    struct heed__choice *choice = &out->list[out->count++];
-    *choice = (struct heed__choice){0};
+    struct heed__cl_tuning_choice *choice = &out->list[out->count++];
+    *choice = (struct heed__cl_tuning_choice){0};
     snprintf(choice->variant, sizeof choice->variant, "%s", name);
   }
 }
 
-void heed__cl_gemm_neighbours(heed_context *ctx, const heed_tune_problem *problem, const struct heed__choice *choice,
-                              struct heed__choices *out) {
+void heed__cl_gemm_neighbours(heed_context *ctx, const heed_tune_problem *problem,
+                              const struct heed__cl_tuning_choice *choice, struct heed__cl_tuning_choices *out) {
   const int64_t m = problem->sizes[0], n = problem->sizes[1], k = problem->sizes[2];
   const struct heed_tensor a = matrix(ctx, problem, problem->trans_a ? k : m, problem->trans_a ? m : k);
   const struct heed_tensor b = matrix(ctx, problem, problem->trans_b ? n : k, problem->trans_b ? k : n);
   struct heed_tensor c = matrix(ctx, problem, m, n);
-  const struct heed__gemm_problem p = {.trans_a = problem->trans_a,
-                                       .trans_b = problem->trans_b,
-                                       .alpha = 1,
-                                       .a = &a,
-                                       .b = &b,
-                                       .c = &c,
-                                       .m = m,
-                                       .n = n,
-                                       .k = k,
-                                       .batches = problem->sizes[3]};
-  struct heed__choice from = *choice;
+  const struct heed__cl_gemm_problem p = {.trans_a = problem->trans_a,
+                                          .trans_b = problem->trans_b,
+                                          .alpha = 1,
+                                          .a = &a,
+                                          .b = &b,
+                                          .c = &c,
+                                          .m = m,
+                                          .n = n,
+                                          .k = k,
+                                          .batches = problem->sizes[3]};
+  struct heed__cl_tuning_choice from = *choice;
   if (!from.variant[0]) snprintf(from.variant, sizeof from.variant, "%s", own_variant(ctx, &p));
   add_variants(ctx, &p, from.variant, out);
   if (strcmp(from.variant, "cpu") == 0) heed__cl_gemm_cpu_neighbours(ctx, &p, &from, out);

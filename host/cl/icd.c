@@ -85,7 +85,7 @@ static size_t list_paths(char ***paths) {
   return count;
 }
 
-size_t heed__icd_failures(heed_platform_info *platforms, size_t room, bool no_platform) {
+size_t heed__cl_icd_failures(heed_platform_info *platforms, size_t room, bool no_platform) {
   char **paths = NULL;
   const size_t count = list_paths(&paths);
   // A library is opened only after a loader has tried it: tools that stand in for OpenCL as a whole (Oclgrind) load none, and a

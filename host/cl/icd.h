@@ -7,6 +7,6 @@
 #define HEED__ICD_MAX 32
 // Writes an entry for each .icd file whose library does not load: its name, and the reason. Returns how many, at most `room`.
 // no_platform: the loader offers none at all.
-size_t heed__icd_failures(heed_platform_info *platforms, size_t room, bool no_platform);
+size_t heed__cl_icd_failures(heed_platform_info *platforms, size_t room, bool no_platform);
 
 #endif

@@ -11,27 +11,27 @@ static struct heed_tensor as_matrix(const heed_tensor *t) {
 }
 
 static heed_status multiply(heed_context *ctx, bool trans_a, const heed_tensor *a, bool trans_b, const heed_tensor *b,
-                            const struct heed__gemm_epilogue *epilogue, const heed_tensor *c) {
+                            const struct heed__cl_gemm_epilogue *epilogue, const heed_tensor *c) {
   const struct heed__gemm_params params = {.trans_a = trans_a, .trans_b = trans_b, .alpha = 1, .beta = 0};
   const struct heed_tensor a4 = as_matrix(a), b4 = as_matrix(b);
   struct heed_tensor c4 = as_matrix(c);
   return heed__cl_gemm_with(ctx, &params, &a4, &b4, epilogue, &c4);
 }
 
-heed_status heed__cl_epilogue_run(heed_context *ctx, const struct heed__gemm_problem *p) {
+heed_status heed__cl_gemm_epilogue_run(heed_context *ctx, const struct heed__cl_gemm_problem *p) {
   if (!p->epilogue.bias && p->epilogue.activation == HEED__GEMM_LINEAR) return HEED_OK;
   const int vector = heed__cl_rows_for(ctx, p->n).vector;
-  struct heed__gemm_problem alone = *p;
+  struct heed__cl_gemm_problem alone = *p;
   alone.alpha = 1;
   alone.beta = 0;
   struct heed__cl_kernel k;
   heed__cl_begin(&k, ctx, "linear.cl", "epilogue");
   heed__cl_define_int(&k, "VECTOR", vector);
   heed__cl_define_dtype(&k, "X_DTYPE", p->c->dtype);
-  heed__cl_epilogue_define(&k, p);
+  heed__cl_gemm_epilogue_define(&k, p);
   heed__cl_tensor(&k, p->c);
   heed__cl_strides(&k, p->c, 3);
-  heed__cl_epilogue_args(&k, &alone);
+  heed__cl_gemm_epilogue_args(&k, &alone);
   heed__cl_long(&k, p->c->dims[1]);
   heed__cl_long(&k, p->m);
   heed__cl_long(&k, p->n);
@@ -41,8 +41,8 @@ heed_status heed__cl_epilogue_run(heed_context *ctx, const struct heed__gemm_pro
 
 heed_status heed__cl_linear_fwd(heed_context *ctx, const struct heed__call *call) {
   const struct heed__linear_params *params = call->params;
-  const struct heed__gemm_epilogue epilogue = {.bias = call->in[2],
-                                               .activation = params->relu ? HEED__GEMM_RELU : HEED__GEMM_LINEAR};
+  const struct heed__cl_gemm_epilogue epilogue = {.bias = call->in[2],
+                                                  .activation = params->relu ? HEED__GEMM_RELU : HEED__GEMM_LINEAR};
   return multiply(ctx, false, call->in[0], true, call->in[1], &epilogue, call->out[0]);
 }
 
@@ -132,7 +132,7 @@ heed_status heed__cl_linear_bwd(heed_context *ctx, const struct heed__call *call
   const struct heed__linear_params *params = call->params;
   if (is_narrow(ctx, dy, x->dims[1])) return narrow_bwd(ctx, call);
   const struct heed_tensor mask = as_matrix(x);
-  const struct heed__gemm_epilogue masked = {.activation = HEED__GEMM_MASK, .mask = &mask};
+  const struct heed__cl_gemm_epilogue masked = {.activation = HEED__GEMM_MASK, .mask = &mask};
   if (dx) HEED__TRY(multiply(ctx, false, dy, false, weight, params->relu ? &masked : NULL, dx));
   if (dweight) HEED__TRY(multiply(ctx, true, dy, false, x, NULL, dweight));
   return dbias ? bias_gradient(ctx, dy, dbias) : HEED_OK;

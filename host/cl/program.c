@@ -60,7 +60,7 @@ static heed_status find_source(heed_context *ctx, const char *file, const struct
     if (strcmp((*out)->file, file) == 0) return HEED_OK;
   }
   struct source source = {0};
-  HEED__TRY(heed__source_join(cl->kernel_dir, file, &source.text, &source.length));
+  HEED__TRY(heed__cl_source_join(cl->kernel_dir, file, &source.text, &source.length));
   source.file = strdup(file);
   source.hash = hash_bytes(1, source.text, source.length);
   struct source *grown = source.file ? realloc(programs->sources, (programs->source_count + 1) * sizeof *grown) : NULL;

@@ -43,8 +43,8 @@ static heed_status read_file(const char *dir, const char *name, char **text, siz
   return HEED_OK;
 }
 
-static const struct heed__kernel_source *embedded(const char *name) {
-  for (const struct heed__kernel_source *source = heed__kernel_sources; source->name; ++source)
+static const struct heed__cl_kernel_source *embedded(const char *name) {
+  for (const struct heed__cl_kernel_source *source = heed__cl_kernel_sources; source->name; ++source)
     if (strcmp(source->name, name) == 0) return source;
   return NULL;
 }
@@ -109,7 +109,7 @@ static heed_status append_file(struct joined *joined, const char *name, int dept
   char *read = NULL;
   size_t read_length = 0;
   if (joined->dir) HEED__TRY(read_file(joined->dir, name, &read, &read_length));
-  const struct heed__kernel_source *source = read ? NULL : embedded(name);
+  const struct heed__cl_kernel_source *source = read ? NULL : embedded(name);
   HEED__REQUIRE(read || source, HEED_ERROR_BUILD, "kernel file %s: the library has none of this name%s%s", name,
                 joined->dir ? ", nor has the folder " : "", joined->dir ? joined->dir : "");
   const heed_status status = append_body(joined, name, read ? read : source->text, depth);
@@ -117,7 +117,7 @@ static heed_status append_file(struct joined *joined, const char *name, int dept
   return status;
 }
 
-heed_status heed__source_join(const char *dir, const char *file, char **text, size_t *length) {
+heed_status heed__cl_source_join(const char *dir, const char *file, char **text, size_t *length) {
   struct joined joined = {.dir = dir, .file = file};
   heed_status status = append_file(&joined, "common.cl", 0);
   if (status == HEED_OK) status = append_file(&joined, file, 0);

@@ -4,16 +4,16 @@
 
 #include <heed/heed.h>
 
-struct heed__kernel_source {
+struct heed__cl_kernel_source {
   const char *name;  // "softmax.cl"
   const char *text;  // terminated by 0
   size_t length;
 };
-extern const struct heed__kernel_source heed__kernel_sources[];
+extern const struct heed__cl_kernel_source heed__cl_kernel_sources[];
 
 // The text of a program: "common.cl" and `file`, each from the folder `dir` where it is not NULL and has the file, else the
 // embedded one. A line `#include "name.cl"` stands for that kernel file, found the same way. free() it.
 // Errors: BUILD when there is no such file, IO when one cannot be read.
-heed_status heed__source_join(const char *dir, const char *file, char **text, size_t *length);
+heed_status heed__cl_source_join(const char *dir, const char *file, char **text, size_t *length);
 
 #endif

@@ -26,8 +26,8 @@ static const struct {
 #undef TUNABLE_ENTRY
 };
 
-const char *heed__tune_op_name(heed_tune_op op) { return ops[op].name; }
-const char *const *heed__tune_size_names(heed_tune_op op) { return ops[op].sizes; }
+const char *heed__cl_tuning_op_name(heed_tune_op op) { return ops[op].name; }
+const char *const *heed__cl_tuning_size_names(heed_tune_op op) { return ops[op].sizes; }
 
 // ---------------------------------------------------------------- classes
 
@@ -43,8 +43,8 @@ static const int64_t *edges_of(heed_tune_op op, int size) {
   return op == HEED_TUNE_GEMM ? gemm[size] : attention[size];
 }
 
-struct heed__tuning_entry heed__tuning_class(const heed_tune_problem *problem) {
-  struct heed__tuning_entry entry = {.problem = *problem};
+struct heed__cl_tuning_entry heed__cl_tuning_class(const heed_tune_problem *problem) {
+  struct heed__cl_tuning_entry entry = {.problem = *problem};
   for (int i = 0; i < HEED_TUNE_SIZES; ++i) {
     const int64_t *edges = edges_of(problem->op, i);
     int at = 0;
@@ -60,27 +60,27 @@ static bool same_kind(const heed_tune_problem *a, const heed_tune_problem *b) {
   return a->op == HEED_TUNE_GEMM ? a->trans_a == b->trans_a && a->trans_b == b->trans_b : a->causal == b->causal;
 }
 
-static bool holds(const struct heed__tuning_entry *entry, const heed_tune_problem *problem) {
+static bool holds(const struct heed__cl_tuning_entry *entry, const heed_tune_problem *problem) {
   if (!same_kind(&entry->problem, problem)) return false;
   for (int i = 0; i < HEED_TUNE_SIZES; ++i)
     if (problem->sizes[i] < entry->problem.sizes[i] || problem->sizes[i] > entry->most[i]) return false;
   return true;
 }
 
-static bool same_class(const struct heed__tuning_entry *a, const struct heed__tuning_entry *b) {
+static bool same_class(const struct heed__cl_tuning_entry *a, const struct heed__cl_tuning_entry *b) {
   return same_kind(&a->problem, &b->problem) && memcmp(a->problem.sizes, b->problem.sizes, sizeof a->most) == 0 &&
          memcmp(a->most, b->most, sizeof a->most) == 0;
 }
 
-static bool is_default(const struct heed__choice *choice) {
-  static const struct heed__choice none;
+static bool is_default(const struct heed__cl_tuning_choice *choice) {
+  static const struct heed__cl_tuning_choice none;
   return !choice->variant[0] && memcmp(choice->values, none.values, sizeof none.values) == 0;
 }
 
-heed_status heed__tuning_add(struct heed__tuning *tuning, const struct heed__tuning_entry *entry) {
+heed_status heed__cl_tuning_add(struct heed__cl_tuning *tuning, const struct heed__cl_tuning_entry *entry) {
   if (tuning->count == tuning->room) {
     const size_t room = tuning->room * 2 + 16;
-    struct heed__tuning_entry *grown = realloc(tuning->entries, room * sizeof *grown);
+    struct heed__cl_tuning_entry *grown = realloc(tuning->entries, room * sizeof *grown);
     HEED__REQUIRE(grown, HEED_ERROR_OUT_OF_MEMORY, "tune: no host memory for a table of %zu choices", room);
     tuning->entries = grown;
     tuning->room = room;
@@ -89,14 +89,14 @@ heed_status heed__tuning_add(struct heed__tuning *tuning, const struct heed__tun
   return HEED_OK;
 }
 
-static bool overlap(const struct heed__tuning_entry *a, const struct heed__tuning_entry *b) {
+static bool overlap(const struct heed__cl_tuning_entry *a, const struct heed__cl_tuning_entry *b) {
   if (!same_kind(&a->problem, &b->problem)) return false;
   for (int i = 0; i < HEED_TUNE_SIZES; ++i)
     if (a->problem.sizes[i] > b->most[i] || b->problem.sizes[i] > a->most[i]) return false;
   return true;
 }
 
-heed_status heed__tuning_set(struct heed__tuning *tuning, const struct heed__tuning_entry *entry) {
+heed_status heed__cl_tuning_set(struct heed__cl_tuning *tuning, const struct heed__cl_tuning_entry *entry) {
   size_t kept = 0;
   for (size_t i = 0; i < tuning->count; ++i)
     if (!same_class(&tuning->entries[i], entry)) tuning->entries[kept++] = tuning->entries[i];
@@ -105,7 +105,7 @@ heed_status heed__tuning_set(struct heed__tuning *tuning, const struct heed__tun
       !is_default(&entry->choice);  // a default only where it stands before what would hold the class otherwise
   for (size_t i = 0; i < kept && !needed; ++i) needed = overlap(&tuning->entries[i], entry);
   if (!needed) return HEED_OK;
-  HEED__TRY(heed__tuning_add(tuning, entry));
+  HEED__TRY(heed__cl_tuning_add(tuning, entry));
   memmove(tuning->entries + 1, tuning->entries, (tuning->count - 1) * sizeof *tuning->entries);
   tuning->entries[0] = *entry;
   return HEED_OK;
@@ -122,33 +122,33 @@ void heed__cl_tuning_destroy(heed_context *ctx) {
 
 // ---------------------------------------------------------------- looking up
 
-static struct heed__tuning_entry *find(struct heed__tuning *tuning, const heed_tune_problem *problem) {
+static struct heed__cl_tuning_entry *find(struct heed__cl_tuning *tuning, const heed_tune_problem *problem) {
   for (size_t i = 0; i < tuning->count; ++i)
     if (!tuning->entries[i].wrong && holds(&tuning->entries[i], problem)) return &tuning->entries[i];
   return NULL;
 }
 
-const struct heed__choice *heed__cl_tuned(const heed_context *ctx, const heed_tune_problem *problem) {
-  struct heed__tuning *tuning = heed__cl_state(ctx)->tuning;
+const struct heed__cl_tuning_choice *heed__cl_tuning_find(const heed_context *ctx, const heed_tune_problem *problem) {
+  struct heed__cl_tuning *tuning = heed__cl_state(ctx)->tuning;
   if (!tuning) return NULL;
-  const struct heed__tuning_forced *forced = &tuning->forced[problem->op];
+  const struct heed__cl_tuning_forced *forced = &tuning->forced[problem->op];
   if (forced->set) return forced->wrong || is_default(&forced->choice) ? NULL : &forced->choice;
-  const struct heed__tuning_entry *entry = find(tuning, problem);
+  const struct heed__cl_tuning_entry *entry = find(tuning, problem);
   return entry && !is_default(&entry->choice) ? &entry->choice : NULL;
 }
 
-void heed__cl_tuned_distrust(heed_context *ctx, const heed_tune_problem *problem) {
-  struct heed__tuning *tuning = heed__cl_state(ctx)->tuning;
-  struct heed__tuning_forced *forced = &tuning->forced[problem->op];
+void heed__cl_tuning_distrust(heed_context *ctx, const heed_tune_problem *problem) {
+  struct heed__cl_tuning *tuning = heed__cl_state(ctx)->tuning;
+  struct heed__cl_tuning_forced *forced = &tuning->forced[problem->op];
   if (forced->set) {  // whoever measures asks heed_tune_get()
     forced->wrong = true;
     return;
   }
-  struct heed__tuning_entry *entry = find(tuning, problem);
+  struct heed__cl_tuning_entry *entry = find(tuning, problem);
   if (!entry) return;
   entry->wrong = true;
   char text[HEED_TUNE_TEXT];
-  heed__choice_text(&entry->choice, text);
+  heed__cl_tuning_choice_text(&entry->choice, text);
   if (strstr(ctx->notice, "tuned choice")) return;  // the first of its kind stays
   heed__notice_add(ctx,
                    "the tuned choice '%s' for %s computes wrong on this device and is not used; run heed tune again",
@@ -166,7 +166,8 @@ static bool is_variant(heed_tune_op op, const char *name) {
 }
 
 // One "name=value" up to `end`.
-static heed_status parse_value(const char *whole, const char *text, const char *end, struct heed__choice *choice) {
+static heed_status parse_value(const char *whole, const char *text, const char *end,
+                               struct heed__cl_tuning_choice *choice) {
   const char *equals = memchr(text, '=', (size_t)(end - text));
   const size_t length = (size_t)((equals ? equals : end) - text);
   size_t at = 0;
@@ -186,8 +187,8 @@ static heed_status parse_value(const char *whole, const char *text, const char *
   return HEED_OK;
 }
 
-heed_status heed__choice_parse(heed_tune_op op, const char *text, struct heed__choice *choice) {
-  *choice = (struct heed__choice){0};
+heed_status heed__cl_tuning_choice_parse(heed_tune_op op, const char *text, struct heed__cl_tuning_choice *choice) {
+  *choice = (struct heed__cl_tuning_choice){0};
   HEED__REQUIRE(strlen(text) < HEED_TUNE_TEXT, HEED_ERROR_INVALID_ARGUMENT, "tune: a choice of %zu letters is too long",
                 strlen(text));
   for (const char *c = text; *c; ++c)
@@ -208,7 +209,7 @@ heed_status heed__choice_parse(heed_tune_op op, const char *text, struct heed__c
   return HEED_OK;
 }
 
-void heed__choice_text(const struct heed__choice *choice, char text[HEED_TUNE_TEXT]) {
+void heed__cl_tuning_choice_text(const struct heed__cl_tuning_choice *choice, char text[HEED_TUNE_TEXT]) {
   size_t used = (size_t)snprintf(text, HEED_TUNE_TEXT, "%s", is_default(choice) ? "default" : choice->variant);
   const char *between = ": ";
   for (int i = 0; i < HEED__TUNABLE_COUNT && used < HEED_TUNE_TEXT; ++i) {
@@ -219,8 +220,8 @@ void heed__choice_text(const struct heed__choice *choice, char text[HEED_TUNE_TE
   }
 }
 
-void heed__choices_add(struct heed__choices *out, const struct heed__choice *base, enum heed__tunable what,
-                       int64_t value) {
+void heed__cl_tuning_choices_add(struct heed__cl_tuning_choices *out, const struct heed__cl_tuning_choice *base,
+                                 enum heed__cl_tuning_tunable what, int64_t value) {
   if (out->count == out->room || value < tunables[what].least || value > tunables[what].most) return;
   out->list[out->count] = *base;
   out->list[out->count++].values[what] = value;

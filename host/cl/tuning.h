@@ -25,77 +25,77 @@
   X(items, 16, 1024)      \
   X(tile_queries, 4, 1024)
 
-enum heed__tunable {
+enum heed__cl_tuning_tunable {
 #define HEED__TUNABLE_ENUM(name, least, most) HEED__TUNE_##name,
   HEED__TUNABLES(HEED__TUNABLE_ENUM)
 #undef HEED__TUNABLE_ENUM
       HEED__TUNABLE_COUNT
 };
 
-struct heed__choice {
+struct heed__cl_tuning_choice {
   char variant[32];                     // "": the one that heed picks
   int64_t values[HEED__TUNABLE_COUNT];  // 0: the variant's own
 };
 
-struct heed__tuning_entry {
+struct heed__cl_tuning_entry {
   heed_tune_problem problem;  // its sizes are the least of each range
   int64_t most[HEED_TUNE_SIZES];
-  struct heed__choice choice;
+  struct heed__cl_tuning_choice choice;
   double speedup;
   bool wrong;  // seen to compute wrong here: as if it were not there
 };
 
-struct heed__tuning {
+struct heed__cl_tuning {
   char *path;  // NULL: nowhere
-  struct heed__tuning_entry *entries;
+  struct heed__cl_tuning_entry *entries;
   size_t count, room;
-  struct heed__tuning_forced {
+  struct heed__cl_tuning_forced {
     bool set, wrong;
-    struct heed__choice choice;
+    struct heed__cl_tuning_choice choice;
   } forced[HEED_TUNE_OP_COUNT];
 };
 
 // ---------------------------------------------------------------- for operators
 
 // What the table says of a call; NULL: nothing, choose by yourself.
-const struct heed__choice *heed__cl_tuned(const heed_context *ctx, const heed_tune_problem *problem);
+const struct heed__cl_tuning_choice *heed__cl_tuning_find(const heed_context *ctx, const heed_tune_problem *problem);
 // The choice of such calls computes wrong here: it is not used again, and heed_context_notice() says so.
-void heed__cl_tuned_distrust(heed_context *ctx, const heed_tune_problem *problem);
+void heed__cl_tuning_distrust(heed_context *ctx, const heed_tune_problem *problem);
 
 // Each operator's: the name of its i-th variant, NULL past the last; and the steps away from a choice.
 const char *heed__cl_gemm_variant_name(size_t i);
 const char *heed__cl_attention_variant_name(size_t i);
-struct heed__choices {
-  struct heed__choice *list;
+struct heed__cl_tuning_choices {
+  struct heed__cl_tuning_choice *list;
   size_t count, room;
 };
-void heed__cl_gemm_neighbours(heed_context *ctx, const heed_tune_problem *problem, const struct heed__choice *choice,
-                              struct heed__choices *out);
+void heed__cl_gemm_neighbours(heed_context *ctx, const heed_tune_problem *problem,
+                              const struct heed__cl_tuning_choice *choice, struct heed__cl_tuning_choices *out);
 void heed__cl_attention_neighbours(heed_context *ctx, const heed_tune_problem *problem,
-                                   const struct heed__choice *choice, struct heed__choices *out);
+                                   const struct heed__cl_tuning_choice *choice, struct heed__cl_tuning_choices *out);
 // A copy of `base` with one value changed, and added where there is room.
-void heed__choices_add(struct heed__choices *out, const struct heed__choice *base, enum heed__tunable what,
-                       int64_t value);
+void heed__cl_tuning_choices_add(struct heed__cl_tuning_choices *out, const struct heed__cl_tuning_choice *base,
+                                 enum heed__cl_tuning_tunable what, int64_t value);
 
 // ---------------------------------------------------------------- the table
 
-const char *heed__tune_op_name(heed_tune_op op);
-const char *const *heed__tune_size_names(heed_tune_op op);
+const char *heed__cl_tuning_op_name(heed_tune_op op);
+const char *const *heed__cl_tuning_size_names(heed_tune_op op);
 // Errors: INVALID_ARGUMENT.
-heed_status heed__choice_parse(heed_tune_op op, const char *text, struct heed__choice *choice);
-void heed__choice_text(const struct heed__choice *choice, char text[HEED_TUNE_TEXT]);
+heed_status heed__cl_tuning_choice_parse(heed_tune_op op, const char *text, struct heed__cl_tuning_choice *choice);
+void heed__cl_tuning_choice_text(const struct heed__cl_tuning_choice *choice, char text[HEED_TUNE_TEXT]);
 // The class of a problem as an entry, without a choice.
-struct heed__tuning_entry heed__tuning_class(const heed_tune_problem *problem);
+struct heed__cl_tuning_entry heed__cl_tuning_class(const heed_tune_problem *problem);
 // The first entry that holds a call decides. add: behind the others; set: before them, in place of one of the same class, or for a
 // default choice none where that is enough.
-heed_status heed__tuning_add(struct heed__tuning *tuning, const struct heed__tuning_entry *entry);
-heed_status heed__tuning_set(struct heed__tuning *tuning, const struct heed__tuning_entry *entry);
+heed_status heed__cl_tuning_add(struct heed__cl_tuning *tuning, const struct heed__cl_tuning_entry *entry);
+heed_status heed__cl_tuning_set(struct heed__cl_tuning *tuning, const struct heed__cl_tuning_entry *entry);
 void heed__cl_tuning_destroy(heed_context *ctx);
 
 // tuning_file.c. trusted_only: as for a file that was found and not named, which must be the user's own.
-heed_status heed__tuning_read(heed_context *ctx, const char *path, bool trusted_only);
-heed_status heed__tuning_write(heed_context *ctx, const char *path);
-heed_status heed__tuning_json(const heed_context *ctx, char **text);
+heed_status heed__cl_tuning_read(heed_context *ctx, const char *path, bool trusted_only);
+heed_status heed__cl_tuning_write(heed_context *ctx, const char *path);
+heed_status heed__cl_tuning_json(const heed_context *ctx, char **text);
 // Once, when a context is opened. file NULL: <device id>.json in `folder`, which may be NULL too; off: only the place is noted. A table
 // that cannot be used makes a notice.
 heed_status heed__cl_tuning_open(heed_context *ctx, const char *folder, const char *file, bool off);

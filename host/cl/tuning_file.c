@@ -92,7 +92,7 @@ static heed_status read_kind(const struct reader *r, const json_t *item, heed_tu
   const char *op = json_string_value(json_object_get(item, "op"));
   const char *dtype = json_string_value(json_object_get(item, "dtype"));
   int found = 0;
-  while (op && found < HEED_TUNE_OP_COUNT && strcmp(heed__tune_op_name((heed_tune_op)found), op) != 0) ++found;
+  while (op && found < HEED_TUNE_OP_COUNT && strcmp(heed__cl_tuning_op_name((heed_tune_op)found), op) != 0) ++found;
   NEED(r, op && found < HEED_TUNE_OP_COUNT, "\"op\" must be gemm, attention_fwd or attention_bwd");
   problem->op = (heed_tune_op)found;
   for (found = 0; dtype && found < HEED_DTYPE_COUNT; ++found)
@@ -112,19 +112,19 @@ static heed_status read_kind(const struct reader *r, const json_t *item, heed_tu
   return HEED_OK;
 }
 
-static heed_status read_entry(const struct reader *r, const json_t *item, struct heed__tuning *tuning) {
-  struct heed__tuning_entry entry = {0};
+static heed_status read_entry(const struct reader *r, const json_t *item, struct heed__cl_tuning *tuning) {
+  struct heed__cl_tuning_entry entry = {0};
   NEED(r, json_is_object(item), "not an object");
   HEED__TRY(read_kind(r, item, &entry.problem));
-  const char *const *names = heed__tune_size_names(entry.problem.op);
+  const char *const *names = heed__cl_tuning_size_names(entry.problem.op);
   for (int i = 0; i < HEED_TUNE_SIZES; ++i)
     HEED__TRY(read_range(r, item, names[i], &entry.problem.sizes[i], &entry.most[i]));
   const char *choice = json_string_value(json_object_get(item, "choice"));
   NEED(r, choice, "\"choice\" must be a text, such as \"default\"");
-  if (heed__choice_parse(entry.problem.op, choice, &entry.choice) != HEED_OK)
+  if (heed__cl_tuning_choice_parse(entry.problem.op, choice, &entry.choice) != HEED_OK)
     return heed__fail(HEED_ERROR_FORMAT, "%s: choice %zu: %s", r->path, r->entry, heed_last_error());
   entry.speedup = json_number_value(json_object_get(item, "speedup"));
-  return heed__tuning_add(tuning, &entry);
+  return heed__cl_tuning_add(tuning, &entry);
 }
 
 // Whether the table was made for this device as it is now.
@@ -148,7 +148,7 @@ static heed_status check_origin(const struct reader *r, const json_t *root) {
   return HEED_OK;
 }
 
-static heed_status read_table(struct reader *r, const json_t *root, struct heed__tuning *tuning) {
+static heed_status read_table(struct reader *r, const json_t *root, struct heed__cl_tuning *tuning) {
   HEED__REQUIRE(json_is_object(root), HEED_ERROR_FORMAT, "%s: not a tuning table", r->path);
   HEED__TRY(check_origin(r, root));
   const json_t *choices = json_object_get(root, "choices");
@@ -161,7 +161,7 @@ static heed_status read_table(struct reader *r, const json_t *root, struct heed_
   return HEED_OK;
 }
 
-heed_status heed__tuning_read(heed_context *ctx, const char *path, bool trusted_only) {
+heed_status heed__cl_tuning_read(heed_context *ctx, const char *path, bool trusted_only) {
   char *text;
   size_t size;
   HEED__TRY(read_file(path, trusted_only, &text, &size));
@@ -173,7 +173,7 @@ heed_status heed__tuning_read(heed_context *ctx, const char *path, bool trusted_
   HEED__REQUIRE(root, HEED_ERROR_FORMAT, "%s: line %d: not JSON: %s", path, error.line,
                 heed__printable(error.text).text);
   struct reader reader = {.ctx = ctx, .path = path};
-  struct heed__tuning read = {0}, *tuning = heed__cl_state(ctx)->tuning;
+  struct heed__cl_tuning read = {0}, *tuning = heed__cl_state(ctx)->tuning;
   const heed_status status = read_table(&reader, root, &read);
   json_decref(root);
   if (status != HEED_OK) {
@@ -189,18 +189,18 @@ heed_status heed__tuning_read(heed_context *ctx, const char *path, bool trusted_
 
 // ---------------------------------------------------------------- writing
 
-static json_t *entry_json(const struct heed__tuning_entry *entry) {
+static json_t *entry_json(const struct heed__cl_tuning_entry *entry) {
   const heed_tune_problem *p = &entry->problem;
   char choice[HEED_TUNE_TEXT];
-  heed__choice_text(&entry->choice, choice);
-  json_t *item = json_pack("{s:s, s:s}", "op", heed__tune_op_name(p->op), "dtype", heed_dtype_string(p->dtype));
+  heed__cl_tuning_choice_text(&entry->choice, choice);
+  json_t *item = json_pack("{s:s, s:s}", "op", heed__cl_tuning_op_name(p->op), "dtype", heed_dtype_string(p->dtype));
   const char form[] = {p->trans_a ? 'T' : 'N', p->trans_b ? 'T' : 'N', 0};
   int failed = !item || (p->op == HEED_TUNE_GEMM ? json_object_set_new(item, "form", json_string(form))
                                                  : json_object_set_new(item, "causal", json_boolean(p->causal)));
   for (int i = 0; i < HEED_TUNE_SIZES && !failed; ++i) {
     json_t *range = json_pack("[I]", (json_int_t)p->sizes[i]);
     if (entry->most[i] != INT64_MAX) failed |= json_array_append_new(range, json_integer(entry->most[i]));
-    failed |= json_object_set_new(item, heed__tune_size_names(p->op)[i], range);
+    failed |= json_object_set_new(item, heed__cl_tuning_size_names(p->op)[i], range);
   }
   if (!failed) failed = json_object_set_new(item, "choice", json_string(choice));
   if (!failed && entry->speedup > 0)
@@ -221,8 +221,8 @@ static bool put(FILE *stream, json_t *item, const char *before) {
 }
 
 // One line a choice, so that people can read and edit it. Choices that were seen to be wrong end here.
-heed_status heed__tuning_json(const heed_context *ctx, char **text) {
-  const struct heed__tuning *tuning = heed__cl_state(ctx)->tuning;
+heed_status heed__cl_tuning_json(const heed_context *ctx, char **text) {
+  const struct heed__cl_tuning *tuning = heed__cl_state(ctx)->tuning;
   const heed_device_info *device = &ctx->device;
   size_t size;
   *text = NULL;
@@ -272,12 +272,12 @@ static heed_status replace(const char *path, int folder, const char *name, const
   return fail_writing(path, error ? error : EIO);
 }
 
-heed_status heed__tuning_write(heed_context *ctx, const char *path) {
+heed_status heed__cl_tuning_write(heed_context *ctx, const char *path) {
   char *text;
   const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
   char *dir = slash == path ? strdup("/") : slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
   if (!dir) return fail_writing(path, ENOMEM);
-  heed_status status = heed__tuning_json(ctx, &text);
+  heed_status status = heed__cl_tuning_json(ctx, &text);
   if (status == HEED_OK) {
     heed__private_make_folders(dir);
     const int folder = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -302,7 +302,7 @@ static char *place(const char *folder, const char *id) {
 
 heed_status heed__cl_tuning_open(heed_context *ctx, const char *folder, const char *file, bool off) {
   struct heed__cl *cl = heed__cl_state(ctx);
-  struct heed__tuning *tuning = cl->tuning = calloc(1, sizeof *tuning);
+  struct heed__cl_tuning *tuning = cl->tuning = calloc(1, sizeof *tuning);
   HEED__REQUIRE(tuning, HEED_ERROR_OUT_OF_MEMORY, "open: no host memory for a context");
   if (file || folder) {
     tuning->path = file ? strdup(file) : place(folder, ctx->device.id);
@@ -310,7 +310,7 @@ heed_status heed__cl_tuning_open(heed_context *ctx, const char *folder, const ch
   }
   // Nothing has to be at the usual place; what the user named has to be there.
   if (off || !tuning->path || (!file && access(tuning->path, F_OK) != 0 && errno == ENOENT)) return HEED_OK;
-  const heed_status status = heed__tuning_read(ctx, tuning->path, true);
+  const heed_status status = heed__cl_tuning_read(ctx, tuning->path, true);
   if (status == HEED_ERROR_OUT_OF_MEMORY) return status;
   if (status != HEED_OK) heed__notice_add(ctx, "tuned choices are ignored: %s", heed_last_error());
   return HEED_OK;

@@ -9,7 +9,7 @@
 static heed_context *made_up(void) {
   static heed_context ctx;
   static struct heed__cl cl;
-  static struct heed__tuning tuning;
+  static struct heed__cl_tuning tuning;
   cl.tuning = &tuning;
   ctx.state = &cl;
   ctx.device.compute_units = 2;
@@ -24,7 +24,7 @@ static void look_up(const heed_context *ctx) {
   for (int i = 0; i < 64; ++i) {
     heed_tune_problem problem = {.op = (heed_tune_op)(i % HEED_TUNE_OP_COUNT), .causal = i & 4, .trans_a = i & 8};
     for (int size = 0; size < HEED_TUNE_SIZES; ++size) problem.sizes[size] = (int64_t)1 << (i % 32);
-    const struct heed__choice *choice = heed__cl_tuned(ctx, &problem);
+    const struct heed__cl_tuning_choice *choice = heed__cl_tuning_find(ctx, &problem);
     FUZZ_REQUIRE(!choice || memchr(choice->variant, 0, sizeof choice->variant));
   }
 }
@@ -32,7 +32,7 @@ static void look_up(const heed_context *ctx) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   heed_context *ctx = made_up();
   const char *path = fuzz_file(data, size);
-  const heed_status status = heed__tuning_read(ctx, path, false);
+  const heed_status status = heed__cl_tuning_read(ctx, path, false);
   if (status != HEED_OK) {
     FUZZ_REQUIRE(status == HEED_ERROR_FORMAT || status == HEED_ERROR_UNSUPPORTED);
     fuzz_require_message(path);
@@ -40,15 +40,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   }
   look_up(ctx);
   char *text = NULL, *again = NULL;
-  FUZZ_REQUIRE(heed__tuning_json(ctx, &text) == HEED_OK);
-  FUZZ_REQUIRE(heed__tuning_read(ctx, fuzz_file((const uint8_t *)text, strlen(text)), false) == HEED_OK);
-  FUZZ_REQUIRE(heed__tuning_json(ctx, &again) == HEED_OK);
+  FUZZ_REQUIRE(heed__cl_tuning_json(ctx, &text) == HEED_OK);
+  FUZZ_REQUIRE(heed__cl_tuning_read(ctx, fuzz_file((const uint8_t *)text, strlen(text)), false) == HEED_OK);
+  FUZZ_REQUIRE(heed__cl_tuning_json(ctx, &again) == HEED_OK);
   FUZZ_REQUIRE(strcmp(text, again) == 0);
   free(text);
   free(again);
   // Nothing stays from one input to the next, or libFuzzer looks for leaks after each.
-  struct heed__tuning *tuning = heed__cl_state(ctx)->tuning;
+  struct heed__cl_tuning *tuning = heed__cl_state(ctx)->tuning;
   free(tuning->entries);
-  *tuning = (struct heed__tuning){0};
+  *tuning = (struct heed__cl_tuning){0};
   return 0;
 }

@@ -1,4 +1,4 @@
-# Writes OUTPUT, a C file that holds each of the KERNELS as bytes: heed__kernel_sources[] = {{name, text, length}, …, {0}}.
+# Writes OUTPUT, a C file that holds each of the KERNELS as bytes: heed__cl_kernel_sources[] = {{name, text, length}, …, {0}}.
 # CMake alone, so that a build needs no other tool. KERNELS arrives as a list with spaces or semicolons.
 separate_arguments(KERNELS)
 set(arrays "")
@@ -16,7 +16,7 @@ file(WRITE ${OUTPUT} "// Generated from kernels_cl/*.cl by embed-kernels.cmake.
 #include \"cl/sources.h\"
 
 ${arrays}
-const struct heed__kernel_source heed__kernel_sources[] = {
+const struct heed__cl_kernel_source heed__cl_kernel_sources[] = {
 ${table}    {0, 0, 0},
 };
 ")
