@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/config.h"
 #include "api/devices.h"
 #include "api/self_test.h"
 #include "api/spec.h"
@@ -39,7 +40,7 @@ static void recall_verdicts(heed_device_list *list) {
   char path[4096];
   enum heed__self_test_mode mode;
   if (heed__self_test_mode(0, &mode) != HEED_OK || mode == HEED__SELF_TEST_OFF) return;
-  if (heed__cl_config_from(&(heed_open_options){0}, &config, path, sizeof path) != HEED_OK) return;
+  if (heed__config_opencl(&(heed_open_options){0}, &config, path, sizeof path) != HEED_OK) return;
   for (size_t i = 0; i < list->found_count; ++i) heed__self_test_recall(&config, &list->found[i].info);
 }
 

@@ -17,8 +17,4 @@ struct heed_device_list {
 heed_status heed__device_list_create(heed_device_list **out);
 void heed__device_list_mark_auto(heed_device_list *list);
 
-// open.c. The part of an open's choices that OpenCL needs; path, of `size` bytes, holds what config points to.
-heed_status heed__cl_config_from(const heed_open_options *options, struct heed__cl_config *config, char *path,
-                                 size_t size);
-
 #endif

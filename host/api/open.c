@@ -1,5 +1,4 @@
 // The composition root: turns options and environment into a context with its backend. The only file that chooses one.
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,80 +6,25 @@
 
 #include <heed/opencl.h>
 
+#include "api/config.h"
 #include "api/devices.h"
 #include "api/self_test.h"
 #include "api/spec.h"
 #include "cl/tuning.h"
 #include "cpu/cpu.h"
 
-static const char *environment(const char *given, const char *name) {
-  if (given) return given;
-  const char *value = getenv(name);
-  return value && value[0] ? value : NULL;
-}
-
-static heed_status parse_gemm(const char *text, enum heed__cl_gemm_provider *out) {
-  *out = HEED__GEMM_AUTO;
-  if (!text || strcasecmp(text, "auto") == 0) return HEED_OK;
-  *out = strcasecmp(text, "native") == 0 ? HEED__GEMM_NATIVE : HEED__GEMM_CLBLAST;
-  HEED__REQUIRE(*out == HEED__GEMM_NATIVE || strcasecmp(text, "clblast") == 0, HEED_ERROR_INVALID_ARGUMENT,
-                "open: gemm provider '%s' (HEED_GEMM) is none of auto, native, clblast", text);
-  return HEED_OK;
-}
-
-static heed_status parse_switch(int given, const char *name, bool *out) {
-  *out = given > 0;
-  if (given != 0) return HEED_OK;
-  const char *text = environment(NULL, name);
-  if (!text || strcmp(text, "0") == 0 || strcasecmp(text, "off") == 0) return HEED_OK;
-  *out = true;
-  HEED__REQUIRE(strcmp(text, "1") == 0 || strcasecmp(text, "on") == 0, HEED_ERROR_INVALID_ARGUMENT,
-                "open: %s is '%s'; 1 or 0 is needed", name, text);
-  return HEED_OK;
-}
-
-static bool is_off(const char *text) { return text && (strcasecmp(text, "off") == 0 || strcmp(text, "0") == 0); }
-static bool is_on(const char *text) { return text && (strcasecmp(text, "on") == 0 || strcmp(text, "1") == 0); }
-
-// The folder `name` in that of an XDG variable, else in `otherwise` at home; false when there is no home to put it in.
-static bool default_folder(const char *variable, const char *otherwise, const char *name, char *path, size_t size) {
-  const char *base = environment(NULL, variable), *home = environment(NULL, "HOME");
-  int used = -1;
-  if (base && base[0] == '/')
-    used = snprintf(path, size, "%s/%s", base, name);
-  else if (home)
-    used = snprintf(path, size, "%s/%s/%s", home, otherwise, name);
-  return used > 0 && (size_t)used < size;
-}
-
-heed_status heed__cl_config_from(const heed_open_options *options, struct heed__cl_config *config, char *path,
-                                 size_t size) {
-  *config = (struct heed__cl_config){.profiling = options->profile > 0,
-                                     .load_only = options->store_programs < 0,
-                                     .kernel_dir = environment(options->kernel_dir, "HEED_KERNELS")};
-  HEED__TRY(parse_gemm(environment(options->gemm, "HEED_GEMM"), &config->gemm));
-  const char *cache = environment(options->cache_dir, "HEED_CACHE");
-  if (is_off(cache)) return HEED_OK;
-  // HEED_CACHE=on is what people try after HEED_CACHE=off.
-  if (cache && !is_on(cache))
-    config->cache_dir = cache;
-  else if (default_folder("XDG_CACHE_HOME", ".cache", "heed", path, size))
-    config->cache_dir = path;
-  return HEED_OK;
-}
-
 // Tuned choices, of a context on OpenCL: the device's file.
 static heed_status open_tuning(const heed_open_options *options, heed_context *ctx) {
-  const char *given = environment(options->tuning, "HEED_TUNE");
+  const char *given = heed__config_text(options->tuning, "HEED_TUNE");
   char folder[4096];
-  const bool off = is_off(given);
-  const bool has_folder = default_folder("XDG_CONFIG_HOME", ".config", "heed/tune", folder, sizeof folder);
-  return heed__cl_tuning_open(ctx, has_folder ? folder : NULL, off || is_on(given) ? NULL : given, off);
+  const bool off = heed__config_is_off(given);
+  const bool has_folder = heed__config_folder("XDG_CONFIG_HOME", ".config", "heed/tune", folder, sizeof folder);
+  return heed__cl_tuning_open(ctx, has_folder ? folder : NULL, off || heed__config_is_on(given) ? NULL : given, off);
 }
 
 static heed_status attach_validation(const heed_open_options *options, heed_context *ctx) {
   bool validate;
-  HEED__TRY(parse_switch(options->validate, "HEED_VALIDATE", &validate));
+  HEED__TRY(heed__config_switch(options->validate, "HEED_VALIDATE", &validate));
   if (!validate || ctx->device.type == HEED_DEVICE_HOST) return HEED_OK;
   heed_context *host;
   HEED__TRY(heed__context_create(&host));
@@ -153,7 +97,7 @@ static heed_status open_device(const heed_open_options *options, heed_context *c
   if (strcasecmp(spec, "host") == 0) return heed__cpu_open(ctx);  // never touches OpenCL
   struct heed__cl_config config;
   char cache[4096];
-  HEED__TRY(heed__cl_config_from(options, &config, cache, sizeof cache));
+  HEED__TRY(heed__config_opencl(options, &config, cache, sizeof cache));
   enum heed__self_test_mode mode;
   HEED__TRY(heed__self_test_mode(options->self_test, &mode));
   heed_device_list *list;
@@ -201,7 +145,7 @@ heed_status heed_open_opencl(cl_context context, cl_device_id device, cl_command
   if (!options) options = &defaults;
   struct heed__cl_config config;
   char cache[4096];
-  HEED__TRY(heed__cl_config_from(options, &config, cache, sizeof cache));
+  HEED__TRY(heed__config_opencl(options, &config, cache, sizeof cache));
   heed_context *ctx;
   HEED__TRY(heed__context_create(&ctx));
   heed_status status = heed__cl_open_with(ctx, context, device, queue, &config);
