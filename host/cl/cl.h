@@ -69,10 +69,10 @@ struct heed__cl {
   enum heed__cl_shuffle shuffle_tried;  // shuffle.c
   bool shuffle_right;
   bool clblast_used, clblast_failed;   // gemm.c: there is something to clear; AUTO has given it up
-  struct heed__cl_uploads *uploads;    // buffers.c
+  struct heed__cl_uploads *uploads;    // transfer.c
   struct heed__cl_programs *programs;  // program.c
   bool build_may_work_later;           // program.c: the last one that failed did so for want of memory or of the device
-  struct heed__cl_scratch *scratch;    // scratch.c
+  struct heed__cl_scratch *scratch;    // memory.c
   struct heed__cl_profile *profile;    // profile.c
   struct heed__cl_tuning *tuning;      // tuning.c
 };
@@ -182,7 +182,7 @@ heed_status heed__cl_asked_status(const struct heed__cl_asked *asked);  // DEVIC
 heed_status heed__cl_describe(cl_device_id device, heed_device_info *info);
 bool heed__cl_has_extension(cl_device_id device, const char *name);  // the whole word
 
-// buffers.c. A buffer of `bytes`, checked against the device's limits first; `purpose` opens the message of a failure.
+// memory.c. A buffer of `bytes`, checked against the device's limits first; `purpose` opens the message of a failure.
 heed_status heed__cl_buffer_new(heed_context *ctx, size_t bytes, const char *purpose, cl_mem *out);
 // Retains a caller's buffer and counts it as memory in use, so that the backend's buffer_destroy fits it.
 heed_status heed__cl_buffer_adopt(heed_context *ctx, cl_mem buffer);
@@ -210,7 +210,7 @@ void heed__cl_cache_notice(const char *dir, char *text, size_t size);
 bool heed__cl_cache_load(const char *dir, const char *key, unsigned char **binary, size_t *size);  // free() it
 void heed__cl_cache_store(const char *dir, const char *key, const unsigned char *binary, size_t size);
 
-// scratch.c
+// memory.c
 size_t heed__cl_scratch_trim(heed_context *ctx,
                              uint64_t keep);  // releases idle buffers down to `keep` bytes; returns bytes freed
 void heed__cl_scratch_destroy(heed_context *ctx);

@@ -97,17 +97,6 @@ heed_status heed_tensor_create(heed_context *ctx, heed_dtype dtype, int rank, co
   return status;
 }
 
-heed_status heed_tensor_create_from(heed_context *ctx, heed_dtype dtype, int rank, const int64_t *dims,
-                                    const void *data, heed_tensor **out) {
-  HEED__TRY(heed_tensor_create(ctx, dtype, rank, dims, out));
-  heed_status status = heed_tensor_upload(*out, data, heed_tensor_bytes(*out));
-  if (status != HEED_OK) {
-    heed_tensor_destroy(*out);
-    *out = NULL;
-  }
-  return status;
-}
-
 void heed_tensor_destroy(heed_tensor *tensor) {
   if (!tensor) return;
   heed_context *ctx = tensor->ctx;

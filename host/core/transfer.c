@@ -55,6 +55,17 @@ heed_status heed_tensor_upload(heed_tensor *tensor, const void *data, size_t byt
   return status;
 }
 
+heed_status heed_tensor_create_from(heed_context *ctx, heed_dtype dtype, int rank, const int64_t *dims,
+                                    const void *data, heed_tensor **out) {
+  HEED__TRY(heed_tensor_create(ctx, dtype, rank, dims, out));
+  heed_status status = heed_tensor_upload(*out, data, heed_tensor_bytes(*out));
+  if (status != HEED_OK) {
+    heed_tensor_destroy(*out);
+    *out = NULL;
+  }
+  return status;
+}
+
 static heed_status download(const heed_tensor *tensor, void *data, size_t bytes) {
   heed_context *ctx = tensor->ctx;
   const struct span span = span_of(tensor);

@@ -1,8 +1,26 @@
-// Device memory for the length of one operator call: a pool of buffers that are handed out again. Because the queue is in
-// order, a buffer may be reused as soon as the call that took it has queued its last command.
+// Device memory. Every allocation of the backend passes here, so that the figures in a message are whole: the buffers of tensors, and a
+// pool of scratch buffers for the length of one operator call. Because the queue is in order, a scratch buffer may be handed out
+// again as soon as the call that took it has queued its last command.
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "cl/cl.h"
+
+static size_t buffer_size(cl_mem buffer) {
+  size_t bytes = 0;
+  return clGetMemObjectInfo(buffer, CL_MEM_SIZE, sizeof bytes, &bytes, NULL) == CL_SUCCESS ? bytes : 0;
+}
+
+// Commands that still use the buffer keep it alive.
+void heed__cl_buffer_destroy(heed_context *ctx, void *handle) {
+  struct heed__cl *cl = heed__cl_state(ctx);
+  if (!handle) return;
+  const uint64_t bytes = buffer_size(handle);
+  cl->allocated -= bytes < cl->allocated ? bytes : cl->allocated;
+  clReleaseMemObject(handle);
+}
+
+// ---------------------------------------------------------------- idle scratch buffers
 
 struct heed__cl_scratch {
   struct block {
@@ -61,6 +79,60 @@ size_t heed__cl_scratch_trim(heed_context *ctx, uint64_t keep) {
   }
   return freed;
 }
+
+// ---------------------------------------------------------------- buffers
+
+static heed_status check_room(const heed_context *ctx, uint64_t bytes, const char *purpose) {
+  const struct heed__cl *cl = heed__cl_state(ctx);
+  char needed[32], limit[32], held[32];
+  heed__bytes_text(bytes, needed);
+  HEED__REQUIRE(bytes <= cl->traits.max_allocation, HEED_ERROR_OUT_OF_MEMORY,
+                "%s: %s are needed (%llu bytes) and %s allows %s in one buffer", purpose, needed,
+                (unsigned long long)bytes, ctx->device.name, heed__bytes_text(cl->traits.max_allocation, limit));
+  HEED__REQUIRE(cl->allocated <= cl->traits.memory && bytes <= cl->traits.memory - cl->allocated,
+                HEED_ERROR_OUT_OF_MEMORY, "%s: %s are needed (%llu bytes) and %s has %s, of which heed holds %s",
+                purpose, needed, (unsigned long long)bytes, ctx->device.name,
+                heed__bytes_text(cl->traits.memory, limit), heed__bytes_text(cl->allocated, held));
+  return HEED_OK;
+}
+
+heed_status heed__cl_buffer_new(heed_context *ctx, size_t bytes, const char *purpose, cl_mem *out) {
+  struct heed__cl *cl = heed__cl_state(ctx);
+  *out = NULL;
+  heed_status status = check_room(ctx, bytes, purpose);
+  // Idle scratch is the only memory that can be given back here.
+  if (status == HEED_ERROR_OUT_OF_MEMORY && bytes <= cl->traits.max_allocation && heed__cl_scratch_trim(ctx, 0) > 0)
+    status = check_room(ctx, bytes, purpose);
+  HEED__TRY(status);
+  cl_int error = CL_SUCCESS;
+  cl_mem buffer = clCreateBuffer(cl->context, CL_MEM_READ_WRITE, bytes, NULL, &error);
+  if (error != CL_SUCCESS && heed__cl_scratch_trim(ctx, 0) > 0)
+    buffer = clCreateBuffer(cl->context, CL_MEM_READ_WRITE, bytes, NULL, &error);
+  if (error != CL_SUCCESS) {
+    char what[160], text[32];
+    snprintf(what, sizeof what, "%s: making a buffer of %s", purpose, heed__bytes_text(bytes, text));
+    return heed__cl_fail(ctx, error, what);
+  }
+  cl->allocated += bytes;
+  *out = buffer;
+  return HEED_OK;
+}
+
+heed_status heed__cl_buffer_adopt(heed_context *ctx, cl_mem buffer) {
+  const cl_int error = clRetainMemObject(buffer);
+  if (error != CL_SUCCESS) return heed__cl_fail(ctx, error, "retaining the caller's buffer");
+  heed__cl_state(ctx)->allocated += buffer_size(buffer);
+  return HEED_OK;
+}
+
+heed_status heed__cl_buffer_create(heed_context *ctx, size_t bytes, void **handle) {
+  cl_mem buffer = NULL;
+  const heed_status status = heed__cl_buffer_new(ctx, bytes, "device memory", &buffer);
+  *handle = buffer;
+  return status;
+}
+
+// ---------------------------------------------------------------- scratch
 
 static heed_status make_room(struct heed__cl *cl) {
   if (!cl->scratch) cl->scratch = calloc(1, sizeof *cl->scratch);
