@@ -35,7 +35,7 @@ struct heed__cl_gemm_problem {
 heed_status heed__cl_gemm_with(heed_context *ctx, const struct heed__gemm_params *params, const heed_tensor *a,
                                const heed_tensor *b, const struct heed__cl_gemm_epilogue *epilogue, heed_tensor *c);
 
-// The epilogue's kernel arguments and options, alike in all of heed's GEMM kernels.
+// gemm_epilogue.c. The epilogue's kernel arguments and options, alike in all of heed's GEMM kernels.
 void heed__cl_gemm_epilogue_define(struct heed__cl_kernel *k, const struct heed__cl_gemm_problem *p);
 void heed__cl_gemm_epilogue_args(struct heed__cl_kernel *k, const struct heed__cl_gemm_problem *p);
 // Where a kernel that may cut k into parts puts its sums: into c with the epilogue; or, with `parts`, into a buffer
@@ -43,13 +43,13 @@ void heed__cl_gemm_epilogue_args(struct heed__cl_kernel *k, const struct heed__c
 void heed__cl_gemm_result(struct heed__cl_kernel *k, const struct heed__cl_gemm_problem *p, cl_mem parts,
                           int64_t splits);
 
+// The epilogue alone, for products that were stored without it.
+heed_status heed__cl_gemm_epilogue_run(heed_context *ctx, const struct heed__cl_gemm_problem *p);
+
 // gemm_tune.c: what the table of tuned choices says of p; NULL: nothing.
 const struct heed__cl_tuning_choice *heed__cl_gemm_tuned(const heed_context *ctx,
                                                          const struct heed__cl_gemm_problem *p);
 heed_tune_problem heed__cl_gemm_tune_problem(const struct heed__cl_gemm_problem *p);
-
-// linear.c: the epilogue alone, for products that were stored without it.
-heed_status heed__cl_gemm_epilogue_run(heed_context *ctx, const struct heed__cl_gemm_problem *p);
 
 // gemm_native.c: heed's own kernels. Never refuses.
 heed_status heed__cl_gemm_native(heed_context *ctx, const struct heed__cl_gemm_problem *p);

@@ -3,45 +3,6 @@
 
 #include "cl/gemm.h"
 
-// ---------------------------------------------------------------- the epilogue of every kernel
-
-void heed__cl_gemm_epilogue_define(struct heed__cl_kernel *k, const struct heed__cl_gemm_problem *p) {
-  if (p->epilogue.activation == HEED__GEMM_GELU)
-    heed__cl_define_int(k, "GELU", p->epilogue.gelu == HEED_GELU_TANH ? 2 : 1);
-}
-
-void heed__cl_gemm_epilogue_args(struct heed__cl_kernel *k, const struct heed__cl_gemm_problem *p) {
-  const heed_tensor *mask = p->epilogue.mask;
-  heed__cl_tensor(k, p->epilogue.bias);
-  heed__cl_tensor(k, mask);
-  heed__cl_strides(k, mask, 3);
-  heed__cl_float(k, p->alpha);
-  heed__cl_float(k, p->beta);
-  heed__cl_uint(k, p->epilogue.bias != NULL);
-  heed__cl_uint(k, (uint32_t)p->epilogue.activation);  // the values are those of gemm_epilogue.cl
-}
-
-void heed__cl_gemm_result(struct heed__cl_kernel *k, const struct heed__cl_gemm_problem *p, cl_mem parts,
-                          int64_t splits) {
-  if (!parts) {
-    heed__cl_tensor(k, p->c);
-    heed__cl_strides(k, p->c, 2);
-    heed__cl_long(k, 0);
-    heed__cl_long(k, p->c->strides[2]);
-    heed__cl_gemm_epilogue_args(k, p);
-    return;
-  }
-  const struct heed__cl_gemm_problem bare = {.alpha = 1};
-  const int64_t size = p->m * p->n;
-  heed__cl_buffer(k, parts);
-  heed__cl_long(k, 0);
-  heed__cl_long(k, size * splits * p->c->dims[1]);
-  heed__cl_long(k, size * splits);
-  heed__cl_long(k, size);
-  heed__cl_long(k, p->n);
-  heed__cl_gemm_epilogue_args(k, &bare);
-}
-
 // ---------------------------------------------------------------- gemm.cl
 
 // The tensor, its batch strides, and the strides of the rows and columns of its op().

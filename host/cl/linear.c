@@ -18,27 +18,6 @@ static heed_status multiply(heed_context *ctx, bool trans_a, const heed_tensor *
   return heed__cl_gemm_with(ctx, &params, &a4, &b4, epilogue, &c4);
 }
 
-heed_status heed__cl_gemm_epilogue_run(heed_context *ctx, const struct heed__cl_gemm_problem *p) {
-  if (!p->epilogue.bias && p->epilogue.activation == HEED__GEMM_LINEAR) return HEED_OK;
-  const int vector = heed__cl_rows_for(ctx, p->n).vector;
-  struct heed__cl_gemm_problem alone = *p;
-  alone.alpha = 1;
-  alone.beta = 0;
-  struct heed__cl_kernel k;
-  heed__cl_begin(&k, ctx, "linear.cl", "epilogue");
-  heed__cl_define_int(&k, "VECTOR", vector);
-  heed__cl_define_dtype(&k, "X_DTYPE", p->c->dtype);
-  heed__cl_gemm_epilogue_define(&k, p);
-  heed__cl_tensor(&k, p->c);
-  heed__cl_strides(&k, p->c, 3);
-  heed__cl_gemm_epilogue_args(&k, &alone);
-  heed__cl_long(&k, p->c->dims[1]);
-  heed__cl_long(&k, p->m);
-  heed__cl_long(&k, p->n);
-  const size_t global[] = {(size_t)heed__ceil_div(p->n, vector), (size_t)p->m, (size_t)p->batches};
-  return heed__cl_launch(&k, 3, global, NULL);
-}
-
 heed_status heed__cl_linear_fwd(heed_context *ctx, const struct heed__call *call) {
   const struct heed__linear_params *params = call->params;
   const struct heed__cl_gemm_epilogue epilogue = {.bias = call->in[2],
