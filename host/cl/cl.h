@@ -230,7 +230,7 @@ heed_status heed__cl_measure_peak(heed_context *ctx, size_t bytes, double *fma_g
 // C = alpha op(A) op(B) + beta C through the chosen provider; tensors as in operators.h's gemm (rank 4).
 heed_status heed__cl_gemm_run(heed_context *ctx, const struct heed__gemm_params *params, const heed_tensor *a,
                               const heed_tensor *b, heed_tensor *c);
-// For a context that ends, after its queue has: drops what CLBlast keeps of it in the process.
+// For a context that ends, after its queue has: drops what products keep of it.
 void heed__cl_gemm_close(heed_context *ctx);
 
 // Profiling: program.c's launches and library calls hand their events here (retained by it). kernel must be static or interned.

@@ -164,3 +164,8 @@ heed_status heed__cl_gemm_run(heed_context *ctx, const struct heed__gemm_params 
 heed_status heed__cl_gemm(heed_context *ctx, const struct heed__call *call) {
   return heed__cl_gemm_run(ctx, call->params, call->in[0], call->in[1], call->out[0]);
 }
+
+void heed__cl_gemm_close(heed_context *ctx) {
+  heed__cl_gemm_verdicts_free(heed__cl_state(ctx));
+  heed__cl_gemm_clblast_close(ctx);
+}

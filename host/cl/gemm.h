@@ -80,6 +80,8 @@ heed_status heed__cl_gemm_gpu_run(heed_context *ctx, const struct heed__cl_gemm_
 // the batches that it queued, which are all unless it fails.
 bool heed__cl_gemm_clblast_supports(const heed_context *ctx, const struct heed__cl_gemm_problem *p);
 heed_status heed__cl_gemm_clblast_run(heed_context *ctx, const struct heed__cl_gemm_problem *p, int64_t *done);
+// For a context that ends, after its queue has: drops what CLBlast keeps of it in the process.
+void heed__cl_gemm_clblast_close(heed_context *ctx);
 
 // gemm_probe.c. Whether `provider` computes like the host on this device, for products of p's class: small ones are computed both
 // ways at the first such call, and the answer is remembered with the compiled programs.

@@ -120,9 +120,8 @@ heed_status heed__cl_gemm_clblast_run(heed_context *ctx, const struct heed__cl_g
   return status;
 }
 
-void heed__cl_gemm_close(heed_context *ctx) {
-  heed__cl_gemm_verdicts_free(heed__cl_state(ctx));
-  // A cached program keeps its OpenCL context alive, so only clearing the cache lets go of it. Other contexts build anew.
+// A cached program keeps its OpenCL context alive, so only clearing the cache lets go of it. Other contexts build anew.
+void heed__cl_gemm_clblast_close(heed_context *ctx) {
   if (!heed__cl_state(ctx)->clblast_used) return;
   pthread_mutex_lock(&clblast_lock);
   CLBlastClearCache();
