@@ -143,6 +143,9 @@ static void what_is_no_choice_is_refused(void **state) {
                                       "cpu: rows=99999999999999999999",
                                       "cpu: rows=-1",
                                       "cpu: speed=9",
+                                      "panels: key_block=64",
+                                      "gpu: tile_queries=16 items=64",
+                                      "cpu: items=64",
                                       "cpu vectors=2"};
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; ++i)
     ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "tune: ", heed_tune_set(ctx, &a_problem, wrong[i], 0));
@@ -175,14 +178,14 @@ static void a_table_comes_back_from_its_file(void **state) {
   assert_non_null(strstr(heed_context_notice(ctx), "No such file"));  // it was named, so it should be there
   assert_string_equal(heed_tune_path(ctx), path);
   ASSERT_OK(heed_tune_set(ctx, &a_problem, a_choice, 1.25));
-  ASSERT_OK(heed_tune_set(ctx, &an_attention, "fused, CPU: key_block=192", 0));
+  ASSERT_OK(heed_tune_set(ctx, &an_attention, "fused-cpu: key_block=192", 0));
   ASSERT_OK(heed_tune_save(ctx, NULL));
   ASSERT_OK(heed_tune_json(ctx, &before));
   heed_context_destroy(ctx);
   ctx = open_with(state, path, NULL);
   assert_string_equal(heed_context_notice(ctx), "");
   assert_choice(ctx, &a_problem, a_choice);
-  assert_choice(ctx, &an_attention, "fused, CPU: key_block=192");
+  assert_choice(ctx, &an_attention, "fused-cpu: key_block=192");
   ASSERT_OK(heed_tune_json(ctx, &after));
   assert_string_equal(before, after);
   assert_string_equal(before, read_text(path));
@@ -386,25 +389,26 @@ static void tuned_blocks_are_whole_tiles_and_fit_a_stack(void **state) {
   heed_context *ctx = cpu_context(state);
   const struct heed__attention_params params = {.scale = 1};
   const struct heed_tensor t = {.ctx = ctx, .dtype = HEED_F32, .rank = 4};
-  static const char *const choices[] = {"default", "fused, CPU: key_block=100", "fused, CPU: query_block=50",
-                                        "fused, CPU: tile_rows=7",
-                                        "fused, CPU: tile_rows=16 key_block=1024 query_block=1024"};
+  static const char *const choices[] = {"default", "fused-cpu: key_block=100", "fused-cpu: query_block=50",
+                                        "fused-cpu: tile_rows=7",
+                                        "fused-cpu: tile_rows=16 key_block=1024 query_block=1024"};
   for (size_t i = 0; i < sizeof choices / sizeof *choices; ++i)
     for (int backward = 0; backward < 2; ++backward)
       for (int64_t dim = 5; dim <= 512; dim *= 10) {
-        const struct heed__cl_attention a = {.params = &params,
-                                             .backward = backward,
-                                             .q = &t,
-                                             .batch = 2,
-                                             .heads = 4,
-                                             .kv_heads = 2,
-                                             .group = 2,
-                                             .queries = 100,
-                                             .keys = 200,
-                                             .dim = dim,
-                                             .value_dim = dim};
+        struct heed__cl_attention a = {.params = &params,
+                                       .backward = backward,
+                                       .q = &t,
+                                       .batch = 2,
+                                       .heads = 4,
+                                       .kv_heads = 2,
+                                       .group = 2,
+                                       .queries = 100,
+                                       .keys = 200,
+                                       .dim = dim,
+                                       .value_dim = dim};
         struct heed__cl_attention_fused_cpu plan;
         ASSERT_OK(heed_tune_force(ctx, backward ? HEED_TUNE_ATTENTION_BWD : HEED_TUNE_ATTENTION_FWD, choices[i]));
+        assert_ptr_equal(heed__cl_attention_pick(ctx, &a), &heed__cl_attention_fused_cpu);
         heed__cl_attention_fused_cpu_plan(ctx, &a, &plan);
         assert_int_equal(plan.key_block % (2 * plan.vector), 0);
         assert_int_equal(plan.query_block % plan.tile_rows, 0);
@@ -432,12 +436,15 @@ static void a_tuned_choice_reaches_the_plan_of_its_class(void **state) {
                                  .dim = 64,
                                  .value_dim = 64};
   struct heed__cl_attention_fused_cpu own, tuned, outside;
+  assert_ptr_equal(heed__cl_attention_pick(ctx, &a), &heed__cl_attention_fused_cpu);
   heed__cl_attention_fused_cpu_plan(ctx, &a, &own);
-  ASSERT_OK(heed_tune_set(ctx, &an_attention, "fused, CPU: key_block=192", 0));
+  ASSERT_OK(heed_tune_set(ctx, &an_attention, "fused-cpu: key_block=192", 0));
+  assert_ptr_equal(heed__cl_attention_pick(ctx, &a), &heed__cl_attention_fused_cpu);
   heed__cl_attention_fused_cpu_plan(ctx, &a, &tuned);
   assert_int_equal(tuned.key_block, 192);
   assert_int_equal(tuned.query_block, own.query_block);
   a.keys = 4096;
+  assert_ptr_equal(heed__cl_attention_pick(ctx, &a), &heed__cl_attention_fused_cpu);
   heed__cl_attention_fused_cpu_plan(ctx, &a, &outside);
   assert_int_equal(outside.key_block, own.key_block);
   heed_context_destroy(ctx);

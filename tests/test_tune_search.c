@@ -68,7 +68,7 @@ static void a_tuned_attention_gives_its_result(void **state) {
   char why[TUNE_WHY];
   const bool cpu = heed__cl_state(ctx)->traits.cpu_like;
   ASSERT_OK(tune_bench_open(&bench, ctx, &class, class.first));
-  tune_check(&bench, host, cpu ? "fused, CPU: key_block=64 query_block=24" : "fused: items=64", why);
+  tune_check(&bench, host, cpu ? "fused-cpu: key_block=64 query_block=24" : "fused-gpu: items=64", why);
   assert_string_equal(why, "");
   tune_bench_close(&bench);
   heed_context_destroy(host);

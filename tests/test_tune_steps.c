@@ -71,33 +71,35 @@ static void each_step_of_attention_on_cpus_is_another_plan(void **state) {
   const struct heed__attention_params params = {.scale = 1, .causal = HEED_CAUSAL_TOP_LEFT};
   const struct heed_tensor t = {.ctx = ctx, .dtype = HEED_F32, .rank = 4};
   static const int64_t dims[] = {8, 64, 300, 512};
-  static const char *const starts[] = {"default", "fused, CPU: key_block=1024", "fused, CPU: query_block=1024"};
+  static const char *const starts[] = {"default", "fused-cpu: key_block=1024", "fused-cpu: query_block=1024"};
   for (int backward = 0; backward < 2; ++backward)
     for (size_t d = 0; d < 3 * sizeof dims / sizeof *dims; ++d) {
       const char *from = starts[d % 3];
       const heed_tune_op op = backward ? HEED_TUNE_ATTENTION_BWD : HEED_TUNE_ATTENTION_FWD;
       const int64_t dim = dims[d / 3];
       const heed_tune_problem problem = {op, HEED_F32, .causal = true, .sizes = {dim, 400, 500, 6}};
-      const struct heed__cl_attention a = {.params = &params,
-                                           .backward = backward,
-                                           .q = &t,
-                                           .batch = 1,
-                                           .heads = 6,
-                                           .kv_heads = 6,
-                                           .group = 1,
-                                           .queries = 400,
-                                           .keys = 500,
-                                           .dim = dim,
-                                           .value_dim = dim};
+      struct heed__cl_attention a = {.params = &params,
+                                     .backward = backward,
+                                     .q = &t,
+                                     .batch = 1,
+                                     .heads = 6,
+                                     .kv_heads = 6,
+                                     .group = 1,
+                                     .queries = 400,
+                                     .keys = 500,
+                                     .dim = dim,
+                                     .value_dim = dim};
       struct heed__cl_attention_fused_cpu own, other;
       const struct steps steps = steps_from(ctx, &problem, from);
       assert_true(steps.count >= 2);
       assert_true(has_step(&steps, "staged"));
       ASSERT_OK(heed_tune_force(ctx, op, from));
+      assert_ptr_equal(heed__cl_attention_pick(ctx, &a), &heed__cl_attention_fused_cpu);
       heed__cl_attention_fused_cpu_plan(ctx, &a, &own);
       for (size_t i = 0; i < steps.count; ++i) {
         if (strcmp(steps.list[i].text, "staged") == 0) continue;
         ASSERT_OK(heed_tune_force(ctx, op, steps.list[i].text));
+        assert_ptr_equal(heed__cl_attention_pick(ctx, &a), &heed__cl_attention_fused_cpu);
         heed__cl_attention_fused_cpu_plan(ctx, &a, &other);
         assert_true(other.tile_rows != own.tile_rows || other.key_block != own.key_block ||
                     other.query_block != own.query_block);
@@ -109,32 +111,34 @@ static void each_step_of_attention_on_cpus_is_another_plan(void **state) {
   const struct steps few = steps_from(ctx, &decode, "default"), back = steps_from(ctx, &decode, "staged");
   assert_int_equal(few.count, 1);
   assert_string_equal(few.list[0].text, "staged");
-  assert_true(has_step(&back, "fused, CPU"));
+  assert_true(has_step(&back, "fused-cpu"));
   heed_context_destroy(ctx);
 }
 
 static void steps_of_attention_on_gpus_are_tiles_and_variants(void **state) {
   heed_context *ctx = gpu_context(state);
   const heed_tune_problem problem = {HEED_TUNE_ATTENTION_FWD, HEED_F16, .sizes = {64, 40, 500, 6}};
-  const struct steps steps = steps_from(ctx, &problem, "fused: items=128");
+  const struct steps steps = steps_from(ctx, &problem, "fused-gpu: items=128");
   assert_int_equal(steps.count, 5);
-  static const char *const expected[] = {"fused: items=64", "fused: items=256", "fused: items=128 tile_queries=16",
-                                         "fused: items=128 tile_queries=32", "staged"};
+  static const char *const expected[] = {"fused-gpu: items=64", "fused-gpu: items=256",
+                                         "fused-gpu: items=128 tile_queries=16", "fused-gpu: items=128 tile_queries=32",
+                                         "staged"};
   for (int i = 0; i < 5; ++i)
     if (!has_step(&steps, expected[i])) fail_msg("no step '%s'", expected[i]);
   // From tensor cores, where they are what is used, the way to the general kernels is a step, and back.
   heed__cl_state(ctx)->traits.tensor_cores = true;
-  const struct steps away = steps_from(ctx, &problem, "default"), back = steps_from(ctx, &problem, "fused: items=128");
+  const struct steps away = steps_from(ctx, &problem, "default"),
+                     back = steps_from(ctx, &problem, "fused-gpu: items=128");
   assert_int_equal(away.count, 2);
-  assert_true(has_step(&away, "fused") && has_step(&away, "staged"));
+  assert_true(has_step(&away, "fused-gpu") && has_step(&away, "staged"));
   assert_int_equal(back.count, 6);
-  assert_true(has_step(&back, "fused on tensor cores"));
+  assert_true(has_step(&back, "fused-tensor"));
   // Rows that tiles cannot count are left to the staged path.
   const heed_tune_problem long_rows = {HEED_TUNE_ATTENTION_FWD, HEED_F16, .sizes = {64, INT64_C(1) << 31, 1, 1}};
   assert_int_equal(steps_from(ctx, &long_rows, "default").count, 0);
   // No variant takes the call: there is nowhere to go.
   heed__cl_state(ctx)->traits.tensor_cores = false;
-  assert_int_equal(steps_from(ctx, &problem, "fused on tensor cores").count, 0);
+  assert_int_equal(steps_from(ctx, &problem, "fused-tensor").count, 0);
   heed_context_destroy(ctx);
 }
 

@@ -10,7 +10,7 @@
 #include "api/devices.h"
 #include "api/self_test.h"
 #include "api/spec.h"
-#include "cl/tuning.h"
+#include "cl/operators.h"
 #include "cpu/cpu.h"
 
 // Tuned choices, of a context on OpenCL: the device's file.
@@ -19,7 +19,8 @@ static heed_status open_tuning(const heed_open_options *options, heed_context *c
   char folder[4096];
   const bool off = heed__config_is_off(given);
   const bool has_folder = heed__config_folder("XDG_CONFIG_HOME", ".config", "heed/tune", folder, sizeof folder);
-  return heed__cl_tuning_open(ctx, has_folder ? folder : NULL, off || heed__config_is_on(given) ? NULL : given, off);
+  return heed__cl_tuning_open(ctx, heed__cl_tuned_operators, has_folder ? folder : NULL,
+                              off || heed__config_is_on(given) ? NULL : given, off);
 }
 
 static heed_status attach_validation(const heed_open_options *options, heed_context *ctx) {

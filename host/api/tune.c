@@ -17,7 +17,9 @@ static heed_status check_op(heed_tune_op op) {
   return HEED_OK;
 }
 
-static heed_status check(const heed_context *ctx, const heed_tune_problem *problem, const void *argument) {
+// `plain` gets the problem as the table knows it.
+static heed_status check(const heed_context *ctx, const heed_tune_problem *problem, const void *argument,
+                         heed_tune_problem *plain) {
   HEED__TRY(require_opencl(ctx));
   HEED__REQUIRE(problem && argument, HEED_ERROR_INVALID_ARGUMENT, "tune: an argument is NULL");
   HEED__TRY(check_op(problem->op));
@@ -28,47 +30,51 @@ static heed_status check(const heed_context *ctx, const heed_tune_problem *probl
     HEED__REQUIRE(problem->sizes[i] > 0 && heed__mul(product, problem->sizes[i], &product), HEED_ERROR_SHAPE,
                   "tune: size %d is %lld: sizes are at least 1, and their product fits 64 bits", i,
                   (long long)problem->sizes[i]);
+  *plain = heed__cl_tuning_plain(heed__cl_state(ctx)->tuning, problem);
   return HEED_OK;
 }
 
 heed_status heed_tune_get(heed_context *ctx, const heed_tune_problem *problem, heed_tune_choice *choice) {
-  HEED__TRY(check(ctx, problem, choice));
+  heed_tune_problem plain;
+  HEED__TRY(check(ctx, problem, choice, &plain));
   static const struct heed__cl_tuning_choice own;
-  const struct heed__cl_tuning_choice *tuned = heed__cl_tuning_find(ctx, problem);
+  const struct heed__cl_tuning_choice *tuned = heed__cl_tuning_find(ctx, &plain);
   heed__cl_tuning_choice_text(tuned ? tuned : &own, choice->text);
   return HEED_OK;
 }
 
 heed_status heed_tune_set(heed_context *ctx, const heed_tune_problem *problem, const char *choice, double speedup) {
-  HEED__TRY(check(ctx, problem, choice));
-  struct heed__cl_tuning_entry entry = heed__cl_tuning_class(problem);
-  HEED__TRY(heed__cl_tuning_choice_parse(problem->op, choice, &entry.choice));
+  heed_tune_problem plain;
+  HEED__TRY(check(ctx, problem, choice, &plain));
+  struct heed__cl_tuning *tuning = heed__cl_state(ctx)->tuning;
+  struct heed__cl_tuning_entry entry = heed__cl_tuning_class(tuning, &plain);
+  HEED__TRY(heed__cl_tuning_choice_parse(tuning, plain.op, choice, &entry.choice));
   entry.speedup = speedup;
-  return heed__cl_tuning_set(heed__cl_state(ctx)->tuning, &entry);
+  return heed__cl_tuning_set(tuning, &entry);
 }
 
 heed_status heed_tune_force(heed_context *ctx, heed_tune_op op, const char *choice) {
   HEED__TRY(require_opencl(ctx));
   HEED__TRY(check_op(op));
   struct heed__cl_tuning_forced forced = {.set = choice != NULL};
-  if (choice) HEED__TRY(heed__cl_tuning_choice_parse(op, choice, &forced.choice));
-  heed__cl_state(ctx)->tuning->forced[op] = forced;
+  struct heed__cl_tuning *tuning = heed__cl_state(ctx)->tuning;
+  if (choice) HEED__TRY(heed__cl_tuning_choice_parse(tuning, op, choice, &forced.choice));
+  tuning->forced[op] = forced;
   return HEED_OK;
 }
 
 heed_status heed_tune_neighbours(heed_context *ctx, const heed_tune_problem *problem, const char *choice,
                                  heed_tune_choice *neighbours, size_t room, size_t *count) {
-  HEED__TRY(check(ctx, problem, choice));
+  heed_tune_problem plain;
+  HEED__TRY(check(ctx, problem, choice, &plain));
   HEED__REQUIRE(neighbours && count, HEED_ERROR_INVALID_ARGUMENT, "tune: an argument is NULL");
   *count = 0;
+  const struct heed__cl_tuning *tuning = heed__cl_state(ctx)->tuning;
   struct heed__cl_tuning_choice from;
-  HEED__TRY(heed__cl_tuning_choice_parse(problem->op, choice, &from));
+  HEED__TRY(heed__cl_tuning_choice_parse(tuning, plain.op, choice, &from));
   struct heed__cl_tuning_choices found = {.list = calloc(room + 1, sizeof *found.list), .room = room};
   HEED__REQUIRE(found.list, HEED_ERROR_OUT_OF_MEMORY, "tune: no host memory for %zu choices", room);
-  if (problem->op == HEED_TUNE_GEMM)
-    heed__cl_gemm_neighbours(ctx, problem, &from, &found);
-  else
-    heed__cl_attention_neighbours(ctx, problem, &from, &found);
+  tuning->ops[plain.op]->neighbours(ctx, &plain, &from, &found);
   for (size_t i = 0; i < found.count; ++i) heed__cl_tuning_choice_text(&found.list[i], neighbours[i].text);
   *count = found.count;
   free(found.list);

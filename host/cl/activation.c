@@ -1,5 +1,6 @@
 // relu and gelu on OpenCL, forward and backward.
 #include "cl/grid.h"
+#include "cl/operators.h"
 
 // A kernel that takes its tensors in order, then their element count. `vectors`: it goes over VECTOR elements at a time, which
 // pays where there is an exp().

@@ -1,5 +1,6 @@
 // argmax on OpenCL.
 #include "cl/grid.h"
+#include "cl/operators.h"
 
 heed_status heed__cl_argmax(heed_context *ctx, const struct heed__call *call) {
   const heed_tensor *x = call->in[0], *y = call->out[0];

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cl/attention.h"
+#include "cl/operators.h"
 
 // From fast to general; the last one takes every call that the device can do at all.
 static const struct heed__cl_attention_variant *const variants[] = {
@@ -48,44 +49,35 @@ static struct heed__cl_attention describe(const struct heed__call *call) {
   return a;
 }
 
-static const struct heed__cl_tuning_choice *tuned_choice(const heed_context *ctx, const struct heed__cl_attention *a) {
-  if (!a->q) return NULL;  // sizes alone, to reckon memory
-  const heed_tune_problem problem = {
-      .op = a->backward ? HEED_TUNE_ATTENTION_BWD : HEED_TUNE_ATTENTION_FWD,
-      .dtype = a->q->dtype,
-      .causal = a->params->causal != HEED_CAUSAL_NONE,
-      .sizes = {heed__max(a->dim, a->value_dim), a->queries, a->keys, a->batch * a->heads}};
-  return heed__cl_tuning_find(ctx, &problem);
-}
-
-int64_t heed__cl_attention_tuned(const heed_context *ctx, const struct heed__cl_attention *a,
-                                 enum heed__cl_tuning_tunable what) {
-  const struct heed__cl_tuning_choice *tuned = tuned_choice(ctx, a);
-  return tuned ? tuned->values[what] : 0;
-}
-
-// The first that can do the call, of the tuned name if there is one.
+// The first that can do the call, of the tuned key if there is one.
 static const struct heed__cl_attention_variant *pick_of(const heed_context *ctx, const struct heed__cl_attention *a,
-                                                        const char *name) {
+                                                        const char *key) {
   const struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
   for (size_t i = 0; i < VARIANTS; ++i) {
     const struct heed__cl_attention_variant *variant = variants[i];
-    if (name && strcmp(variant->name, name) != 0) continue;
+    if (key && strcmp(variant->tuning.key, key) != 0) continue;
     if (a->params->path != HEED_PATH_AUTO && a->params->path != variant->path) continue;
     if (variant->supports(traits, a)) return variant;
   }
   return NULL;
 }
 
-static const struct heed__cl_attention_variant *pick(const heed_context *ctx, const struct heed__cl_attention *a) {
-  const struct heed__cl_tuning_choice *tuned = tuned_choice(ctx, a);
+const struct heed__cl_attention_variant *heed__cl_attention_pick(const heed_context *ctx,
+                                                                 struct heed__cl_attention *a) {
+  const heed_tune_problem problem = {
+      .op = a->backward ? HEED_TUNE_ATTENTION_BWD : HEED_TUNE_ATTENTION_FWD,
+      .dtype = a->q->dtype,
+      .causal = a->params->causal != HEED_CAUSAL_NONE,
+      .sizes = {heed__max(a->dim, a->value_dim), a->queries, a->keys, a->batch * a->heads}};
+  const struct heed__cl_tuning_choice *tuned = heed__cl_tuning_find(ctx, &problem);
   const struct heed__cl_attention_variant *variant = tuned ? pick_of(ctx, a, tuned->variant) : NULL;
+  a->choice = variant ? tuned : NULL;
   return variant ? variant : pick_of(ctx, a, NULL);
 }
 
 static heed_status run(heed_context *ctx, const struct heed__call *call) {
-  const struct heed__cl_attention a = describe(call);
-  const struct heed__cl_attention_variant *variant = pick(ctx, &a);
+  struct heed__cl_attention a = describe(call);
+  const struct heed__cl_attention_variant *variant = heed__cl_attention_pick(ctx, &a);
   HEED__REQUIRE(
       variant || heed__cl_attention_staged.supports(&heed__cl_state(ctx)->traits, &a), HEED_ERROR_UNSUPPORTED,
       "%s leaves a kernel's loops after 65535 rounds and says nothing; q %s on k %s and v %s needs more: choose "
@@ -102,11 +94,11 @@ heed_status heed__cl_attention_bwd(heed_context *ctx, const struct heed__call *c
 
 // ---------------------------------------------------------------- tuning
 
-const char *heed__cl_attention_variant_name(size_t i) { return i < VARIANTS ? variants[i]->name : NULL; }
+static const struct heed__cl_tuning_variant *variant_at(size_t i) { return i < VARIANTS ? &variants[i]->tuning : NULL; }
 
 // Values of the variant first, as they are cheaper to try than another variant's kernels.
-void heed__cl_attention_neighbours(heed_context *ctx, const heed_tune_problem *problem,
-                                   const struct heed__cl_tuning_choice *choice, struct heed__cl_tuning_choices *out) {
+static void neighbours(heed_context *ctx, const heed_tune_problem *problem, const struct heed__cl_tuning_choice *choice,
+                       struct heed__cl_tuning_choices *out) {
   // The call without its memory. Key heads are as many as query heads.
   const struct heed__attention_params params = {.scale = 1,
                                                 .causal = problem->causal ? HEED_CAUSAL_TOP_LEFT : HEED_CAUSAL_NONE};
@@ -129,12 +121,18 @@ void heed__cl_attention_neighbours(heed_context *ctx, const heed_tune_problem *p
   const struct heed__cl_attention_variant *used = pick_of(ctx, &a, choice->variant[0] ? choice->variant : NULL);
   if (!used) return;
   struct heed__cl_tuning_choice from = *choice;
-  snprintf(from.variant, sizeof from.variant, "%s", used->name);
+  snprintf(from.variant, sizeof from.variant, "%s", used->tuning.key);
   if (used->neighbours) used->neighbours(ctx, &a, &from, out);
   for (size_t i = 0; i < VARIANTS && out->count < out->room; ++i) {
-    if (variants[i] == used || !pick_of(ctx, &a, variants[i]->name)) continue;
+    if (variants[i] == used || !pick_of(ctx, &a, variants[i]->tuning.key)) continue;
     struct heed__cl_tuning_choice *other = &out->list[out->count++];
     *other = (struct heed__cl_tuning_choice){0};
-    snprintf(other->variant, sizeof other->variant, "%s", variants[i]->name);
+    snprintf(other->variant, sizeof other->variant, "%s", variants[i]->tuning.key);
   }
 }
+
+const struct heed__cl_tuning_op heed__cl_attention_tuning = {
+    .kind = HEED__TUNE_BY_CAUSAL,
+    .edges = {{1, 33, 65, 129, 257}, {1, 9, 128, 512, 2048}, {1, 9, 128, 512, 2048}, {1, 8}},
+    .variant = variant_at,
+    .neighbours = neighbours};

@@ -237,6 +237,7 @@ static heed_status run(heed_context *ctx, const struct heed__cl_attention *a) {
 
 const struct heed__cl_attention_variant heed__cl_attention_fused_cpu = {
     .name = "fused, CPU",
+    .tuning = {"fused-cpu", 1 << HEED__TUNE_tile_rows | 1 << HEED__TUNE_key_block | 1 << HEED__TUNE_query_block},
     .path = HEED_PATH_FUSED,
     .supports = heed__cl_attention_fused_cpu_supports,
     .fwd = run,

@@ -122,9 +122,8 @@ void heed__cl_attention_fused_cpu_plan(heed_context *ctx, const struct heed__cl_
   const int64_t slots = heed__max(a->batch * a->kv_heads, 1);
   *p = (struct heed__cl_attention_fused_cpu){.ctx = ctx, .a = a, .splits = 1};
   choose_tiles(p);
-  set_blocks(p, heed__cl_attention_tuned(ctx, a, HEED__TUNE_tile_rows),
-             heed__cl_attention_tuned(ctx, a, HEED__TUNE_key_block),
-             heed__cl_attention_tuned(ctx, a, HEED__TUNE_query_block));
+  set_blocks(p, heed__cl_attention_value(a, HEED__TUNE_tile_rows), heed__cl_attention_value(a, HEED__TUNE_key_block),
+             heed__cl_attention_value(a, HEED__TUNE_query_block));
   choose_decode(p, slots, cores);
   if (a->backward) p->splits = backward_splits(slots, cores, heed__ceil_div(a->keys, p->key_block));
   while (p->splits > 1 && a->backward && fitting_slots(p) < 1) --p->splits;

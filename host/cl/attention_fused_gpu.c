@@ -193,7 +193,7 @@ static int64_t rows_of(const struct fused *f) { return f->packed ? f->a->group *
 
 // What of them a tile should take at most.
 static int64_t tile_rows_of(const struct fused *f) {
-  const int64_t tuned = heed__cl_attention_tuned(f->ctx, f->a, HEED__TUNE_tile_queries);
+  const int64_t tuned = heed__cl_attention_value(f->a, HEED__TUNE_tile_queries);
   return tuned ? heed__min(tuned, rows_of(f)) : rows_of(f);
 }
 
@@ -290,7 +290,7 @@ static void describe(const struct fused *f, enum kind kind, struct job *job) {
 // drivers report for a kernel.
 static heed_status run_kind(const struct fused *f, enum kind kind, struct tile *tile) {
   const struct heed__cl_traits *traits = &heed__cl_state(f->ctx)->traits;
-  const int64_t items = heed__cl_attention_tuned(f->ctx, f->a, HEED__TUNE_items);
+  const int64_t items = heed__cl_attention_value(f->a, HEED__TUNE_items);
   size_t work_group = items ? (size_t)heed__min(items, (int64_t)traits->max_work_group) : traits->max_work_group;
   struct job job;
   for (;;) {
@@ -407,4 +407,10 @@ static void neighbours(heed_context *ctx, const struct heed__cl_attention *a,
 }
 
 const struct heed__cl_attention_variant heed__cl_attention_fused_gpu = {
-    .name = "fused", .path = HEED_PATH_FUSED, .supports = supports, .fwd = run, .bwd = run, .neighbours = neighbours};
+    .name = "fused",
+    .tuning = {"fused-gpu", 1 << HEED__TUNE_items | 1 << HEED__TUNE_tile_queries},
+    .path = HEED_PATH_FUSED,
+    .supports = supports,
+    .fwd = run,
+    .bwd = run,
+    .neighbours = neighbours};

@@ -183,5 +183,9 @@ static bool supports(const struct heed__cl_traits *traits, const struct heed__cl
   return true;
 }
 
-const struct heed__cl_attention_variant heed__cl_attention_fused_tensor = {
-    .name = "fused on tensor cores", .path = HEED_PATH_FUSED, .supports = supports, .fwd = run, .bwd = run};
+const struct heed__cl_attention_variant heed__cl_attention_fused_tensor = {.name = "fused on tensor cores",
+                                                                           .tuning = {"fused-tensor", 0},
+                                                                           .path = HEED_PATH_FUSED,
+                                                                           .supports = supports,
+                                                                           .fwd = run,
+                                                                           .bwd = run};

@@ -4,6 +4,7 @@
 // The backward forms the weights anew from q and k, softmax and all. lse and out of the forward would save a pass over the
 // scores, but lse has too few digits where a row holds nothing but huge masks (−FLT_MAX), and out the rounding of its storage.
 #include "cl/attention_staged.h"
+#include "cl/operators.h"
 
 // Query heads [head0, head0 + heads) of all batches x heads, rows [row0, row0 + rows) of each: whole groups with all their rows, or
 // some rows of one head.
@@ -501,4 +502,4 @@ static bool supports(const struct heed__cl_traits *traits, const struct heed__cl
 }
 
 const struct heed__cl_attention_variant heed__cl_attention_staged = {
-    .name = "staged", .path = HEED_PATH_STAGED, .supports = supports, .fwd = run, .bwd = run};
+    .name = "staged", .tuning = {"staged", 0}, .path = HEED_PATH_STAGED, .supports = supports, .fwd = run, .bwd = run};

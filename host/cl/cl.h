@@ -107,10 +107,6 @@ heed_status heed__cl_fail(const heed_context *ctx, cl_int error, const char *wha
 #define heed__cl_fail(...) heed__failed(heed__cl_fail(__VA_ARGS__))
 #endif
 
-#define HEED__CL_DECLARE(name) heed_status heed__cl_##name(heed_context *ctx, const struct heed__call *call);
-HEED__OPERATORS(HEED__CL_DECLARE)
-#undef HEED__CL_DECLARE
-
 // ---------------------------------------------------------------- launches
 
 // One kernel launch, built step by step; the first error sticks and comes out of heed__cl_launch.

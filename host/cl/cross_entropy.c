@@ -1,6 +1,7 @@
 // cross_entropy on OpenCL: the loss of each row, then one work-group that sums them; and the gradient, row by row. Small batches
 // of few classes take one launch for all of it.
 #include "cl/grid.h"
+#include "cl/operators.h"
 
 struct problem {
   const heed_tensor *input, *target;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cl/grid.h"
+#include "cl/operators.h"
 
 // The dimensions that two views of one shape walk together, padded in front to five.
 struct walk {

@@ -1,5 +1,6 @@
 // gather_rows on OpenCL.
 #include "cl/grid.h"
+#include "cl/operators.h"
 
 // Elements of a row that a work-item takes at once.
 static int vector_for(const heed_context *ctx, const heed_tensor *x, const heed_tensor *y) {

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cl/gemm.h"
+#include "cl/operators.h"
 
 // What is left of a problem after its first `done` batches, one at a time.
 static heed_status run_native_from(heed_context *ctx, const struct heed__cl_gemm_problem *p, int64_t done) {

@@ -46,12 +46,14 @@ void heed__cl_gemm_result(struct heed__cl_kernel *k, const struct heed__cl_gemm_
 // The epilogue alone, for products that were stored without it.
 heed_status heed__cl_gemm_epilogue_run(heed_context *ctx, const struct heed__cl_gemm_problem *p);
 
-// gemm_tune.c: what the table of tuned choices says of p; NULL: nothing.
+// gemm_tuned.c: what the table of tuned choices says of p; NULL: nothing.
 const struct heed__cl_tuning_choice *heed__cl_gemm_tuned(const heed_context *ctx,
                                                          const struct heed__cl_gemm_problem *p);
 heed_tune_problem heed__cl_gemm_tune_problem(const struct heed__cl_gemm_problem *p);
 
-// gemm_native.c: heed's own kernels. Never refuses.
+// gemm_native.c: the i-th variant in choices; NULL past the last.
+const struct heed__cl_tuning_variant *heed__cl_gemm_variant(size_t i);
+// heed's own kernels. Never refuses.
 heed_status heed__cl_gemm_native(heed_context *ctx, const struct heed__cl_gemm_problem *p);
 // The variant that does p there, and its place in the list.
 const char *heed__cl_gemm_native_variant(const heed_context *ctx, const struct heed__cl_gemm_problem *p,

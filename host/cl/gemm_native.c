@@ -48,28 +48,34 @@ static bool any_supports(const heed_context *ctx, const struct heed__cl_gemm_pro
 }
 
 // The first that supports a problem does it; the last one supports all.
+#define BIT(value) (1u << HEED__TUNE_##value)
 static const struct variant {
-  const char *name;
+  struct heed__cl_tuning_variant tuning;
   bool (*supports)(const heed_context *ctx, const struct heed__cl_gemm_problem *p);
   heed_status (*run)(heed_context *ctx, const struct heed__cl_gemm_problem *p);
 } variants[] = {
-    {"cpu", heed__cl_gemm_cpu_supports, heed__cl_gemm_cpu_run},
-    {"panels", panels_supports, panels_run},
-    {"gpu", heed__cl_gemm_gpu_supports, heed__cl_gemm_gpu_run},
-    {"panels on a small device", any_supports, panels_run},
+    {{"cpu", BIT(vectors) | BIT(rows) | BIT(panels) | BIT(depth) | BIT(splits) | BIT(swap) | BIT(pack_rows) |
+                 BIT(pack_cols) | BIT(dot)},
+     heed__cl_gemm_cpu_supports,
+     heed__cl_gemm_cpu_run},
+    {{"panels", 0}, panels_supports, panels_run},
+    {{"gpu", 0}, heed__cl_gemm_gpu_supports, heed__cl_gemm_gpu_run},
+    {{"panels-small", 0}, any_supports, panels_run},  // on a device that runs no tile of the others
 };
+#undef BIT
 
 enum { VARIANTS = sizeof variants / sizeof *variants };
 
-// "clblast" stands behind heed's own: in choices it is a variant like them.
-const char *heed__cl_gemm_variant_name(size_t i) {
-  return i < VARIANTS ? variants[i].name : i == VARIANTS ? "clblast" : NULL;
+// CLBlast stands behind heed's own: in choices it is a variant like them.
+const struct heed__cl_tuning_variant *heed__cl_gemm_variant(size_t i) {
+  static const struct heed__cl_tuning_variant clblast = {"clblast", 0};
+  return i < VARIANTS ? &variants[i].tuning : i == VARIANTS ? &clblast : NULL;
 }
 
 // The variant of this name, if there is one that supports the problem.
 static const struct variant *find(const heed_context *ctx, const struct heed__cl_gemm_problem *p, const char *name) {
   for (size_t i = 0; i < VARIANTS; ++i)
-    if (strcmp(variants[i].name, name) == 0 && variants[i].supports(ctx, p)) return &variants[i];
+    if (strcmp(variants[i].tuning.key, name) == 0 && variants[i].supports(ctx, p)) return &variants[i];
   return NULL;
 }
 
@@ -86,7 +92,7 @@ const char *heed__cl_gemm_native_variant(const heed_context *ctx, const struct h
                                          uint32_t *place) {
   const struct variant *variant = pick(ctx, p);
   *place = (uint32_t)(variant - variants);
-  return variant->name;
+  return variant->tuning.key;
 }
 
 heed_status heed__cl_gemm_native(heed_context *ctx, const struct heed__cl_gemm_problem *p) {

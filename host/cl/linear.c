@@ -2,6 +2,7 @@
 // gradient as sums of columns; or one small kernel for a small layer's backward.
 #include "cl/gemm.h"
 #include "cl/grid.h"
+#include "cl/operators.h"
 
 // A contiguous [rows, cols] as gemm takes it.
 static struct heed_tensor as_matrix(const heed_tensor *t) {

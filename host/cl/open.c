@@ -4,8 +4,8 @@
 #include <string.h>
 #include <strings.h>
 
-#include "cl/cl.h"
-#include "cl/tuning.h"
+#include "cl/gemm.h"
+#include "cl/operators.h"
 
 // ---------------------------------------------------------------- traits
 
@@ -227,4 +227,10 @@ const struct heed__backend heed__cl_backend = {
             HEED__OPERATORS(OP_ENTRY)
 #undef OP_ENTRY
         },
+};
+
+const struct heed__cl_tuning_op *const heed__cl_tuned_operators[] = {
+    [HEED_TUNE_GEMM] = &heed__cl_gemm_tuning,
+    [HEED_TUNE_ATTENTION_FWD] = &heed__cl_attention_tuning,
+    [HEED_TUNE_ATTENTION_BWD] = &heed__cl_attention_tuning,
 };

@@ -1,5 +1,6 @@
 // sgd on OpenCL: one kernel for all elements.
 #include "cl/grid.h"
+#include "cl/operators.h"
 
 // Bits of a step's mode, as in sgd.cl.
 enum { MOMENTUM = 1, NESTEROV = 2, FIRST = 4 };

@@ -1,5 +1,6 @@
 // softmax and log-softmax on OpenCL, forward and backward: row kernels where the axis is the last, else column kernels.
 #include "cl/grid.h"
+#include "cl/operators.h"
 
 // Whether slices are shared by work-groups (row kernels) or each is one work-item's (column kernels).
 static bool takes_rows(const heed_context *ctx, const heed_tensor *x) {

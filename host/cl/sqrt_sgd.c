@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "cl/grid.h"
+#include "cl/operators.h"
 
 enum { EPOCHS_A_LAUNCH = 32768, LAUNCHES_A_LOOK = 256 };
 static const int64_t steps_a_launch = 1000000000;  // elements × epochs: below a second on anything

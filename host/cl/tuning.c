@@ -31,33 +31,32 @@ const char *const *heed__cl_tuning_size_names(heed_tune_op op) { return ops[op].
 
 // ---------------------------------------------------------------- classes
 
-enum { EDGES = 6 };
-
-// Where a class of sizes begins; a class ends before the next. Tiles, caches and cores make the steps, so that these are few.
-static const int64_t *edges_of(heed_tune_op op, int size) {
-  static const int64_t matrix[EDGES] = {1, 16, 64, 256, 1024, 4096}, batches[EDGES] = {1, 2};
-  static const int64_t dims[EDGES] = {1, 33, 65, 129, 257}, lengths[EDGES] = {1, 9, 128, 512, 2048};
-  static const int64_t heads[EDGES] = {1, 8};
-  static const int64_t *const gemm[] = {matrix, matrix, matrix, batches}, *const attention[] = {dims, lengths, lengths,
-                                                                                                heads};
-  return op == HEED_TUNE_GEMM ? gemm[size] : attention[size];
-}
-
-struct heed__cl_tuning_entry heed__cl_tuning_class(const heed_tune_problem *problem) {
+struct heed__cl_tuning_entry heed__cl_tuning_class(const struct heed__cl_tuning *tuning,
+                                                   const heed_tune_problem *problem) {
   struct heed__cl_tuning_entry entry = {.problem = *problem};
   for (int i = 0; i < HEED_TUNE_SIZES; ++i) {
-    const int64_t *edges = edges_of(problem->op, i);
+    const int64_t *edges = tuning->ops[problem->op]->edges[i];
     int at = 0;
-    while (at + 1 < EDGES && edges[at + 1] && problem->sizes[i] >= edges[at + 1]) ++at;
+    while (at + 1 < HEED__TUNE_EDGES && edges[at + 1] && problem->sizes[i] >= edges[at + 1]) ++at;
     entry.problem.sizes[i] = edges[at];
-    entry.most[i] = at + 1 < EDGES && edges[at + 1] ? edges[at + 1] - 1 : INT64_MAX;
+    entry.most[i] = at + 1 < HEED__TUNE_EDGES && edges[at + 1] ? edges[at + 1] - 1 : INT64_MAX;
   }
   return entry;
 }
 
+heed_tune_problem heed__cl_tuning_plain(const struct heed__cl_tuning *tuning, const heed_tune_problem *problem) {
+  heed_tune_problem plain = *problem;
+  if (tuning->ops[problem->op]->kind == HEED__TUNE_BY_FORM)
+    plain.causal = false;
+  else
+    plain.trans_a = plain.trans_b = false;
+  return plain;
+}
+
+// Of plain problems.
 static bool same_kind(const heed_tune_problem *a, const heed_tune_problem *b) {
-  if (a->op != b->op || a->dtype != b->dtype) return false;
-  return a->op == HEED_TUNE_GEMM ? a->trans_a == b->trans_a && a->trans_b == b->trans_b : a->causal == b->causal;
+  return a->op == b->op && a->dtype == b->dtype && a->trans_a == b->trans_a && a->trans_b == b->trans_b &&
+         a->causal == b->causal;
 }
 
 static bool holds(const struct heed__cl_tuning_entry *entry, const heed_tune_problem *problem) {
@@ -157,17 +156,16 @@ void heed__cl_tuning_distrust(heed_context *ctx, const heed_tune_problem *proble
 
 // ---------------------------------------------------------------- choices as texts
 
-static bool is_variant(heed_tune_op op, const char *name) {
-  const char *known;
-  for (size_t i = 0;
-       (known = op == HEED_TUNE_GEMM ? heed__cl_gemm_variant_name(i) : heed__cl_attention_variant_name(i)); ++i)
-    if (strcmp(known, name) == 0) return true;
-  return false;
+static const struct heed__cl_tuning_variant *find_variant(const struct heed__cl_tuning_op *op, const char *key) {
+  const struct heed__cl_tuning_variant *variant;
+  for (size_t i = 0; (variant = op->variant(i)) != NULL; ++i)
+    if (strcmp(variant->key, key) == 0) return variant;
+  return NULL;
 }
 
 // One "name=value" up to `end`.
-static heed_status parse_value(const char *whole, const char *text, const char *end,
-                               struct heed__cl_tuning_choice *choice) {
+static heed_status parse_value(const struct heed__cl_tuning_variant *variant, const char *whole, const char *text,
+                               const char *end, struct heed__cl_tuning_choice *choice) {
   const char *equals = memchr(text, '=', (size_t)(end - text));
   const size_t length = (size_t)((equals ? equals : end) - text);
   size_t at = 0;
@@ -176,6 +174,9 @@ static heed_status parse_value(const char *whole, const char *text, const char *
     ++at;
   HEED__REQUIRE(equals && at < HEED__TUNABLE_COUNT, HEED_ERROR_INVALID_ARGUMENT,
                 "tune: '%.*s' in the choice '%s' is no value", (int)(end - text), text, whole);
+  HEED__REQUIRE(variant->values >> at & 1, HEED_ERROR_INVALID_ARGUMENT,
+                "tune: '%.*s' in the choice '%s' is no value of the variant '%s'", (int)(end - text), text, whole,
+                variant->key);
   char *rest;
   const long long value = strtoll(equals + 1, &rest, 10);
   HEED__REQUIRE(
@@ -187,7 +188,8 @@ static heed_status parse_value(const char *whole, const char *text, const char *
   return HEED_OK;
 }
 
-heed_status heed__cl_tuning_choice_parse(heed_tune_op op, const char *text, struct heed__cl_tuning_choice *choice) {
+heed_status heed__cl_tuning_choice_parse(const struct heed__cl_tuning *tuning, heed_tune_op op, const char *text,
+                                         struct heed__cl_tuning_choice *choice) {
   *choice = (struct heed__cl_tuning_choice){0};
   HEED__REQUIRE(strlen(text) < HEED_TUNE_TEXT, HEED_ERROR_INVALID_ARGUMENT, "tune: a choice of %zu letters is too long",
                 strlen(text));
@@ -197,13 +199,15 @@ heed_status heed__cl_tuning_choice_parse(heed_tune_op op, const char *text, stru
   if (strcmp(text, "default") == 0) return HEED_OK;
   const size_t length = strcspn(text, ":");
   snprintf(choice->variant, sizeof choice->variant, "%.*s", (int)length, text);
-  HEED__REQUIRE(length < sizeof choice->variant && is_variant(op, choice->variant), HEED_ERROR_INVALID_ARGUMENT,
-                "tune: '%.*s' in the choice '%s' is no variant of %s", (int)length, text, text, ops[op].name);
+  const struct heed__cl_tuning_variant *variant =
+      length < sizeof choice->variant ? find_variant(tuning->ops[op], choice->variant) : NULL;
+  HEED__REQUIRE(variant, HEED_ERROR_INVALID_ARGUMENT, "tune: '%.*s' in the choice '%s' is no variant of %s",
+                (int)length, text, text, ops[op].name);
   if (!text[length]) return HEED_OK;
   for (const char *at = text + length + 1; *at;) {
     at += strspn(at, " ");
     const char *end = at + strcspn(at, " ");
-    if (end > at) HEED__TRY(parse_value(text, at, end, choice));
+    if (end > at) HEED__TRY(parse_value(variant, text, at, end, choice));
     at = end;
   }
   return HEED_OK;

@@ -1,5 +1,6 @@
-// Tuned choices inside the backend: the table of a context, and what an operator asks it. Knows no operator: the names of variants
-// are theirs, the meaning of values too.
+// Tuned choices inside the backend: the table of a context, and what an operator asks it. Knows no operator: each tuned operator
+// describes itself (its variants, their values, where its classes of sizes begin), and the backend hands all descriptions over when a
+// context is opened.
 #ifndef HEED__TUNING_H
 #define HEED__TUNING_H
 
@@ -7,8 +8,8 @@
 
 #include "cl/cl.h"
 
-// X(name, least, most): what a choice can say of its variant. A variant reads those it knows, and clamps them to what the call and
-// the device allow; these bounds only keep sizes from wrapping. A new variant's values are added here.
+// X(name, least, most): what a choice can say of its variant. A variant takes those that its description lists, and clamps them to what
+// the call and the device allow; these bounds only keep sizes from wrapping. A new variant's values are added here.
 #define HEED__TUNABLES(X) \
   X(vectors, 2, 3)        \
   X(rows, 1, 1 << 20)     \
@@ -33,8 +34,35 @@ enum heed__cl_tuning_tunable {
 };
 
 struct heed__cl_tuning_choice {
-  char variant[32];                     // "": the one that heed picks
+  char variant[32];                     // its key; "": the one that heed picks
   int64_t values[HEED__TUNABLE_COUNT];  // 0: the variant's own
+};
+
+struct heed__cl_tuning_choices {
+  struct heed__cl_tuning_choice *list;
+  size_t count, room;
+};
+
+// A way to compute an operator, as files of choices name it: the key never changes, or files would lose their meaning.
+struct heed__cl_tuning_variant {
+  const char *key;
+  unsigned values;  // bits 1 << HEED__TUNE_... of those that it takes
+};
+
+// What else makes two problems different kinds, beside their dtype.
+enum heed__cl_tuning_kind { HEED__TUNE_BY_FORM, HEED__TUNE_BY_CAUSAL };
+
+enum { HEED__TUNE_EDGES = 6 };
+
+// A tuned operator.
+struct heed__cl_tuning_op {
+  enum heed__cl_tuning_kind kind;
+  // Where a class of each size begins; a class ends before the next. Ends with 0, or is full.
+  int64_t edges[HEED_TUNE_SIZES][HEED__TUNE_EDGES];
+  const struct heed__cl_tuning_variant *(*variant)(size_t i);  // NULL past the last
+  // Adds choices that are one step away from `choice`.
+  void (*neighbours)(heed_context *ctx, const heed_tune_problem *problem, const struct heed__cl_tuning_choice *choice,
+                     struct heed__cl_tuning_choices *out);
 };
 
 struct heed__cl_tuning_entry {
@@ -46,7 +74,8 @@ struct heed__cl_tuning_entry {
 };
 
 struct heed__cl_tuning {
-  char *path;  // NULL: nowhere
+  const struct heed__cl_tuning_op *const *ops;  // by heed_tune_op
+  char *path;                                   // NULL: nowhere
   struct heed__cl_tuning_entry *entries;
   size_t count, room;
   struct heed__cl_tuning_forced {
@@ -62,30 +91,23 @@ const struct heed__cl_tuning_choice *heed__cl_tuning_find(const heed_context *ct
 // The choice of such calls computes wrong here: it is not used again, and heed_context_notice() says so.
 void heed__cl_tuning_distrust(heed_context *ctx, const heed_tune_problem *problem);
 
-// Each operator's: the name of its i-th variant, NULL past the last; and the steps away from a choice.
-const char *heed__cl_gemm_variant_name(size_t i);
-const char *heed__cl_attention_variant_name(size_t i);
-struct heed__cl_tuning_choices {
-  struct heed__cl_tuning_choice *list;
-  size_t count, room;
-};
-void heed__cl_gemm_neighbours(heed_context *ctx, const heed_tune_problem *problem,
-                              const struct heed__cl_tuning_choice *choice, struct heed__cl_tuning_choices *out);
-void heed__cl_attention_neighbours(heed_context *ctx, const heed_tune_problem *problem,
-                                   const struct heed__cl_tuning_choice *choice, struct heed__cl_tuning_choices *out);
 // A copy of `base` with one value changed, and added where there is room.
 void heed__cl_tuning_choices_add(struct heed__cl_tuning_choices *out, const struct heed__cl_tuning_choice *base,
                                  enum heed__cl_tuning_tunable what, int64_t value);
 
 // ---------------------------------------------------------------- the table
 
+// The problem without what its operator does not have: gemm is not causal, attention has no transposed factors.
+heed_tune_problem heed__cl_tuning_plain(const struct heed__cl_tuning *tuning, const heed_tune_problem *problem);
 const char *heed__cl_tuning_op_name(heed_tune_op op);
 const char *const *heed__cl_tuning_size_names(heed_tune_op op);
-// Errors: INVALID_ARGUMENT.
-heed_status heed__cl_tuning_choice_parse(heed_tune_op op, const char *text, struct heed__cl_tuning_choice *choice);
+// Errors: INVALID_ARGUMENT for a variant that the operator does not have, and for a value that the variant does not take.
+heed_status heed__cl_tuning_choice_parse(const struct heed__cl_tuning *tuning, heed_tune_op op, const char *text,
+                                         struct heed__cl_tuning_choice *choice);
 void heed__cl_tuning_choice_text(const struct heed__cl_tuning_choice *choice, char text[HEED_TUNE_TEXT]);
 // The class of a problem as an entry, without a choice.
-struct heed__cl_tuning_entry heed__cl_tuning_class(const heed_tune_problem *problem);
+struct heed__cl_tuning_entry heed__cl_tuning_class(const struct heed__cl_tuning *tuning,
+                                                   const heed_tune_problem *problem);
 // The first entry that holds a call decides. add: behind the others; set: before them, in place of one of the same class, or for a
 // default choice none where that is enough.
 heed_status heed__cl_tuning_add(struct heed__cl_tuning *tuning, const struct heed__cl_tuning_entry *entry);
@@ -96,8 +118,9 @@ void heed__cl_tuning_destroy(heed_context *ctx);
 heed_status heed__cl_tuning_read(heed_context *ctx, const char *path, bool trusted_only);
 heed_status heed__cl_tuning_write(heed_context *ctx, const char *path);
 heed_status heed__cl_tuning_json(const heed_context *ctx, char **text);
-// Once, when a context is opened. file NULL: <device id>.json in `folder`, which may be NULL too; off: only the place is noted. A table
+// Once, when a context is opened. ops: a description for each heed_tune_op. file NULL: <device id>.json in `folder`, which may be NULL too; off: only the place is noted. A table
 // that cannot be used makes a notice.
-heed_status heed__cl_tuning_open(heed_context *ctx, const char *folder, const char *file, bool off);
+heed_status heed__cl_tuning_open(heed_context *ctx, const struct heed__cl_tuning_op *const *ops, const char *folder,
+                                 const char *file, bool off);
 
 #endif

@@ -88,19 +88,21 @@ static heed_status read_range(const struct reader *r, const json_t *item, const 
   return HEED_OK;
 }
 
-static heed_status read_kind(const struct reader *r, const json_t *item, heed_tune_problem *problem) {
+static heed_status read_kind(const struct reader *r, const json_t *item, const struct heed__cl_tuning_op *const *ops,
+                             heed_tune_problem *problem) {
   const char *op = json_string_value(json_object_get(item, "op"));
   const char *dtype = json_string_value(json_object_get(item, "dtype"));
   int found = 0;
   while (op && found < HEED_TUNE_OP_COUNT && strcmp(heed__cl_tuning_op_name((heed_tune_op)found), op) != 0) ++found;
-  NEED(r, op && found < HEED_TUNE_OP_COUNT, "\"op\" must be gemm, attention_fwd or attention_bwd");
+  NEED(r, op && found < HEED_TUNE_OP_COUNT, "\"op\" must be the name of a tuned operator, such as gemm");
   problem->op = (heed_tune_op)found;
+  const enum heed__cl_tuning_kind kind = ops[found]->kind;
   for (found = 0; dtype && found < HEED_DTYPE_COUNT; ++found)
     if (strcmp(heed_dtype_string((heed_dtype)found), dtype) == 0) break;
   NEED(r, dtype && found < HEED_DTYPE_COUNT && heed_dtype_is_float((heed_dtype)found),
        "\"dtype\" must be F32, F16 or BF16");
   problem->dtype = (heed_dtype)found;
-  if (problem->op != HEED_TUNE_GEMM) {
+  if (kind == HEED__TUNE_BY_CAUSAL) {
     NEED(r, json_is_boolean(json_object_get(item, "causal")), "\"causal\" must be true or false");
     problem->causal = json_is_true(json_object_get(item, "causal"));
     return HEED_OK;
@@ -115,13 +117,13 @@ static heed_status read_kind(const struct reader *r, const json_t *item, heed_tu
 static heed_status read_entry(const struct reader *r, const json_t *item, struct heed__cl_tuning *tuning) {
   struct heed__cl_tuning_entry entry = {0};
   NEED(r, json_is_object(item), "not an object");
-  HEED__TRY(read_kind(r, item, &entry.problem));
+  HEED__TRY(read_kind(r, item, tuning->ops, &entry.problem));
   const char *const *names = heed__cl_tuning_size_names(entry.problem.op);
   for (int i = 0; i < HEED_TUNE_SIZES; ++i)
     HEED__TRY(read_range(r, item, names[i], &entry.problem.sizes[i], &entry.most[i]));
   const char *choice = json_string_value(json_object_get(item, "choice"));
   NEED(r, choice, "\"choice\" must be a text, such as \"default\"");
-  if (heed__cl_tuning_choice_parse(entry.problem.op, choice, &entry.choice) != HEED_OK)
+  if (heed__cl_tuning_choice_parse(tuning, entry.problem.op, choice, &entry.choice) != HEED_OK)
     return heed__fail(HEED_ERROR_FORMAT, "%s: choice %zu: %s", r->path, r->entry, heed_last_error());
   entry.speedup = json_number_value(json_object_get(item, "speedup"));
   return heed__cl_tuning_add(tuning, &entry);
@@ -173,7 +175,7 @@ heed_status heed__cl_tuning_read(heed_context *ctx, const char *path, bool trust
   HEED__REQUIRE(root, HEED_ERROR_FORMAT, "%s: line %d: not JSON: %s", path, error.line,
                 heed__printable(error.text).text);
   struct reader reader = {.ctx = ctx, .path = path};
-  struct heed__cl_tuning read = {0}, *tuning = heed__cl_state(ctx)->tuning;
+  struct heed__cl_tuning *tuning = heed__cl_state(ctx)->tuning, read = {.ops = tuning->ops};
   const heed_status status = read_table(&reader, root, &read);
   json_decref(root);
   if (status != HEED_OK) {
@@ -189,14 +191,15 @@ heed_status heed__cl_tuning_read(heed_context *ctx, const char *path, bool trust
 
 // ---------------------------------------------------------------- writing
 
-static json_t *entry_json(const struct heed__cl_tuning_entry *entry) {
+static json_t *entry_json(const struct heed__cl_tuning *tuning, const struct heed__cl_tuning_entry *entry) {
   const heed_tune_problem *p = &entry->problem;
   char choice[HEED_TUNE_TEXT];
   heed__cl_tuning_choice_text(&entry->choice, choice);
   json_t *item = json_pack("{s:s, s:s}", "op", heed__cl_tuning_op_name(p->op), "dtype", heed_dtype_string(p->dtype));
   const char form[] = {p->trans_a ? 'T' : 'N', p->trans_b ? 'T' : 'N', 0};
-  int failed = !item || (p->op == HEED_TUNE_GEMM ? json_object_set_new(item, "form", json_string(form))
-                                                 : json_object_set_new(item, "causal", json_boolean(p->causal)));
+  int failed = !item || (tuning->ops[p->op]->kind == HEED__TUNE_BY_FORM
+                             ? json_object_set_new(item, "form", json_string(form))
+                             : json_object_set_new(item, "causal", json_boolean(p->causal)));
   for (int i = 0; i < HEED_TUNE_SIZES && !failed; ++i) {
     json_t *range = json_pack("[I]", (json_int_t)p->sizes[i]);
     if (entry->most[i] != INT64_MAX) failed |= json_array_append_new(range, json_integer(entry->most[i]));
@@ -236,7 +239,7 @@ heed_status heed__cl_tuning_json(const heed_context *ctx, char **text) {
   size_t written = 0;
   for (size_t i = 0; i < tuning->count && done; ++i)
     if (!tuning->entries[i].wrong)
-      done = put(stream, entry_json(&tuning->entries[i]), written++ ? ",\n    " : "\n    ");
+      done = put(stream, entry_json(tuning, &tuning->entries[i]), written++ ? ",\n    " : "\n    ");
   if (done) fprintf(stream, "%s]\n}\n", written ? "\n  " : "");
   if (stream && fclose(stream) != 0) done = false;
   if (done) return HEED_OK;
@@ -300,10 +303,12 @@ static char *place(const char *folder, const char *id) {
   return path;
 }
 
-heed_status heed__cl_tuning_open(heed_context *ctx, const char *folder, const char *file, bool off) {
+heed_status heed__cl_tuning_open(heed_context *ctx, const struct heed__cl_tuning_op *const *ops, const char *folder,
+                                 const char *file, bool off) {
   struct heed__cl *cl = heed__cl_state(ctx);
   struct heed__cl_tuning *tuning = cl->tuning = calloc(1, sizeof *tuning);
   HEED__REQUIRE(tuning, HEED_ERROR_OUT_OF_MEMORY, "open: no host memory for a context");
+  tuning->ops = ops;
   if (file || folder) {
     tuning->path = file ? strdup(file) : place(folder, ctx->device.id);
     HEED__REQUIRE(tuning->path, HEED_ERROR_OUT_OF_MEMORY, "open: no host memory for a context");

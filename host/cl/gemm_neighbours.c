@@ -1,22 +1,9 @@
-// gemm and tuned choices: what the table says of a problem, and which choices are worth a try. Layouts are gemm_cpu.c's.
+// Products that can be tuned: what the table needs to know of them, and which choices are worth a try. Layouts are gemm_cpu.c's.
 #include <stdio.h>
 #include <string.h>
 
 #include "cl/gemm.h"
-
-heed_tune_problem heed__cl_gemm_tune_problem(const struct heed__cl_gemm_problem *p) {
-  return (heed_tune_problem){.op = HEED_TUNE_GEMM,
-                             .dtype = p->c->dtype,
-                             .trans_a = p->trans_a,
-                             .trans_b = p->trans_b,
-                             .sizes = {p->m, p->n, p->k, p->batches}};
-}
-
-const struct heed__cl_tuning_choice *heed__cl_gemm_tuned(const heed_context *ctx,
-                                                         const struct heed__cl_gemm_problem *p) {
-  const heed_tune_problem problem = heed__cl_gemm_tune_problem(p);
-  return heed__cl_tuning_find(ctx, &problem);
-}
+#include "cl/operators.h"
 
 // A contiguous matrix of a problem that is not to be run: without memory.
 static struct heed_tensor matrix(heed_context *ctx, const heed_tune_problem *problem, int64_t rows, int64_t cols) {
@@ -44,9 +31,10 @@ static const char *own_variant(heed_context *ctx, const struct heed__cl_gemm_pro
 static void add_variants(heed_context *ctx, const struct heed__cl_gemm_problem *p, const char *used,
                          struct heed__cl_tuning_choices *out) {
   struct heed__cl *cl = heed__cl_state(ctx);
-  const char *name;
+  const struct heed__cl_tuning_variant *variant;
   if (cl->traits.cpu_like) return;
-  for (size_t i = 0; (name = heed__cl_gemm_variant_name(i)) && out->count < out->room; ++i) {
+  for (size_t i = 0; (variant = heed__cl_gemm_variant(i)) && out->count < out->room; ++i) {
+    const char *name = variant->key;
     const bool clblast = strcmp(name, "clblast") == 0;
     uint32_t place;
     cl->gemm_variant = name;
@@ -60,8 +48,8 @@ static void add_variants(heed_context *ctx, const struct heed__cl_gemm_problem *
   }
 }
 
-void heed__cl_gemm_neighbours(heed_context *ctx, const heed_tune_problem *problem,
-                              const struct heed__cl_tuning_choice *choice, struct heed__cl_tuning_choices *out) {
+static void neighbours(heed_context *ctx, const heed_tune_problem *problem, const struct heed__cl_tuning_choice *choice,
+                       struct heed__cl_tuning_choices *out) {
   const int64_t m = problem->sizes[0], n = problem->sizes[1], k = problem->sizes[2];
   const struct heed_tensor a = matrix(ctx, problem, problem->trans_a ? k : m, problem->trans_a ? m : k);
   const struct heed_tensor b = matrix(ctx, problem, problem->trans_b ? n : k, problem->trans_b ? k : n);
@@ -81,3 +69,9 @@ void heed__cl_gemm_neighbours(heed_context *ctx, const heed_tune_problem *proble
   add_variants(ctx, &p, from.variant, out);
   if (strcmp(from.variant, "cpu") == 0) heed__cl_gemm_cpu_neighbours(ctx, &p, &from, out);
 }
+
+const struct heed__cl_tuning_op heed__cl_gemm_tuning = {
+    .kind = HEED__TUNE_BY_FORM,
+    .edges = {{1, 16, 64, 256, 1024, 4096}, {1, 16, 64, 256, 1024, 4096}, {1, 16, 64, 256, 1024, 4096}, {1, 2}},
+    .variant = heed__cl_gemm_variant,
+    .neighbours = neighbours};
