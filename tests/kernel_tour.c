@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cl/gemm.h"
 #include "case.h"
-#include "cl/cl.h"
 #include "tool.h"
 
 enum { MOST_TENSORS = 64, MOST_VALUES = 4096, MOST_KERNELS = 128 };
@@ -178,13 +178,12 @@ static heed_status tour_gemm(heed_context *ctx, int64_t m, int64_t n, int64_t k)
 
 // What tuning may ask for: a sum in parts, and the form that any device can run.
 static heed_status tour_gemm_variants(heed_context *ctx) {
-  struct heed__cl *cl = heed__cl_state(ctx);
-  cl->gemm_layout.splits = 2;
+  heed__cl_gemm_state(ctx)->layout.splits = 2;
   heed_status status = tour_gemm(ctx, 5, 7, 40);
-  cl->gemm_layout.splits = 0;
-  cl->gemm_variant = "panels";
+  heed__cl_gemm_state(ctx)->layout.splits = 0;
+  heed__cl_gemm_state(ctx)->variant = "panels";
   if (status == HEED_OK) status = tour_gemm(ctx, 5, 7, 9);
-  cl->gemm_variant = NULL;
+  heed__cl_gemm_state(ctx)->variant = NULL;
   return status;
 }
 
@@ -311,7 +310,7 @@ int main(void) {
     status = heed_open_with(&(heed_open_options){.profile = 1}, &ctx);
     if (status == HEED_OK && heed_context_device(ctx)->type == HEED_DEVICE_HOST) return 77;
     if (status == HEED_OK) {
-      heed__cl_state(ctx)->gemm = HEED__GEMM_NATIVE;
+      heed__cl_gemm_state(ctx)->provider = HEED__GEMM_NATIVE;
       heed__cl_state(ctx)->traits.cpu_like = as_cpu;
       heed__cl_state(ctx)->traits.vector_width = 4;
       status = tour(ctx);

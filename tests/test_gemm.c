@@ -221,13 +221,13 @@ static void what_clblast_has_left_of_a_batch_heeds_kernels_do(void **state) {
   heed_context *ctx = open_tuned();
   for (int good = 0; good <= BATCHES; ++good) {
     break_clblast(good, CLBlastInsufficientMemoryTemp);
-    heed__cl_state(ctx)->clblast_failed = false;
+    heed__cl_gemm_state(ctx)->clblast_failed = false;
     assert_batched_product(ctx);
     assert_int_equal(clblast.calls, good < BATCHES ? good + 1 : BATCHES);
-    assert_int_equal(heed__cl_state(ctx)->clblast_failed, good < BATCHES);
+    assert_int_equal(heed__cl_gemm_state(ctx)->clblast_failed, good < BATCHES);
   }
   break_clblast(0, CLBlastInsufficientMemoryTemp);
-  heed__cl_state(ctx)->clblast_failed = true;
+  heed__cl_gemm_state(ctx)->clblast_failed = true;
   assert_batched_product(ctx);
   assert_int_equal(clblast.calls, 0);  // it is not asked again
   heed_context_destroy(ctx);
@@ -291,7 +291,7 @@ static void a_clblast_that_fails_when_tried_is_done_without(void **state) {
     ASSERT_OK(heed_fill(x, 0.25));
     ASSERT_OK(heed_gemm(false, false, 1, x, x, 0, y));
     assert_int_equal(clblast.calls, 1);
-    assert_true(heed__cl_state(ctx)->clblast_failed);
+    assert_true(heed__cl_gemm_state(ctx)->clblast_failed);
     float *values = malloc((size_t)(side * side) * sizeof *values);
     assert_non_null(values);
     ASSERT_OK(heed_tensor_download_f32(y, values, side * side));

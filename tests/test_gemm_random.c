@@ -288,8 +288,8 @@ static double tolerance_of(const struct draw *d) {
 static heed_tensor *run_on_device(heed_context *ctx, const struct draw *d) {
   struct heed__cl *cl = heed__cl_state(ctx);
   const struct heed__cl_traits traits = cl->traits;
-  cl->gemm = d->kind.path == CLBLAST ? HEED__GEMM_CLBLAST : HEED__GEMM_NATIVE;
-  cl->gemm_layout = d->layout;
+  heed__cl_gemm_state(ctx)->provider = d->kind.path == CLBLAST ? HEED__GEMM_CLBLAST : HEED__GEMM_NATIVE;
+  heed__cl_gemm_state(ctx)->layout = d->layout;
   cl->traits.cpu_like = d->kind.path == CPU;
   cl->traits.tensor_cores = d->kind.path == WARP && traits.tensor_cores;
   cl->traits.emulate_warps = cl->tf32 = d->kind.path == WARP;
@@ -299,7 +299,7 @@ static heed_tensor *run_on_device(heed_context *ctx, const struct draw *d) {
   assert_true(d->kind.path != WARP || cl->traits.tensor_cores || cl->traits.emulate_warps);
   cl->traits = traits;
   cl->tf32 = false;
-  cl->gemm_layout = (struct heed__cl_gemm_layout){0};
+  heed__cl_gemm_state(ctx)->layout = (struct heed__cl_gemm_layout){0};
   return c;
 }
 

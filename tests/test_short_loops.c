@@ -1,5 +1,5 @@
 // Devices that leave a kernel's loops early and say nothing, as llvmpipe does: what needs more rounds is refused, the rest is done.
-#include "cl/cl.h"
+#include "cl/gemm.h"
 #include "support_values.h"
 
 static struct heed__cl_traits real;
@@ -68,11 +68,11 @@ static void long_products_are_not_left_to_clblast(void **state) {
   heed_tensor *a = support_random(ctx, HEED_F32, SHAPE(3, LONG), 1),
               *b = support_random(ctx, HEED_F32, SHAPE(LONG, 2), 2);
   heed_tensor *ours = support_new(ctx, HEED_F32, SHAPE(3, 2)), *chosen = support_like(ours);
-  heed__cl_state(ctx)->gemm = HEED__GEMM_NATIVE;
+  heed__cl_gemm_state(ctx)->provider = HEED__GEMM_NATIVE;
   ASSERT_OK(heed_gemm(false, false, 1, a, b, 0, ours));
-  heed__cl_state(ctx)->gemm = HEED__GEMM_CLBLAST;
+  heed__cl_gemm_state(ctx)->provider = HEED__GEMM_CLBLAST;
   ASSERT_OK(heed_gemm(false, false, 1, a, b, 0, chosen));
-  heed__cl_state(ctx)->gemm = HEED__GEMM_AUTO;
+  heed__cl_gemm_state(ctx)->provider = HEED__GEMM_AUTO;
   ASSERT_SAME_BITS(chosen, ours);
 }
 

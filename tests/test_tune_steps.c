@@ -4,10 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cl/attention_fused_cpu.h"
-#include "cl/tuning.h"
-#include "support_devices.h"
 #include <heed/tune.h>
+
+#include "cl/attention_fused_cpu.h"
+#include "cl/gemm.h"
+#include "support_devices.h"
 
 // A context of its own on the group's device, whose traits a test may change.
 static heed_context *open_untuned(void **state) {
@@ -155,7 +156,7 @@ static void steps_of_products_on_gpus_are_the_other_providers(void **state) {
   half.dtype = HEED_F16;  // CLBlast would sum in F16
   const struct steps halves = steps_from(ctx, &half, "gpu");
   assert_false(has_step(&halves, "clblast"));
-  heed__cl_state(ctx)->clblast_failed = true;
+  heed__cl_gemm_state(ctx)->clblast_failed = true;
   const struct steps without = steps_from(ctx, &a_problem, "gpu");
   assert_false(has_step(&without, "clblast"));
   assert_int_equal(without.count + 1, back.count);

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "cl/gemm.h"
 #include "case.h"
-#include "cl/cl.h"
 #include "support_files.h"
 #include "support_values.h"
 #include "tool.h"
@@ -305,7 +305,7 @@ static void a_defect_is_caught(void **state) {
   struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
   if (d->taken_for != AS_IT_IS) traits->cpu_like = false;
   if (d->taken_for == AS_SMALL_GPU) traits->max_work_group = 1;
-  if (d->taken_for == AS_GPU_IN_PARTS) heed__cl_state(ctx)->gemm_layout.splits = 2;
+  if (d->taken_for == AS_GPU_IN_PARTS) heed__cl_gemm_state(ctx)->layout.splits = 2;
   char message[512], unforced[512];
   const heed_case *stopped = NULL, *shown = NULL;
   for (size_t i = 0; i < case_count && !(stopped && (shown || d->taken_for != AS_IT_IS)); ++i) {

@@ -45,18 +45,19 @@ bool heed__config_folder(const char *variable, const char *otherwise, const char
   return used > 0 && (size_t)used < size;
 }
 
-heed_status heed__config_opencl(const heed_open_options *options, struct heed__cl_config *config, char *path,
+heed_status heed__config_opencl(const heed_open_options *options, struct heed__cl_backend_config *config, char *path,
                                 size_t size) {
-  *config = (struct heed__cl_config){.profiling = options->profile > 0,
-                                     .load_only = options->store_programs < 0,
-                                     .kernel_dir = heed__config_text(options->kernel_dir, "HEED_KERNELS")};
+  *config = (struct heed__cl_backend_config){
+      .runtime = {.profiling = options->profile > 0,
+                  .load_only = options->store_programs < 0,
+                  .kernel_dir = heed__config_text(options->kernel_dir, "HEED_KERNELS")}};
   HEED__TRY(parse_gemm(heed__config_text(options->gemm, "HEED_GEMM"), &config->gemm));
   const char *cache = heed__config_text(options->cache_dir, "HEED_CACHE");
   if (heed__config_is_off(cache)) return HEED_OK;
   // HEED_CACHE=on is what people try after HEED_CACHE=off.
   if (cache && !heed__config_is_on(cache))
-    config->cache_dir = cache;
+    config->runtime.cache_dir = cache;
   else if (heed__config_folder("XDG_CACHE_HOME", ".cache", "heed", path, size))
-    config->cache_dir = path;
+    config->runtime.cache_dir = path;
   return HEED_OK;
 }

@@ -2,7 +2,7 @@
 #ifndef HEED__CONFIG_H
 #define HEED__CONFIG_H
 
-#include "cl/cl.h"
+#include "cl/backend.h"
 
 // `given`, else the environment variable `name` where it is not empty, else NULL.
 const char *heed__config_text(const char *given, const char *name);
@@ -15,7 +15,7 @@ heed_status heed__config_switch(int given, const char *name, bool *out);
 bool heed__config_folder(const char *variable, const char *otherwise, const char *name, char *path, size_t size);
 // The part of an open's choices that OpenCL needs; path, of `size` bytes, holds what config points to.
 // Errors: INVALID_ARGUMENT.
-heed_status heed__config_opencl(const heed_open_options *options, struct heed__cl_config *config, char *path,
+heed_status heed__config_opencl(const heed_open_options *options, struct heed__cl_backend_config *config, char *path,
                                 size_t size);
 
 #endif

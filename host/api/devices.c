@@ -36,7 +36,7 @@ void heed__device_list_mark_auto(heed_device_list *list) {
 
 // Settings that make no sense stand in nobody's way here: opening a device tells of them.
 static void recall_verdicts(heed_device_list *list) {
-  struct heed__cl_config config;
+  struct heed__cl_backend_config config;
   char path[4096];
   enum heed__self_test_mode mode;
   if (heed__self_test_mode(0, &mode) != HEED_OK || mode == HEED__SELF_TEST_OFF) return;

@@ -1,7 +1,7 @@
 // The OpenCL handles under contexts and tensors (heed/opencl.h).
 #include <heed/opencl.h>
 
-#include "cl/cl.h"
+#include "cl/backend.h"
 
 static bool on_opencl(const heed_context *ctx) { return ctx->device_backend == &heed__cl_backend; }
 

@@ -10,7 +10,7 @@
 #include "api/devices.h"
 #include "api/self_test.h"
 #include "api/spec.h"
-#include "cl/operators.h"
+#include "cl/backend.h"
 #include "cpu/cpu.h"
 
 // Tuned choices, of a context on OpenCL: the device's file.
@@ -19,8 +19,7 @@ static heed_status open_tuning(const heed_open_options *options, heed_context *c
   char folder[4096];
   const bool off = heed__config_is_off(given);
   const bool has_folder = heed__config_folder("XDG_CONFIG_HOME", ".config", "heed/tune", folder, sizeof folder);
-  return heed__cl_tuning_open(ctx, heed__cl_tuned_operators, has_folder ? folder : NULL,
-                              off || heed__config_is_on(given) ? NULL : given, off);
+  return heed__cl_backend_tune(ctx, has_folder ? folder : NULL, off || heed__config_is_on(given) ? NULL : given, off);
 }
 
 static heed_status attach_validation(const heed_open_options *options, heed_context *ctx) {
@@ -68,8 +67,8 @@ static void note_passed_over(const heed_device_list *list, size_t index, char *n
 
 // The device that spec names, tested; "auto" goes on to the next where one fails.
 static heed_status choose(const char *spec, enum heed__self_test_mode mode, unsigned uses,
-                          const struct heed__cl_config *config, heed_device_list *list, size_t *index, char *notice,
-                          size_t size) {
+                          const struct heed__cl_backend_config *config, heed_device_list *list, size_t *index,
+                          char *notice, size_t size) {
   for (;;) {
     HEED__TRY(heed__spec_resolve(spec, (const heed_device_info *const *)list->devices, list->found_count + 1, index,
                                  notice, size));
@@ -83,10 +82,10 @@ static heed_status choose(const char *spec, enum heed__self_test_mode mode, unsi
 }
 
 static heed_status open_chosen(heed_context *ctx, const heed_device_list *list, size_t index,
-                               const struct heed__cl_config *config) {
+                               const struct heed__cl_backend_config *config) {
   if (index == list->found_count) return heed__cpu_open(ctx);
   const struct heed__cl_found *found = &list->found[index];
-  HEED__TRY(heed__cl_open(ctx, found->device, config));
+  HEED__TRY(heed__cl_backend_open(ctx, found->device, config));
   ctx->device.is_auto = found->info.is_auto;
   ctx->device.self_test = found->info.self_test;
   memcpy(ctx->device.self_test_reason, found->info.self_test_reason, sizeof ctx->device.self_test_reason);
@@ -96,7 +95,7 @@ static heed_status open_chosen(heed_context *ctx, const heed_device_list *list, 
 static heed_status open_device(const heed_open_options *options, heed_context *ctx) {
   const char *spec = heed__spec_or_default(options->device);
   if (strcasecmp(spec, "host") == 0) return heed__cpu_open(ctx);  // never touches OpenCL
-  struct heed__cl_config config;
+  struct heed__cl_backend_config config;
   char cache[4096];
   HEED__TRY(heed__config_opencl(options, &config, cache, sizeof cache));
   enum heed__self_test_mode mode;
@@ -144,12 +143,12 @@ heed_status heed_open_opencl(cl_context context, cl_device_id device, cl_command
   *out = NULL;
   const heed_open_options defaults = {0};
   if (!options) options = &defaults;
-  struct heed__cl_config config;
+  struct heed__cl_backend_config config;
   char cache[4096];
   HEED__TRY(heed__config_opencl(options, &config, cache, sizeof cache));
   heed_context *ctx;
   HEED__TRY(heed__context_create(&ctx));
-  heed_status status = heed__cl_open_with(ctx, context, device, queue, &config);
+  heed_status status = heed__cl_backend_open_with(ctx, context, device, queue, &config);
   if (status == HEED_OK) status = open_tuning(options, ctx);
   if (status == HEED_OK) status = attach_validation(options, ctx);
   if (status != HEED_OK) {

@@ -111,12 +111,14 @@ static heed_status run_calls(heed_context *ctx, const struct part *part) {
 
 // A context with the caller's cache and kernels, and heed's own products: other providers are probed where they are used. Programs
 // for these shapes are not asked for again.
-static heed_status open_validating(const struct heed__cl_config *config, cl_device_id device, heed_context **out) {
-  const struct heed__cl_config own = {
-      .gemm = HEED__GEMM_NATIVE, .cache_dir = config->cache_dir, .load_only = true, .kernel_dir = config->kernel_dir};
+static heed_status open_validating(const struct heed__cl_backend_config *config, cl_device_id device,
+                                   heed_context **out) {
+  const struct heed__cl_backend_config own = {
+      .runtime = {.cache_dir = config->runtime.cache_dir, .load_only = true, .kernel_dir = config->runtime.kernel_dir},
+      .gemm = HEED__GEMM_NATIVE};
   heed_context *ctx, *host;
   HEED__TRY(heed__context_create(&ctx));
-  heed_status status = heed__cl_open(ctx, device, &own);
+  heed_status status = heed__cl_backend_open(ctx, device, &own);
   if (status == HEED_OK) status = heed__context_create(&host);
   if (status == HEED_OK) {
     heed__validate_attach(ctx, host);
@@ -150,10 +152,10 @@ static bool kernels_hash(const char *dir, uint64_t *hash) {
   return true;
 }
 
-static char *make_key(const struct heed__cl_config *config, const heed_device_info *info) {
+static char *make_key(const struct heed__cl_backend_config *config, const heed_device_info *info) {
   uint64_t hash;
   char *key = NULL;
-  if (!kernels_hash(config->kernel_dir, &hash)) return NULL;
+  if (!kernels_hash(config->runtime.kernel_dir, &hash)) return NULL;
   const int length =
       asprintf(&key, "heed %s\nself-test of kernels %016llx\nplatform %s\n%s\ndevice %s\n%s\n%s\ndriver %s\n%s\n",
                heed_version(), (unsigned long long)hash, info->platform, info->platform_version, info->vendor,
@@ -170,10 +172,10 @@ static char *make_part_key(const char *key, const struct part *part) {
 enum { ENTRY_OK = 'k', ENTRY_FAILED = 'f', ENTRY_UNTESTED = 'u' };
 
 // Whether there is an entry. A failure stays whatever else is remembered.
-static bool recall(const struct heed__cl_config *config, const char *key, heed_device_info *info) {
+static bool recall(const struct heed__cl_backend_config *config, const char *key, heed_device_info *info) {
   unsigned char *entry = NULL;
   size_t size = 0;
-  if (!heed__cl_cache_load(config->cache_dir, key, &entry, &size)) return false;
+  if (!heed__cl_cache_load(config->runtime.cache_dir, key, &entry, &size)) return false;
   const bool failed = info->self_test == HEED_SELF_TEST_FAILED;
   if (entry[0] == ENTRY_OK && !failed) set_verdict(info, HEED_SELF_TEST_OK, "", 0);
   if (entry[0] == ENTRY_FAILED && !failed) set_verdict(info, HEED_SELF_TEST_FAILED, (const char *)entry + 1, size - 1);
@@ -181,16 +183,16 @@ static bool recall(const struct heed__cl_config *config, const char *key, heed_d
   return true;
 }
 
-static void remember(const struct heed__cl_config *config, const char *key, const heed_device_info *info) {
+static void remember(const struct heed__cl_backend_config *config, const char *key, const heed_device_info *info) {
   unsigned char entry[1 + sizeof info->self_test_reason];
   entry[0] = info->self_test == HEED_SELF_TEST_OK ? ENTRY_OK : ENTRY_FAILED;
   const size_t length = strlen(info->self_test_reason);
   memcpy(entry + 1, info->self_test_reason, length);
-  heed__cl_cache_store(config->cache_dir, key, entry, 1 + length);
+  heed__cl_cache_store(config->runtime.cache_dir, key, entry, 1 + length);
 }
 
 // The parts that are remembered, as bits.
-static unsigned recall_parts(const struct heed__cl_config *config, const char *key, heed_device_info *info) {
+static unsigned recall_parts(const struct heed__cl_backend_config *config, const char *key, heed_device_info *info) {
   unsigned known = 0;
   for (int i = 0; i < PARTS; ++i) {
     char *own = make_part_key(key, &parts[i]);
@@ -200,16 +202,16 @@ static unsigned recall_parts(const struct heed__cl_config *config, const char *k
   return known;
 }
 
-void heed__self_test_recall(const struct heed__cl_config *config, heed_device_info *info) {
-  char *key = config->cache_dir ? make_key(config, info) : NULL;
+void heed__self_test_recall(const struct heed__cl_backend_config *config, heed_device_info *info) {
+  char *key = config->runtime.cache_dir ? make_key(config, info) : NULL;
   if (key) recall_parts(config, key, info);
   free(key);
 }
 
 // Whether the cache keeps what is put into it: a home that cannot be written to would have every open test anew.
-static bool can_remember(const struct heed__cl_config *config, const char *key, heed_device_info *info) {
+static bool can_remember(const struct heed__cl_backend_config *config, const char *key, heed_device_info *info) {
   const unsigned char entry = ENTRY_UNTESTED;
-  heed__cl_cache_store(config->cache_dir, key, &entry, 1);
+  heed__cl_cache_store(config->runtime.cache_dir, key, &entry, 1);
   return recall(config, key, info);
 }
 
@@ -222,7 +224,7 @@ static bool is_lasting(const heed_context *ctx, heed_status status) {
 }
 
 // One part; remembered under key, if any.
-static heed_status run_part(heed_context *ctx, const struct heed__cl_config *config, const struct part *part,
+static heed_status run_part(heed_context *ctx, const struct heed__cl_backend_config *config, const struct part *part,
                             const char *key, heed_device_info *info) {
   const heed_status status = run_calls(ctx, part);
   if (status == HEED_ERROR_OUT_OF_MEMORY) return status;
@@ -235,7 +237,7 @@ static heed_status run_part(heed_context *ctx, const struct heed__cl_config *con
 }
 
 // Parts in turn up to the first that fails.
-static heed_status run(const struct heed__cl_config *config, unsigned uses, const char *key,
+static heed_status run(const struct heed__cl_backend_config *config, unsigned uses, const char *key,
                        struct heed__cl_found *found) {
   heed_context *ctx = NULL;
   // A device that cannot be opened says why when it is opened for work.
@@ -251,11 +253,11 @@ static heed_status run(const struct heed__cl_config *config, unsigned uses, cons
   return status;
 }
 
-heed_status heed__self_test(enum heed__self_test_mode mode, unsigned uses, const struct heed__cl_config *config,
+heed_status heed__self_test(enum heed__self_test_mode mode, unsigned uses, const struct heed__cl_backend_config *config,
                             struct heed__cl_found *found) {
   heed_device_info *info = &found->info;
   if (mode == HEED__SELF_TEST_OFF || info->self_test != HEED_SELF_TEST_UNTESTED || !info->has_compiler) return HEED_OK;
-  char *key = config->cache_dir ? make_key(config, info) : NULL;
+  char *key = config->runtime.cache_dir ? make_key(config, info) : NULL;
   uses &= ALL_USES;
   if (uses == 0) uses = ALL_USES;
   if (key) uses &= ~recall_parts(config, key, info);

@@ -2,7 +2,7 @@
 #include <heed/tune.h>
 #include <stdlib.h>
 
-#include "cl/tuning.h"
+#include "cl/backend.h"
 
 static heed_status require_opencl(const heed_context *ctx) {
   HEED__REQUIRE(ctx, HEED_ERROR_INVALID_ARGUMENT, "tune: the context is NULL");
@@ -30,7 +30,7 @@ static heed_status check(const heed_context *ctx, const heed_tune_problem *probl
     HEED__REQUIRE(problem->sizes[i] > 0 && heed__mul(product, problem->sizes[i], &product), HEED_ERROR_SHAPE,
                   "tune: size %d is %lld: sizes are at least 1, and their product fits 64 bits", i,
                   (long long)problem->sizes[i]);
-  *plain = heed__cl_tuning_plain(heed__cl_state(ctx)->tuning, problem);
+  *plain = heed__cl_tuning_plain(heed__cl_tuning_of(ctx), problem);
   return HEED_OK;
 }
 
@@ -46,7 +46,7 @@ heed_status heed_tune_get(heed_context *ctx, const heed_tune_problem *problem, h
 heed_status heed_tune_set(heed_context *ctx, const heed_tune_problem *problem, const char *choice, double speedup) {
   heed_tune_problem plain;
   HEED__TRY(check(ctx, problem, choice, &plain));
-  struct heed__cl_tuning *tuning = heed__cl_state(ctx)->tuning;
+  struct heed__cl_tuning *tuning = heed__cl_tuning_of(ctx);
   struct heed__cl_tuning_entry entry = heed__cl_tuning_class(tuning, &plain);
   HEED__TRY(heed__cl_tuning_choice_parse(tuning, plain.op, choice, &entry.choice));
   entry.speedup = speedup;
@@ -57,7 +57,7 @@ heed_status heed_tune_force(heed_context *ctx, heed_tune_op op, const char *choi
   HEED__TRY(require_opencl(ctx));
   HEED__TRY(check_op(op));
   struct heed__cl_tuning_forced forced = {.set = choice != NULL};
-  struct heed__cl_tuning *tuning = heed__cl_state(ctx)->tuning;
+  struct heed__cl_tuning *tuning = heed__cl_tuning_of(ctx);
   if (choice) HEED__TRY(heed__cl_tuning_choice_parse(tuning, op, choice, &forced.choice));
   tuning->forced[op] = forced;
   return HEED_OK;
@@ -69,7 +69,7 @@ heed_status heed_tune_neighbours(heed_context *ctx, const heed_tune_problem *pro
   HEED__TRY(check(ctx, problem, choice, &plain));
   HEED__REQUIRE(neighbours && count, HEED_ERROR_INVALID_ARGUMENT, "tune: an argument is NULL");
   *count = 0;
-  const struct heed__cl_tuning *tuning = heed__cl_state(ctx)->tuning;
+  const struct heed__cl_tuning *tuning = heed__cl_tuning_of(ctx);
   struct heed__cl_tuning_choice from;
   HEED__TRY(heed__cl_tuning_choice_parse(tuning, plain.op, choice, &from));
   struct heed__cl_tuning_choices found = {.list = calloc(room + 1, sizeof *found.list), .room = room};
@@ -83,7 +83,7 @@ heed_status heed_tune_neighbours(heed_context *ctx, const heed_tune_problem *pro
 
 const char *heed_tune_path(const heed_context *ctx) {
   if (require_opencl(ctx) != HEED_OK) return "";
-  const char *path = heed__cl_state(ctx)->tuning->path;
+  const char *path = heed__cl_tuning_of(ctx)->path;
   return path ? path : "";
 }
 

@@ -38,14 +38,7 @@ struct heed__cl_traits {
   bool short_loops;    // llvmpipe: a work-item leaves its loops, unasked, after 65535 rounds of all of them
 };
 
-enum heed__cl_gemm_provider { HEED__GEMM_AUTO, HEED__GEMM_NATIVE, HEED__GEMM_CLBLAST };
-
-// How gemm_cpu.c lays out a product; 0 everywhere is its own choice. The switches: 1 yes, -1 no, where the problem allows it.
-// gemm_gpu.c takes its tile from `rows`, and the splits.
-struct heed__cl_gemm_layout {
-  int64_t vectors, rows, panels, depth, splits;  // vectors: of a panel, 2 or 3
-  int swap, pack_rows, pack_cols, dot;
-};
+enum { HEED__CL_KEPT = 4 };  // what so many rooms above the runtime keep in a context
 
 struct heed__cl {
   cl_platform_id platform;
@@ -53,11 +46,7 @@ struct heed__cl {
   cl_context context;
   cl_command_queue queue;
   struct heed__cl_traits traits;
-  enum heed__cl_gemm_provider gemm;
-  const char *gemm_variant;  // gemm_native.c: to take where it supports the problem; NULL: the tuned or first one
-  struct heed__cl_gemm_layout gemm_layout;
-  bool tf32;                                     // HEED_TF32=1: products of F32 tensors may round their factors to TF32
-  struct heed__cl_gemm_verdicts *gemm_verdicts;  // gemm_probe.c
+  bool tf32;  // HEED_TF32=1: products of F32 tensors may round their factors to TF32
   bool profiling;
   char *cache_dir;                      // NULL: no disk cache
   bool stores_programs;                 // puts what it builds there
@@ -68,28 +57,27 @@ struct heed__cl {
   cl_mem dummy;                         // one element, for tensor arguments left out; made at first use
   enum heed__cl_shuffle shuffle_tried;  // shuffle.c
   bool shuffle_right;
-  bool clblast_used, clblast_failed;   // gemm.c: there is something to clear; AUTO has given it up
   struct heed__cl_uploads *uploads;    // transfer.c
   struct heed__cl_programs *programs;  // program.c
   bool build_may_work_later;           // program.c: the last one that failed did so for want of memory or of the device
   struct heed__cl_scratch *scratch;    // memory.c
   struct heed__cl_profile *profile;    // profile.c
-  struct heed__cl_tuning *tuning;      // tuning.c
+  void *kept[HEED__CL_KEPT];           // each by the number that rooms.h gives it
 };
 static inline struct heed__cl *heed__cl_state(const heed_context *ctx) { return ctx->state; }
 
 struct heed__cl_config {
-  enum heed__cl_gemm_provider gemm;
   bool profiling;
   const char *cache_dir;   // NULL: none
   bool load_only;          // add no program to it where that compiles the program once more
   const char *kernel_dir;  // NULL: embedded
 };
-extern const struct heed__backend heed__cl_backend;
-// Makes context and queue on a device (or retains the caller's), fills ctx->device, attaches the backend.
-heed_status heed__cl_open(heed_context *ctx, cl_device_id device, const struct heed__cl_config *config);
+// Makes context and queue on a device (or retains the caller's), fills ctx->device, attaches the backend, whose rooms open after it.
+heed_status heed__cl_open(heed_context *ctx, cl_device_id device, const struct heed__cl_config *config,
+                          const struct heed__backend *backend);
 heed_status heed__cl_open_with(heed_context *ctx, cl_context context, cl_device_id device, cl_command_queue queue,
-                               const struct heed__cl_config *config);
+                               const struct heed__cl_config *config, const struct heed__backend *backend);
+void heed__cl_close(heed_context *ctx);  // after the queue has finished and the rooms have closed
 
 // devices.c: what there is. Device info entries carry the handle beside them.
 struct heed__cl_found {
@@ -221,15 +209,7 @@ enum heed__cl_shuffle heed__cl_shuffle(heed_context *ctx);
 // peak.c
 heed_status heed__cl_measure_peak(heed_context *ctx, size_t bytes, double *fma_gflops, double *copy_gbytes);
 
-// ---------------------------------------------------------------- parts other operators use
-
-// C = alpha op(A) op(B) + beta C through the chosen provider; tensors as in operators.h's gemm (rank 4).
-heed_status heed__cl_gemm_run(heed_context *ctx, const struct heed__gemm_params *params, const heed_tensor *a,
-                              const heed_tensor *b, heed_tensor *c);
-// For a context that ends, after its queue has: drops what products keep of it.
-void heed__cl_gemm_close(heed_context *ctx);
-
-// Profiling: program.c's launches and library calls hand their events here (retained by it). kernel must be static or interned.
+// Profiling: launch.c's launches and library calls hand their events here (retained by it). kernel must be static or interned.
 void heed__cl_profile_event(heed_context *ctx, const char *kernel, cl_event event);
 
 #endif

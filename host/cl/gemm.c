@@ -1,5 +1,5 @@
 // gemm on OpenCL: which provider does a problem, and what happens when it fails or computes wrong.
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cl/gemm.h"
@@ -32,12 +32,11 @@ static heed_status run_native_from(heed_context *ctx, const struct heed__cl_gemm
 }
 
 static heed_status run_clblast(heed_context *ctx, const struct heed__cl_gemm_problem *p) {
-  struct heed__cl *cl = heed__cl_state(ctx);
   int64_t done = 0;
   const heed_status status = heed__cl_gemm_clblast_run(ctx, p, &done);
   if (status == HEED_OK) return heed__cl_gemm_epilogue_run(ctx, p);
-  if (cl->gemm == HEED__GEMM_CLBLAST) return status;
-  cl->clblast_failed = true;
+  if (heed__cl_gemm_state(ctx)->provider == HEED__GEMM_CLBLAST) return status;
+  heed__cl_gemm_state(ctx)->clblast_failed = true;
   return run_native_from(ctx, p, done);
 }
 
@@ -50,9 +49,9 @@ static bool on_tensor_cores(const heed_context *ctx, const struct heed__cl_gemm_
 // far faster), but for what tensor cores do.
 static bool prefers_clblast(const heed_context *ctx, const struct heed__cl_gemm_problem *p) {
   const struct heed__cl *cl = heed__cl_state(ctx);
-  if (cl->gemm == HEED__GEMM_NATIVE || !heed__cl_gemm_clblast_supports(ctx, p)) return false;
-  if (cl->gemm == HEED__GEMM_CLBLAST) return true;
-  if (cl->clblast_failed) return false;
+  if (heed__cl_gemm_state(ctx)->provider == HEED__GEMM_NATIVE || !heed__cl_gemm_clblast_supports(ctx, p)) return false;
+  if (heed__cl_gemm_state(ctx)->provider == HEED__GEMM_CLBLAST) return true;
+  if (heed__cl_gemm_state(ctx)->clblast_failed) return false;
   const struct heed__cl_tuning_choice *tuned = heed__cl_gemm_tuned(ctx, p);
   if (tuned && tuned->variant[0]) return strcmp(tuned->variant, "clblast") == 0;
   return !cl->traits.cpu_like && !on_tensor_cores(ctx, p);
@@ -78,14 +77,14 @@ static heed_status wrong(const heed_context *ctx, enum heed__cl_gemm_provider pr
 // Whether the device computes right with a provider that heed chose by itself; one that fails outright is as good as wrong.
 static heed_status try_clblast(heed_context *ctx, const struct heed__cl_gemm_problem *p, bool *right) {
   if (heed__cl_gemm_probe(ctx, p, HEED__GEMM_CLBLAST, right) == HEED_OK) return HEED_OK;
-  heed__cl_state(ctx)->clblast_failed = true;
+  heed__cl_gemm_state(ctx)->clblast_failed = true;
   *right = false;
   return HEED_OK;
 }
 
 // A tuned choice that computes wrong gives way to heed's own.
 static heed_status drop_wrong_tuning(heed_context *ctx, const struct heed__cl_gemm_problem *p) {
-  if (heed__cl_state(ctx)->gemm == HEED__GEMM_CLBLAST) return HEED_OK;
+  if (heed__cl_gemm_state(ctx)->provider == HEED__GEMM_CLBLAST) return HEED_OK;
   while (heed__cl_gemm_tuned(ctx, p)) {
     const bool clblast = prefers_clblast(ctx, p);
     bool right = true;
@@ -103,7 +102,7 @@ static heed_status drop_wrong_tuning(heed_context *ctx, const struct heed__cl_ge
 // Tensor cores whose driver does not take their kernels, or whose products are wrong, are done without: ordinary kernels do all.
 static void settle_tensor_cores(heed_context *ctx, const struct heed__cl_gemm_problem *p) {
   struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
-  if (heed__cl_state(ctx)->gemm == HEED__GEMM_CLBLAST || !on_tensor_cores(ctx, p)) return;
+  if (heed__cl_gemm_state(ctx)->provider == HEED__GEMM_CLBLAST || !on_tensor_cores(ctx, p)) return;
   bool right = true;
   if (heed__cl_gemm_probe(ctx, p, HEED__GEMM_NATIVE, &right) != HEED_OK || !right)
     traits->tensor_cores = traits->emulate_warps = false;
@@ -112,13 +111,12 @@ static void settle_tensor_cores(heed_context *ctx, const struct heed__cl_gemm_pr
 // The provider that does p: the preferred one unless the device has been seen to compute wrong with it.
 static heed_status choose(heed_context *ctx, const struct heed__cl_gemm_problem *p, enum heed__cl_gemm_provider *out) {
   HEED__TRY(drop_wrong_tuning(ctx, p));
-  const struct heed__cl *cl = heed__cl_state(ctx);
   static const char forced_way_out[] =
       "choose another gemm provider (HEED_GEMM), or HEED_GEMM_PROBE=off to use it all the same";
   bool right = true;
   settle_tensor_cores(ctx, p);
   *out = prefers_clblast(ctx, p) ? HEED__GEMM_CLBLAST : HEED__GEMM_NATIVE;
-  if (cl->gemm != HEED__GEMM_AUTO) {
+  if (heed__cl_gemm_state(ctx)->provider != HEED__GEMM_AUTO) {
     HEED__TRY(heed__cl_gemm_probe(ctx, p, *out, &right));
     return right ? HEED_OK : wrong(ctx, *out, forced_way_out);
   }
@@ -126,14 +124,14 @@ static heed_status choose(heed_context *ctx, const struct heed__cl_gemm_problem 
   for (int attempt = 0; attempt < 2; ++attempt) {
     if (*out == HEED__GEMM_NATIVE)
       HEED__TRY(heed__cl_gemm_probe(ctx, p, *out, &right));
-    else if (heed__cl_gemm_clblast_supports(ctx, p) && !cl->clblast_failed)
+    else if (heed__cl_gemm_clblast_supports(ctx, p) && !heed__cl_gemm_state(ctx)->clblast_failed)
       HEED__TRY(try_clblast(ctx, p, &right));
     if (right) break;
     if (attempt == 0) *out = first == HEED__GEMM_CLBLAST ? HEED__GEMM_NATIVE : HEED__GEMM_CLBLAST;
   }
   if (!right)
     return wrong(ctx, HEED__GEMM_NATIVE, "choose another device, or HEED_GEMM_PROBE=off to use it all the same");
-  if (*out != first && !cl->clblast_failed) note_wrong(ctx, first, *out);
+  if (*out != first && !heed__cl_gemm_state(ctx)->clblast_failed) note_wrong(ctx, first, *out);
   return HEED_OK;
 }
 
@@ -157,16 +155,22 @@ heed_status heed__cl_gemm_with(heed_context *ctx, const struct heed__gemm_params
   return provider == HEED__GEMM_CLBLAST ? run_clblast(ctx, &p) : heed__cl_gemm_native(ctx, &p);
 }
 
-heed_status heed__cl_gemm_run(heed_context *ctx, const struct heed__gemm_params *params, const heed_tensor *a,
-                              const heed_tensor *b, heed_tensor *c) {
-  return heed__cl_gemm_with(ctx, params, a, b, NULL, c);
+heed_status heed__cl_gemm(heed_context *ctx, const struct heed__call *call) {
+  return heed__cl_gemm_with(ctx, call->params, call->in[0], call->in[1], NULL, call->out[0]);
 }
 
-heed_status heed__cl_gemm(heed_context *ctx, const struct heed__call *call) {
-  return heed__cl_gemm_run(ctx, call->params, call->in[0], call->in[1], call->out[0]);
+heed_status heed__cl_gemm_open(heed_context *ctx, enum heed__cl_gemm_provider provider) {
+  struct heed__cl_gemm_state *state = calloc(1, sizeof *state);
+  HEED__REQUIRE(state, HEED_ERROR_OUT_OF_MEMORY, "open: no host memory for a context");
+  state->provider = provider;
+  heed__cl_state(ctx)->kept[HEED__CL_ROOM_GEMM] = state;
+  return HEED_OK;
 }
 
 void heed__cl_gemm_close(heed_context *ctx) {
-  heed__cl_gemm_verdicts_free(heed__cl_state(ctx));
+  if (!heed__cl_gemm_state(ctx)) return;
+  heed__cl_gemm_verdicts_free(ctx);
   heed__cl_gemm_clblast_close(ctx);
+  free(heed__cl_gemm_state(ctx));
+  heed__cl_state(ctx)->kept[HEED__CL_ROOM_GEMM] = NULL;
 }

@@ -5,6 +5,30 @@
 #include "cl/cl.h"
 #include "cl/tuning.h"
 
+enum heed__cl_gemm_provider { HEED__GEMM_AUTO, HEED__GEMM_NATIVE, HEED__GEMM_CLBLAST };
+
+// How gemm_cpu.c lays out a product; 0 everywhere is its own choice. The switches: 1 yes, -1 no, where the problem allows it.
+// gemm_gpu.c takes its tile from `rows`, and the splits.
+struct heed__cl_gemm_layout {
+  int64_t vectors, rows, panels, depth, splits;  // vectors: of a panel, 2 or 3
+  int swap, pack_rows, pack_cols, dot;
+};
+
+// What the products keep in a context.
+struct heed__cl_gemm_state {
+  enum heed__cl_gemm_provider provider;  // as the context was opened with
+  const char *variant;  // gemm_native.c: to take where it supports the problem; NULL: the tuned or first one
+  struct heed__cl_gemm_layout layout;
+  struct heed__cl_gemm_verdicts *verdicts;  // gemm_probe.c
+  bool clblast_used, clblast_failed;        // there is something to clear; AUTO has given it up
+};
+static inline struct heed__cl_gemm_state *heed__cl_gemm_state(const heed_context *ctx) {
+  return heed__cl_state(ctx)->kept[HEED__CL_ROOM_GEMM];
+}
+// Once a context. Errors: OUT_OF_MEMORY. close: after the queue has finished; drops what products keep of the context.
+heed_status heed__cl_gemm_open(heed_context *ctx, enum heed__cl_gemm_provider provider);
+void heed__cl_gemm_close(heed_context *ctx);
+
 // What happens to alpha op(a) op(b) + beta c + bias before it is stored. MASK keeps it where mask > 0 and puts 0 elsewhere: the
 // backward of relu, whose mask may be its argument or its result.
 enum heed__cl_gemm_activation {
@@ -31,7 +55,7 @@ struct heed__cl_gemm_problem {
   int64_t m, n, k, batches;  // batches: B0 · B1 of c
 };
 
-// heed__cl_gemm_run with an epilogue; NULL: none.
+// The product of operators.h's gemm through the chosen provider, with an epilogue; NULL: none.
 heed_status heed__cl_gemm_with(heed_context *ctx, const struct heed__gemm_params *params, const heed_tensor *a,
                                const heed_tensor *b, const struct heed__cl_gemm_epilogue *epilogue, heed_tensor *c);
 
@@ -89,6 +113,6 @@ void heed__cl_gemm_clblast_close(heed_context *ctx);
 // ways at the first such call, and the answer is remembered with the compiled programs.
 heed_status heed__cl_gemm_probe(heed_context *ctx, const struct heed__cl_gemm_problem *p,
                                 enum heed__cl_gemm_provider provider, bool *right);
-void heed__cl_gemm_verdicts_free(struct heed__cl *cl);
+void heed__cl_gemm_verdicts_free(heed_context *ctx);
 
 #endif

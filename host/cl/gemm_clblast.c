@@ -102,7 +102,7 @@ static heed_status run_one(heed_context *ctx, const struct heed__cl_gemm_problem
 }
 
 static heed_status run_locked(heed_context *ctx, const struct heed__cl_gemm_problem *p, int64_t *done) {
-  heed__cl_state(ctx)->clblast_used = true;
+  heed__cl_gemm_state(ctx)->clblast_used = true;
   const int64_t batches = p->batches;
   if (batches > 1 && is_packed(p->a, batches) && is_packed(p->b, batches) && is_packed(p->c, batches)) {
     HEED__TRY(run_packed(ctx, p));
@@ -122,9 +122,9 @@ heed_status heed__cl_gemm_clblast_run(heed_context *ctx, const struct heed__cl_g
 
 // A cached program keeps its OpenCL context alive, so only clearing the cache lets go of it. Other contexts build anew.
 void heed__cl_gemm_clblast_close(heed_context *ctx) {
-  if (!heed__cl_state(ctx)->clblast_used) return;
+  if (!heed__cl_gemm_state(ctx)->clblast_used) return;
   pthread_mutex_lock(&clblast_lock);
   CLBlastClearCache();
   pthread_mutex_unlock(&clblast_lock);
-  heed__cl_state(ctx)->clblast_used = false;
+  heed__cl_gemm_state(ctx)->clblast_used = false;
 }

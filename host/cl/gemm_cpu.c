@@ -175,7 +175,7 @@ static struct heed__cl_gemm_layout layout_of(const struct heed__cl_tuning_choice
 // As the context asks (tests, probes), else as was tuned.
 static bool make_plan(const heed_context *ctx, const struct heed__cl_gemm_problem *p, struct plan *plan) {
   static const struct heed__cl_gemm_layout own;
-  const struct heed__cl_gemm_layout *asked = &heed__cl_state(ctx)->gemm_layout;
+  const struct heed__cl_gemm_layout *asked = &heed__cl_gemm_state(ctx)->layout;
   const struct heed__cl_tuning_choice *tuned = memcmp(asked, &own, sizeof own) ? NULL : heed__cl_gemm_tuned(ctx, p);
   const struct heed__cl_gemm_layout layout = tuned ? layout_of(tuned) : *asked;
   return make_plan_with(ctx, p, &layout, plan);

@@ -71,7 +71,7 @@ static const struct kind *choose(const heed_context *ctx, const struct heed__cl_
     if (!is_possible(cl, kind, p)) continue;
     if (found && found->warps && !kind->warps) break;
     found = kind;
-    if (is_wanted(&cl->traits, kind, p, cl->gemm_layout.rows)) break;
+    if (is_wanted(&cl->traits, kind, p, heed__cl_gemm_state(ctx)->layout.rows)) break;
   }
   return found;
 }
@@ -86,7 +86,7 @@ static bool parts_fit(const heed_context *ctx, const struct heed__cl_gemm_proble
 // Always the same for a problem on a device, so that the same call sums in the same order.
 static void plan_splits(const heed_context *ctx, const struct heed__cl_gemm_problem *p, struct plan *plan) {
   const struct heed__cl *cl = heed__cl_state(ctx);
-  const int64_t asked = cl->gemm_layout.splits, units = cl->traits.compute_units;
+  const int64_t asked = heed__cl_gemm_state(ctx)->layout.splits, units = cl->traits.compute_units;
   const int64_t groups = tiles_of(plan->kind, p) * p->batches;
   int64_t splits = heed__max(1, heed__ceil_div(p->k, SLICE));
   if (asked)

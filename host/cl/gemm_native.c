@@ -81,7 +81,7 @@ static const struct variant *find(const heed_context *ctx, const struct heed__cl
 
 static const struct variant *pick(const heed_context *ctx, const struct heed__cl_gemm_problem *p) {
   const struct heed__cl_tuning_choice *tuned = heed__cl_gemm_tuned(ctx, p);
-  const char *asked = heed__cl_state(ctx)->gemm_variant;
+  const char *asked = heed__cl_gemm_state(ctx)->variant;
   const struct variant *variant = asked ? find(ctx, p, asked) : tuned ? find(ctx, p, tuned->variant) : NULL;
   if (variant) return variant;
   for (variant = variants; !variant->supports(ctx, p);) ++variant;

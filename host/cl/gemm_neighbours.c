@@ -20,10 +20,11 @@ static struct heed_tensor matrix(heed_context *ctx, const heed_tune_problem *pro
 static const char *own_variant(heed_context *ctx, const struct heed__cl_gemm_problem *p) {
   struct heed__cl *cl = heed__cl_state(ctx);
   uint32_t place;
-  if (!cl->traits.cpu_like && !cl->clblast_failed && heed__cl_gemm_clblast_supports(ctx, p)) return "clblast";
-  cl->gemm_variant = "";
+  if (!cl->traits.cpu_like && !heed__cl_gemm_state(ctx)->clblast_failed && heed__cl_gemm_clblast_supports(ctx, p))
+    return "clblast";
+  heed__cl_gemm_state(ctx)->variant = "";
   const char *name = heed__cl_gemm_native_variant(ctx, p, &place);
-  cl->gemm_variant = NULL;
+  heed__cl_gemm_state(ctx)->variant = NULL;
   return name;
 }
 
@@ -37,10 +38,10 @@ static void add_variants(heed_context *ctx, const struct heed__cl_gemm_problem *
     const char *name = variant->key;
     const bool clblast = strcmp(name, "clblast") == 0;
     uint32_t place;
-    cl->gemm_variant = name;
-    const bool can = clblast ? heed__cl_gemm_clblast_supports(ctx, p) && !cl->clblast_failed
+    heed__cl_gemm_state(ctx)->variant = name;
+    const bool can = clblast ? heed__cl_gemm_clblast_supports(ctx, p) && !heed__cl_gemm_state(ctx)->clblast_failed
                              : strcmp(heed__cl_gemm_native_variant(ctx, p, &place), name) == 0;
-    cl->gemm_variant = NULL;
+    heed__cl_gemm_state(ctx)->variant = NULL;
     if (!can || strcmp(name, used) == 0) continue;
     struct heed__cl_tuning_choice *choice = &out->list[out->count++];
     *choice = (struct heed__cl_tuning_choice){0};

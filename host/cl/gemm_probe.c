@@ -139,18 +139,18 @@ static bool agrees(const struct probe *probe, const struct matrix *a, const stru
 
 static heed_status multiply(heed_context *ctx, const struct probe *probe, const struct heed__cl_gemm_problem *p) {
   struct heed__cl *cl = heed__cl_state(ctx);
-  const struct heed__cl_gemm_layout layout = cl->gemm_layout;
-  const char *variant = cl->gemm_variant;
+  const struct heed__cl_gemm_layout layout = heed__cl_gemm_state(ctx)->layout;
+  const char *variant = heed__cl_gemm_state(ctx)->variant;
   const bool profiling = cl->profiling;
   cl->profiling = false;  // the user's records are of the user's calls
-  cl->gemm_layout = probe->layout;
-  cl->gemm_variant = probe->variant;
+  heed__cl_gemm_state(ctx)->layout = probe->layout;
+  heed__cl_gemm_state(ctx)->variant = probe->variant;
   int64_t done;
   const heed_status status =
       probe->provider == HEED__GEMM_CLBLAST ? heed__cl_gemm_clblast_run(ctx, p, &done) : heed__cl_gemm_native(ctx, p);
   cl->profiling = profiling;
-  cl->gemm_layout = layout;
-  cl->gemm_variant = variant;
+  heed__cl_gemm_state(ctx)->layout = layout;
+  heed__cl_gemm_state(ctx)->variant = variant;
   return status;
 }
 
@@ -218,18 +218,19 @@ static heed_status recall_or_run(heed_context *ctx, const struct probe *probe, b
   return status;
 }
 
-static struct heed__cl_gemm_verdicts *verdicts_of(struct heed__cl *cl) {
-  if (!cl->gemm_verdicts) {
-    cl->gemm_verdicts = calloc(1, sizeof *cl->gemm_verdicts);
+static struct heed__cl_gemm_verdicts *verdicts_of(const heed_context *ctx) {
+  struct heed__cl_gemm_state *state = heed__cl_gemm_state(ctx);
+  if (!state->verdicts) {
+    state->verdicts = calloc(1, sizeof *state->verdicts);
     const char *text = getenv("HEED_GEMM_PROBE");
-    if (cl->gemm_verdicts && text) cl->gemm_verdicts->off = strcasecmp(text, "off") == 0 || strcmp(text, "0") == 0;
+    if (state->verdicts && text) state->verdicts->off = strcasecmp(text, "off") == 0 || strcmp(text, "0") == 0;
   }
-  return cl->gemm_verdicts;
+  return state->verdicts;
 }
 
 heed_status heed__cl_gemm_probe(heed_context *ctx, const struct heed__cl_gemm_problem *p,
                                 enum heed__cl_gemm_provider provider, bool *right) {
-  struct heed__cl_gemm_verdicts *verdicts = verdicts_of(heed__cl_state(ctx));
+  struct heed__cl_gemm_verdicts *verdicts = verdicts_of(ctx);
   HEED__REQUIRE(verdicts, HEED_ERROR_OUT_OF_MEMORY, "gemm: no host memory");
   *right = true;
   if (verdicts->off) return HEED_OK;
@@ -251,8 +252,9 @@ heed_status heed__cl_gemm_probe(heed_context *ctx, const struct heed__cl_gemm_pr
   return HEED_OK;
 }
 
-void heed__cl_gemm_verdicts_free(struct heed__cl *cl) {
-  if (cl->gemm_verdicts) free(cl->gemm_verdicts->known);
-  free(cl->gemm_verdicts);
-  cl->gemm_verdicts = NULL;
+void heed__cl_gemm_verdicts_free(heed_context *ctx) {
+  struct heed__cl_gemm_state *state = heed__cl_gemm_state(ctx);
+  if (state->verdicts) free(state->verdicts->known);
+  free(state->verdicts);
+  state->verdicts = NULL;
 }

@@ -79,7 +79,7 @@ static bool is_narrow(const heed_context *ctx, const heed_tensor *dy, int64_t in
   enum { MOST_ROWS = 256, MOST_OUTPUTS = 16 };
   const struct heed__cl *cl = heed__cl_state(ctx);
   const int64_t rows = dy->dims[0], out = dy->dims[1];
-  return cl->traits.cpu_like && cl->gemm != HEED__GEMM_CLBLAST &&
+  return cl->traits.cpu_like && heed__cl_gemm_state(ctx)->provider != HEED__GEMM_CLBLAST &&
          in >= NARROW_VECTORS_A_TIME * cl->traits.vector_width && in <= 1 << 30 && rows > 0 && rows <= MOST_ROWS &&
          out > 0 && out <= MOST_OUTPUTS;
 }

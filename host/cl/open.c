@@ -1,11 +1,9 @@
-// The OpenCL backend: its table, a context's life on a device or on the caller's objects, and the device's traits.
-// What a table entry does is in the file named after it.
+// A context's life on a device or on the caller's objects, and the device's traits.
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "cl/gemm.h"
-#include "cl/operators.h"
+#include "cl/cl.h"
 
 // ---------------------------------------------------------------- traits
 
@@ -91,16 +89,13 @@ static void release(struct heed__cl *cl) {
   free(cl);
 }
 
-static void destroy(heed_context *ctx) {
+void heed__cl_close(heed_context *ctx) {
   struct heed__cl *cl = heed__cl_state(ctx);
-  clFinish(cl->queue);  // nothing is left to tell an error to
-  heed__cl_gemm_close(ctx);
   heed__cl_marks_destroy(ctx);
   heed__cl_uploads_destroy(ctx);
   heed__cl_profile_destroy(ctx);
   heed__cl_programs_destroy(ctx);
   heed__cl_scratch_destroy(ctx);
-  heed__cl_tuning_destroy(ctx);
   if (cl->dummy) clReleaseMemObject(cl->dummy);
   release(cl);
   ctx->state = NULL;
@@ -119,7 +114,6 @@ static heed_status make_state(heed_context *ctx, cl_device_id device, const stru
     return heed__cl_fail(ctx, error, "open: retaining the device");
   }
   cl->device = device;
-  cl->gemm = config->gemm;
   cl->profiling = config->profiling;
   const char *tf32 = getenv("HEED_TF32");
   cl->tf32 = tf32 && strcmp(tf32, "1") == 0;
@@ -141,14 +135,15 @@ static heed_status make_state(heed_context *ctx, cl_device_id device, const stru
   return status;
 }
 
-static void attach(heed_context *ctx, struct heed__cl *cl) {
+static void attach(heed_context *ctx, struct heed__cl *cl, const struct heed__backend *backend) {
   ctx->state = cl;
   if (cl->cache_dir) heed__cl_cache_notice(cl->cache_dir, ctx->notice, sizeof ctx->notice);
-  ctx->device_backend = &heed__cl_backend;
-  ctx->backend = &heed__cl_backend;
+  ctx->device_backend = backend;
+  ctx->backend = backend;
 }
 
-heed_status heed__cl_open(heed_context *ctx, cl_device_id device, const struct heed__cl_config *config) {
+heed_status heed__cl_open(heed_context *ctx, cl_device_id device, const struct heed__cl_config *config,
+                          const struct heed__backend *backend) {
   struct heed__cl *cl = NULL;
   HEED__TRY(make_state(ctx, device, config, &cl));
   const cl_context_properties properties[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)cl->platform, 0};
@@ -163,7 +158,7 @@ heed_status heed__cl_open(heed_context *ctx, cl_device_id device, const struct h
     release(cl);
     return heed__cl_fail(ctx, error, what);
   }
-  attach(ctx, cl);
+  attach(ctx, cl, backend);
   return HEED_OK;
 }
 
@@ -192,7 +187,7 @@ static heed_status check_given(const heed_context *ctx, cl_context context, cl_d
 }
 
 heed_status heed__cl_open_with(heed_context *ctx, cl_context context, cl_device_id device, cl_command_queue queue,
-                               const struct heed__cl_config *config) {
+                               const struct heed__cl_config *config, const struct heed__backend *backend) {
   HEED__REQUIRE(context && device && queue, HEED_ERROR_INVALID_ARGUMENT, "open: context, device or queue is NULL");
   HEED__TRY(check_given(ctx, context, device, queue, config->profiling));
   struct heed__cl *cl = NULL;
@@ -207,30 +202,6 @@ heed_status heed__cl_open_with(heed_context *ctx, cl_context context, cl_device_
     return heed__cl_fail(ctx, error, "open: retaining the given context and queue");
   }
   cl->queue = queue;
-  attach(ctx, cl);
+  attach(ctx, cl, backend);
   return HEED_OK;
 }
-
-const struct heed__backend heed__cl_backend = {
-    .name = "opencl",
-    .destroy = destroy,
-    .buffer_create = heed__cl_buffer_create,
-    .buffer_destroy = heed__cl_buffer_destroy,
-    .upload = heed__cl_upload,
-    .download = heed__cl_download,
-    .sync = heed__cl_sync,
-    .profile = heed__cl_profile,
-    .measure_peak = heed__cl_measure_peak,
-    .ops =
-        {
-#define OP_ENTRY(name) [HEED__OP_##name] = heed__cl_##name,
-            HEED__OPERATORS(OP_ENTRY)
-#undef OP_ENTRY
-        },
-};
-
-const struct heed__cl_tuning_op *const heed__cl_tuned_operators[] = {
-    [HEED_TUNE_GEMM] = &heed__cl_gemm_tuning,
-    [HEED_TUNE_ATTENTION_FWD] = &heed__cl_attention_tuning,
-    [HEED_TUNE_ATTENTION_BWD] = &heed__cl_attention_tuning,
-};

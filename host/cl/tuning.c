@@ -110,13 +110,13 @@ heed_status heed__cl_tuning_set(struct heed__cl_tuning *tuning, const struct hee
   return HEED_OK;
 }
 
-void heed__cl_tuning_destroy(heed_context *ctx) {
-  struct heed__cl *cl = heed__cl_state(ctx);
-  if (!cl->tuning) return;
-  free(cl->tuning->path);
-  free(cl->tuning->entries);
-  free(cl->tuning);
-  cl->tuning = NULL;
+void heed__cl_tuning_close(heed_context *ctx) {
+  struct heed__cl_tuning *tuning = heed__cl_tuning_of(ctx);
+  if (!tuning) return;
+  free(tuning->path);
+  free(tuning->entries);
+  free(tuning);
+  heed__cl_state(ctx)->kept[HEED__CL_ROOM_TUNING] = NULL;
 }
 
 // ---------------------------------------------------------------- looking up
@@ -128,7 +128,7 @@ static struct heed__cl_tuning_entry *find(struct heed__cl_tuning *tuning, const 
 }
 
 const struct heed__cl_tuning_choice *heed__cl_tuning_find(const heed_context *ctx, const heed_tune_problem *problem) {
-  struct heed__cl_tuning *tuning = heed__cl_state(ctx)->tuning;
+  struct heed__cl_tuning *tuning = heed__cl_tuning_of(ctx);
   if (!tuning) return NULL;
   const struct heed__cl_tuning_forced *forced = &tuning->forced[problem->op];
   if (forced->set) return forced->wrong || is_default(&forced->choice) ? NULL : &forced->choice;
@@ -137,7 +137,7 @@ const struct heed__cl_tuning_choice *heed__cl_tuning_find(const heed_context *ct
 }
 
 void heed__cl_tuning_distrust(heed_context *ctx, const heed_tune_problem *problem) {
-  struct heed__cl_tuning *tuning = heed__cl_state(ctx)->tuning;
+  struct heed__cl_tuning *tuning = heed__cl_tuning_of(ctx);
   struct heed__cl_tuning_forced *forced = &tuning->forced[problem->op];
   if (forced->set) {  // whoever measures asks heed_tune_get()
     forced->wrong = true;

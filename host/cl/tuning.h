@@ -7,6 +7,7 @@
 #include <heed/tune.h>
 
 #include "cl/cl.h"
+#include "cl/rooms.h"
 
 // X(name, least, most): what a choice can say of its variant. A variant takes those that its description lists, and clamps them to what
 // the call and the device allow; these bounds only keep sizes from wrapping. A new variant's values are added here.
@@ -84,6 +85,10 @@ struct heed__cl_tuning {
   } forced[HEED_TUNE_OP_COUNT];
 };
 
+static inline struct heed__cl_tuning *heed__cl_tuning_of(const heed_context *ctx) {
+  return heed__cl_state(ctx)->kept[HEED__CL_ROOM_TUNING];
+}
+
 // ---------------------------------------------------------------- for operators
 
 // What the table says of a call; NULL: nothing, choose by yourself.
@@ -112,7 +117,7 @@ struct heed__cl_tuning_entry heed__cl_tuning_class(const struct heed__cl_tuning 
 // default choice none where that is enough.
 heed_status heed__cl_tuning_add(struct heed__cl_tuning *tuning, const struct heed__cl_tuning_entry *entry);
 heed_status heed__cl_tuning_set(struct heed__cl_tuning *tuning, const struct heed__cl_tuning_entry *entry);
-void heed__cl_tuning_destroy(heed_context *ctx);
+void heed__cl_tuning_close(heed_context *ctx);
 
 // tuning_file.c. trusted_only: as for a file that was found and not named, which must be the user's own.
 heed_status heed__cl_tuning_read(heed_context *ctx, const char *path, bool trusted_only);

@@ -175,7 +175,7 @@ heed_status heed__cl_tuning_read(heed_context *ctx, const char *path, bool trust
   HEED__REQUIRE(root, HEED_ERROR_FORMAT, "%s: line %d: not JSON: %s", path, error.line,
                 heed__printable(error.text).text);
   struct reader reader = {.ctx = ctx, .path = path};
-  struct heed__cl_tuning *tuning = heed__cl_state(ctx)->tuning, read = {.ops = tuning->ops};
+  struct heed__cl_tuning *tuning = heed__cl_tuning_of(ctx), read = {.ops = tuning->ops};
   const heed_status status = read_table(&reader, root, &read);
   json_decref(root);
   if (status != HEED_OK) {
@@ -225,7 +225,7 @@ static bool put(FILE *stream, json_t *item, const char *before) {
 
 // One line a choice, so that people can read and edit it. Choices that were seen to be wrong end here.
 heed_status heed__cl_tuning_json(const heed_context *ctx, char **text) {
-  const struct heed__cl_tuning *tuning = heed__cl_state(ctx)->tuning;
+  const struct heed__cl_tuning *tuning = heed__cl_tuning_of(ctx);
   const heed_device_info *device = &ctx->device;
   size_t size;
   *text = NULL;
@@ -305,9 +305,9 @@ static char *place(const char *folder, const char *id) {
 
 heed_status heed__cl_tuning_open(heed_context *ctx, const struct heed__cl_tuning_op *const *ops, const char *folder,
                                  const char *file, bool off) {
-  struct heed__cl *cl = heed__cl_state(ctx);
-  struct heed__cl_tuning *tuning = cl->tuning = calloc(1, sizeof *tuning);
+  struct heed__cl_tuning *tuning = calloc(1, sizeof *tuning);
   HEED__REQUIRE(tuning, HEED_ERROR_OUT_OF_MEMORY, "open: no host memory for a context");
+  heed__cl_state(ctx)->kept[HEED__CL_ROOM_TUNING] = tuning;
   tuning->ops = ops;
   if (file || folder) {
     tuning->path = file ? strdup(file) : place(folder, ctx->device.id);

@@ -3,14 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cl/tuning.h"
+#include "cl/operators.h"
 #include "fuzz.h"
 
 static heed_context *made_up(void) {
   static heed_context ctx;
   static struct heed__cl cl;
-  static struct heed__cl_tuning tuning;
-  cl.tuning = &tuning;
+  static struct heed__cl_tuning tuning = {.ops = heed__cl_tuned_operators};
+  cl.kept[HEED__CL_ROOM_TUNING] = &tuning;
   ctx.state = &cl;
   ctx.device.compute_units = 2;
   strcpy(ctx.device.id, "id");
@@ -24,6 +24,7 @@ static void look_up(const heed_context *ctx) {
   for (int i = 0; i < 64; ++i) {
     heed_tune_problem problem = {.op = (heed_tune_op)(i % HEED_TUNE_OP_COUNT), .causal = i & 4, .trans_a = i & 8};
     for (int size = 0; size < HEED_TUNE_SIZES; ++size) problem.sizes[size] = (int64_t)1 << (i % 32);
+    problem = heed__cl_tuning_plain(heed__cl_tuning_of(ctx), &problem);
     const struct heed__cl_tuning_choice *choice = heed__cl_tuning_find(ctx, &problem);
     FUZZ_REQUIRE(!choice || memchr(choice->variant, 0, sizeof choice->variant));
   }
@@ -47,8 +48,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   free(text);
   free(again);
   // Nothing stays from one input to the next, or libFuzzer looks for leaks after each.
-  struct heed__cl_tuning *tuning = heed__cl_state(ctx)->tuning;
+  struct heed__cl_tuning *tuning = heed__cl_tuning_of(ctx);
   free(tuning->entries);
-  *tuning = (struct heed__cl_tuning){0};
+  *tuning = (struct heed__cl_tuning){.ops = tuning->ops};
   return 0;
 }

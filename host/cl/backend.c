@@ -1,0 +1,57 @@
+// The OpenCL backend: its table, and the life of what its rooms keep in a context. What a table entry does is in the file named after it.
+#include "cl/backend.h"
+
+#include "cl/operators.h"
+
+const struct heed__cl_tuning_op *const heed__cl_tuned_operators[] = {
+    [HEED_TUNE_GEMM] = &heed__cl_gemm_tuning,
+    [HEED_TUNE_ATTENTION_FWD] = &heed__cl_attention_tuning,
+    [HEED_TUNE_ATTENTION_BWD] = &heed__cl_attention_tuning,
+};
+
+static void destroy(heed_context *ctx) {
+  clFinish(heed__cl_state(ctx)->queue);  // nothing is left to tell an error to
+  heed__cl_gemm_close(ctx);
+  heed__cl_tuning_close(ctx);
+  heed__cl_close(ctx);
+}
+
+const struct heed__backend heed__cl_backend = {
+    .name = "opencl",
+    .destroy = destroy,
+    .buffer_create = heed__cl_buffer_create,
+    .buffer_destroy = heed__cl_buffer_destroy,
+    .upload = heed__cl_upload,
+    .download = heed__cl_download,
+    .sync = heed__cl_sync,
+    .profile = heed__cl_profile,
+    .measure_peak = heed__cl_measure_peak,
+    .ops =
+        {
+#define OP_ENTRY(name) [HEED__OP_##name] = heed__cl_##name,
+            HEED__OPERATORS(OP_ENTRY)
+#undef OP_ENTRY
+        },
+};
+
+static heed_status open_rooms(heed_context *ctx, const struct heed__cl_backend_config *config) {
+  const heed_status status = heed__cl_gemm_open(ctx, config->gemm);
+  if (status != HEED_OK) destroy(ctx);
+  return status;
+}
+
+heed_status heed__cl_backend_open(heed_context *ctx, cl_device_id device,
+                                  const struct heed__cl_backend_config *config) {
+  HEED__TRY(heed__cl_open(ctx, device, &config->runtime, &heed__cl_backend));
+  return open_rooms(ctx, config);
+}
+
+heed_status heed__cl_backend_open_with(heed_context *ctx, cl_context context, cl_device_id device,
+                                       cl_command_queue queue, const struct heed__cl_backend_config *config) {
+  HEED__TRY(heed__cl_open_with(ctx, context, device, queue, &config->runtime, &heed__cl_backend));
+  return open_rooms(ctx, config);
+}
+
+heed_status heed__cl_backend_tune(heed_context *ctx, const char *folder, const char *file, bool off) {
+  return heed__cl_tuning_open(ctx, heed__cl_tuned_operators, folder, file, off);
+}

@@ -1,0 +1,22 @@
+// The OpenCL backend as the api opens it.
+#ifndef HEED__CL_BACKEND_H
+#define HEED__CL_BACKEND_H
+
+#include "cl/gemm.h"
+
+// The choices of an open.
+struct heed__cl_backend_config {
+  struct heed__cl_config runtime;
+  enum heed__cl_gemm_provider gemm;
+};
+
+extern const struct heed__backend heed__cl_backend;
+// Makes context and queue on a device (or retains the caller's), fills ctx->device, attaches the backend.
+// Errors: those of heed_open_with() and heed_open_opencl().
+heed_status heed__cl_backend_open(heed_context *ctx, cl_device_id device, const struct heed__cl_backend_config *config);
+heed_status heed__cl_backend_open_with(heed_context *ctx, cl_context context, cl_device_id device,
+                                       cl_command_queue queue, const struct heed__cl_backend_config *config);
+// Reads the table of tuned choices; see heed__cl_tuning_open.
+heed_status heed__cl_backend_tune(heed_context *ctx, const char *folder, const char *file, bool off);
+
+#endif
