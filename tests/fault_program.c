@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "cl/cl.h"
+#include "cl/runtime/runtime.h"
 #include "fault_shim.h"
 
 enum { HANG_SECONDS = 60, CRASHES_MAX = 20 };

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cl/gemm.h"
+#include "cl/gemm/gemm.h"
 #include "case.h"
 #include "tool.h"
 

@@ -1,6 +1,7 @@
 #include "support_files.h"
 
-#include <dirent.h>
+#include <errno.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,24 +19,29 @@ char *support_path(const char *name) {
   return path;
 }
 
-static bool is_entry(const char *name) { return strcmp(name, ".") != 0 && strcmp(name, "..") != 0; }
+static size_t counted;
 
-static size_t visit(bool remove_it) {
-  DIR *dir = opendir(folder);
-  assert_non_null(dir);
-  size_t count = 0;
-  for (struct dirent *entry; (entry = readdir(dir));) {
-    if (!is_entry(entry->d_name)) continue;
-    ++count;
-    if (remove_it) unlink(support_path(entry->d_name));
-  }
-  closedir(dir);
-  return count;
+static int visit(const char *path, const struct stat *info, int type, struct FTW *place) {
+  (void)path;
+  (void)info;
+  (void)place;
+  counted += type != FTW_D && type != FTW_DP;
+  return 0;
 }
 
-size_t support_files_in_folder(void) { return visit(false); }
+static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *place) {
+  (void)info;
+  (void)type;
+  return place->level > 0 ? remove(path) : 0;
+}
 
-void support_empty_folder(void) { visit(true); }
+size_t support_files_in_folder(void) {
+  counted = 0;
+  assert_int_equal(nftw(folder, visit, 8, FTW_PHYS), 0);
+  return counted;
+}
+
+void support_empty_folder(void) { assert_int_equal(nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0); }
 
 int support_make_folder(void **state) {
   (void)state;
@@ -50,6 +56,10 @@ int support_remove_folder(void **state) {
 }
 
 void support_write_file(const char *path, const void *bytes, size_t count) {
+  char parent[384];
+  const int length = (int)(strrchr(path, '/') ? strrchr(path, '/') - path : 0);
+  snprintf(parent, sizeof parent, "%.*s", length, path);
+  if (length > 0 && mkdir(parent, 0700) != 0) assert_int_equal(errno, EEXIST);
   FILE *file = fopen(path, "wb");
   assert_non_null(file);
   assert_int_equal(fwrite(bytes, 1, count, file), count);

@@ -12,6 +12,7 @@ char *support_path(const char *name);  // in the folder; one of four buffers in 
 void support_empty_folder(void);
 size_t support_files_in_folder(void);
 
+// Makes the folder that the file lies in, where there is none.
 void support_write_file(const char *path, const void *bytes, size_t count);
 size_t support_read_file(const char *path, void *bytes, size_t room);
 

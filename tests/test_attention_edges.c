@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "cl/attention_fused_cpu.h"
-#include "cl/attention_staged.h"
+#include "cl/attention/fused_cpu.h"
+#include "cl/attention/staged.h"
 #include "support_attention.h"
 
 enum { MOST_SIZES = 64 };

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cl/attention_fused_cpu.h"
+#include "cl/attention/fused_cpu.h"
 #include "support_devices.h"
 
 struct shape {

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cl/cl.h"
+#include "cl/runtime/runtime.h"
 #include "support_devices.h"
 
 enum mask_kind { MASK_NONE, MASK_BOOL, MASK_FLOAT };

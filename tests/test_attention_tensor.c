@@ -5,9 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#include "cl/cl.h"
+#include "cl/runtime/runtime.h"
 #include "support_devices.h"
 
 enum mask_kind { MASK_NONE, MASK_BOOL, MASK_FLOAT };
@@ -321,11 +322,14 @@ static void remove_file(const char *folder, const char *name) {
 // A driver that does not take their instructions is asked for the general kernels, for all calls from then on. That it does not take
 // those either, so that the message names them, saves the seconds that they take to compile.
 static void tensor_cores_that_fail_are_done_without(void **state) {
-  static const char general[] = "attention_fused_gpu_fwd.cl", tensor[] = "warp.cl";
+  static const char general[] = "attention/fused_gpu_fwd.cl", tensor[] = "warp.cl";
   char folder[] = "/tmp/heed-test-tensor-XXXXXX", spec[96];
   heed_context *ctx = NULL;
   snprintf(spec, sizeof spec, "id:%s", heed_context_device(support_context(state))->id);
   assert_non_null(mkdtemp(folder));
+  char inner[sizeof folder + 16];
+  snprintf(inner, sizeof inner, "%s/attention", folder);
+  assert_int_equal(mkdir(inner, 0700), 0);
   write_error(folder, tensor);
   write_error(folder, general);
   ASSERT_OK(heed_open_with(&(heed_open_options){.device = spec, .kernel_dir = folder, .validate = -1}, &ctx));
@@ -343,6 +347,7 @@ static void tensor_cores_that_fail_are_done_without(void **state) {
   heed_context_destroy(ctx);
   remove_file(folder, tensor);
   remove_file(folder, general);
+  assert_int_equal(rmdir(inner), 0);
   assert_int_equal(rmdir(folder), 0);
 }
 

@@ -4,7 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cl/cl.h"
+#include "cl/runtime/runtime.h"
 #include "support_files.h"
 
 static void assert_notice(const char *dir, const char *reason) {

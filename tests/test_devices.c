@@ -10,8 +10,8 @@
 
 #include <heed/opencl.h>
 
-#include "cl/cl.h"
-#include "cl/icd.h"
+#include "cl/runtime/runtime.h"
+#include "cl/runtime/icd.h"
 #include "support_devices.h"
 
 // ---------------------------------------------------------------- drivers

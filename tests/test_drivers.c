@@ -5,7 +5,7 @@
 
 #include <heed/opencl.h>
 
-#include "cl/cl.h"
+#include "cl/runtime/runtime.h"
 #include "support_devices.h"
 
 // ---------------------------------------------------------------- a made-up OpenCL

@@ -5,8 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
-#include "cl/gemm.h"
+#include "cl/gemm/gemm.h"
 #include "support_devices.h"
 #include <clblast_c.h>
 #include <heed/tune.h>
@@ -20,7 +21,7 @@ static void plant_wrong_kernel(char *folder) {
   static char text[1 << 16];
   static const char right[] = "mask_ld, alpha,", wrong[] = "mask_ld, alpha*2,";
   char path[256];
-  FILE *file = fopen(HEED_SOURCE_DIR "/kernels_cl/gemm_epilogue.cl", "r");
+  FILE *file = fopen(HEED_SOURCE_DIR "/kernels_cl/gemm/epilogue.cl", "r");
   assert_non_null(file);
   const size_t length = fread(text, 1, sizeof text - 1, file);
   fclose(file);
@@ -28,7 +29,9 @@ static void plant_wrong_kernel(char *folder) {
   char *at = strstr(text, right);
   assert_non_null(at);
   assert_non_null(mkdtemp(folder));
-  snprintf(path, sizeof path, "%s/gemm_epilogue.cl", folder);
+  snprintf(path, sizeof path, "%s/gemm", folder);
+  assert_int_equal(mkdir(path, 0700), 0);
+  snprintf(path, sizeof path, "%s/gemm/epilogue.cl", folder);
   file = fopen(path, "w");
   assert_non_null(file);
   fprintf(file, "%.*s%s%s", (int)(at - text), text, wrong, at + sizeof right - 1);
@@ -37,7 +40,9 @@ static void plant_wrong_kernel(char *folder) {
 
 static void remove_planted(const char *folder) {
   char path[256];
-  snprintf(path, sizeof path, "%s/gemm_epilogue.cl", folder);
+  snprintf(path, sizeof path, "%s/gemm/epilogue.cl", folder);
+  assert_int_equal(remove(path), 0);
+  snprintf(path, sizeof path, "%s/gemm", folder);
   assert_int_equal(remove(path), 0);
   assert_int_equal(remove(folder), 0);
 }
@@ -103,6 +108,8 @@ static void probing_can_be_switched_off(void **state) {
 static void assert_done_without_tensor_cores(const char *name, const char *text) {
   char folder[] = "/tmp/heed-test-gemm-XXXXXX", path[256];
   assert_non_null(mkdtemp(folder));
+  snprintf(path, sizeof path, "%s/gemm", folder);
+  assert_int_equal(mkdir(path, 0700), 0);
   snprintf(path, sizeof path, "%s/%s", folder, name);
   FILE *file = fopen(path, "w");
   assert_non_null(file);
@@ -129,13 +136,15 @@ static void assert_done_without_tensor_cores(const char *name, const char *text)
   heed_tensor_destroy(y);
   heed_context_destroy(ctx);
   assert_int_equal(remove(path), 0);
+  snprintf(path, sizeof path, "%s/gemm", folder);
+  assert_int_equal(remove(path), 0);
   assert_int_equal(remove(folder), 0);
 }
 
 static void tensor_cores_that_fail_are_done_without(void **state) {
   need_device(state);
   assert_done_without_tensor_cores("warp.cl", "#error not on this device\n");
-  assert_done_without_tensor_cores("gemm_warp.cl", "__kernel void gemm_warp(__global int *none) {}\n");
+  assert_done_without_tensor_cores("gemm/warp.cl", "__kernel void gemm_warp(__global int *none) {}\n");
 }
 
 // ---------------------------------------------------------------- a CLBlast that fails

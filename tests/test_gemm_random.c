@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/random.h"
-#include "cl/gemm.h"
+#include "cl/gemm/gemm.h"
 #include "support_devices.h"
 
 enum path { CPU, GPU, WARP, CLBLAST, PATHS };

@@ -49,8 +49,8 @@ peak_fma
 END
 # peak.cl measures a device's speed, and loops for what a real one does in a tenth of a second; tensor cores are emulated with a barrier
 # a product, and test_attention_tensor does so on a real device; epilogue follows CLBlast's products, whose kernels are not heed's.
-grep -hoE '^(__kernel|ROW_GROUP|ITEMS_GROUP|ONE_ITEM).*[a-z_0-9]+\(' "$sources"/*.cl >heads
-grep -hA3 '^__attribute__' "$sources"/gemm.cl | grep -oE '__kernel void [a-z_0-9]+\(' >>heads || true
+grep -hoE '^(__kernel|ROW_GROUP|ITEMS_GROUP|ONE_ITEM).*[a-z_0-9]+\(' "$sources"/*.cl "$sources"/*/*.cl >heads
+grep -hA3 '^__attribute__' "$sources"/gemm/panels.cl | grep -oE '__kernel void [a-z_0-9]+\(' >>heads || true
 sed -nE 's/.*[^a-z_0-9]([a-z][a-z_0-9]*)\($/\1/p' heads | grep -v '^__attribute__$' | sort -u >all
 sort -u kernel_tour.out >reached
 echo "kernel_tour: $(comm -12 all reached | wc -l) of $(wc -l <all) kernels in $((SECONDS - start)) s"

@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "cl/cl.h"
+#include "cl/runtime/runtime.h"
 #include "support_devices.h"
 
 // ---------------------------------------------------------------- a folder for each test

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cl/cl.h"
+#include "cl/runtime/runtime.h"
 #include "support_attention.h"
 #include "support_files.h"
 

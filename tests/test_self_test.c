@@ -46,14 +46,14 @@ static void begin(void **state) {
   assert_int_equal(mkdir(kernels, 0700), 0);
   enum { ROOM = 1 << 16 };
   char path[600], *text = support_memory(2 * ROOM);
-  const size_t length = support_read_file(HEED_SOURCE_DIR "/kernels_cl/softmax.cl", text, ROOM - 1);
+  const size_t length = support_read_file(HEED_SOURCE_DIR "/kernels_cl/ops/softmax.cl", text, ROOM - 1);
   text[length] = 0;
   static const char right[] = "GET_KEPT(i) * factor", wrong[] = "1.01f * GET_KEPT(i) * factor";
   char *at = strstr(text, right);
   assert_non_null(at);
   memmove(at + sizeof wrong - 1, at + sizeof right - 1, strlen(at + sizeof right - 1) + 1);
   memcpy(at, wrong, sizeof wrong - 1);
-  snprintf(path, sizeof path, "%s/softmax.cl", kernels);
+  snprintf(path, sizeof path, "%s/ops/softmax.cl", kernels);
   support_write_file(path, text, strlen(text));
 }
 

@@ -1,5 +1,5 @@
 // Devices that leave a kernel's loops early and say nothing, as llvmpipe does: what needs more rounds is refused, the rest is done.
-#include "cl/gemm.h"
+#include "cl/gemm/gemm.h"
 #include "support_values.h"
 
 static struct heed__cl_traits real;

@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cl/attention_fused_cpu.h"
-#include "cl/tuning.h"
+#include "cl/attention/fused_cpu.h"
+#include "cl/tuning/tuning.h"
 #include "support_devices.h"
 #include <heed/tune.h>
 

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cl/tuning.h"
+#include "cl/tuning/tuning.h"
 #include "support_files.h"
 #include "tune_search.h"
 
@@ -77,14 +77,14 @@ static void a_tuned_attention_gives_its_result(void **state) {
 
 // ---------------------------------------------------------------- a planted wrong choice
 
-// The library's kernels, with `piece` of gemm_cpu.cl replaced; the folder's name.
+// The library's kernels, with `piece` of gemm/cpu.cl replaced; the folder's name.
 static const char *plant(const char *piece, const char *other) {
   static char text[1 << 16], folder[128];
   char line[512];
   snprintf(folder, sizeof folder, "%s", support_path("kernels"));
   snprintf(line, sizeof line, "rm -rf %s && cp -r %s/kernels_cl %s", folder, HEED_SOURCE_DIR, folder);
   assert_int_equal(system(line), 0);
-  snprintf(line, sizeof line, "%s/gemm_cpu.cl", folder);
+  snprintf(line, sizeof line, "%s/gemm/cpu.cl", folder);
   text[support_read_file(line, text, sizeof text - 1)] = 0;
   const char *at = strstr(text, piece);
   assert_non_null(at);

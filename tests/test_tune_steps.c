@@ -6,8 +6,8 @@
 
 #include <heed/tune.h>
 
-#include "cl/attention_fused_cpu.h"
-#include "cl/gemm.h"
+#include "cl/attention/fused_cpu.h"
+#include "cl/gemm/gemm.h"
 #include "support_devices.h"
 
 // A context of its own on the group's device, whose traits a test may change.

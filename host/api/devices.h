@@ -2,7 +2,7 @@
 #ifndef HEED__DEVICES_H
 #define HEED__DEVICES_H
 
-#include "cl/cl.h"
+#include "cl/runtime/runtime.h"
 
 struct heed_device_list {
   struct heed__cl_found *found;

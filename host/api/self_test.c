@@ -7,7 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "cl/sources.h"
+#include "cl/runtime/sources.h"
 #include "cpu/cpu.h"
 
 #define DIMS(...) \

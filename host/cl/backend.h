@@ -2,7 +2,7 @@
 #ifndef HEED__CL_BACKEND_H
 #define HEED__CL_BACKEND_H
 
-#include "cl/gemm.h"
+#include "cl/gemm/gemm.h"
 
 // The choices of an open.
 struct heed__cl_backend_config {

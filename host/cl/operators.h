@@ -2,7 +2,7 @@
 #ifndef HEED__CL_OPERATORS_H
 #define HEED__CL_OPERATORS_H
 
-#include "cl/tuning.h"
+#include "cl/tuning/tuning.h"
 
 #define HEED__CL_DECLARE(name) heed_status heed__cl_##name(heed_context *ctx, const struct heed__call *call);
 HEED__OPERATORS(HEED__CL_DECLARE)

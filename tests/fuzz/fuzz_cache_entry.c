@@ -7,7 +7,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#include "cl/cl.h"
+#include "cl/runtime/runtime.h"
 #include "fuzz.h"
 
 enum { HEADER_BYTES = 32, CRC_AT = 28 };  // as program_cache.c has them

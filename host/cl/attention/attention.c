@@ -1,0 +1,138 @@
+// attention_fwd and attention_bwd: names the parts of a call and hands it to the first variant that can do it. How it is done
+// is the variants' own.
+#include <stdio.h>
+#include <string.h>
+
+#include "cl/attention/attention.h"
+#include "cl/operators.h"
+
+// From fast to general; the last one takes every call that the device can do at all.
+static const struct heed__cl_attention_variant *const variants[] = {
+    &heed__cl_attention_fused_cpu,
+    &heed__cl_attention_fused_tensor,
+    &heed__cl_attention_fused_gpu,
+    &heed__cl_attention_staged,
+};
+enum { VARIANTS = sizeof variants / sizeof *variants };
+
+static struct heed__cl_attention describe(const struct heed__call *call) {
+  const bool backward = call->op == HEED__OP_attention_bwd;
+  const heed_tensor *const *in = call->in;
+  struct heed__cl_attention a = {.params = call->params,
+                                 .backward = backward,
+                                 .q = in[HEED__ATT_Q],
+                                 .k = in[HEED__ATT_K],
+                                 .v = in[HEED__ATT_V],
+                                 .mask = in[HEED__ATT_MASK],
+                                 .kv_lengths = in[HEED__ATT_KV_LENGTHS]};
+  if (backward) {
+    a.out = in[HEED__ATT_O];
+    a.lse = in[HEED__ATT_LSE_IN];
+    a.dout = in[HEED__ATT_DOUT];
+    a.dq = call->out[HEED__ATT_DQ];
+    a.dk = call->out[HEED__ATT_DK];
+    a.dv = call->out[HEED__ATT_DV];
+    a.dmask = call->out[HEED__ATT_DMASK];
+  } else {
+    a.out = call->out[HEED__ATT_OUT];
+    a.lse = call->out[HEED__ATT_LSE];
+    a.weights = call->out[HEED__ATT_WEIGHTS];
+  }
+  a.batch = a.q->dims[0];
+  a.heads = a.q->dims[1];
+  a.queries = a.q->dims[2];
+  a.dim = a.q->dims[3];
+  a.kv_heads = a.k->dims[1];
+  a.keys = a.k->dims[2];
+  a.value_dim = a.v->dims[3];
+  a.group = a.heads / a.kv_heads;
+  return a;
+}
+
+// The first that can do the call, of the tuned key if there is one.
+static const struct heed__cl_attention_variant *pick_of(const heed_context *ctx, const struct heed__cl_attention *a,
+                                                        const char *key) {
+  const struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
+  for (size_t i = 0; i < VARIANTS; ++i) {
+    const struct heed__cl_attention_variant *variant = variants[i];
+    if (key && strcmp(variant->tuning.key, key) != 0) continue;
+    if (a->params->path != HEED_PATH_AUTO && a->params->path != variant->path) continue;
+    if (variant->supports(traits, a)) return variant;
+  }
+  return NULL;
+}
+
+const struct heed__cl_attention_variant *heed__cl_attention_pick(const heed_context *ctx,
+                                                                 struct heed__cl_attention *a) {
+  const heed_tune_problem problem = {
+      .op = a->backward ? HEED_TUNE_ATTENTION_BWD : HEED_TUNE_ATTENTION_FWD,
+      .dtype = a->q->dtype,
+      .causal = a->params->causal != HEED_CAUSAL_NONE,
+      .sizes = {heed__max(a->dim, a->value_dim), a->queries, a->keys, a->batch * a->heads}};
+  const struct heed__cl_tuning_choice *tuned = heed__cl_tuning_find(ctx, &problem);
+  const struct heed__cl_attention_variant *variant = tuned ? pick_of(ctx, a, tuned->variant) : NULL;
+  a->choice = variant ? tuned : NULL;
+  return variant ? variant : pick_of(ctx, a, NULL);
+}
+
+static heed_status run(heed_context *ctx, const struct heed__call *call) {
+  struct heed__cl_attention a = describe(call);
+  const struct heed__cl_attention_variant *variant = heed__cl_attention_pick(ctx, &a);
+  HEED__REQUIRE(
+      variant || heed__cl_attention_staged.supports(&heed__cl_state(ctx)->traits, &a), HEED_ERROR_UNSUPPORTED,
+      "%s leaves a kernel's loops after 65535 rounds and says nothing; q %s on k %s and v %s needs more: choose "
+      "another device",
+      ctx->device.name, heed__tensor_text(a.q), heed__tensor_text(a.k), heed__tensor_text(a.v));
+  HEED__REQUIRE(variant, HEED_ERROR_UNSUPPORTED,
+                "the fused path cannot do q %s on k %s and v %s on %s; take staged or auto", heed__tensor_text(a.q),
+                heed__tensor_text(a.k), heed__tensor_text(a.v), ctx->device.name);
+  return a.backward ? variant->bwd(ctx, &a) : variant->fwd(ctx, &a);
+}
+
+heed_status heed__cl_attention_fwd(heed_context *ctx, const struct heed__call *call) { return run(ctx, call); }
+heed_status heed__cl_attention_bwd(heed_context *ctx, const struct heed__call *call) { return run(ctx, call); }
+
+// ---------------------------------------------------------------- tuning
+
+static const struct heed__cl_tuning_variant *variant_at(size_t i) { return i < VARIANTS ? &variants[i]->tuning : NULL; }
+
+// Values of the variant first, as they are cheaper to try than another variant's kernels.
+static void neighbours(heed_context *ctx, const heed_tune_problem *problem, const struct heed__cl_tuning_choice *choice,
+                       struct heed__cl_tuning_choices *out) {
+  // The call without its memory. Key heads are as many as query heads.
+  const struct heed__attention_params params = {.scale = 1,
+                                                .causal = problem->causal ? HEED_CAUSAL_TOP_LEFT : HEED_CAUSAL_NONE};
+  const struct heed_tensor t = {.ctx = ctx, .dtype = problem->dtype, .rank = 4};
+  struct heed__cl_attention a = {.params = &params,
+                                 .backward = problem->op == HEED_TUNE_ATTENTION_BWD,
+                                 .q = &t,
+                                 .k = &t,
+                                 .v = &t,
+                                 .out = &t,
+                                 .batch = 1,
+                                 .heads = problem->sizes[3],
+                                 .kv_heads = problem->sizes[3],
+                                 .queries = problem->sizes[1],
+                                 .keys = problem->sizes[2],
+                                 .dim = problem->sizes[0],
+                                 .value_dim = problem->sizes[0],
+                                 .group = 1};
+  if (a.backward) a.dout = a.dq = a.dk = a.dv = &t;
+  const struct heed__cl_attention_variant *used = pick_of(ctx, &a, choice->variant[0] ? choice->variant : NULL);
+  if (!used) return;
+  struct heed__cl_tuning_choice from = *choice;
+  snprintf(from.variant, sizeof from.variant, "%s", used->tuning.key);
+  if (used->neighbours) used->neighbours(ctx, &a, &from, out);
+  for (size_t i = 0; i < VARIANTS && out->count < out->room; ++i) {
+    if (variants[i] == used || !pick_of(ctx, &a, variants[i]->tuning.key)) continue;
+    struct heed__cl_tuning_choice *other = &out->list[out->count++];
+    *other = (struct heed__cl_tuning_choice){0};
+    snprintf(other->variant, sizeof other->variant, "%s", variants[i]->tuning.key);
+  }
+}
+
+const struct heed__cl_tuning_op heed__cl_attention_tuning = {
+    .kind = HEED__TUNE_BY_CAUSAL,
+    .edges = {{1, 33, 65, 129, 257}, {1, 9, 128, 512, 2048}, {1, 9, 128, 512, 2048}, {1, 8}},
+    .variant = variant_at,
+    .neighbours = neighbours};

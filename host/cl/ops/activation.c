@@ -1,0 +1,49 @@
+// relu and gelu on OpenCL, forward and backward.
+#include "cl/runtime/grid.h"
+#include "cl/operators.h"
+
+// A kernel that takes its tensors in order, then their element count. `vectors`: it goes over VECTOR elements at a time, which
+// pays where there is an exp().
+struct activation {
+  const char *file, *kernel;
+  bool vectors, tanh_form;
+};
+
+static heed_status apply(heed_context *ctx, struct activation f, const heed_tensor *const *tensors, int count) {
+  const int64_t elements = tensors[0]->count;
+  const int vector = f.vectors ? heed__cl_rows_for(ctx, elements).vector : 1;
+  struct heed__cl_kernel k;
+  heed__cl_begin(&k, ctx, f.file, f.kernel);
+  heed__cl_define_dtype(&k, "X_DTYPE", tensors[0]->dtype);
+  heed__cl_define_int(&k, "VECTOR", vector);
+  heed__cl_define_int(&k, "TANH", f.tanh_form);
+  for (int i = 0; i < count; ++i) heed__cl_tensor(&k, tensors[i]);
+  heed__cl_long(&k, elements);
+  return heed__cl_launch_items(&k, heed__ceil_div(elements, vector));
+}
+
+static struct activation gelu(const struct heed__call *call, const char *kernel) {
+  const struct heed__gelu_params *params = call->params;
+  return (struct activation){
+      .file = "ops/gelu.cl", .kernel = kernel, .vectors = true, .tanh_form = params->form == HEED_GELU_TANH};
+}
+
+heed_status heed__cl_relu_fwd(heed_context *ctx, const struct heed__call *call) {
+  const heed_tensor *tensors[] = {call->in[0], call->out[0]};
+  return apply(ctx, (struct activation){.file = "ops/relu.cl", .kernel = "relu"}, tensors, 2);
+}
+
+heed_status heed__cl_relu_bwd(heed_context *ctx, const struct heed__call *call) {
+  const heed_tensor *tensors[] = {call->in[0], call->in[1], call->out[0]};
+  return apply(ctx, (struct activation){.file = "ops/relu.cl", .kernel = "relu_gradient"}, tensors, 3);
+}
+
+heed_status heed__cl_gelu_fwd(heed_context *ctx, const struct heed__call *call) {
+  const heed_tensor *tensors[] = {call->in[0], call->out[0]};
+  return apply(ctx, gelu(call, "gelu"), tensors, 2);
+}
+
+heed_status heed__cl_gelu_bwd(heed_context *ctx, const struct heed__call *call) {
+  const heed_tensor *tensors[] = {call->in[0], call->in[1], call->out[0]};
+  return apply(ctx, gelu(call, "gelu_gradient"), tensors, 3);
+}

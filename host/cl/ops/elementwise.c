@@ -1,0 +1,144 @@
+// fill, copy and add on OpenCL. Views are reduced to as few dimensions as they need before a kernel is chosen; what
+// keeps its dtype moves as bits.
+#include <string.h>
+
+#include "cl/runtime/grid.h"
+#include "cl/operators.h"
+
+// The dimensions that two views of one shape walk together, padded in front to five.
+struct walk {
+  int rank;
+  int64_t dims[HEED_MAX_RANK];
+  int64_t strides[2][HEED_MAX_RANK];
+};
+
+// Drops dimensions of 1 and joins neighbours that are one run in both views. b may be a.
+static struct walk walk_of(const heed_tensor *a, const heed_tensor *b) {
+  struct walk w = {0};
+  for (int axis = 0; axis < a->rank; ++axis) {
+    const int64_t dim = a->dims[axis], sa = a->strides[axis], sb = b->strides[axis];
+    if (dim == 1) continue;
+    const int last = w.rank - 1;
+    if (w.rank > 0 && w.strides[0][last] == sa * dim && w.strides[1][last] == sb * dim) {
+      w.dims[last] *= dim;
+      w.strides[0][last] = sa;
+      w.strides[1][last] = sb;
+      continue;
+    }
+    w.dims[w.rank] = dim;
+    w.strides[0][w.rank] = sa;
+    w.strides[1][w.rank] = sb;
+    ++w.rank;
+  }
+  return w;
+}
+
+static bool walk_is_dense(const struct walk *w) {
+  return w->rank == 0 || (w->rank == 1 && w->strides[0][0] == 1 && w->strides[1][0] == 1);
+}
+
+static void pass_strides(struct heed__cl_kernel *k, const struct walk *w, int view) {
+  for (int axis = w->rank; axis < HEED_MAX_RANK; ++axis) heed__cl_long(k, 0);
+  for (int axis = 0; axis < w->rank; ++axis) heed__cl_long(k, w->strides[view][axis]);
+}
+
+// All but the first of five, which no index computation needs.
+static void pass_dims(struct heed__cl_kernel *k, const struct walk *w) {
+  for (int axis = 1; axis < HEED_MAX_RANK; ++axis) {
+    const int own = axis - (HEED_MAX_RANK - w->rank);
+    heed__cl_long(k, own >= 0 ? w->dims[own] : 1);
+  }
+}
+
+static const char *word_of(heed_dtype dtype) {
+  switch (heed_dtype_size(dtype)) {
+    case 1:
+      return "uchar";
+    case 2:
+      return "ushort";
+    case 4:
+      return "uint";
+    default:
+      return "ulong";
+  }
+}
+
+// The bits that `value` has in storage, in the low end of the result whatever the host's byte order.
+static uint64_t bits_of(heed_dtype dtype, double value) {
+  uint64_t word = 0;
+  uint32_t half_word;
+  uint16_t quarter_word;
+  heed__store(&word, dtype, 0, value);
+  switch (heed_dtype_size(dtype)) {
+    case 1:
+      return *(const uint8_t *)&word;
+    case 2:
+      memcpy(&quarter_word, &word, sizeof quarter_word);
+      return quarter_word;
+    case 4:
+      memcpy(&half_word, &word, sizeof half_word);
+      return half_word;
+    default:
+      return word;
+  }
+}
+
+heed_status heed__cl_fill(heed_context *ctx, const struct heed__call *call) {
+  const struct heed__fill_params *params = call->params;
+  const heed_tensor *y = call->out[0];
+  const uint64_t bits = bits_of(y->dtype, params->value);
+  const struct walk w = walk_of(y, y);
+  const bool dense = walk_is_dense(&w);
+  struct heed__cl_kernel k;
+  heed__cl_begin(&k, ctx, "ops/elementwise.cl", dense ? "fill" : "fill_strided");
+  heed__cl_define(&k, "WORD", word_of(y->dtype));
+  heed__cl_tensor(&k, y);
+  if (!dense) {
+    pass_strides(&k, &w, 0);
+    pass_dims(&k, &w);
+  }
+  heed__cl_long(&k, y->count);
+  heed__cl_uint(&k, (uint32_t)bits);
+  heed__cl_uint(&k, (uint32_t)(bits >> 32));
+  return heed__cl_launch_items(&k, y->count);
+}
+
+heed_status heed__cl_copy(heed_context *ctx, const struct heed__call *call) {
+  const heed_tensor *x = call->in[0];
+  const heed_tensor *y = call->out[0];
+  const struct walk w = walk_of(x, y);
+  const bool dense = walk_is_dense(&w), same = x->dtype == y->dtype;
+  struct heed__cl_kernel k;
+  heed__cl_begin(&k, ctx, "ops/elementwise.cl",
+                 same ? (dense ? "move" : "move_strided") : (dense ? "copy" : "copy_strided"));
+  if (same) {
+    heed__cl_define(&k, "WORD", word_of(x->dtype));
+  } else {
+    heed__cl_define_dtype(&k, "X_DTYPE", x->dtype);
+    heed__cl_define_dtype(&k, "Y_DTYPE", y->dtype);
+  }
+  heed__cl_tensor(&k, x);
+  if (!dense) pass_strides(&k, &w, 0);
+  heed__cl_tensor(&k, y);
+  if (!dense) {
+    pass_strides(&k, &w, 1);
+    pass_dims(&k, &w);
+  }
+  heed__cl_long(&k, y->count);
+  return heed__cl_launch_items(&k, y->count);
+}
+
+heed_status heed__cl_add(heed_context *ctx, const struct heed__call *call) {
+  const struct heed__add_params *params = call->params;
+  const heed_tensor *a = call->in[0], *b = call->in[1], *y = call->out[0];
+  struct heed__cl_kernel k;
+  heed__cl_begin(&k, ctx, "ops/elementwise.cl", "add");
+  heed__cl_define_dtype(&k, "X_DTYPE", y->dtype);
+  heed__cl_tensor(&k, a);
+  heed__cl_tensor(&k, b);
+  heed__cl_tensor(&k, y);
+  heed__cl_long(&k, y->count);
+  heed__cl_float(&k, params->alpha);
+  heed__cl_float(&k, params->beta);
+  return heed__cl_launch_items(&k, y->count);
+}

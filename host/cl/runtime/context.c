@@ -1,0 +1,207 @@
+// A context's life on a device or on the caller's objects, and the device's traits.
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "cl/runtime/runtime.h"
+
+// ---------------------------------------------------------------- traits
+
+// A CPU runtime that reports no native float vectors (llvmpipe) lays work-items side by side in its lanes as a GPU does, and one
+// that calls itself a GPU as well (Oclgrind) has no preference: both take the GPU's kernels.
+static bool is_cpu_like(cl_device_type type, cl_uint width) {
+  return (type & CL_DEVICE_TYPE_CPU) && !(type & CL_DEVICE_TYPE_GPU) && width > 1;
+}
+
+// CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV of cl_nv_device_attribute_query; 0 where the driver gives none.
+static cl_uint compute_capability(cl_device_id device) {
+  enum { COMPUTE_CAPABILITY_MAJOR_NV = 0x4000 };
+  cl_uint major = 0;
+  size_t given = 0;
+  const cl_int error = clGetDeviceInfo(device, COMPUTE_CAPABILITY_MAJOR_NV, sizeof major, &major, &given);
+  return error == CL_SUCCESS && given == sizeof major ? major : 0;
+}
+
+// NVIDIA's form waits for a measurement: compiled for sm_80 the forward spills 160 bytes with it and none without.
+static enum heed__cl_shuffle shuffle_of(cl_device_id device) {
+  if (heed__cl_has_extension(device, "cl_intel_subgroups")) return HEED__SHUFFLE_INTEL;
+  return heed__cl_has_extension(device, "cl_khr_subgroup_shuffle") ? HEED__SHUFFLE_KHR : HEED__SHUFFLE_NONE;
+}
+
+static heed_status read_traits(cl_device_id device, const heed_device_info *info, struct heed__cl_traits *traits) {
+  struct heed__cl_asked asked = {.device = device};
+  cl_device_type type;
+  cl_uint width;
+  cl_bool little_endian;
+  cl_ulong cache;
+  HEED__CL_ASK(&asked, CL_DEVICE_TYPE, &type);
+  HEED__CL_ASK(&asked, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, &width);
+  HEED__CL_ASK(&asked, CL_DEVICE_MAX_WORK_GROUP_SIZE, &traits->max_work_group);
+  HEED__CL_ASK(&asked, CL_DEVICE_ADDRESS_BITS, &traits->address_bits);
+  HEED__CL_ASK(&asked, CL_DEVICE_ENDIAN_LITTLE, &little_endian);
+  HEED__CL_ASK(&asked, CL_DEVICE_GLOBAL_MEM_CACHE_SIZE, &cache);
+  HEED__TRY(heed__cl_asked_status(&asked));
+  traits->cpu_like = is_cpu_like(type, width);
+  if (traits->cpu_like)
+    traits->vector_width = width >= 16 ? 16 : width >= 8 ? 8 : 4;
+  else
+    traits->vector_width = width >= 4 ? 4 : 1;
+  if (traits->max_work_group == 0) traits->max_work_group = 1;
+  traits->local_memory = info->local_memory;
+  traits->max_allocation = info->max_allocation;
+  traits->memory = info->memory;
+  traits->cache = cache;
+  traits->compute_units = info->compute_units ? info->compute_units : 1;
+  traits->subgroups =
+      heed__cl_has_extension(device, "cl_khr_subgroups") || heed__cl_has_extension(device, "cl_intel_subgroups");
+  traits->fp16 = heed__cl_has_extension(device, "cl_khr_fp16");
+  traits->little_endian = little_endian;
+  traits->nvidia = heed__cl_has_extension(device, "cl_nv_device_attribute_query");
+  traits->compiles_late = strstr(info->platform, "Portable Computing Language") != NULL;
+  traits->tensor_cores = traits->nvidia && compute_capability(device) >= 8;
+  traits->short_loops = strncasecmp(info->name, "llvmpipe", strlen("llvmpipe")) == 0;
+  traits->shuffle = traits->cpu_like ? HEED__SHUFFLE_NONE : shuffle_of(device);
+  return HEED_OK;
+}
+
+static heed_status require_usable(cl_device_id device, const heed_device_info *info) {
+  struct heed__cl_asked asked = {.device = device};
+  cl_bool available;
+  HEED__CL_ASK(&asked, CL_DEVICE_AVAILABLE, &available);
+  HEED__TRY(heed__cl_asked_status(&asked));
+  HEED__REQUIRE(available, HEED_ERROR_UNSUPPORTED,
+                "open: %s says that it is not available now; another program may hold it", info->name);
+  HEED__REQUIRE(
+      info->has_compiler, HEED_ERROR_UNSUPPORTED,
+      "open: the driver of %s (%s) has no compiler for OpenCL C, which heed's kernels need; choose another device",
+      info->name, info->platform);
+  return HEED_OK;
+}
+
+// ---------------------------------------------------------------- a context's life
+
+static void release(struct heed__cl *cl) {
+  if (cl->queue) clReleaseCommandQueue(cl->queue);
+  if (cl->context) clReleaseContext(cl->context);
+  if (cl->device) clReleaseDevice(cl->device);
+  free(cl->cache_dir);
+  free(cl->kernel_dir);
+  free(cl);
+}
+
+void heed__cl_close(heed_context *ctx) {
+  struct heed__cl *cl = heed__cl_state(ctx);
+  heed__cl_marks_destroy(ctx);
+  heed__cl_uploads_destroy(ctx);
+  heed__cl_profile_destroy(ctx);
+  heed__cl_programs_destroy(ctx);
+  heed__cl_scratch_destroy(ctx);
+  if (cl->dummy) clReleaseMemObject(cl->dummy);
+  release(cl);
+  ctx->state = NULL;
+}
+
+// State with the choices of `config` and a reference to the device; neither context nor queue yet.
+static heed_status make_state(heed_context *ctx, cl_device_id device, const struct heed__cl_config *config,
+                              struct heed__cl **out) {
+  HEED__TRY(heed__cl_describe(device, &ctx->device));
+  HEED__TRY(require_usable(device, &ctx->device));
+  struct heed__cl *cl = calloc(1, sizeof *cl);
+  HEED__REQUIRE(cl, HEED_ERROR_OUT_OF_MEMORY, "open: no host memory for a context");
+  const cl_int error = clRetainDevice(device);
+  if (error != CL_SUCCESS) {
+    release(cl);
+    return heed__cl_fail(ctx, error, "open: retaining the device");
+  }
+  cl->device = device;
+  cl->profiling = config->profiling;
+  const char *tf32 = getenv("HEED_TF32");
+  cl->tf32 = tf32 && strcmp(tf32, "1") == 0;
+  cl->cache_dir = config->cache_dir ? strdup(config->cache_dir) : NULL;
+  cl->kernel_dir = config->kernel_dir ? strdup(config->kernel_dir) : NULL;
+  if ((config->cache_dir && !cl->cache_dir) || (config->kernel_dir && !cl->kernel_dir)) {
+    release(cl);
+    return heed__fail(HEED_ERROR_OUT_OF_MEMORY, "open: no host memory for a context");
+  }
+  struct heed__cl_asked asked = {.device = device};
+  HEED__CL_ASK(&asked, CL_DEVICE_PLATFORM, &cl->platform);
+  heed_status status = heed__cl_asked_status(&asked);
+  if (status == HEED_OK) status = read_traits(device, &ctx->device, &cl->traits);
+  cl->stores_programs = cl->cache_dir && !(config->load_only && cl->traits.compiles_late);
+  if (status != HEED_OK)
+    release(cl);
+  else
+    *out = cl;
+  return status;
+}
+
+static void attach(heed_context *ctx, struct heed__cl *cl, const struct heed__backend *backend) {
+  ctx->state = cl;
+  if (cl->cache_dir) heed__cl_cache_notice(cl->cache_dir, ctx->notice, sizeof ctx->notice);
+  ctx->device_backend = backend;
+  ctx->backend = backend;
+}
+
+heed_status heed__cl_open(heed_context *ctx, cl_device_id device, const struct heed__cl_config *config,
+                          const struct heed__backend *backend) {
+  struct heed__cl *cl = NULL;
+  HEED__TRY(make_state(ctx, device, config, &cl));
+  const cl_context_properties properties[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)cl->platform, 0};
+  cl_int error = CL_SUCCESS;
+  const char *what = "open: making an OpenCL context";
+  cl->context = clCreateContext(properties, 1, &device, NULL, NULL, &error);
+  if (error == CL_SUCCESS) {
+    what = "open: making a command queue";
+    cl->queue = clCreateCommandQueue(cl->context, device, cl->profiling ? CL_QUEUE_PROFILING_ENABLE : 0, &error);
+  }
+  if (error != CL_SUCCESS) {
+    release(cl);
+    return heed__cl_fail(ctx, error, what);
+  }
+  attach(ctx, cl, backend);
+  return HEED_OK;
+}
+
+// The caller's objects must belong together, and the queue must run commands in the order they are given.
+static heed_status check_given(const heed_context *ctx, cl_context context, cl_device_id device, cl_command_queue queue,
+                               bool profiling) {
+  cl_context queue_context = NULL;
+  cl_device_id queue_device = NULL;
+  cl_command_queue_properties properties = 0;
+  cl_int error = clGetCommandQueueInfo(queue, CL_QUEUE_CONTEXT, sizeof queue_context, &queue_context, NULL);
+  if (error == CL_SUCCESS)
+    error = clGetCommandQueueInfo(queue, CL_QUEUE_DEVICE, sizeof queue_device, &queue_device, NULL);
+  if (error == CL_SUCCESS)
+    error = clGetCommandQueueInfo(queue, CL_QUEUE_PROPERTIES, sizeof properties, &properties, NULL);
+  if (error == CL_INVALID_COMMAND_QUEUE)
+    return heed__fail(HEED_ERROR_INVALID_ARGUMENT, "open: what is given as a command queue is none");
+  if (error != CL_SUCCESS) return heed__cl_fail(ctx, error, "open: asking the given queue for its properties");
+  HEED__REQUIRE(queue_context == context, HEED_ERROR_INVALID_ARGUMENT,
+                "open: the queue belongs to another OpenCL context");
+  HEED__REQUIRE(queue_device == device, HEED_ERROR_INVALID_ARGUMENT, "open: the queue belongs to another device");
+  HEED__REQUIRE(!(properties & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE), HEED_ERROR_INVALID_ARGUMENT,
+                "open: the queue is out-of-order; heed needs an in-order queue");
+  HEED__REQUIRE(!profiling || (properties & CL_QUEUE_PROFILING_ENABLE), HEED_ERROR_INVALID_ARGUMENT,
+                "open: profiling needs a queue made with CL_QUEUE_PROFILING_ENABLE");
+  return HEED_OK;
+}
+
+heed_status heed__cl_open_with(heed_context *ctx, cl_context context, cl_device_id device, cl_command_queue queue,
+                               const struct heed__cl_config *config, const struct heed__backend *backend) {
+  HEED__REQUIRE(context && device && queue, HEED_ERROR_INVALID_ARGUMENT, "open: context, device or queue is NULL");
+  HEED__TRY(check_given(ctx, context, device, queue, config->profiling));
+  struct heed__cl *cl = NULL;
+  HEED__TRY(make_state(ctx, device, config, &cl));
+  cl_int error = clRetainContext(context);
+  if (error == CL_SUCCESS) {
+    cl->context = context;
+    error = clRetainCommandQueue(queue);
+  }
+  if (error != CL_SUCCESS) {
+    release(cl);
+    return heed__cl_fail(ctx, error, "open: retaining the given context and queue");
+  }
+  cl->queue = queue;
+  attach(ctx, cl, backend);
+  return HEED_OK;
+}

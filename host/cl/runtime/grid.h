@@ -1,0 +1,71 @@
+// How work is laid out over a device: flat launches, and rows shared by the work-items of a group. Used by operators.
+#ifndef HEED__GRID_H
+#define HEED__GRID_H
+
+#include "cl/runtime/runtime.h"
+
+// Launches a kernel whose work-item i < items does item i; work-items past that return at once.
+static inline heed_status heed__cl_launch_items(struct heed__cl_kernel *k, int64_t items) {
+  const struct heed__cl_traits *traits = &heed__cl_state(k->ctx)->traits;
+  const size_t local = traits->max_work_group < 256 ? traits->max_work_group : 256;
+  const size_t global = (size_t)heed__round_up(items, (int64_t)local);
+  return heed__cl_launch(k, 1, &global, &local);
+}
+
+// The same for work-items that each walk many elements: on a CPU, where a work-group is one thread's work, each by itself.
+static inline heed_status heed__cl_launch_walks(struct heed__cl_kernel *k, int64_t items) {
+  const struct heed__cl_traits *traits = &heed__cl_state(k->ctx)->traits;
+  const size_t most = traits->cpu_like ? 1 : 64, local = traits->max_work_group < most ? traits->max_work_group : most;
+  const size_t global = (size_t)heed__round_up(items, (int64_t)local);
+  return heed__cl_launch(k, 1, &global, &local);
+}
+
+// Refuses what a group of row kernels goes over in more rounds than the device does.
+static inline heed_status heed__cl_check_rows(const heed_context *ctx, int64_t length) {
+  HEED__REQUIRE(!heed__cl_state(ctx)->traits.short_loops || length <= 1 << 21, HEED_ERROR_UNSUPPORTED,
+                "%s leaves a kernel's loops after 65535 rounds and says nothing; %lld elements in a row, or rows, need "
+                "more: choose another device",
+                ctx->device.name, (long long)length);
+  return HEED_OK;
+}
+
+// VECTOR and GROUP of common.cl's row kernels for rows of `cols` elements.
+struct heed__cl_rows {
+  int vector, group;
+};
+
+static inline struct heed__cl_rows heed__cl_rows_for(const heed_context *ctx, int64_t cols) {
+  const struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
+  if (traits->cpu_like) return (struct heed__cl_rows){.vector = cols < 4 ? 1 : traits->vector_width, .group = 1};
+  int group = cols <= 32 ? 1 : cols <= 512 ? 64 : 256;
+  while ((size_t)group > traits->max_work_group) group /= 2;
+  return (struct heed__cl_rows){.vector = 1, .group = group};
+}
+
+static inline void heed__cl_define_rows(struct heed__cl_kernel *k, struct heed__cl_rows layout) {
+  heed__cl_define_int(k, "VECTOR", layout.vector);
+  heed__cl_define_int(k, "GROUP", layout.group);
+}
+
+// Launches a row kernel; it takes row after row, so that any number of work-items covers them all.
+static inline heed_status heed__cl_launch_rows(struct heed__cl_kernel *k, struct heed__cl_rows layout, int64_t rows) {
+  const struct heed__cl_traits *traits = &heed__cl_state(k->ctx)->traits;
+  if (traits->cpu_like) {
+    const size_t global = (size_t)heed__min(rows, 16 * (int64_t)heed__max(traits->compute_units, 1)), local = 1;
+    return heed__cl_launch(k, 1, &global, &local);
+  }
+  const size_t local = layout.group > 1              ? (size_t)layout.group
+                       : traits->max_work_group < 64 ? traits->max_work_group
+                                                     : 64;
+  const int64_t items = heed__min(rows, 1 << 22) * layout.group;
+  const size_t global = (size_t)heed__round_up(items, (int64_t)local);
+  return heed__cl_launch(k, 1, &global, &local);
+}
+
+// Launches the one work-group of a kernel that goes over everything alone.
+static inline heed_status heed__cl_launch_group(struct heed__cl_kernel *k, struct heed__cl_rows layout) {
+  const size_t size = (size_t)layout.group;
+  return heed__cl_launch(k, 1, &size, &size);
+}
+
+#endif

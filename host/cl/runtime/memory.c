@@ -1,0 +1,191 @@
+// Device memory. Every allocation of the backend passes here, so that the figures in a message are whole: the buffers of tensors, and a
+// pool of scratch buffers for the length of one operator call. Because the queue is in order, a scratch buffer may be handed out
+// again as soon as the call that took it has queued its last command.
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cl/runtime/runtime.h"
+
+static size_t buffer_size(cl_mem buffer) {
+  size_t bytes = 0;
+  return clGetMemObjectInfo(buffer, CL_MEM_SIZE, sizeof bytes, &bytes, NULL) == CL_SUCCESS ? bytes : 0;
+}
+
+// Commands that still use the buffer keep it alive.
+void heed__cl_buffer_destroy(heed_context *ctx, void *handle) {
+  struct heed__cl *cl = heed__cl_state(ctx);
+  if (!handle) return;
+  const uint64_t bytes = buffer_size(handle);
+  cl->allocated -= bytes < cl->allocated ? bytes : cl->allocated;
+  clReleaseMemObject(handle);
+}
+
+// ---------------------------------------------------------------- idle scratch buffers
+
+struct heed__cl_scratch {
+  struct block {
+    cl_mem buffer;
+    size_t bytes;
+    bool busy;
+    uint64_t used_at;  // calls ago, by the pool's clock
+  } * blocks;
+  size_t count, room;
+  uint64_t clock, idle_bytes;
+};
+
+// Four sizes an octave: at most a quarter is wasted, and shapes that differ a little share buffers.
+static size_t size_class(size_t bytes, uint64_t max_allocation) {
+  size_t step = 1024;
+  if (bytes > SIZE_MAX / 2) return bytes;
+  while (step * 8 < bytes) step *= 2;
+  const size_t rounded = (bytes + step - 1) / step * step;
+  return rounded <= max_allocation ? rounded : bytes;
+}
+
+// How much idle memory is worth keeping.
+static uint64_t idle_bound(const struct heed__cl *cl) {
+  const uint64_t quarter = cl->traits.memory / 4, most = (uint64_t)1 << 30;
+  return quarter < most ? quarter : most;
+}
+
+// The smallest idle buffer of `bytes` or more that is not far larger than `size`, their class.
+static struct block *best_fit(struct heed__cl_scratch *pool, size_t bytes, size_t size) {
+  struct block *best = NULL;
+  for (size_t i = 0; i < pool->count; ++i) {
+    struct block *block = &pool->blocks[i];
+    if (block->busy || block->bytes < bytes || block->bytes / 2 > size) continue;
+    if (!best || block->bytes < best->bytes) best = block;
+  }
+  return best;
+}
+
+static struct block *least_recent_idle(struct heed__cl_scratch *pool) {
+  struct block *oldest = NULL;
+  for (size_t i = 0; i < pool->count; ++i) {
+    struct block *block = &pool->blocks[i];
+    if (!block->busy && (!oldest || block->used_at < oldest->used_at)) oldest = block;
+  }
+  return oldest;
+}
+
+size_t heed__cl_scratch_trim(heed_context *ctx, uint64_t keep) {
+  struct heed__cl_scratch *pool = heed__cl_state(ctx)->scratch;
+  size_t freed = 0;
+  for (struct block *block; pool && pool->idle_bytes > keep && (block = least_recent_idle(pool));) {
+    heed__cl_buffer_destroy(ctx, block->buffer);
+    freed += block->bytes;
+    pool->idle_bytes -= block->bytes;
+    *block = pool->blocks[--pool->count];
+  }
+  return freed;
+}
+
+// ---------------------------------------------------------------- buffers
+
+static heed_status check_room(const heed_context *ctx, uint64_t bytes, const char *purpose) {
+  const struct heed__cl *cl = heed__cl_state(ctx);
+  char needed[32], limit[32], held[32];
+  heed__bytes_text(bytes, needed);
+  HEED__REQUIRE(bytes <= cl->traits.max_allocation, HEED_ERROR_OUT_OF_MEMORY,
+                "%s: %s are needed (%llu bytes) and %s allows %s in one buffer", purpose, needed,
+                (unsigned long long)bytes, ctx->device.name, heed__bytes_text(cl->traits.max_allocation, limit));
+  HEED__REQUIRE(cl->allocated <= cl->traits.memory && bytes <= cl->traits.memory - cl->allocated,
+                HEED_ERROR_OUT_OF_MEMORY, "%s: %s are needed (%llu bytes) and %s has %s, of which heed holds %s",
+                purpose, needed, (unsigned long long)bytes, ctx->device.name,
+                heed__bytes_text(cl->traits.memory, limit), heed__bytes_text(cl->allocated, held));
+  return HEED_OK;
+}
+
+heed_status heed__cl_buffer_new(heed_context *ctx, size_t bytes, const char *purpose, cl_mem *out) {
+  struct heed__cl *cl = heed__cl_state(ctx);
+  *out = NULL;
+  heed_status status = check_room(ctx, bytes, purpose);
+  // Idle scratch is the only memory that can be given back here.
+  if (status == HEED_ERROR_OUT_OF_MEMORY && bytes <= cl->traits.max_allocation && heed__cl_scratch_trim(ctx, 0) > 0)
+    status = check_room(ctx, bytes, purpose);
+  HEED__TRY(status);
+  cl_int error = CL_SUCCESS;
+  cl_mem buffer = clCreateBuffer(cl->context, CL_MEM_READ_WRITE, bytes, NULL, &error);
+  if (error != CL_SUCCESS && heed__cl_scratch_trim(ctx, 0) > 0)
+    buffer = clCreateBuffer(cl->context, CL_MEM_READ_WRITE, bytes, NULL, &error);
+  if (error != CL_SUCCESS) {
+    char what[160], text[32];
+    snprintf(what, sizeof what, "%s: making a buffer of %s", purpose, heed__bytes_text(bytes, text));
+    return heed__cl_fail(ctx, error, what);
+  }
+  cl->allocated += bytes;
+  *out = buffer;
+  return HEED_OK;
+}
+
+heed_status heed__cl_buffer_adopt(heed_context *ctx, cl_mem buffer) {
+  const cl_int error = clRetainMemObject(buffer);
+  if (error != CL_SUCCESS) return heed__cl_fail(ctx, error, "retaining the caller's buffer");
+  heed__cl_state(ctx)->allocated += buffer_size(buffer);
+  return HEED_OK;
+}
+
+heed_status heed__cl_buffer_create(heed_context *ctx, size_t bytes, void **handle) {
+  cl_mem buffer = NULL;
+  const heed_status status = heed__cl_buffer_new(ctx, bytes, "device memory", &buffer);
+  *handle = buffer;
+  return status;
+}
+
+// ---------------------------------------------------------------- scratch
+
+static heed_status make_room(struct heed__cl *cl) {
+  if (!cl->scratch) cl->scratch = calloc(1, sizeof *cl->scratch);
+  struct heed__cl_scratch *pool = cl->scratch;
+  if (pool && pool->count < pool->room) return HEED_OK;
+  const size_t room = pool ? pool->room * 2 + 8 : 0;
+  struct block *grown = pool ? realloc(pool->blocks, room * sizeof *grown) : NULL;
+  HEED__REQUIRE(grown, HEED_ERROR_OUT_OF_MEMORY, "scratch: no host memory for the list of buffers");
+  pool->blocks = grown;
+  pool->room = room;
+  return HEED_OK;
+}
+
+heed_status heed__cl_scratch_take(heed_context *ctx, size_t bytes, cl_mem *out) {
+  struct heed__cl *cl = heed__cl_state(ctx);
+  *out = NULL;
+  HEED__TRY(make_room(cl));
+  struct heed__cl_scratch *pool = cl->scratch;
+  const size_t size = size_class(bytes ? bytes : 1, cl->traits.max_allocation);
+  struct block *block = best_fit(pool, bytes, size);
+  if (block) {
+    pool->idle_bytes -= block->bytes;
+  } else {
+    cl_mem buffer = NULL;
+    HEED__TRY(heed__cl_buffer_new(ctx, size, "scratch memory", &buffer));
+    block = &pool->blocks[pool->count++];
+    *block = (struct block){.buffer = buffer, .bytes = size};
+  }
+  block->busy = true;
+  *out = block->buffer;
+  return HEED_OK;
+}
+
+void heed__cl_scratch_give(heed_context *ctx, cl_mem buffer) {
+  struct heed__cl *cl = heed__cl_state(ctx);
+  struct heed__cl_scratch *pool = cl->scratch;
+  if (!buffer || !pool) return;
+  for (size_t i = 0; i < pool->count; ++i) {
+    struct block *block = &pool->blocks[i];
+    if (block->buffer != buffer || !block->busy) continue;
+    block->busy = false;
+    block->used_at = ++pool->clock;
+    pool->idle_bytes += block->bytes;
+    break;
+  }
+  heed__cl_scratch_trim(ctx, idle_bound(cl));
+}
+
+void heed__cl_scratch_destroy(heed_context *ctx) {
+  struct heed__cl *cl = heed__cl_state(ctx);
+  if (!cl->scratch) return;
+  for (size_t i = 0; i < cl->scratch->count; ++i) heed__cl_buffer_destroy(ctx, cl->scratch->blocks[i].buffer);
+  free(cl->scratch->blocks);
+  free(cl->scratch);
+  cl->scratch = NULL;
+}

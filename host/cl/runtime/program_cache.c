@@ -1,0 +1,191 @@
+// Compiled programs on disk. A program that is read here runs on the user's device, so that only files which the user alone can
+// write are trusted, each is checked whole, and what does not fit is as good as absent. Nothing here fails: a folder that is not trusted is told of when a context opens.
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include "cl/runtime/runtime.h"
+#include "cl/runtime/private_files.h"
+
+// An entry: this header, the key text, the binary. crc covers all three, with crc itself as 0. Byte order is the host's: a
+// foreign entry has another magic.
+#define MAGIC UINT64_C(0x6765482d4d41524f)
+enum { FORMAT_VERSION = 1, STALE_SECONDS = 3600 };
+#define FOLDER_BYTES_MAX (UINT64_C(256) << 20)
+#define SUFFIX ".clbin"
+#define TEMPORARY ".heed-"
+
+struct header {
+  uint64_t magic, key_bytes, binary_bytes;
+  uint32_t version, crc;
+};
+
+static uint32_t entry_crc(struct header header, const char *key, const unsigned char *binary) {
+  header.crc = 0;
+  uLong crc = crc32_z(0, (const unsigned char *)&header, sizeof header);
+  crc = crc32_z(crc, (const unsigned char *)key, (z_size_t)header.key_bytes);
+  return (uint32_t)crc32_z(crc, binary, (z_size_t)header.binary_bytes);
+}
+
+void heed__cl_cache_notice(const char *dir, char *text, size_t size) {
+  struct stat info;
+  const char *reason = NULL;
+  text[0] = 0;
+  if (lstat(dir, &info) != 0)
+    reason = errno == ENOENT || errno == EACCES ? NULL : strerror(errno);  // to be made, or a home that others keep
+  else if (S_ISLNK(info.st_mode))
+    reason = "it is a symbolic link; name the folder itself";
+  else if (!S_ISDIR(info.st_mode))
+    reason = "it is not a folder";
+  else if (info.st_uid != geteuid())
+    reason = "it belongs to another user; name a folder of your own";
+  else if (!heed__private_only_ours(&info))
+    reason = "others may write to it; chmod go-w makes it usable";
+  if (reason)
+    snprintf(text, size, "compiled kernels are not kept in %.512s (HEED_CACHE names the folder): %s", dir, reason);
+}
+
+static void entry_name(const char *key, char *name, size_t size) {
+  uint64_t low = 0xcbf29ce484222325u, high = 0x9ae16a3b2f90404fu;
+  for (const char *c = key; *c; ++c) {
+    low = (low ^ (unsigned char)*c) * 0x100000001b3u;
+    high = (high + (unsigned char)*c) * 0xff51afd7ed558ccdu;
+    high ^= high >> 32;
+  }
+  snprintf(name, size, "%016llx%016llx" SUFFIX, (unsigned long long)low, (unsigned long long)high);
+}
+
+// ---------------------------------------------------------------- reading
+
+// The binary of an entry that is whole and has this very key.
+static unsigned char *read_entry(int file, uint64_t file_bytes, const char *key, size_t *size) {
+  struct header header;
+  const size_t key_bytes = strlen(key);
+  if (file_bytes < sizeof header || !heed__private_read(file, &header, sizeof header)) return NULL;
+  if (header.magic != MAGIC || header.version != FORMAT_VERSION || header.key_bytes != key_bytes) return NULL;
+  if (file_bytes - sizeof header < key_bytes || header.binary_bytes == 0 ||
+      file_bytes - sizeof header - key_bytes != header.binary_bytes)
+    return NULL;
+  char *body = malloc(key_bytes + header.binary_bytes);
+  if (!body) return NULL;
+  if (!heed__private_read(file, body, key_bytes + header.binary_bytes) || memcmp(body, key, key_bytes) != 0 ||
+      entry_crc(header, key, (unsigned char *)body + key_bytes) != header.crc) {
+    free(body);
+    return NULL;
+  }
+  memmove(body, body + key_bytes, header.binary_bytes);
+  *size = header.binary_bytes;
+  return (unsigned char *)body;
+}
+
+bool heed__cl_cache_load(const char *dir, const char *key, unsigned char **binary, size_t *size) {
+  char name[64];
+  struct stat info;
+  *binary = NULL;
+  const int folder = heed__private_open_folder(dir);
+  if (folder < 0) return false;
+  entry_name(key, name, sizeof name);
+  // Not to wait should the name be a pipe's.
+  const int file = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  close(folder);
+  if (file < 0) return false;
+  if (fstat(file, &info) == 0 && S_ISREG(info.st_mode) && heed__private_only_ours(&info) && info.st_size > 0 &&
+      (uint64_t)info.st_size <= FOLDER_BYTES_MAX)
+    *binary = read_entry(file, (uint64_t)info.st_size, key, size);
+  if (*binary) futimens(file, NULL);  // the oldest by this time is what goes when the folder is full
+  close(file);
+  return *binary != NULL;
+}
+
+// ---------------------------------------------------------------- writing
+
+struct entry {
+  char name[256];
+  uint64_t bytes;
+  struct timespec time;
+};
+
+static int older_first(const void *a, const void *b) {
+  const struct timespec *x = &((const struct entry *)a)->time, *y = &((const struct entry *)b)->time;
+  if (x->tv_sec != y->tv_sec) return x->tv_sec < y->tv_sec ? -1 : 1;
+  return (x->tv_nsec > y->tv_nsec) - (x->tv_nsec < y->tv_nsec);
+}
+
+static bool has_suffix(const char *name) {
+  const size_t length = strlen(name), suffix = sizeof SUFFIX - 1;
+  return length > suffix && strcmp(name + length - suffix, SUFFIX) == 0;
+}
+
+// The folder's entries; drops what an interrupted write has left behind. Other files are none of ours.
+static struct entry *list_entries(int folder, size_t *count) {
+  struct entry *entries = NULL;
+  size_t room = 0;
+  *count = 0;
+  const int copy = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  DIR *stream = copy >= 0 ? fdopendir(copy) : NULL;
+  if (!stream && copy >= 0) close(copy);
+  for (struct dirent *item = NULL; stream && (item = readdir(stream));) {
+    struct stat info;
+    const bool temporary = strncmp(item->d_name, TEMPORARY, sizeof TEMPORARY - 1) == 0;
+    if (!temporary && !has_suffix(item->d_name)) continue;
+    if (fstatat(folder, item->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(info.st_mode)) continue;
+    if (temporary) {
+      if (time(NULL) - info.st_mtime > STALE_SECONDS) unlinkat(folder, item->d_name, 0);
+      continue;
+    }
+    if (*count == room) {
+      struct entry *grown = realloc(entries, (room * 2 + 64) * sizeof *grown);
+      if (!grown) break;
+      entries = grown;
+      room = room * 2 + 64;
+    }
+    struct entry *entry = &entries[(*count)++];
+    snprintf(entry->name, sizeof entry->name, "%s", item->d_name);
+    entry->bytes = (uint64_t)info.st_size;
+    entry->time = info.st_mtim;
+  }
+  if (stream) closedir(stream);
+  return entries;
+}
+
+static void make_room(int folder, uint64_t needed) {
+  size_t count = 0;
+  struct entry *entries = list_entries(folder, &count);
+  uint64_t total = needed;
+  for (size_t i = 0; i < count; ++i) total += entries[i].bytes;
+  if (entries && total > FOLDER_BYTES_MAX) qsort(entries, count, sizeof *entries, older_first);
+  for (size_t i = 0; i < count && total > FOLDER_BYTES_MAX; ++i) {
+    unlinkat(folder, entries[i].name, 0);
+    total -= entries[i].bytes;
+  }
+  free(entries);
+}
+
+void heed__cl_cache_store(const char *dir, const char *key, const unsigned char *binary, size_t size) {
+  struct header header = {.magic = MAGIC, .key_bytes = strlen(key), .binary_bytes = size, .version = FORMAT_VERSION};
+  const uint64_t bytes = sizeof header + header.key_bytes + size;
+  if (size == 0 || bytes > FOLDER_BYTES_MAX) return;
+  header.crc = entry_crc(header, key, binary);
+  heed__private_make_folders(dir);
+  const int folder = heed__private_open_folder(dir);
+  if (folder < 0) return;
+  make_room(folder, bytes);
+  char name[64], temporary[96];
+  entry_name(key, name, sizeof name);
+  const int file = heed__private_open_temporary(folder, TEMPORARY, temporary, sizeof temporary);
+  if (file >= 0) {
+    bool written = heed__private_write(file, &header, sizeof header) &&
+                   heed__private_write(file, key, header.key_bytes) && heed__private_write(file, binary, size);
+    written = close(file) == 0 && written;
+    // Renaming is enough for a cache: an entry torn by a crash fails its checksum.
+    if (!written || renameat(folder, temporary, folder, name) != 0) unlinkat(folder, temporary, 0);
+  }
+  close(folder);
+}

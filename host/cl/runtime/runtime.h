@@ -1,0 +1,215 @@
+// The OpenCL backend's shared parts: device traits, queue, programs, launches, scratch memory. Operators are one file
+// each and reach OpenCL only through this header.
+#ifndef HEED__CL_H
+#define HEED__CL_H
+
+#ifndef CL_TARGET_OPENCL_VERSION
+#define CL_TARGET_OPENCL_VERSION 120
+#endif
+#include <CL/cl.h>
+
+#include "core/core.h"
+
+// ---------------------------------------------------------------- device
+
+// How neighbouring work-items exchange registers, as SHUFFLE of kernels_cl/shuffle.cl.
+enum heed__cl_shuffle {
+  HEED__SHUFFLE_NONE,
+  HEED__SHUFFLE_EMULATED,  // for tests
+  HEED__SHUFFLE_KHR,
+  HEED__SHUFFLE_INTEL,
+  HEED__SHUFFLE_NVIDIA
+};
+
+// What kernels are chosen by; read from the device once.
+struct heed__cl_traits {
+  bool cpu_like;     // one work-item a tile, wide vectors; else work-groups and local memory
+  int vector_width;  // native float width, clamped to 4, 8 or 16 (cpu-like); 1 or 4 on GPUs
+  size_t max_work_group;
+  uint64_t local_memory, max_allocation, memory, cache;
+  uint32_t compute_units, address_bits;
+  enum heed__cl_shuffle shuffle;  // offered; heed__cl_shuffle() says whether it works
+  bool subgroups, fp16;           // extensions offered; only for guarded variants
+  bool little_endian;
+  bool nvidia;         // inline PTX may be tried
+  bool compiles_late;  // PoCL: at the first launch, and all over again for a binary
+  bool tensor_cores;   // those of an NVIDIA device that multiplies fragments as warp.cl does
+  bool emulate_warps;  // warp.cl without PTX: for tests on other devices
+  bool short_loops;    // llvmpipe: a work-item leaves its loops, unasked, after 65535 rounds of all of them
+};
+
+enum { HEED__CL_KEPT = 4 };  // what so many rooms above the runtime keep in a context
+
+struct heed__cl {
+  cl_platform_id platform;
+  cl_device_id device;
+  cl_context context;
+  cl_command_queue queue;
+  struct heed__cl_traits traits;
+  bool tf32;  // HEED_TF32=1: products of F32 tensors may round their factors to TF32
+  bool profiling;
+  char *cache_dir;                      // NULL: no disk cache
+  bool stores_programs;                 // puts what it builds there
+  char *kernel_dir;                     // NULL: embedded sources
+  uint64_t allocated;                   // bytes of the buffers alive: tensors, scratch (idle too), adopted ones
+  unsigned unflushed;                   // launches since the last clFlush
+  struct heed__cl_marks *marks;         // launch.c: how far the queue has come
+  cl_mem dummy;                         // one element, for tensor arguments left out; made at first use
+  enum heed__cl_shuffle shuffle_tried;  // shuffle.c
+  bool shuffle_right;
+  struct heed__cl_uploads *uploads;    // transfer.c
+  struct heed__cl_programs *programs;  // program.c
+  bool build_may_work_later;           // program.c: the last one that failed did so for want of memory or of the device
+  struct heed__cl_scratch *scratch;    // memory.c
+  struct heed__cl_profile *profile;    // profile.c
+  void *kept[HEED__CL_KEPT];           // each by the number that rooms.h gives it
+};
+static inline struct heed__cl *heed__cl_state(const heed_context *ctx) { return ctx->state; }
+
+struct heed__cl_config {
+  bool profiling;
+  const char *cache_dir;   // NULL: none
+  bool load_only;          // add no program to it where that compiles the program once more
+  const char *kernel_dir;  // NULL: embedded
+};
+// Makes context and queue on a device (or retains the caller's), fills ctx->device, attaches the backend, whose rooms open after it.
+heed_status heed__cl_open(heed_context *ctx, cl_device_id device, const struct heed__cl_config *config,
+                          const struct heed__backend *backend);
+heed_status heed__cl_open_with(heed_context *ctx, cl_context context, cl_device_id device, cl_command_queue queue,
+                               const struct heed__cl_config *config, const struct heed__backend *backend);
+void heed__cl_close(heed_context *ctx);  // after the queue has finished and the rooms have closed
+
+// devices.c: what there is. Device info entries carry the handle beside them.
+struct heed__cl_found {
+  heed_device_info info;
+  cl_device_id device;
+  cl_context kept;  // of its self-test, for as long as the list lives; NULL: none
+};
+heed_status heed__cl_discover(struct heed__cl_found **devices, size_t *device_count, heed_platform_info **platforms,
+                              size_t *platform_count);  // both freed with free()
+
+const char *heed__cl_error_name(cl_int error);  // "CL_OUT_OF_RESOURCES"
+// heed__fail with "what: CL_X on <device name>"; out-of-memory codes become HEED_ERROR_OUT_OF_MEMORY.
+heed_status heed__cl_fail(const heed_context *ctx, cl_int error, const char *what);
+#ifdef HEED_LINT  // see base/status.h
+#define heed__cl_fail(...) heed__failed(heed__cl_fail(__VA_ARGS__))
+#endif
+
+// ---------------------------------------------------------------- launches
+
+// One kernel launch, built step by step; the first error sticks and comes out of heed__cl_launch.
+//   struct heed__cl_kernel k;
+//   heed__cl_begin(&k, ctx, "ops/softmax.cl", "softmax_rows");
+//   heed__cl_define(&k, "X_DTYPE", "F32");
+//   heed__cl_tensor(&k, x);              two kernel arguments: the buffer, and `long` offset in elements
+//   heed__cl_long(&k, rows);
+//   HEED__TRY(heed__cl_launch(&k, 1, global, NULL));
+// The program is built (or found in the caches) at the launch, since the arguments decide -DHEED_IDX64: it is defined when a tensor's span
+// or a long passes 2^31 − 1; kernels index with `idx`, which is long then and int otherwise.
+#define HEED__CL_MAX_ARGS 64
+struct heed__cl_kernel {
+  heed_context *ctx;
+  const char *file, *kernel;
+  heed_status status;
+  char options[1024];
+  size_t options_used;
+  bool wide;
+  int arg_count;
+  struct heed__cl_arg {
+    size_t size;
+    bool local;
+    union {
+      cl_mem mem;
+      cl_long i64;
+      cl_uint u32;
+      cl_float f32;
+    } value;
+  } args[HEED__CL_MAX_ARGS];
+};
+void heed__cl_begin(struct heed__cl_kernel *k, heed_context *ctx, const char *file, const char *kernel);
+void heed__cl_define(struct heed__cl_kernel *k, const char *name, const char *value);  // -Dname=value
+void heed__cl_define_int(struct heed__cl_kernel *k, const char *name, int64_t value);
+void heed__cl_define_dtype(struct heed__cl_kernel *k, const char *name, heed_dtype dtype);  // -Dname=F32
+void heed__cl_tensor(struct heed__cl_kernel *k, const heed_tensor *t);  // buffer, long offset; NULL: a dummy buffer, 0
+void heed__cl_strides(struct heed__cl_kernel *k, const heed_tensor *t,
+                      int count);  // the first `count` strides, long each
+void heed__cl_buffer(struct heed__cl_kernel *k, cl_mem buffer);
+void heed__cl_long(struct heed__cl_kernel *k, int64_t value);
+void heed__cl_uint(struct heed__cl_kernel *k, uint32_t value);
+void heed__cl_float(struct heed__cl_kernel *k, double value);
+void heed__cl_local(struct heed__cl_kernel *k, size_t bytes);  // a __local argument
+void heed__cl_marks_destroy(heed_context *ctx);
+// The largest work-group this kernel may be launched with (CL_KERNEL_WORK_GROUP_SIZE); builds it.
+heed_status heed__cl_work_group_limit(struct heed__cl_kernel *k, size_t *limit);
+// Queues it. dims 1 to 3; local NULL: the driver's choice. A global size of 0 is a no-op. Records an event when profiling.
+heed_status heed__cl_launch(struct heed__cl_kernel *k, int dims, const size_t *global, const size_t *local);
+
+// ---------------------------------------------------------------- scratch
+
+// Device memory for the length of one operator call. The queue is in order, so a released buffer may be handed out again at once.
+// Errors: OUT_OF_MEMORY with the figures.
+heed_status heed__cl_scratch_take(heed_context *ctx, size_t bytes, cl_mem *out);
+void heed__cl_scratch_give(heed_context *ctx, cl_mem buffer);  // NULL is legal
+
+// ---------------------------------------------------------------- parts of the backend, each in the file it names
+
+// devices.c. Questions to a device, all of which OpenCL makes a driver answer: the first that it does not answer is kept.
+struct heed__cl_asked {
+  cl_device_id device;
+  cl_int error;
+  const char *what;  // "CL_DEVICE_NAME"
+};
+void heed__cl_ask(struct heed__cl_asked *asked, cl_device_info what, const char *what_name, void *value, size_t size);
+#define HEED__CL_ASK(asked, what, value) heed__cl_ask((asked), what, #what, (value), sizeof *(value))
+heed_status heed__cl_asked_status(const struct heed__cl_asked *asked);  // DEVICE or OUT_OF_MEMORY
+// Fills info for a device that may lie outside the list (a sub-device has index -1).
+heed_status heed__cl_describe(cl_device_id device, heed_device_info *info);
+bool heed__cl_has_extension(cl_device_id device, const char *name);  // the whole word
+
+// memory.c. A buffer of `bytes`, checked against the device's limits first; `purpose` opens the message of a failure.
+heed_status heed__cl_buffer_new(heed_context *ctx, size_t bytes, const char *purpose, cl_mem *out);
+// Retains a caller's buffer and counts it as memory in use, so that the backend's buffer_destroy fits it.
+heed_status heed__cl_buffer_adopt(heed_context *ctx, cl_mem buffer);
+heed_status heed__cl_buffer_create(heed_context *ctx, size_t bytes, void **handle);
+void heed__cl_buffer_destroy(heed_context *ctx, void *handle);
+heed_status heed__cl_upload(heed_context *ctx, void *handle, size_t offset, const void *data, size_t bytes);
+heed_status heed__cl_download(heed_context *ctx, void *handle, size_t offset, void *data, size_t bytes);
+heed_status heed__cl_sync(heed_context *ctx);
+void heed__cl_uploads_destroy(heed_context *ctx);  // after the queue has finished
+
+// program.c. A built kernel; both pointers live as long as the context.
+struct heed__cl_built {
+  const char *name;
+  cl_kernel kernel;
+  size_t work_group_limit;
+};
+// options: "-cl-std=CL1.2 -DX_DTYPE=F32 -DTILE=8". Builds on a miss.
+heed_status heed__cl_built_find(heed_context *ctx, const char *file, const char *kernel, const char *options,
+                                struct heed__cl_built **out);
+void heed__cl_programs_store(heed_context *ctx);  // puts what was built into the disk cache
+void heed__cl_programs_destroy(heed_context *ctx);
+// program_cache.c: compiled programs on disk, by a key text. None can fail: no entry, or none written.
+// Why the folder as it stands is not trusted, for the user; empty where there is nothing to say.
+void heed__cl_cache_notice(const char *dir, char *text, size_t size);
+bool heed__cl_cache_load(const char *dir, const char *key, unsigned char **binary, size_t *size);  // free() it
+void heed__cl_cache_store(const char *dir, const char *key, const unsigned char *binary, size_t size);
+
+// memory.c
+size_t heed__cl_scratch_trim(heed_context *ctx,
+                             uint64_t keep);  // releases idle buffers down to `keep` bytes; returns bytes freed
+void heed__cl_scratch_destroy(heed_context *ctx);
+
+// profile.c
+heed_status heed__cl_profile(heed_context *ctx, const heed_profile_record **records, size_t *count);
+void heed__cl_profile_destroy(heed_context *ctx);
+
+// shuffle.c: the trait's form where this device does as kernels count on, tried at the first call; else NONE.
+enum heed__cl_shuffle heed__cl_shuffle(heed_context *ctx);
+
+// peak.c
+heed_status heed__cl_measure_peak(heed_context *ctx, size_t bytes, double *fma_gflops, double *copy_gbytes);
+
+// Profiling: launch.c's launches and library calls hand their events here (retained by it). kernel must be static or interned.
+void heed__cl_profile_event(heed_context *ctx, const char *kernel, cl_event event);
+
+#endif

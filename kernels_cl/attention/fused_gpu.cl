@@ -1,0 +1,422 @@
+// Fused attention on GPUs: what the kernels of its forward and backward share (FlashAttention-2, Dao 2023, arXiv 2307.08691,
+// sections 3.1 and 3.2). A work-group of ITEMS work-items holds a tile of scores, QUERIES x KEYS, in registers; factors come
+// through local memory in chunks. What is chosen for a device and a problem comes in as -D; see host/cl/attention_fused_gpu.c.
+#pragma OPENCL FP_CONTRACT ON
+#ifndef X_DTYPE
+#define X_DTYPE F32
+#endif
+#ifndef QK_WIDTH // of q and k; the numbers here go together
+#define QK_WIDTH 64
+#define V_WIDTH 64
+#define ITEMS 128
+#define QUERIES 64
+#define KEYS 64
+#define DEPTH 16   // columns of a chunk of both factors of a score
+#define OUT_X 16   // work-items across a row of an output; its other ITEMS / OUT_X lie across rows
+#define STAGE 2560 // floats
+#define QK_VECTOR 4 // an item has QK_VECTORS vectors of QK_VECTOR columns each, OUT_X vectors apart
+#define QK_VECTORS 1
+#define QK_ROWS 32 // rows that are staged at a time
+#define V_VECTOR 4
+#define V_VECTORS 1
+#define V_ROWS 32
+#endif
+#ifndef ALIGNED
+#define ALIGNED 0 // every row of every tensor begins at a multiple of 4 elements
+#endif
+#ifndef PACKED
+#define PACKED 0 // a tile holds the rows of all query heads that share a key head
+#endif
+
+// Of a tile of scores, an item has SCORE_ROWS rows, SCORE_Y apart, and 4 neighbouring keys.
+#define SCORE_X (KEYS / 4)
+#define SCORE_Y (ITEMS / SCORE_X)
+#define SCORE_ROWS (QUERIES / SCORE_Y)
+#define ITEM ((int)get_local_id(0))
+#define SCORE_KEY (ITEM % SCORE_X * 4)
+#define SCORE_ROW(r) (ITEM / SCORE_X + (r)*SCORE_Y)
+// float4s from a row of a chunk to the next: odd, so that neighbouring rows lie in different banks.
+#define CHUNK_PITCH (DEPTH / 4 + 1)
+// float4s from a row of weights, stored for the products over rows and keys, to the next.
+#define WEIGHT_PITCH (KEYS / 4 + 1)
+// floats of a row of partial results of a row's items
+#define PART_PITCH (SCORE_X + 1)
+#define OUT_Y (ITEMS / OUT_X)
+#define OUT_ITEM_X (ITEM % OUT_X)
+#define OUT_ITEM_Y (ITEM / OUT_X)
+#define COLUMNS(WIDTH) (WIDTH##_VECTOR * WIDTH##_VECTORS)
+#define PADDED(WIDTH) (OUT_X * COLUMNS(WIDTH))
+#define ITEMS_GROUP __attribute__((reqd_work_group_size(ITEMS, 1, 1)))
+#define LOG2E 1.44269504f
+#include "shuffle.cl"
+
+#include "attention/reach.cl"
+#ifndef GATED
+#define GATED 0
+#endif
+// Work that is done only where another path has asked for it.
+#if GATED
+#define GATE_ARGUMENT , __global const int *gate
+#define LEAVE_IF_CLOSED \
+  if (*gate == 0) return
+#else
+#define GATE_ARGUMENT
+#define LEAVE_IF_CLOSED
+#endif
+
+typedef __global const TYPE(X_DTYPE) *storage;
+
+// ---------------------------------------------------------------- into local memory
+
+// Columns [column, column + 4) of a row that begins at `at`; 0 from `width` on.
+float4 load4(storage x, idx at, int column, int width) {
+#if ALIGNED
+  if (column >= width) return 0;
+  const storage p = x + at + column;
+#define WHOLE_F32 *(__global const float4 *)p
+#define WHOLE_F16 vloada_half4(0, p)
+#define WHOLE_BF16 as_float4(convert_uint4(*(__global const ushort4 *)p) << 16)
+  return HEED_JOIN(WHOLE_, X_DTYPE);
+#else
+  float4 value = 0;
+  if (column < width) value.x = LOAD(X_DTYPE, x, at + column);
+  if (column + 1 < width) value.y = LOAD(X_DTYPE, x, at + column + 1);
+  if (column + 2 < width) value.z = LOAD(X_DTYPE, x, at + column + 2);
+  if (column + 3 < width) value.w = LOAD(X_DTYPE, x, at + column + 3);
+  return value;
+#endif
+}
+
+// Rows [row0, row0 + QUERIES) of x, columns from `column` on, into a chunk; 0 from row_end on. PACKED: a row is (head, query).
+void stage_queries(storage x, idx stride_head, idx stride, int queries, int row0, int row_end, int column, int width,
+                   __local float4 *chunk) {
+  for (int e = ITEM; e < QUERIES * (DEPTH / 4); e += ITEMS) {
+    const int r = e / (DEPTH / 4), c = e % (DEPTH / 4), row = row0 + r;
+#if PACKED
+    const idx at = row / queries * stride_head + row % queries * stride;
+#else
+    const idx at = row * stride;
+#endif
+    chunk[r * CHUNK_PITCH + c] = row < row_end ? load4(x, at, column + 4 * c, width) : (float4)0;
+  }
+}
+
+// The same of keys. Key 4 x + j is put in row j SCORE_X + x: neighbouring items then read neighbouring rows.
+void stage_keys(storage x, idx stride, int key0, int key_end, int column, int width, __local float4 *chunk) {
+  for (int e = ITEM; e < KEYS * (DEPTH / 4); e += ITEMS) {
+    const int r = e / (DEPTH / 4), c = e % (DEPTH / 4), key = key0 + r;
+    chunk[(r % 4 * SCORE_X + r / 4) * CHUNK_PITCH + c] =
+        key < key_end ? load4(x, key * stride, column + 4 * c, width) : (float4)0;
+  }
+}
+
+// `rows` rows of x from row0 on, all columns; 0 from row_end on, and from `width` to `padded`. Sets *bad if one is not finite, told
+// by its bits: a compiler may take x · 0 for 0.
+void stage_rows(storage x, idx stride, int row0, int row_end, int rows, int width, int padded, __local float4 *to,
+                __local int *bad) {
+  uint largest = 0;
+  for (int e = ITEM; e < rows * (padded / 4); e += ITEMS) {
+    const int row = row0 + e / (padded / 4);
+    const float4 value = row < row_end ? load4(x, row * stride, e % (padded / 4) * 4, width) : (float4)0;
+    const uint4 size = as_uint4(value) & 0x7fffffff;
+    largest = max(largest, max(max(size.x, size.y), max(size.z, size.w)));
+    to[e] = value;
+  }
+  if (largest >= 0x7f800000) atomic_or(bad, 1);
+}
+
+// ---------------------------------------------------------------- products
+
+// s += x yᵀ over one chunk of `depth` columns.
+void multiply_chunk(const __local float4 *x, const __local float4 *y, int depth, float s[SCORE_ROWS][4]) {
+  x += ITEM / SCORE_X * CHUNK_PITCH;
+  y += ITEM % SCORE_X * CHUNK_PITCH;
+  for (int c = 0; c < depth / 4; ++c) {
+    float4 factor[4];
+#pragma unroll
+    for (int j = 0; j < 4; ++j) factor[j] = y[j * SCORE_X * CHUNK_PITCH + c];
+#pragma unroll
+    for (int r = 0; r < SCORE_ROWS; ++r) {
+      const float4 row = x[r * SCORE_Y * CHUNK_PITCH + c];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        s[r][j] += row.x * factor[j].x;
+        s[r][j] += row.y * factor[j].y;
+        s[r][j] += row.z * factor[j].z;
+        s[r][j] += row.w * factor[j].w;
+      }
+    }
+  }
+}
+
+// s = x yᵀ for QUERIES rows of x and KEYS rows of y, each `width` wide. `in_blocks`: sums by the chunk, so that the error of a
+// large score, which exp() makes a relative one, grows with the square root of the width only.
+void multiply_rows(storage x, idx x_stride_head, idx x_stride, int queries, int row0, int row_end, storage y,
+                   idx y_stride, int key0, int key_end, int width, bool in_blocks, __local float4 *stage,
+                   float s[SCORE_ROWS][4]) {
+#pragma unroll
+  for (int r = 0; r < SCORE_ROWS; ++r)
+#pragma unroll
+    for (int j = 0; j < 4; ++j) s[r][j] = 0;
+  for (int column = 0; column < width; column += DEPTH) {
+    const int depth = min(DEPTH, (width - column + 3) & ~3);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    stage_queries(x, x_stride_head, x_stride, queries, row0, row_end, column, width, stage);
+    stage_keys(y, y_stride, key0, key_end, column, width, stage + QUERIES * CHUNK_PITCH);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (!in_blocks) {
+      multiply_chunk(stage, stage + QUERIES * CHUNK_PITCH, depth, s);
+      continue;
+    }
+    float block[SCORE_ROWS][4];
+#pragma unroll
+    for (int r = 0; r < SCORE_ROWS; ++r)
+#pragma unroll
+      for (int j = 0; j < 4; ++j) block[r][j] = 0;
+    multiply_chunk(stage, stage + QUERIES * CHUNK_PITCH, depth, block);
+#pragma unroll
+    for (int r = 0; r < SCORE_ROWS; ++r)
+#pragma unroll
+      for (int j = 0; j < 4; ++j) s[r][j] += block[r][j];
+  }
+}
+
+// The columns of an output that are this item's, from one row of staged rows; and the element where column c of them stands.
+#define OUT_COLUMN(WIDTH, c) \
+  (((c) / WIDTH##_VECTOR * OUT_X + OUT_ITEM_X) * WIDTH##_VECTOR + (c) % WIDTH##_VECTOR)
+#define DEFINE_COLUMNS(WIDTH)                                                                       \
+  void columns_##WIDTH(const __local float *row, float z[COLUMNS(WIDTH)]) {                          \
+    _Pragma("unroll") for (int v = 0; v < WIDTH##_VECTORS; ++v) {                                    \
+      const int at = v * OUT_X + OUT_ITEM_X;                                                         \
+      if (WIDTH##_VECTOR == 4) {                                                                     \
+        const float4 part = ((const __local float4 *)row)[at];                                       \
+        z[v * WIDTH##_VECTOR] = part.x;                                                              \
+        z[v * WIDTH##_VECTOR + 1 % WIDTH##_VECTOR] = part.y;                                         \
+        z[v * WIDTH##_VECTOR + 2 % WIDTH##_VECTOR] = part.z;                                         \
+        z[v * WIDTH##_VECTOR + 3 % WIDTH##_VECTOR] = part.w;                                         \
+      } else if (WIDTH##_VECTOR == 2) {                                                              \
+        const float2 part = ((const __local float2 *)row)[at];                                       \
+        z[v * WIDTH##_VECTOR] = part.x;                                                              \
+        z[v * WIDTH##_VECTOR + 1 % WIDTH##_VECTOR] = part.y;                                         \
+      } else {                                                                                       \
+        z[v] = row[at];                                                                              \
+      }                                                                                              \
+    }                                                                                                \
+  }
+
+// sum[r] += Σ_j w[row r][j] z[j] over the staged rows z, which are keys from `first` of the tile on. An item's rows lie OUT_Y
+// apart.
+// `careful`: what a weight of 0 meets does not count, NaN and Inf included.
+#define DEFINE_OUTPUT_OF_QUERIES(WIDTH)                                                                          \
+  void output_of_queries(const __local float4 *w, int first, const __local float *z, bool careful,               \
+                         float sum[QUERIES / OUT_Y][COLUMNS(WIDTH)]) {                                           \
+    w += OUT_ITEM_Y * WEIGHT_PITCH + first / 4;                                                                  \
+    for (int j = 0; !careful && j < WIDTH##_ROWS; j += 4) {                                                      \
+      float row[4][COLUMNS(WIDTH)];                                                                              \
+      _Pragma("unroll") for (int n = 0; n < 4; ++n) columns_##WIDTH(z + (j + n) * PADDED(WIDTH), row[n]);         \
+      _Pragma("unroll") for (int r = 0; r < QUERIES / OUT_Y; ++r) {                                              \
+        const float4 four = w[r * OUT_Y * WEIGHT_PITCH + j / 4];                                                 \
+        const float weight[4] = {four.x, four.y, four.z, four.w};                                                \
+        _Pragma("unroll") for (int n = 0; n < 4; ++n)                                                            \
+            _Pragma("unroll") for (int c = 0; c < COLUMNS(WIDTH); ++c) sum[r][c] += weight[n] * row[n][c];       \
+      }                                                                                                          \
+    }                                                                                                            \
+    for (int j = 0; careful && j < WIDTH##_ROWS; ++j) {                                                          \
+      float row[COLUMNS(WIDTH)];                                                                                 \
+      columns_##WIDTH(z + j * PADDED(WIDTH), row);                                                               \
+      _Pragma("unroll") for (int r = 0; r < QUERIES / OUT_Y; ++r) {                                              \
+        const float weight = ((const __local float *)(w + r * OUT_Y * WEIGHT_PITCH))[j];                         \
+        _Pragma("unroll") for (int c = 0; c < COLUMNS(WIDTH); ++c) sum[r][c] += weight != 0 ? weight * row[c] : 0; \
+      }                                                                                                          \
+    }                                                                                                            \
+  }
+
+// sum[k] += Σ_i w[i][key k] z[i] over the staged rows z, which are queries from `first` of the tile on. An item's keys are
+// neighbours.
+#define OUT_KEYS (KEYS / OUT_Y)
+#define DEFINE_OUTPUT_OF_KEYS(WIDTH)                                                                               \
+  void output_of_keys_##WIDTH(const __local float *w, int first, const __local float *z, bool careful,             \
+                              float sum[OUT_KEYS][COLUMNS(WIDTH)]) {                                               \
+    w += OUT_ITEM_Y * OUT_KEYS + first * 4 * WEIGHT_PITCH;                                                         \
+    for (int i = 0; !careful && i < WIDTH##_ROWS; ++i, w += 4 * WEIGHT_PITCH, z += PADDED(WIDTH)) {                \
+      float row[COLUMNS(WIDTH)], weight[OUT_KEYS];                                                                 \
+      columns_##WIDTH(z, row);                                                                                     \
+      neighbours(w, weight);                                                                                       \
+      _Pragma("unroll") for (int k = 0; k < OUT_KEYS; ++k)                                                         \
+          _Pragma("unroll") for (int c = 0; c < COLUMNS(WIDTH); ++c) sum[k][c] += weight[k] * row[c];              \
+    }                                                                                                              \
+    for (int i = 0; careful && i < WIDTH##_ROWS; ++i, w += 4 * WEIGHT_PITCH, z += PADDED(WIDTH)) {                 \
+      float row[COLUMNS(WIDTH)], weight[OUT_KEYS];                                                                 \
+      columns_##WIDTH(z, row);                                                                                     \
+      neighbours(w, weight);                                                                                       \
+      _Pragma("unroll") for (int k = 0; k < OUT_KEYS; ++k)                                                         \
+          _Pragma("unroll") for (int c = 0; c < COLUMNS(WIDTH); ++c)                                               \
+              sum[k][c] += weight[k] != 0 ? weight[k] * row[c] : 0;                                                \
+    }                                                                                                              \
+  }
+#define DEFINE_NEIGHBOURS                                                \
+  void neighbours(const __local float *w, float weight[OUT_KEYS]) {      \
+    _Pragma("unroll") for (int k = 0; k < OUT_KEYS; k += 4) {            \
+      if (OUT_KEYS % 4 == 0) {                                           \
+        const float4 four = *(const __local float4 *)(w + k);            \
+        weight[k] = four.x;                                              \
+        weight[(k + 1) % OUT_KEYS] = four.y;                             \
+        weight[(k + 2) % OUT_KEYS] = four.z;                             \
+        weight[(k + 3) % OUT_KEYS] = four.w;                             \
+      } else {                                                           \
+        _Pragma("unroll") for (int n = 0; n < OUT_KEYS; ++n) weight[n] = w[n]; \
+      }                                                                  \
+    }                                                                    \
+  }
+
+// ---------------------------------------------------------------- scores
+
+#if PACKED
+#define QUERY_OF(row, queries) ((row) % (int)(queries))
+#define HEAD_OF(row, queries) ((row) / (int)(queries))
+#else
+#define QUERY_OF(row, queries) (row)
+#define HEAD_OF(row, queries) 0
+#endif
+
+// From q kᵀ to softcap(scale q kᵀ) + mask, and −inf for what is not attended. `whole`: every row reaches the whole tile.
+// slope: of the softcap at each score; not touched without it. mask: of the first row's batch and head.
+void finish_scores(float s[SCORE_ROWS][4], float slope[SCORE_ROWS][4], struct reach reach, bool whole, int row0,
+                   int row_end, int key0, int queries, float scale, float softcap,
+                   __global const TYPE(MASK_DTYPE) *mask, idx stride_head, idx stride_row, idx stride_key) {
+#pragma unroll
+  for (int r = 0; r < SCORE_ROWS; ++r) {
+    const int row = row0 + SCORE_ROW(r), key = key0 + SCORE_KEY, i = QUERY_OF(row, queries);
+    int first = 0, end = INT_MAX;
+    if (!whole) {
+      first = first_key(reach, i);
+      end = row < row_end ? end_key(reach, i) : 0;
+    }
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      float score = s[r][j] * scale;
+#if SOFTCAP
+      const float t = tanh(score / softcap);
+      score = softcap * t;
+      slope[r][j] = 1 - t * t;
+#endif
+      bool attended = key + j >= first && key + j < end;
+#if HAS_MASK
+      if (attended) {
+        const idx at = HEAD_OF(row, queries) * stride_head + i * stride_row + (key + j) * stride_key;
+#if MASK_IS_BOOL
+        attended = mask[at];
+#else
+        const float bias = LOAD(MASK_DTYPE, mask, at);
+        attended = bias != -INFINITY;
+        score += bias;
+#endif
+      }
+#endif
+      s[r][j] = attended ? score : -INFINITY;
+    }
+  }
+}
+
+// exp(s − shift). exp2 of an exact difference: a score of any size loses nothing.
+float exp_of(float s, float shift) { return exp2((s - shift) * LOG2E); }
+// What to subtract in a row whose largest score is −inf, so that exp(−inf) is still 0.
+float shift_of(float most) { return most == -INFINITY ? 0 : most; }
+
+// Puts the tile into the running maxima of its rows; `factor` is what sums so far are to be multiplied by. An item gets those of
+// its own rows, others find them in row_max and row_factor after the next barrier.
+// parts: QUERIES x PART_PITCH floats that nobody reads until the next barrier but one.
+void update_maxima(float s[SCORE_ROWS][4], __local float *parts, __local float *row_max, __local float *row_factor,
+                   float most[SCORE_ROWS], float factor[SCORE_ROWS]) {
+#pragma unroll
+  for (int r = 0; r < SCORE_ROWS; ++r) most[r] = fmax(fmax(s[r][0], s[r][1]), fmax(s[r][2], s[r][3]));
+#if SHUFFLE
+  if (SHUFFLE_REACHES(SCORE_X)) {
+    __local float *scratch = parts;
+    SHUFFLE_UNROLL for (int r = 0; r < SCORE_ROWS; ++r) {
+      const float before = row_max[SCORE_ROW(r)];
+      float now = fmax(before, most[r]);
+      SHUFFLE_FOLD(now, SCORE_X, fmax);
+      most[r] = now;
+      factor[r] = now == before ? 1 : exp_of(before, now);
+      if (ITEM % SCORE_X == 0) {
+        row_max[SCORE_ROW(r)] = now;
+        row_factor[SCORE_ROW(r)] = factor[r];
+      }
+    }
+    return;
+  }
+#endif
+#pragma unroll
+  for (int r = 0; r < SCORE_ROWS; ++r) parts[SCORE_ROW(r) * PART_PITCH + ITEM % SCORE_X] = most[r];
+  barrier(CLK_LOCAL_MEM_FENCE);
+  for (int row = ITEM; row < QUERIES; row += ITEMS) {
+    const float before = row_max[row];
+    float now = before;
+    for (int x = 0; x < SCORE_X; ++x) now = fmax(now, parts[row * PART_PITCH + x]);
+    row_factor[row] = now == before ? 1 : exp_of(before, now);
+    row_max[row] = now;
+  }
+  barrier(CLK_LOCAL_MEM_FENCE);
+#pragma unroll
+  for (int r = 0; r < SCORE_ROWS; ++r) {
+    most[r] = row_max[SCORE_ROW(r)];
+    factor[r] = row_factor[SCORE_ROW(r)];
+  }
+}
+
+// Sums each row's parts over its items; the result is in sums[row] after this. Everybody's reads of `parts` and `sums` must be done.
+void sum_rows(const float part[SCORE_ROWS], __local float *parts, __local float *sums) {
+#if SHUFFLE
+  if (SHUFFLE_REACHES(SCORE_X)) {
+    __local float *scratch = parts;
+    SHUFFLE_UNROLL for (int r = 0; r < SCORE_ROWS; ++r) {
+      float sum = part[r];
+      SHUFFLE_FOLD(sum, SCORE_X, SHUFFLE_ADD);
+      if (ITEM % SCORE_X == 0) sums[SCORE_ROW(r)] = sum;
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    return;
+  }
+#endif
+#pragma unroll
+  for (int r = 0; r < SCORE_ROWS; ++r) parts[SCORE_ROW(r) * PART_PITCH + ITEM % SCORE_X] = part[r];
+  barrier(CLK_LOCAL_MEM_FENCE);
+  for (int row = ITEM; row < QUERIES; row += ITEMS) {
+    float sum = 0;
+    for (int x = 0; x < SCORE_X; ++x) sum += parts[row * PART_PITCH + x];
+    sums[row] = sum;
+  }
+  barrier(CLK_LOCAL_MEM_FENCE);
+}
+
+// Bit 4 r + j: dropout keeps the weight of row r and key j of this item.
+uint kept_weights(uint seed_low, uint seed_high, uint threshold, uint batch, uint head, int row0, int key0,
+                  int queries) {
+  uint kept = ~0u;
+#if DROPOUT
+  kept = 0;
+#pragma unroll
+  for (int r = 0; r < SCORE_ROWS; ++r) {
+    const int row = row0 + SCORE_ROW(r);
+    const uint4 random = philox(seed_low, seed_high,
+                                (uint4)((uint)(key0 + SCORE_KEY) >> 2, (uint)QUERY_OF(row, queries),
+                                        head + (uint)HEAD_OF(row, queries), batch));
+    kept |= (random.x >= threshold ? 1u : 0u) << (4 * r);
+    kept |= (random.y >= threshold ? 2u : 0u) << (4 * r);
+    kept |= (random.z >= threshold ? 4u : 0u) << (4 * r);
+    kept |= (random.w >= threshold ? 8u : 0u) << (4 * r);
+  }
+#endif
+  return kept;
+}
+#if DROPOUT
+#define IS_KEPT(kept, r, j) ((kept) >> (4 * (r) + (j)) & 1)
+#else
+#define IS_KEPT(kept, r, j) 1
+#endif
+
+// w[row][keys] of this item.
+void store_weights(__local float4 *w, int r, const float weight[4]) {
+  w[SCORE_ROW(r) * WEIGHT_PITCH + ITEM % SCORE_X] = (float4)(weight[0], weight[1], weight[2], weight[3]);
+}

@@ -1,0 +1,327 @@
+// Fused attention on GPUs, backward, without atomics: the softmax of each row (attention_rows), then dk and dv by tiles of keys
+// (attention_keys_bwd) and dq by tiles of queries (attention_queries_bwd). With Z the factors of dropout:
+//   dv = (P∘Z)ᵀ dO      dP = Z ∘ (dO vᵀ)     δ = Σ_j P dP = Σ_d dO∘O
+//   dS = P ∘ (dP − δ)   dq = scale dS k      dk = scale dSᵀ q
+//
+// check with: -DALIGNED=1
+// check with: -DKERNEL=1 -DALIGNED=1 -DSHUFFLE=1
+// check with: -DKERNEL=1 -DALIGNED=1 -DSHUFFLE=4
+// check with: -DKERNEL=1 -DX_DTYPE=F16 -DEXACT_DELTA=1 -DHAS_MASK=1 -DMASK_IS_BOOL=1 -DMASK_DTYPE=BOOL -DDROPOUT=1
+// check with: -DKERNEL=2 -DX_DTYPE=BF16 -DALIGNED=1 -DHAS_MASK=1 -DSOFTCAP=1 -DHAS_LENGTHS=1 -DLENGTH_DTYPE=I64
+// check with: -DKERNEL=3 -DGATED=1 -DX_DTYPE=BF16 -DHAS_MASK=1 -DMASK_DTYPE=F16 -DSOFTCAP=1 -DDROPOUT=1
+#include "attention/fused_gpu.cl"
+#ifndef EXACT_DELTA
+#define EXACT_DELTA 0 // δ from P and dP, not from O, which has been rounded to 16 bits
+#endif
+
+// One program a kernel, since each has a tile of its own; 0: all of them.
+#ifndef KERNEL
+#define KERNEL 0
+#endif
+#define KERNEL_ROWS 1
+#define KERNEL_KEYS 2
+#define KERNEL_QUERIES 3
+#define HAS_KERNEL(which) (KERNEL == 0 || KERNEL == which)
+
+#define TENSOR4(x) storage x, long x##_offset, long x##_stride0, long x##_stride1, long x##_stride2
+#define RESULT4(x) \
+  __global TYPE(X_DTYPE) *x, long x##_offset, long x##_stride0, long x##_stride1, long x##_stride2
+#define BWD_ARGUMENTS                                                                                               \
+  TENSOR4(q), TENSOR4(k), TENSOR4(v), TENSOR4(dout), MASK_ARGUMENTS, REACH_ARGUMENTS, long heads, long group, long first, \
+      float scale, float softcap, DROPOUT_ARGUMENTS
+#define AT_HEAD(x, batch, head) (x + x##_offset + (batch)*x##_stride0 + (head)*x##_stride1)
+
+// The scores of a tile, in s and slope.
+#define SCORES(s, slope, whole)                                                                                      \
+  multiply_rows(q_head, 0, (idx)q_stride2, (int)queries, row0, row_end, k_head, (idx)k_stride2, key0, key_end, QK_WIDTH, \
+                true, stage, s);                                                                                           \
+  finish_scores(s, slope, reach, whole, row0, row_end, key0, (int)queries, scale, softcap, mask_head, 0,             \
+                (idx)mask_stride2, (idx)mask_stride3)
+#define DWEIGHTS(dp)                                                                                              \
+  multiply_rows(dout_head, 0, (idx)dout_stride2, (int)queries, row0, row_end, v_head, (idx)v_stride2, key0, key_end, \
+                V_WIDTH, false, stage, dp)
+
+// From the scores of a tile to its weights. stats of each row: {shift, 1/Σ exp(s − shift), δ}.
+void weights_of(float s[SCORE_ROWS][4], __global const float4 *stats, int row0, int row_end) {
+#pragma unroll
+  for (int r = 0; r < SCORE_ROWS; ++r) {
+    const float4 row = row0 + SCORE_ROW(r) < row_end ? stats[row0 + SCORE_ROW(r)] : (float4)0;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const float e = exp_of(s[r][j], row.x);
+      s[r][j] = e == 0 || s[r][j] == -INFINITY ? 0 : e * row.y;
+    }
+  }
+}
+
+// dS before the softcap, to w. Where p is 0, so is dS, whatever stands in dp.
+void store_dscores(float p[SCORE_ROWS][4], float dp[SCORE_ROWS][4], float slope[SCORE_ROWS][4], uint kept,
+                   float dropout_scale, __global const float4 *stats, int row0, int row_end, __local float4 *w) {
+#pragma unroll
+  for (int r = 0; r < SCORE_ROWS; ++r) {
+    const float delta = row0 + SCORE_ROW(r) < row_end ? stats[row0 + SCORE_ROW(r)].z : 0;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      float d = dp[r][j];
+#if DROPOUT
+      d = IS_KEPT(kept, r, j) ? d * dropout_scale : 0;
+#endif
+      d = p[r][j] == 0 ? 0 : p[r][j] * (d - delta);
+#if SOFTCAP
+      d = d == 0 ? 0 : d * slope[r][j];
+#endif
+      dp[r][j] = d;
+    }
+    store_weights(w, r, dp[r]);
+  }
+}
+
+#if HAS_KERNEL(KERNEL_ROWS)
+// Above this, the digits of lse that stand for the sum of a row are too few (half a unit in the last place is 1e-6).
+#define LSE_EXACT 32
+
+// stats[b, h, i] = {shift, 1/Σ exp(s − shift), δ}: from lse and out where they have the digits for it, else from q, k, v, dout.
+ITEMS_GROUP __kernel void attention_rows(BWD_ARGUMENTS, TENSOR4(out), __global const float *lse, long lse_offset,
+                                         __global float4 *stats GATE_ARGUMENT) {
+  __local float4 stage[STAGE / 4], weights[QUERIES * WEIGHT_PITCH];
+  __local float row_max[QUERIES], row_factor[QUERIES], row_delta[QUERIES];
+  __local int recompute;
+  LEAVE_IF_CLOSED;
+  const int tiles = ((int)queries + QUERIES - 1) / QUERIES;
+  const long work = first + get_group_id(0), batch_head = work / tiles;
+  const long batch = batch_head / heads, head = batch_head - batch * heads;
+  const int row0 = (int)(work - batch_head * tiles) * QUERIES, row_end = min(row0 + QUERIES, (int)queries);
+  lse += lse_offset + batch_head * queries;
+  stats += batch_head * queries;
+
+  if (ITEM == 0) recompute = EXACT_DELTA;
+  barrier(CLK_LOCAL_MEM_FENCE);
+  for (int row = row0 + ITEM; row < row_end; row += ITEMS)
+    if (lse[row] != -INFINITY && !(fabs(lse[row]) <= LSE_EXACT)) atomic_or(&recompute, 1);
+  barrier(CLK_LOCAL_MEM_FENCE);
+#if !EXACT_DELTA
+  const storage out_head = AT_HEAD(out, batch, head);
+  const storage dout_head = AT_HEAD(dout, batch, head);
+  for (int row = row0 + ITEM; row < row_end; row += ITEMS) {
+    float delta = 0;
+    for (int column = 0; column < V_WIDTH; column += 4) {
+      const float4 x = load4(dout_head, row * (idx)dout_stride2, column, V_WIDTH);
+      const float4 y = load4(out_head, row * (idx)out_stride2, column, V_WIDTH);
+      delta += x.x * y.x;
+      delta += x.y * y.y;
+      delta += x.z * y.z;
+      delta += x.w * y.w;
+    }
+    const bool dead = lse[row] == -INFINITY;
+    row_delta[row - row0] = delta;
+    if (!recompute) stats[row] = (float4)(dead ? 0 : lse[row], dead ? 0 : 1, delta, 0);
+  }
+#else
+  const storage dout_head = AT_HEAD(dout, batch, head), v_head = AT_HEAD(v, batch, head / group);
+#endif
+  if (!recompute) return;
+
+  const storage q_head = AT_HEAD(q, batch, head), k_head = AT_HEAD(k, batch, head / group);
+  __global const TYPE(MASK_DTYPE) *mask_head = AT_HEAD(mask, batch, head);
+  const struct reach reach = REACH_OF(batch);
+  const int key_first = first_key(reach, row0) / KEYS * KEYS, key_end = end_key(reach, row_end - 1);
+  const int inner_first = first_key(reach, row_end - 1), inner_end = end_key(reach, row0);
+  float row_sum[SCORE_ROWS], part_delta[SCORE_ROWS];
+#pragma unroll
+  for (int r = 0; r < SCORE_ROWS; ++r) row_sum[r] = part_delta[r] = 0;
+  for (int row = ITEM; row < QUERIES; row += ITEMS) row_max[row] = -INFINITY;
+  for (int key0 = key_first; key0 < key_end; key0 += KEYS) {
+    float s[SCORE_ROWS][4], slope[SCORE_ROWS][4];
+    const bool whole = key0 >= inner_first && key0 + KEYS <= inner_end && row0 + QUERIES <= queries;
+    SCORES(s, slope, whole);
+    float most[SCORE_ROWS], factors[SCORE_ROWS];
+    update_maxima(s, (__local float *)weights, row_max, row_factor, most, factors);
+#if EXACT_DELTA
+    float dp[SCORE_ROWS][4];
+    DWEIGHTS(dp);
+#endif
+#if EXACT_DELTA && DROPOUT
+    const uint kept = kept_weights(seed_low, seed_high, threshold, (uint)batch, (uint)head, row0, key0, (int)queries);
+#endif
+#pragma unroll
+    for (int r = 0; r < SCORE_ROWS; ++r) {
+      const float shift = shift_of(most[r]), factor = factors[r];
+      row_sum[r] *= factor;
+      part_delta[r] = factor == 0 ? 0 : part_delta[r] * factor;
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const float e = exp_of(s[r][j], shift);
+        row_sum[r] += e;
+#if EXACT_DELTA
+        float d = dp[r][j];
+#if DROPOUT
+        d = IS_KEPT(kept, r, j) ? d * dropout_scale : 0;
+#endif
+        if (e != 0) part_delta[r] += e * d;
+#endif
+      }
+    }
+  }
+  barrier(CLK_LOCAL_MEM_FENCE);
+  sum_rows(row_sum, (__local float *)weights, row_factor);
+#if EXACT_DELTA
+  sum_rows(part_delta, (__local float *)weights, row_delta);
+#endif
+  for (int row = ITEM; row0 + row < row_end; row += ITEMS) {
+    const float inverse = row_factor[row] == 0 ? 0 : 1 / row_factor[row];
+    const float delta = row_delta[row] * (EXACT_DELTA ? inverse : 1);
+    stats[row0 + row] = (float4)(shift_of(row_max[row]), inverse, delta, 0);
+  }
+}
+#endif
+
+#if HAS_KERNEL(KERNEL_KEYS)
+DEFINE_COLUMNS(V)
+DEFINE_COLUMNS(QK)
+DEFINE_NEIGHBOURS
+DEFINE_OUTPUT_OF_KEYS(V)
+DEFINE_OUTPUT_OF_KEYS(QK)
+
+// dk and dv of KEYS keys: over the query heads of the group in order, and over their tiles of rows.
+ITEMS_GROUP __kernel void attention_keys_bwd(BWD_ARGUMENTS, __global const float4 *stats, RESULT4(dk), long has_dk,
+                                             RESULT4(dv), long has_dv GATE_ARGUMENT) {
+  __local float4 stage[STAGE / 4], weights[QUERIES * WEIGHT_PITCH];
+  __local int bad;
+  LEAVE_IF_CLOSED;
+  const int tiles = ((int)keys + KEYS - 1) / KEYS;
+  const long work = first + get_group_id(0), slot = work / tiles, kv_heads = heads / group;
+  const long batch = slot / kv_heads, kv_head = slot - batch * kv_heads;
+  const int key0 = (int)(work - slot * tiles) * KEYS;
+  const struct reach reach = REACH_OF(batch);
+  const int key_end = (int)min((long)key0 + KEYS, reach.end);
+  const storage k_head = AT_HEAD(k, batch, kv_head), v_head = AT_HEAD(v, batch, kv_head);
+  // Rows that reach a key of the tile: i + high > key0 and i + low < key0 + KEYS.
+  const long row_first = max(0L, key0 - reach.high + 1), row_stop = min(queries, key0 + KEYS - reach.low);
+
+  float dk_sum[OUT_KEYS][COLUMNS(QK)], dv_sum[OUT_KEYS][COLUMNS(V)];
+#pragma unroll
+  for (int n = 0; n < OUT_KEYS; ++n) {
+#pragma unroll
+    for (int c = 0; c < COLUMNS(QK); ++c) dk_sum[n][c] = 0;
+#pragma unroll
+    for (int c = 0; c < COLUMNS(V); ++c) dv_sum[n][c] = 0;
+  }
+  if (ITEM == 0) bad = 0;
+  for (long head = kv_head * group; head < (kv_head + 1) * group && key0 < key_end && row_first < row_stop; ++head) {
+    const storage q_head = AT_HEAD(q, batch, head), dout_head = AT_HEAD(dout, batch, head);
+    __global const TYPE(MASK_DTYPE) *mask_head = AT_HEAD(mask, batch, head);
+    __global const float4 *stats_head = stats + (batch * heads + head) * queries;
+    for (int row0 = (int)row_first / QUERIES * QUERIES; row0 < row_stop; row0 += QUERIES) {
+      const int row_end = min(row0 + QUERIES, (int)queries);
+      const bool whole = row0 + QUERIES <= queries && first_key(reach, row_end - 1) <= key0 &&
+                         end_key(reach, row0) >= key0 + KEYS;
+      float p[SCORE_ROWS][4], slope[SCORE_ROWS][4], dp[SCORE_ROWS][4];
+      SCORES(p, slope, whole);
+      weights_of(p, stats_head, row0, row_end);
+      const uint kept = kept_weights(seed_low, seed_high, threshold, (uint)batch, (uint)head, row0, key0, (int)queries);
+#pragma unroll
+      for (int r = 0; r < SCORE_ROWS; ++r) {
+#if DROPOUT
+        float w[4];
+#pragma unroll
+        for (int j = 0; j < 4; ++j) w[j] = IS_KEPT(kept, r, j) ? p[r][j] * dropout_scale : 0;
+        store_weights(weights, r, w);
+#else
+        store_weights(weights, r, p[r]);
+#endif
+      }
+      for (int row = 0; row < QUERIES; row += V_ROWS) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        stage_rows(dout_head, (idx)dout_stride2, row0 + row, row_end, V_ROWS, V_WIDTH, PADDED(V), stage, &bad);
+        barrier(CLK_LOCAL_MEM_FENCE);
+        output_of_keys_V((const __local float *)weights, row, (const __local float *)stage, bad, dv_sum);
+      }
+      DWEIGHTS(dp);
+      store_dscores(p, dp, slope, kept, dropout_scale, stats_head, row0, row_end, weights);
+      for (int row = 0; row < QUERIES; row += QK_ROWS) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        stage_rows(q_head, (idx)q_stride2, row0 + row, row_end, QK_ROWS, QK_WIDTH, PADDED(QK), stage, &bad);
+        barrier(CLK_LOCAL_MEM_FENCE);
+        output_of_keys_QK((const __local float *)weights, row, (const __local float *)stage, bad, dk_sum);
+      }
+    }
+  }
+
+  dk = AT_HEAD(dk, batch, kv_head);
+  dv = AT_HEAD(dv, batch, kv_head);
+#pragma unroll
+  for (int n = 0; n < OUT_KEYS; ++n) {
+    const int key = key0 + OUT_ITEM_Y * OUT_KEYS + n;
+    if (key >= keys) continue;
+#pragma unroll
+    for (int c = 0; c < COLUMNS(QK); ++c) {
+      const int column = OUT_COLUMN(QK, c);
+      if (has_dk && column < QK_WIDTH) STORE(X_DTYPE, dk, key * (idx)dk_stride2 + column, dk_sum[n][c] * scale);
+    }
+#pragma unroll
+    for (int c = 0; c < COLUMNS(V); ++c) {
+      const int column = OUT_COLUMN(V, c);
+      if (has_dv && column < V_WIDTH) STORE(X_DTYPE, dv, key * (idx)dv_stride2 + column, dv_sum[n][c]);
+    }
+  }
+}
+#endif
+
+#if HAS_KERNEL(KERNEL_QUERIES)
+#if KERNEL
+DEFINE_COLUMNS(QK)
+#endif
+DEFINE_OUTPUT_OF_QUERIES(QK)
+
+// dq of QUERIES rows of a head, over tiles of keys.
+ITEMS_GROUP __kernel void attention_queries_bwd(BWD_ARGUMENTS, __global const float4 *stats, RESULT4(dq) GATE_ARGUMENT) {
+  __local float4 stage[STAGE / 4], weights[QUERIES * WEIGHT_PITCH];
+  __local int bad;
+  LEAVE_IF_CLOSED;
+  const int tiles = ((int)queries + QUERIES - 1) / QUERIES;
+  const long work = first + get_group_id(0), batch_head = work / tiles;
+  const long batch = batch_head / heads, head = batch_head - batch * heads;
+  const int row0 = (tiles - 1 - (int)(work - batch_head * tiles)) * QUERIES, row_end = min(row0 + QUERIES, (int)queries);
+  const storage q_head = AT_HEAD(q, batch, head), dout_head = AT_HEAD(dout, batch, head);
+  const storage k_head = AT_HEAD(k, batch, head / group), v_head = AT_HEAD(v, batch, head / group);
+  __global const TYPE(MASK_DTYPE) *mask_head = AT_HEAD(mask, batch, head);
+  const struct reach reach = REACH_OF(batch);
+  const int key_first = first_key(reach, row0) / KEYS * KEYS, key_end = end_key(reach, row_end - 1);
+  const int inner_first = first_key(reach, row_end - 1), inner_end = end_key(reach, row0);
+  stats += batch_head * queries;
+
+  float sum[QUERIES / OUT_Y][COLUMNS(QK)];
+#pragma unroll
+  for (int r = 0; r < QUERIES / OUT_Y; ++r)
+#pragma unroll
+    for (int c = 0; c < COLUMNS(QK); ++c) sum[r][c] = 0;
+  if (ITEM == 0) bad = 0;
+  for (int key0 = key_first; key0 < key_end; key0 += KEYS) {
+    float p[SCORE_ROWS][4], slope[SCORE_ROWS][4], dp[SCORE_ROWS][4];
+    const bool whole = key0 >= inner_first && key0 + KEYS <= inner_end && row0 + QUERIES <= queries;
+    SCORES(p, slope, whole);
+    weights_of(p, stats, row0, row_end);
+    const uint kept = kept_weights(seed_low, seed_high, threshold, (uint)batch, (uint)head, row0, key0, (int)queries);
+    DWEIGHTS(dp);
+    store_dscores(p, dp, slope, kept, dropout_scale, stats, row0, row_end, weights);
+    for (int row = 0; row < KEYS; row += QK_ROWS) {
+      barrier(CLK_LOCAL_MEM_FENCE);
+      stage_rows(k_head, (idx)k_stride2, key0 + row, key_end, QK_ROWS, QK_WIDTH, PADDED(QK), stage, &bad);
+      barrier(CLK_LOCAL_MEM_FENCE);
+      output_of_queries(weights, row, (const __local float *)stage, bad, sum);
+    }
+  }
+
+  dq = AT_HEAD(dq, batch, head);
+#pragma unroll
+  for (int r = 0; r < QUERIES / OUT_Y; ++r) {
+    const int row = row0 + OUT_ITEM_Y + r * OUT_Y;
+    if (row >= row_end) continue;
+#pragma unroll
+    for (int c = 0; c < COLUMNS(QK); ++c) {
+      const int column = OUT_COLUMN(QK, c);
+      if (column < QK_WIDTH) STORE(X_DTYPE, dq, row * (idx)dq_stride2 + column, sum[r][c] * scale);
+    }
+  }
+}
+#endif
