@@ -2,6 +2,7 @@
 // a CPU with vectors. Prints the names of the kernels that ran. Buffers are written whole by the host, at their creation and as
 // inputs: Oclgrind takes for undefined what a write of a part leaves alone, and all that only kernels write. Usage: kernel_tour
 #include <dlfcn.h>
+#include <heed/tune.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -178,13 +179,11 @@ static heed_status tour_gemm(heed_context *ctx, int64_t m, int64_t n, int64_t k)
 
 // What tuning may ask for: a sum in parts, and the form that any device can run.
 static heed_status tour_gemm_variants(heed_context *ctx) {
-  heed__cl_gemm_state(ctx)->layout.splits = 2;
-  heed_status status = tour_gemm(ctx, 5, 7, 40);
-  heed__cl_gemm_state(ctx)->layout.splits = 0;
-  heed__cl_gemm_state(ctx)->variant = "panels";
-  if (status == HEED_OK) status = tour_gemm(ctx, 5, 7, 9);
-  heed__cl_gemm_state(ctx)->variant = NULL;
-  return status;
+  TRY(heed_tune_force(ctx, HEED_TUNE_GEMM, heed__cl_state(ctx)->traits.cpu_like ? "cpu: splits=2" : "gpu: splits=2"));
+  TRY(tour_gemm(ctx, 5, 7, 40));
+  TRY(heed_tune_force(ctx, HEED_TUNE_GEMM, "panels-small"));
+  TRY(tour_gemm(ctx, 5, 7, 9));
+  return heed_tune_force(ctx, HEED_TUNE_GEMM, NULL);
 }
 
 static heed_status tour_linear(heed_context *ctx) {

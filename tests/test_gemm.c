@@ -125,7 +125,8 @@ static void assert_done_without_tensor_cores(const char *name, const char *text)
   heed_tensor *x = support_tensor(ctx, HEED_F16, 2, (int64_t[]){SIDE, SIDE}, 1, a), *y;
   ASSERT_OK(heed_tensor_create(ctx, HEED_F16, 2, (int64_t[]){SIDE, SIDE}, &y));
   ASSERT_OK(heed_gemm(false, true, 1, x, x, 0, y));
-  assert_false(traits->emulate_warps);
+  assert_true(heed__cl_state(ctx)->tensor_cores_off);
+  assert_true(traits->emulate_warps);  // what a device offers does not change
   ASSERT_OK(heed_tensor_download_f32(y, c, COUNT));
   for (int i = 0; i < COUNT; ++i) {
     double sum = 0;
@@ -231,12 +232,14 @@ static void what_clblast_has_left_of_a_batch_heeds_kernels_do(void **state) {
   for (int good = 0; good <= BATCHES; ++good) {
     break_clblast(good, CLBlastInsufficientMemoryTemp);
     heed__cl_gemm_state(ctx)->clblast_failed = false;
+    heed__cl_revise(ctx);
     assert_batched_product(ctx);
     assert_int_equal(clblast.calls, good < BATCHES ? good + 1 : BATCHES);
     assert_int_equal(heed__cl_gemm_state(ctx)->clblast_failed, good < BATCHES);
   }
   break_clblast(0, CLBlastInsufficientMemoryTemp);
   heed__cl_gemm_state(ctx)->clblast_failed = true;
+  heed__cl_revise(ctx);
   assert_batched_product(ctx);
   assert_int_equal(clblast.calls, 0);  // it is not asked again
   heed_context_destroy(ctx);
@@ -324,16 +327,18 @@ static void factors_too_large_to_pack_are_multiplied_as_they_lie(void **state) {
   need_device(state);
   heed_context *ctx = open_planted("native", NULL);
   struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
-  uint32_t place;
+  struct heed__cl_gemm_plan plan;
   traits->cpu_like = true;
   if (traits->vector_width < 4) traits->vector_width = 4;
   const struct heed_tensor a = without_memory(ctx, HEED_F16, 300, 200), b = without_memory(ctx, HEED_F16, 200, 400);
   struct heed_tensor c = without_memory(ctx, HEED_F16, 300, 400);
   const struct heed__cl_gemm_problem p = {
       .alpha = 1, .a = &a, .b = &b, .c = &c, .m = 300, .n = 400, .k = 200, .batches = 1};
-  assert_string_equal(heed__cl_gemm_native_variant(ctx, &p, &place), "cpu");
+  assert_true(heed__cl_gemm_plan(ctx, &p, NULL, &plan));
+  assert_ptr_equal(plan.variant, &heed__cl_gemm_cpu);
   traits->max_allocation = 100000;  // of 320,000 bytes for b as floats
-  assert_string_not_equal(heed__cl_gemm_native_variant(ctx, &p, &place), "cpu");
+  assert_true(heed__cl_gemm_plan(ctx, &p, NULL, &plan));
+  assert_ptr_equal(plan.variant, &heed__cl_gemm_panels);
   heed_context_destroy(ctx);
 }
 

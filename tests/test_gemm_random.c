@@ -45,7 +45,7 @@ struct draw {
   enum heed__cl_gemm_activation activation;
   heed_gelu_form gelu;
   struct operand mask;
-  struct heed__cl_gemm_layout layout;
+  struct heed__cl_tuning_choice choice;
 };
 
 // ---------------------------------------------------------------- drawing a problem
@@ -103,23 +103,28 @@ static bool may_split(const struct kind *kind) {
   return kind->path == CPU ? kind->gelu != 1 : kind->dtype != HEED_F16;
 }
 
+static const char *const keys[PATHS] = {[CPU] = "cpu", [GPU] = "gpu", [WARP] = "gpu-tensor", [CLBLAST] = "clblast"};
+
 // Small blocks and splits, so that small problems go through what large ones do; 0 is the library's own choice.
-static struct heed__cl_gemm_layout draw_layout(struct draw *d) {
-  struct heed__cl_gemm_layout layout = {.splits = 1 + (may_split(&d->kind) && below(d, 2) ? below(d, 5) : 0)};
+static struct heed__cl_tuning_choice draw_choice(struct draw *d) {
+  struct heed__cl_tuning_choice choice = {0};
+  int64_t *values = choice.values;
+  snprintf(choice.variant, sizeof choice.variant, "%s", keys[d->kind.path]);
+  values[HEED__TUNE_splits] = 1 + (may_split(&d->kind) && below(d, 2) ? below(d, 5) : 0);
   if (d->kind.path != CPU) {
-    layout.rows = d->kind.tile;
-    return layout;
+    values[HEED__TUNE_rows] = d->kind.tile;
+    return choice;
   }
-  layout.dot = d->kind.dot ? 1 : -1;
-  layout.swap = d->kind.swap;
-  layout.vectors = d->kind.tile;
-  if (below(d, 2)) return layout;
-  layout.pack_rows = (int)below(d, 3) - 1;
-  layout.pack_cols = (int)below(d, 3) - 1;
-  layout.rows = below(d, 2) ? 8 * (1 + below(d, 5)) : 0;
-  layout.panels = below(d, 3);
-  layout.depth = below(d, 2) ? 7 + below(d, 60) : 0;
-  return layout;
+  values[HEED__TUNE_dot] = d->kind.dot ? 1 : -1;
+  values[HEED__TUNE_swap] = d->kind.swap;
+  values[HEED__TUNE_vectors] = d->kind.tile;
+  if (below(d, 2)) return choice;
+  values[HEED__TUNE_pack_rows] = below(d, 3) - 1;
+  values[HEED__TUNE_pack_cols] = below(d, 3) - 1;
+  values[HEED__TUNE_rows] = below(d, 2) ? 8 * (1 + below(d, 5)) : 0;
+  values[HEED__TUNE_panels] = below(d, 3);
+  values[HEED__TUNE_depth] = below(d, 2) ? 7 + below(d, 60) : 0;
+  return choice;
 }
 
 static void draw_epilogue(struct draw *d) {
@@ -151,22 +156,22 @@ static struct draw draw_problem(uint64_t seed) {
   d.c = draw_operand(&d, c, packed, unit);
   draw_epilogue(&d);
   d.mask = draw_operand(&d, c, packed, unit);
-  d.layout = draw_layout(&d);
+  d.choice = draw_choice(&d);
   return d;
 }
 
 static void print_draw(const struct draw *d) {
-  const struct heed__cl_gemm_layout *l = &d->layout;
+  char choice[HEED_TUNE_TEXT];
+  heed__cl_tuning_choice_text(&d->choice, choice);
   print_error(
       "seed %llu: %s %s %c%c [%lld, %lld, %lld x %lld] k %lld, offsets %lld %lld, row strides %lld %lld %lld, alpha "
       "%g, beta "
-      "%g, bias %d, activation %d, layout %lld %lld %lld %lld %lld, %d %d %d %d\n",
+      "%g, bias %d, activation %d, %s\n",
       (unsigned long long)d->seed, path_names[d->kind.path], heed_dtype_string(d->kind.dtype), d->trans_a ? 'T' : 'N',
       d->trans_b ? 'T' : 'N', (long long)d->c.dims[0], (long long)d->c.dims[1], (long long)d->c.dims[2],
       (long long)d->c.dims[3], (long long)d->a.dims[d->trans_a ? 2 : 3], (long long)d->a.offset, (long long)d->b.offset,
       (long long)d->a.strides[2], (long long)d->b.strides[2], (long long)d->c.strides[2], d->alpha, d->beta,
-      d->has_bias, (int)d->activation, (long long)l->vectors, (long long)l->rows, (long long)l->panels,
-      (long long)l->depth, (long long)l->splits, l->swap, l->pack_rows, l->pack_cols, l->dot);
+      d->has_bias, (int)d->activation, choice);
   const char *path = getenv("HEED_DRAW_PATH");
   print_error("repeat it with: HEED_SEED=%llu HEED_DRAWS=1 HEED_DRAW_PATH=%s HEED_DRAW_LARGEST=%lld test_gemm_random\n",
               (unsigned long long)d->seed, path ? path : "", (long long)from_environment("HEED_DRAW_LARGEST", 264));
@@ -203,7 +208,7 @@ static struct heed_tensor broadcast(const heed_tensor *t, const struct operand *
   return view;
 }
 
-static void run_with_epilogue(const struct draw *d, uint64_t seed, heed_tensor *const *views) {
+static void run_forced(const struct draw *d, uint64_t seed, heed_tensor *const *views) {
   heed_context *ctx = heed_tensor_context(views[2]);
   heed_tensor *mask_buffer, *mask, *bias = support_tensor(ctx, d->kind.dtype, 1, &d->c.dims[3], seed + 3, NULL);
   make_operand(ctx, d, &d->mask, seed + 4, false, &mask_buffer, &mask);
@@ -213,7 +218,11 @@ static void run_with_epilogue(const struct draw *d, uint64_t seed, heed_tensor *
                                                   .activation = d->activation,
                                                   .gelu = d->gelu,
                                                   .mask = d->activation == HEED__GEMM_MASK ? mask : NULL};
-  ASSERT_OK(heed__cl_gemm_with(ctx, &params, &a, &b, &epilogue, views[2]));
+  struct heed__cl_tuning_choice choice = d->choice;
+  // CLBlast does not take a k of 0, nor F16.
+  const int64_t k = d->a.dims[d->trans_a ? 2 : 3];
+  if (d->kind.path == CLBLAST && (k == 0 || d->kind.dtype != HEED_F32)) choice.variant[0] = 0;
+  ASSERT_OK(heed__cl_gemm_forced(ctx, &params, &a, &b, d->has_epilogue ? &epilogue : NULL, &choice, views[2]));
   heed_tensor_destroy(mask);
   heed_tensor_destroy(mask_buffer);
   heed_tensor_destroy(bias);
@@ -225,8 +234,8 @@ static heed_tensor *run(heed_context *ctx, const struct draw *d, uint64_t seed) 
   make_operand(ctx, d, &d->a, seed, false, &buffers[0], &views[0]);
   make_operand(ctx, d, &d->b, seed + 1, false, &buffers[1], &views[1]);
   make_operand(ctx, d, &d->c, seed + 2, d->beta == 0, &buffers[2], &views[2]);
-  if (d->has_epilogue)
-    run_with_epilogue(d, seed, views);
+  if (heed_context_device(ctx)->type != HEED_DEVICE_HOST)
+    run_forced(d, seed, views);
   else
     ASSERT_OK(heed_gemm(d->trans_a, d->trans_b, d->alpha, views[0], views[1], d->beta, views[2]));
   for (int i = 0; i < 3; ++i) heed_tensor_destroy(views[i]);
@@ -288,18 +297,13 @@ static double tolerance_of(const struct draw *d) {
 static heed_tensor *run_on_device(heed_context *ctx, const struct draw *d) {
   struct heed__cl *cl = heed__cl_state(ctx);
   const struct heed__cl_traits traits = cl->traits;
-  heed__cl_gemm_state(ctx)->provider = d->kind.path == CLBLAST ? HEED__GEMM_CLBLAST : HEED__GEMM_NATIVE;
-  heed__cl_gemm_state(ctx)->layout = d->layout;
   cl->traits.cpu_like = d->kind.path == CPU;
   cl->traits.tensor_cores = d->kind.path == WARP && traits.tensor_cores;
   cl->traits.emulate_warps = cl->tf32 = d->kind.path == WARP;
   if (d->kind.path == CPU && !traits.cpu_like) cl->traits.vector_width = 8;
   heed_tensor *c = run(ctx, d, d->seed);
-  // A draw for tensor cores has not gone another way.
-  assert_true(d->kind.path != WARP || cl->traits.tensor_cores || cl->traits.emulate_warps);
   cl->traits = traits;
   cl->tf32 = false;
-  heed__cl_gemm_state(ctx)->layout = (struct heed__cl_gemm_layout){0};
   return c;
 }
 
@@ -354,7 +358,8 @@ static struct draw packed_draw(const struct kind *kind, int64_t b1, int64_t m, i
   d.a = draw_operand(&d, (const int64_t[]){1, b1, m, k}, true, 1);
   d.b = draw_operand(&d, (const int64_t[]){1, b1, n, k}, true, 1);
   d.c = draw_operand(&d, (const int64_t[]){1, b1, m, n}, true, 1);
-  if (kind->path != CPU) d.layout.rows = kind->tile;
+  snprintf(d.choice.variant, sizeof d.choice.variant, "%s", keys[kind->path]);
+  if (kind->path != CPU) d.choice.values[HEED__TUNE_rows] = kind->tile;
   return d;
 }
 

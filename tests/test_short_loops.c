@@ -69,10 +69,13 @@ static void long_products_are_not_left_to_clblast(void **state) {
               *b = support_random(ctx, HEED_F32, SHAPE(LONG, 2), 2);
   heed_tensor *ours = support_new(ctx, HEED_F32, SHAPE(3, 2)), *chosen = support_like(ours);
   heed__cl_gemm_state(ctx)->provider = HEED__GEMM_NATIVE;
+  heed__cl_revise(ctx);
   ASSERT_OK(heed_gemm(false, false, 1, a, b, 0, ours));
   heed__cl_gemm_state(ctx)->provider = HEED__GEMM_CLBLAST;
+  heed__cl_revise(ctx);
   ASSERT_OK(heed_gemm(false, false, 1, a, b, 0, chosen));
   heed__cl_gemm_state(ctx)->provider = HEED__GEMM_AUTO;
+  heed__cl_revise(ctx);
   ASSERT_SAME_BITS(chosen, ours);
 }
 

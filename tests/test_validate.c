@@ -1,5 +1,6 @@
 // Validation, and `heed check`: right kernels pass, and a small defect in any kernel file is caught, with operator and index.
 #include <fcntl.h>
+#include <heed/tune.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -305,7 +306,7 @@ static void a_defect_is_caught(void **state) {
   struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
   if (d->taken_for != AS_IT_IS) traits->cpu_like = false;
   if (d->taken_for == AS_SMALL_GPU) traits->max_work_group = 1;
-  if (d->taken_for == AS_GPU_IN_PARTS) heed__cl_gemm_state(ctx)->layout.splits = 2;
+  if (d->taken_for == AS_GPU_IN_PARTS) ASSERT_OK(heed_tune_force(ctx, HEED_TUNE_GEMM, "gpu: splits=2"));
   char message[512], unforced[512];
   const heed_case *stopped = NULL, *shown = NULL;
   for (size_t i = 0; i < case_count && !(stopped && (shown || d->taken_for != AS_IT_IS)); ++i) {

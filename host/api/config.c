@@ -51,7 +51,8 @@ heed_status heed__config_opencl(const heed_open_options *options, struct heed__c
       .runtime = {.profiling = options->profile > 0,
                   .load_only = options->store_programs < 0,
                   .kernel_dir = heed__config_text(options->kernel_dir, "HEED_KERNELS")}};
-  HEED__TRY(parse_gemm(heed__config_text(options->gemm, "HEED_GEMM"), &config->gemm));
+  HEED__TRY(parse_gemm(heed__config_text(options->gemm, "HEED_GEMM"), &config->gemm.provider));
+  config->gemm.probe_off = heed__config_is_off(heed__config_text(NULL, "HEED_GEMM_PROBE"));
   const char *cache = heed__config_text(options->cache_dir, "HEED_CACHE");
   if (heed__config_is_off(cache)) return HEED_OK;
   // HEED_CACHE=on is what people try after HEED_CACHE=off.

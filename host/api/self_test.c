@@ -115,7 +115,7 @@ static heed_status open_validating(const struct heed__cl_backend_config *config,
                                    heed_context **out) {
   const struct heed__cl_backend_config own = {
       .runtime = {.cache_dir = config->runtime.cache_dir, .load_only = true, .kernel_dir = config->runtime.kernel_dir},
-      .gemm = HEED__GEMM_NATIVE};
+      .gemm = {.provider = HEED__GEMM_NATIVE, .probe_off = config->gemm.probe_off}};
   heed_context *ctx, *host;
   HEED__TRY(heed__context_create(&ctx));
   heed_status status = heed__cl_backend_open(ctx, device, &own);

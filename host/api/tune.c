@@ -50,6 +50,7 @@ heed_status heed_tune_set(heed_context *ctx, const heed_tune_problem *problem, c
   struct heed__cl_tuning_entry entry = heed__cl_tuning_class(tuning, &plain);
   HEED__TRY(heed__cl_tuning_choice_parse(tuning, plain.op, choice, &entry.choice));
   entry.speedup = speedup;
+  heed__cl_revise(ctx);
   return heed__cl_tuning_set(tuning, &entry);
 }
 
@@ -60,6 +61,7 @@ heed_status heed_tune_force(heed_context *ctx, heed_tune_op op, const char *choi
   struct heed__cl_tuning *tuning = heed__cl_tuning_of(ctx);
   if (choice) HEED__TRY(heed__cl_tuning_choice_parse(tuning, op, choice, &forced.choice));
   tuning->forced[op] = forced;
+  heed__cl_revise(ctx);
   return HEED_OK;
 }
 

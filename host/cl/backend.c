@@ -34,22 +34,16 @@ const struct heed__backend heed__cl_backend = {
         },
 };
 
-static heed_status open_rooms(heed_context *ctx, const struct heed__cl_backend_config *config) {
-  const heed_status status = heed__cl_gemm_open(ctx, config->gemm);
-  if (status != HEED_OK) destroy(ctx);
-  return status;
-}
-
 heed_status heed__cl_backend_open(heed_context *ctx, cl_device_id device,
                                   const struct heed__cl_backend_config *config) {
   HEED__TRY(heed__cl_open(ctx, device, &config->runtime, &heed__cl_backend));
-  return open_rooms(ctx, config);
+  return heed__cl_gemm_open(ctx, &config->gemm);
 }
 
 heed_status heed__cl_backend_open_with(heed_context *ctx, cl_context context, cl_device_id device,
                                        cl_command_queue queue, const struct heed__cl_backend_config *config) {
   HEED__TRY(heed__cl_open_with(ctx, context, device, queue, &config->runtime, &heed__cl_backend));
-  return open_rooms(ctx, config);
+  return heed__cl_gemm_open(ctx, &config->gemm);
 }
 
 heed_status heed__cl_backend_tune(heed_context *ctx, const char *folder, const char *file, bool off) {

@@ -7,12 +7,12 @@
 // The choices of an open.
 struct heed__cl_backend_config {
   struct heed__cl_config runtime;
-  enum heed__cl_gemm_provider gemm;
+  struct heed__cl_gemm_config gemm;
 };
 
 extern const struct heed__backend heed__cl_backend;
 // Makes context and queue on a device (or retains the caller's), fills ctx->device, attaches the backend.
-// Errors: those of heed_open_with() and heed_open_opencl().
+// Errors: those of heed_open_with() and heed_open_opencl(); the context is the caller's to destroy then too.
 heed_status heed__cl_backend_open(heed_context *ctx, cl_device_id device, const struct heed__cl_backend_config *config);
 heed_status heed__cl_backend_open_with(heed_context *ctx, cl_context context, cl_device_id device,
                                        cl_command_queue queue, const struct heed__cl_backend_config *config);

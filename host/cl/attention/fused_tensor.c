@@ -140,8 +140,8 @@ done:
 static heed_status run(heed_context *ctx, const struct heed__cl_attention *a) {
   const heed_status status = run_kernels(ctx, a);
   if (status != HEED_ERROR_BUILD) return status;
-  struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
-  traits->tensor_cores = traits->emulate_warps = false;
+  heed__cl_state(ctx)->tensor_cores_off = true;
+  heed__cl_revise(ctx);
   return heed__cl_attention_fused_gpu_gated(ctx, a, NULL);
 }
 

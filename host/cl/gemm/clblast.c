@@ -44,7 +44,7 @@ static bool fits(const heed_tensor *t) {
          heed__mul(heed__round_up(t->dims[2], 256), heed__round_up(t->dims[3], 256), &padded) && padded <= INT32_MAX;
 }
 
-bool heed__cl_gemm_clblast_supports(const heed_context *ctx, const struct heed__cl_gemm_problem *p) {
+static bool supports(const heed_context *ctx, const struct heed__cl_gemm_problem *p) {
   const int64_t longest = heed__cl_state(ctx)->traits.short_loops ? 1 << 15 : INT32_MAX;  // its loops over k
   return p->c->dtype == HEED_F32 && p->k > 0 && p->k <= longest && fits(p->a) && fits(p->b) && fits(p->c);
 }
@@ -66,7 +66,9 @@ static size_t batch_offset(const heed_tensor *t, int64_t batch) {
 }
 
 static heed_status finish(heed_context *ctx, CLBlastStatusCode code, const char *what, cl_event event) {
-  HEED__REQUIRE(code == CLBlastSuccess, HEED_ERROR_DEVICE,
+  // No memory now is no verdict on CLBlast.
+  const bool no_memory = (int)code == CL_MEM_OBJECT_ALLOCATION_FAILURE || (int)code == CL_OUT_OF_HOST_MEMORY;
+  HEED__REQUIRE(code == CLBlastSuccess, no_memory ? HEED_ERROR_OUT_OF_MEMORY : HEED_ERROR_DEVICE,
                 "%s on %s failed with %s (%d); the gemm provider 'native' (HEED_GEMM) does without CLBlast", what,
                 ctx->device.name, code_name(code), (int)code);
   if (event) {
@@ -112,13 +114,41 @@ static heed_status run_locked(heed_context *ctx, const struct heed__cl_gemm_prob
   return HEED_OK;
 }
 
-heed_status heed__cl_gemm_clblast_run(heed_context *ctx, const struct heed__cl_gemm_problem *p, int64_t *done) {
+// a: [B0, B1, m, k]; b: [B0, B1, k, n], either transposed -> c: [B0, B1, m, n]
+static heed_status run(heed_context *ctx, const struct heed__cl_gemm_problem *p, const struct heed__cl_gemm_plan *plan,
+                       int64_t *done) {
+  (void)plan;
   *done = 0;
   pthread_mutex_lock(&clblast_lock);
   const heed_status status = run_locked(ctx, p, done);
   pthread_mutex_unlock(&clblast_lock);
-  return status;
+  return status == HEED_OK ? heed__cl_gemm_epilogue_run(ctx, p) : status;
 }
+
+static bool make_plan(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                      const struct heed__cl_tuning_choice *choice, struct heed__cl_gemm_plan *plan) {
+  (void)choice;
+  *plan = (struct heed__cl_gemm_plan){.variant = &heed__cl_gemm_clblast};
+  return supports(ctx, p);
+}
+
+// CLBlast goes over from its direct kernel to its indirect one somewhere between 512³ and 1280³, depending on the device, and each
+// form has kernels of its own.
+static void specimen(const struct heed__cl_gemm_problem *p, const struct heed__cl_gemm_plan *plan,
+                     struct heed__cl_gemm_specimen *specimen) {
+  (void)plan;
+  const double volume = (double)p->m * (double)p->n * (double)p->k;
+  const int size = volume < 0x1p27 ? 1 : volume < 1280.0 * 1280 * 1280 ? 2 : 3;
+  static const int64_t sides[] = {0, 0, 772, 1284};
+  if (size > 1) {
+    specimen->m = specimen->n = specimen->k = sides[size];
+    specimen->batches = 1;
+  }
+  specimen->class = (uint32_t)size;
+}
+
+const struct heed__cl_gemm_variant heed__cl_gemm_clblast = {
+    .tuning = {"clblast", 0}, .provider = HEED__GEMM_CLBLAST, .plan = make_plan, .run = run, .specimen = specimen};
 
 // A cached program keeps its OpenCL context alive, so only clearing the cache lets go of it. Other contexts build anew.
 void heed__cl_gemm_clblast_close(heed_context *ctx) {

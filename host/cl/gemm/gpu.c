@@ -1,32 +1,27 @@
 // gemm on devices with work-groups and local memory: the tile of C that a work-group makes, how k is cut, and the launches of
-// gemm/tiles.cl, of gemm/warp.cl (tensor cores) and of gemm/parts.cl.
+// tiles.cl, of warp.cl (tensor cores) and of parts.cl.
 #include "cl/gemm/gemm.h"
 
-// k beyond this goes in several parts or slices: it keeps the work of a work-group within what watchdogs allow, and llvmpipe
-// leaves a kernel's loops, unasked, after 65535 rounds. So do, for speed, products whose tiles are too few for the device.
+// k beyond SLICE goes in several parts or slices: it keeps the work of a work-group within what watchdogs allow, and llvmpipe
+// silently ends a work-item's loops after 65535 iterations in total. So do, for speed, products whose tiles are too few for a GPU.
 enum { SLICE = 32768, SHARE_LEAST = 256, LARGEST = 1 << 30 };
 
 // A kernel and its tile, side × side, from large to small; tensor cores first. Two factors of `depth` steps (warps: 64 bytes) are in
 // local memory, twice (warps: three times).
-static const struct kind {
+struct heed__cl_gemm_kind {
   const char *kernel, *file;
   int64_t side, depth;
   size_t items, local_memory;
   bool warps;
-} kinds[] = {
+};
+static const struct heed__cl_gemm_kind kinds[] = {
     {"gemm_warp", "gemm/warp.cl", 128, 32, 128, 6 * 128 * 64, true},
     {"gemm_warp", "gemm/warp.cl", 64, 32, 128, 6 * 64 * 64, true},
     {"gemm_tiles", "gemm/tiles.cl", 128, 8, 256, 4 * 8 * (128 + 4) * sizeof(float), false},
     {"gemm_tiles", "gemm/tiles.cl", 64, 16, 128, 4 * 16 * (64 + 4) * sizeof(float), false},
     {"gemm_tiles", "gemm/tiles.cl", 32, 16, 64, 4 * 16 * (32 + 4) * sizeof(float), false},
 };
-enum { KINDS = sizeof kinds / sizeof *kinds };
-
-struct plan {
-  const struct kind *kind;
-  int64_t splits, share;
-  cl_mem parts;  // of the sum, F32, where there are several
-};
+enum { KINDS = sizeof kinds / sizeof *kinds, DEPTH_MOST = 32 };
 
 // ---------------------------------------------------------------- plan
 
@@ -44,36 +39,31 @@ static bool suits_warps(const struct heed__cl *cl, const struct heed__cl_gemm_pr
          is_aligned(p->a, chunk) && is_aligned(p->b, chunk);
 }
 
-static bool is_possible(const struct heed__cl *cl, const struct kind *kind, const struct heed__cl_gemm_problem *p) {
-  return kind->items <= cl->traits.max_work_group && kind->local_memory <= cl->traits.local_memory &&
-         (!kind->warps || suits_warps(cl, p));
-}
-
-static int64_t tiles_of(const struct kind *kind, const struct heed__cl_gemm_problem *p) {
+static int64_t tiles_of(const struct heed__cl_gemm_kind *kind, const struct heed__cl_gemm_problem *p) {
   return heed__ceil_div(p->m, kind->side) * heed__ceil_div(p->n, kind->side);
 }
 
 // The largest tile that C fills and that leaves a work-group for every compute unit; without such, the smallest but for a C that is
-// smaller than the next.
-static bool is_wanted(const struct heed__cl_traits *traits, const struct kind *kind,
+// smaller than the next. An element of C sums in the same order whatever the tile.
+static bool is_wanted(const struct heed__cl_traits *traits, const struct heed__cl_gemm_kind *kind,
                       const struct heed__cl_gemm_problem *p, int64_t asked) {
   if (asked) return kind->side <= asked;
   if (heed__min(p->m, p->n) <= kind->side / 2) return false;
   return kind->side == 64 || tiles_of(kind, p) * p->batches >= traits->compute_units;
 }
 
-// `after`: only kinds behind it. NULL: the device can run none.
-static const struct kind *choose(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
-                                 const struct kind *after) {
-  const struct heed__cl *cl = heed__cl_state(ctx);
-  const struct kind *found = NULL;
-  for (const struct kind *kind = after ? after + 1 : kinds; kind < kinds + KINDS; ++kind) {
-    if (!is_possible(cl, kind, p)) continue;
-    if (found && found->warps && !kind->warps) break;
+// Of the kernels for tensor cores, or of the others, and of those behind `after` where it is not NULL. NULL: the device can run none.
+static const struct heed__cl_gemm_kind *choose(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                                               bool warps, const struct heed__cl_gemm_kind *after, int64_t asked) {
+  const struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
+  const struct heed__cl_gemm_kind *found = NULL;
+  for (const struct heed__cl_gemm_kind *kind = after ? after + 1 : kinds; kind < kinds + KINDS; ++kind) {
+    if (kind->warps != warps || kind->items > traits->max_work_group || kind->local_memory > traits->local_memory)
+      continue;
     found = kind;
-    if (is_wanted(&cl->traits, kind, p, heed__cl_gemm_state(ctx)->layout.rows)) break;
+    if (is_wanted(traits, kind, p, asked)) break;
   }
-  return found;
+  return found && tiles_of(found, p) <= LARGEST ? found : NULL;
 }
 
 static bool parts_fit(const heed_context *ctx, const struct heed__cl_gemm_problem *p, int64_t splits) {
@@ -83,41 +73,85 @@ static bool parts_fit(const heed_context *ctx, const struct heed__cl_gemm_proble
          (uint64_t)floats <= (most < allowed ? most : allowed) / sizeof(float);
 }
 
-// Always the same for a problem on a device, so that the same call sums in the same order.
-static void plan_splits(const heed_context *ctx, const struct heed__cl_gemm_problem *p, struct plan *plan) {
-  const struct heed__cl *cl = heed__cl_state(ctx);
-  const int64_t asked = heed__cl_gemm_state(ctx)->layout.splits, units = cl->traits.compute_units;
-  const int64_t groups = tiles_of(plan->kind, p) * p->batches;
+// Always the same for a problem on GPUs, however many compute units one has, so that all sum in the same order: enough work-groups for
+// a large one, counted in tiles of one size.
+static void plan_splits(const heed_context *ctx, const struct heed__cl_gemm_problem *p, int64_t asked,
+                        struct heed__cl_gemm_gpu_plan *plan) {
+  enum { SIDE = 64, GROUPS_FEW = 64, GROUPS_WANTED = 128 };
+  const int64_t groups = heed__ceil_div(p->m, SIDE) * heed__ceil_div(p->n, SIDE) * p->batches;
   int64_t splits = heed__max(1, heed__ceil_div(p->k, SLICE));
   if (asked)
     splits = heed__max(splits, heed__min(asked, p->k));
-  else if (groups < units)
-    splits = heed__max(splits, heed__min(heed__ceil_div(2 * units, groups), p->k / SHARE_LEAST));
-  if (!parts_fit(ctx, p, splits)) splits = 1;
-  plan->share = heed__round_up(heed__max(1, heed__ceil_div(p->k, splits)), plan->kind->depth);
-  plan->splits = heed__max(1, heed__ceil_div(p->k, plan->share));
+  else if (groups < GROUPS_FEW)
+    splits = heed__max(splits, heed__min(heed__ceil_div(GROUPS_WANTED, groups), p->k / SHARE_LEAST));
+  plan->slices = p->k > SLICE && !parts_fit(ctx, p, heed__ceil_div(p->k, SLICE));
+  if (plan->slices || !parts_fit(ctx, p, splits)) splits = 1;
+  const int64_t depth = plan->slices ? SLICE : p->k;
+  plan->share = heed__round_up(heed__max(1, heed__ceil_div(depth, splits)), DEPTH_MOST);
+  plan->splits = heed__max(1, heed__ceil_div(depth, plan->share));
 }
 
-bool heed__cl_gemm_gpu_supports(const heed_context *ctx, const struct heed__cl_gemm_problem *p) {
-  return p->m <= LARGEST && p->n <= LARGEST && p->k <= LARGEST && p->batches <= LARGEST &&
-         choose(ctx, p, NULL) != NULL && tiles_of(choose(ctx, p, NULL), p) <= LARGEST;
+static bool plan_kind(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                      const struct heed__cl_tuning_choice *choice, bool warps, struct heed__cl_gemm_gpu_plan *plan) {
+  if (p->m > LARGEST || p->n > LARGEST || p->k > LARGEST || p->batches > LARGEST) return false;
+  plan->kind = choose(ctx, p, warps, NULL, choice->values[HEED__TUNE_rows]);
+  if (!plan->kind) return false;
+  plan_splits(ctx, p, choice->values[HEED__TUNE_splits], plan);
+  return true;
 }
 
-bool heed__cl_gemm_gpu_uses_warps(const heed_context *ctx, const struct heed__cl_gemm_problem *p) {
-  const struct kind *kind = choose(ctx, p, NULL);
-  return kind && kind->warps;
+static bool plan_on_tensor_cores(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                                 const struct heed__cl_tuning_choice *choice, struct heed__cl_gemm_plan *plan) {
+  *plan = (struct heed__cl_gemm_plan){.variant = &heed__cl_gemm_tensor};
+  return suits_warps(heed__cl_state(ctx), p) && plan_kind(ctx, p, choice, true, &plan->of.gpu);
 }
 
-uint32_t heed__cl_gemm_gpu_class(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
-                                 struct heed__cl_gemm_layout *same, bool *aligned) {
-  struct plan plan = {.kind = choose(ctx, p, NULL)};
-  *same = (struct heed__cl_gemm_layout){0};
-  *aligned = false;
-  if (!plan.kind) return 0;  // not a problem that is supported
-  plan_splits(ctx, p, &plan);
-  *same = (struct heed__cl_gemm_layout){.rows = plan.kind->side, .splits = plan.splits > 1 ? 2 : 1};
-  *aligned = is_aligned(p->a, 4) && is_aligned(p->b, 4);
-  return 1 | (uint32_t)(plan.kind - kinds) << 1 | (uint32_t)(plan.splits > 1) << 4 | (uint32_t)*aligned << 5;
+static bool plan_in_tiles(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                          const struct heed__cl_tuning_choice *choice, struct heed__cl_gemm_plan *plan) {
+  *plan = (struct heed__cl_gemm_plan){.variant = &heed__cl_gemm_gpu};
+  return plan_kind(ctx, p, choice, false, &plan->of.gpu);
+}
+
+static void specimen(const struct heed__cl_gemm_problem *p, const struct heed__cl_gemm_plan *made,
+                     struct heed__cl_gemm_specimen *specimen) {
+  const struct heed__cl_gemm_gpu_plan *plan = &made->of.gpu;
+  specimen->choice.values[HEED__TUNE_rows] = plan->kind->side;
+  specimen->choice.values[HEED__TUNE_splits] = plan->splits > 1 ? 2 : 1;
+  specimen->aligned = is_aligned(p->a, 4) && is_aligned(p->b, 4);
+  specimen->class =
+      1 | (uint32_t)(plan->kind - kinds) << 1 | (uint32_t)(plan->splits > 1) << 4 | (uint32_t)specimen->aligned << 5;
+}
+
+// The other tiles, and twice and half the parts of k.
+static void neighbours(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                       const struct heed__cl_tuning_choice *choice, struct heed__cl_tuning_choices *out, bool warps) {
+  struct heed__cl_gemm_gpu_plan here, there;
+  if (!plan_kind(ctx, p, choice, warps, &here)) return;
+  const struct {
+    enum heed__cl_tuning_tunable what;
+    int64_t value;
+  } steps[] = {{HEED__TUNE_rows, here.kind->side * 2},
+               {HEED__TUNE_rows, here.kind->side / 2},
+               {HEED__TUNE_splits, here.splits * 2},
+               {HEED__TUNE_splits, here.splits / 2}};
+  for (size_t i = 0; i < sizeof steps / sizeof *steps; ++i) {
+    const size_t before = out->count;
+    heed__cl_tuning_choices_add(out, choice, steps[i].what, steps[i].value);
+    if (out->count == before) continue;
+    if (!plan_kind(ctx, p, &out->list[before], warps, &there) ||
+        (there.kind == here.kind && there.splits == here.splits))
+      out->count = before;
+  }
+}
+
+static void neighbours_on_tensor_cores(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                                       const struct heed__cl_tuning_choice *choice,
+                                       struct heed__cl_tuning_choices *out) {
+  neighbours(ctx, p, choice, out, true);
+}
+static void neighbours_in_tiles(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                                const struct heed__cl_tuning_choice *choice, struct heed__cl_tuning_choices *out) {
+  neighbours(ctx, p, choice, out, false);
 }
 
 // ---------------------------------------------------------------- launches
@@ -135,9 +169,10 @@ static uint32_t form_of(const struct heed__cl_gemm_problem *p) {
          (uint32_t)is_aligned(p->b, 4) << 3;
 }
 
+// a: [B0, B1, m, k]; b: [B0, B1, k, n], either transposed -> c: [B0, B1, m, n], or parts: [B0 B1, splits, m, n].
 // All but the numbers of the first tile and the first batch.
-static void describe(struct heed__cl_kernel *k, heed_context *ctx, const struct plan *plan,
-                     const struct heed__cl_gemm_problem *p) {
+static void describe(struct heed__cl_kernel *k, heed_context *ctx, const struct heed__cl_gemm_gpu_plan *plan,
+                     const struct heed__cl_gemm_problem *p, cl_mem parts) {
   heed__cl_begin(k, ctx, plan->kind->file, plan->kind->kernel);
   heed__cl_define_int(k, "VECTOR", plan->kind->warps ? 2 : 4);
   heed__cl_define_int(k, "TILE", plan->kind->side);
@@ -157,13 +192,13 @@ static void describe(struct heed__cl_kernel *k, heed_context *ctx, const struct 
   if (plan->splits == 1) heed__cl_gemm_epilogue_define(k, p);
   pass_factor(k, p->a, !p->trans_a);
   pass_factor(k, p->b, p->trans_b);
-  heed__cl_gemm_result(k, p, plan->splits > 1 ? plan->parts : NULL, plan->splits);
+  heed__cl_gemm_result(k, p, parts, plan->splits);
   const int64_t numbers[] = {p->c->dims[1], p->m, p->n, p->k, plan->splits, plan->share};
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; ++i) heed__cl_uint(k, (uint32_t)numbers[i]);
 }
 
 // A launch is what a slow GPU does in about half a second: 4 GFLOP a compute unit, 30 on its tensor cores.
-static heed_status launch_all(const struct heed__cl_kernel *described, const struct plan *plan,
+static heed_status launch_all(const struct heed__cl_kernel *described, const struct heed__cl_gemm_gpu_plan *plan,
                               const struct heed__cl_gemm_problem *p) {
   const double unit = plan->kind->warps ? 3e10 : 4e9, units = heed__cl_state(described->ctx)->traits.compute_units;
   const double work = 2.0 * (double)(plan->kind->side * plan->kind->side) * (double)plan->share;
@@ -183,13 +218,15 @@ static heed_status launch_all(const struct heed__cl_kernel *described, const str
   return HEED_OK;
 }
 
-static heed_status add_parts(heed_context *ctx, const struct plan *plan, const struct heed__cl_gemm_problem *p) {
+// parts: [B0 B1, splits, m, n] -> c: [B0, B1, m, n], summed in the order of the parts
+static heed_status add_parts(heed_context *ctx, const struct heed__cl_gemm_gpu_plan *plan,
+                             const struct heed__cl_gemm_problem *p, cl_mem parts) {
   struct heed__cl_kernel k;
   heed__cl_begin(&k, ctx, "gemm/parts.cl", "gemm_parts");
   heed__cl_define_int(&k, "VECTOR", 4);
   heed__cl_define_dtype(&k, "X_DTYPE", p->c->dtype);
   heed__cl_gemm_epilogue_define(&k, p);
-  heed__cl_buffer(&k, plan->parts);
+  heed__cl_buffer(&k, parts);
   heed__cl_tensor(&k, p->c);
   heed__cl_strides(&k, p->c, 3);
   heed__cl_gemm_epilogue_args(&k, p);
@@ -201,43 +238,19 @@ static heed_status add_parts(heed_context *ctx, const struct plan *plan, const s
   return heed__cl_launch(&k, 3, global, NULL);
 }
 
-// A driver may run a kernel in smaller work-groups only than it runs others: then a smaller tile. What it says may be less than it
-// takes (rusticl: its subgroup's size), so that less than the smallest tile's counts for nothing.
-static heed_status choose_built(heed_context *ctx, const struct heed__cl_gemm_problem *p, struct plan *plan,
-                                struct heed__cl_kernel *k) {
-  for (plan->kind = choose(ctx, p, NULL); plan->kind;) {
-    plan_splits(ctx, p, plan);
-    if (plan->splits > 1)
-      HEED__TRY(
-          heed__cl_scratch_take(ctx, (size_t)(p->m * p->n * p->batches * plan->splits) * sizeof(float), &plan->parts));
-    describe(k, ctx, plan, p);
-    size_t limit = 0;
-    const heed_status status = heed__cl_work_group_limit(k, &limit);
-    const struct kind *next = choose(ctx, p, plan->kind);
-    if (status != HEED_OK && (!plan->kind->warps || !next)) return status;
-    if (status != HEED_OK) {  // a driver that does not take their instructions: ordinary kernels from now on
-      struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
-      traits->tensor_cores = traits->emulate_warps = false;
-      next = choose(ctx, p, plan->kind);
-    }
-    const bool fits = limit < kinds[KINDS - 1].items || limit >= plan->kind->items || !next;
-    if (status == HEED_OK && fits) return HEED_OK;
-    plan->kind = next;
-    heed__cl_scratch_give(ctx, plan->parts);
-    plan->parts = NULL;
-  }
-  return heed__fail(HEED_ERROR_UNSUPPORTED, "gemm: %s runs none of heed's tiles", ctx->device.name);
-}
-
-static heed_status run_whole(heed_context *ctx, const struct heed__cl_gemm_problem *p) {
-  struct plan plan = {0};
+// Queues the whole sum over p's k.
+static heed_status run_whole(heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                             const struct heed__cl_gemm_gpu_plan *plan) {
   struct heed__cl_kernel k;
+  cl_mem parts = NULL;
   heed_status status;
-  HEED__TRY_TO(done, status, choose_built(ctx, p, &plan, &k));
-  HEED__TRY_TO(done, status, launch_all(&k, &plan, p));
-  if (plan.splits > 1) status = add_parts(ctx, &plan, p);
+  if (plan->splits > 1)
+    HEED__TRY(heed__cl_scratch_take(ctx, (size_t)(p->m * p->n * p->batches * plan->splits) * sizeof(float), &parts));
+  describe(&k, ctx, plan, p, parts);
+  HEED__TRY_TO(done, status, launch_all(&k, plan, p));
+  if (plan->splits > 1) status = add_parts(ctx, plan, p, parts);
 done:
-  heed__cl_scratch_give(ctx, plan.parts);
+  heed__cl_scratch_give(ctx, parts);
   return status;
 }
 
@@ -250,9 +263,9 @@ static struct heed_tensor depth_slice(const heed_tensor *t, int axis, int64_t st
   return view;
 }
 
-heed_status heed__cl_gemm_gpu_run(heed_context *ctx, const struct heed__cl_gemm_problem *p) {
-  if (p->k <= SLICE || parts_fit(ctx, p, heed__ceil_div(p->k, SLICE))) return run_whole(ctx, p);
-  // Too large a C for parts: slices that add to it.
+// Too large a C for parts: slices of k that add to it.
+static heed_status run_slices(heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                              const struct heed__cl_gemm_gpu_plan *plan) {
   for (int64_t start = 0; start < p->k; start += SLICE) {
     struct heed__cl_gemm_problem slice = *p;
     slice.k = heed__min(SLICE, p->k - start);
@@ -262,7 +275,50 @@ heed_status heed__cl_gemm_gpu_run(heed_context *ctx, const struct heed__cl_gemm_
     slice.b = &b;
     if (start > 0) slice.beta = 1;
     if (start + slice.k < p->k) slice.epilogue = (struct heed__cl_gemm_epilogue){0};
-    HEED__TRY(run_whole(ctx, &slice));
+    HEED__TRY(run_whole(ctx, &slice, plan));
   }
   return HEED_OK;
 }
+
+static heed_status run(heed_context *ctx, const struct heed__cl_gemm_problem *p, const struct heed__cl_gemm_plan *plan,
+                       int64_t *done) {
+  const heed_status status = plan->of.gpu.slices ? run_slices(ctx, p, &plan->of.gpu) : run_whole(ctx, p, &plan->of.gpu);
+  *done = status == HEED_OK ? p->batches : 0;
+  return status;
+}
+
+// A driver may run a kernel in smaller work-groups only than it runs others: then a smaller tile. What it says may be less than it
+// takes (rusticl: its subgroup's size), so that less than the smallest tile's counts for nothing.
+static heed_status prepare(heed_context *ctx, const struct heed__cl_gemm_problem *p, struct heed__cl_gemm_plan *made) {
+  struct heed__cl_gemm_gpu_plan *plan = &made->of.gpu;
+  for (;;) {
+    struct heed__cl_kernel k;
+    size_t limit = 0;
+    describe(&k, ctx, plan, p, NULL);
+    HEED__TRY(heed__cl_work_group_limit(&k, &limit));
+    if (limit < kinds[KINDS - 1].items || limit >= plan->kind->items) return HEED_OK;
+    const struct heed__cl_gemm_kind *next = choose(ctx, p, plan->kind->warps, plan->kind, 0);
+    // The last of the ordinary kernels is run all the same: the driver may tell less than it takes.
+    if (!next && !plan->kind->warps) return HEED_OK;
+    HEED__REQUIRE(next, HEED_ERROR_UNSUPPORTED, "gemm: %s runs none of heed's tiles for tensor cores",
+                  ctx->device.name);
+    plan->kind = next;
+  }
+}
+
+#define BIT(value) (1u << HEED__TUNE_##value)
+const struct heed__cl_gemm_variant heed__cl_gemm_tensor = {.tuning = {"gpu-tensor", BIT(rows) | BIT(splits)},
+                                                           .provider = HEED__GEMM_NATIVE,
+                                                           .on_tensor_cores = true,
+                                                           .plan = plan_on_tensor_cores,
+                                                           .prepare = prepare,
+                                                           .run = run,
+                                                           .specimen = specimen,
+                                                           .neighbours = neighbours_on_tensor_cores};
+const struct heed__cl_gemm_variant heed__cl_gemm_gpu = {.tuning = {"gpu", BIT(rows) | BIT(splits)},
+                                                        .provider = HEED__GEMM_NATIVE,
+                                                        .plan = plan_in_tiles,
+                                                        .prepare = prepare,
+                                                        .run = run,
+                                                        .specimen = specimen,
+                                                        .neighbours = neighbours_in_tiles};

@@ -1,4 +1,4 @@
-// Products that can be tuned: what the table needs to know of them, and which choices are worth a try. Layouts are cpu.c's.
+// Products that can be tuned: what the table needs to know of them, and which choices are worth a try.
 #include <stdio.h>
 #include <string.h>
 
@@ -16,36 +16,17 @@ static struct heed_tensor matrix(heed_context *ctx, const heed_tune_problem *pro
   return t;
 }
 
-// What does p where nothing is tuned.
-static const char *own_variant(heed_context *ctx, const struct heed__cl_gemm_problem *p) {
-  struct heed__cl *cl = heed__cl_state(ctx);
-  uint32_t place;
-  if (!cl->traits.cpu_like && !heed__cl_gemm_state(ctx)->clblast_failed && heed__cl_gemm_clblast_supports(ctx, p))
-    return "clblast";
-  heed__cl_gemm_state(ctx)->variant = "";
-  const char *name = heed__cl_gemm_native_variant(ctx, p, &place);
-  heed__cl_gemm_state(ctx)->variant = NULL;
-  return name;
-}
-
 // On CPUs the other variants are for GPUs, or for what the first cannot do, and several times slower.
-static void add_variants(heed_context *ctx, const struct heed__cl_gemm_problem *p, const char *used,
-                         struct heed__cl_tuning_choices *out) {
-  struct heed__cl *cl = heed__cl_state(ctx);
-  const struct heed__cl_tuning_variant *variant;
-  if (cl->traits.cpu_like) return;
-  for (size_t i = 0; (variant = heed__cl_gemm_variant(i)) && out->count < out->room; ++i) {
-    const char *name = variant->key;
-    const bool clblast = strcmp(name, "clblast") == 0;
-    uint32_t place;
-    heed__cl_gemm_state(ctx)->variant = name;
-    const bool can = clblast ? heed__cl_gemm_clblast_supports(ctx, p) && !heed__cl_gemm_state(ctx)->clblast_failed
-                             : strcmp(heed__cl_gemm_native_variant(ctx, p, &place), name) == 0;
-    heed__cl_gemm_state(ctx)->variant = NULL;
-    if (!can || strcmp(name, used) == 0) continue;
-    struct heed__cl_tuning_choice *choice = &out->list[out->count++];
-    *choice = (struct heed__cl_tuning_choice){0};
-    snprintf(choice->variant, sizeof choice->variant, "%s", name);
+static void add_variants(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                         const struct heed__cl_gemm_variant *used, struct heed__cl_tuning_choices *out) {
+  const struct heed__cl_gemm_variant *variant;
+  if (heed__cl_state(ctx)->traits.cpu_like) return;
+  for (size_t i = 0; (variant = heed__cl_gemm_variant_at(i)) && out->count < out->room; ++i) {
+    struct heed__cl_tuning_choice choice = {0};
+    struct heed__cl_gemm_plan plan;
+    snprintf(choice.variant, sizeof choice.variant, "%s", variant->tuning.key);
+    if (variant != used && heed__cl_gemm_allows(ctx, variant) && heed__cl_gemm_plan(ctx, p, &choice, &plan))
+      out->list[out->count++] = choice;
   }
 }
 
@@ -65,14 +46,21 @@ static void neighbours(heed_context *ctx, const heed_tune_problem *problem, cons
                                           .n = n,
                                           .k = k,
                                           .batches = problem->sizes[3]};
+  struct heed__cl_gemm_plan plan;
   struct heed__cl_tuning_choice from = *choice;
-  if (!from.variant[0]) snprintf(from.variant, sizeof from.variant, "%s", own_variant(ctx, &p));
-  add_variants(ctx, &p, from.variant, out);
-  if (strcmp(from.variant, "cpu") == 0) heed__cl_gemm_cpu_neighbours(ctx, &p, &from, out);
+  if (!heed__cl_gemm_plan(ctx, &p, choice, &plan)) return;
+  snprintf(from.variant, sizeof from.variant, "%s", plan.variant->tuning.key);
+  add_variants(ctx, &p, plan.variant, out);
+  if (plan.variant->neighbours) plan.variant->neighbours(ctx, &p, &from, out);
+}
+
+static const struct heed__cl_tuning_variant *variant_at(size_t i) {
+  const struct heed__cl_gemm_variant *variant = heed__cl_gemm_variant_at(i);
+  return variant ? &variant->tuning : NULL;
 }
 
 const struct heed__cl_tuning_op heed__cl_gemm_tuning = {
     .kind = HEED__TUNE_BY_FORM,
     .edges = {{1, 16, 64, 256, 1024, 4096}, {1, 16, 64, 256, 1024, 4096}, {1, 16, 64, 256, 1024, 4096}, {1, 2}},
-    .variant = heed__cl_gemm_variant,
+    .variant = variant_at,
     .neighbours = neighbours};

@@ -5,25 +5,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/random.h"
 #include "cl/gemm/gemm.h"
 
-// What a problem exercises: the provider's kernels for it, all else alike.
+// A specimen with the dtype and the forms of the problem that it stands for.
 struct probe {
+  struct heed__cl_gemm_specimen specimen;
+  const struct heed__cl_gemm_variant *variant;
   uint32_t class;
-  enum heed__cl_gemm_provider provider;
   heed_dtype dtype;
   bool trans_a, trans_b;
-  int64_t m, n, k, batches;
-  const char *variant;  // of heed's own; NULL: not to be forced
-  struct heed__cl_gemm_layout layout;
-  bool aligned;  // every row begins at a multiple of 8 elements
 };
 
 struct heed__cl_gemm_verdicts {
-  bool off;  // HEED_GEMM_PROBE
   size_t count, room;
   struct verdict {
     uint32_t class;
@@ -33,41 +28,18 @@ struct heed__cl_gemm_verdicts {
 
 // ---------------------------------------------------------------- classes
 
-// CLBlast goes over from its direct kernel to its indirect one somewhere between 512³ and 1280³, depending on the device, and each
-// form has kernels of its own. heed's kernels differ by variant and layout besides.
-static struct probe probe_of(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
-                             enum heed__cl_gemm_provider provider) {
-  struct probe probe = {.provider = provider,
+static struct probe probe_of(const struct heed__cl_gemm_problem *p, const struct heed__cl_gemm_plan *plan) {
+  struct probe probe = {.specimen = {.m = 53, .n = 101, .k = 90, .batches = 2},
+                        .variant = plan->variant,
                         .dtype = p->c->dtype,
                         .trans_a = p->trans_a,
-                        .trans_b = p->trans_b,
-                        .m = 53,
-                        .n = 101,
-                        .k = 90,
-                        .batches = 2};
-  uint32_t class = (uint32_t)p->c->dtype << 3 | (uint32_t)p->trans_a << 1 | p->trans_b;
-  if (provider == HEED__GEMM_CLBLAST) {
-    const double volume = (double)p->m * (double)p->n * (double)p->k;
-    const int size = volume < 0x1p27 ? 1 : volume < 1280.0 * 1280 * 1280 ? 2 : 3;
-    static const int64_t sides[] = {0, 0, 772, 1284};
-    if (size > 1) {
-      probe.m = probe.n = probe.k = sides[size];
-      probe.batches = 1;
-    }
-    class |= (uint32_t)size << 8;
-  } else {
-    uint32_t place;
-    probe.variant = heed__cl_gemm_native_variant(ctx, p, &place);
-    if (strcmp(probe.variant, "cpu") == 0) {
-      class |= heed__cl_gemm_cpu_class(ctx, p, &probe.layout) << 10;
-    } else if (strcmp(probe.variant, "gpu") == 0) {
-      class |= heed__cl_gemm_gpu_class(ctx, p, &probe.layout, &probe.aligned) << 10 | 1U << 20 | place << 21;
-    } else {
-      class &= ~3U;
-      class |= 1U << 20 | place << 21;
-    }
-  }
-  probe.class = class;
+                        .trans_b = p->trans_b};
+  snprintf(probe.specimen.choice.variant, sizeof probe.specimen.choice.variant, "%s", plan->variant->tuning.key);
+  plan->variant->specimen(p, plan, &probe.specimen);
+  const uint32_t form = probe.specimen.any_form ? 0 : (uint32_t)p->trans_a << 1 | p->trans_b;
+  uint32_t place = 0;
+  while (heed__cl_gemm_variant_at(place) != plan->variant) ++place;
+  probe.class = (uint32_t)p->c->dtype << 2 | form | probe.specimen.class << 8 | place << 24;
   return probe;
 }
 
@@ -88,7 +60,8 @@ static void matrix_free(heed_context *ctx, struct matrix *matrix) {
 // Multiples of 1/64 in [−1, 1), with gaps between the rows.
 static heed_status matrix_make(heed_context *ctx, const struct probe *probe, int64_t rows, int64_t cols, uint64_t seed,
                                struct matrix *matrix) {
-  const int64_t ld = probe->aligned ? heed__round_up(cols, 8) + 8 : cols + 3, count = probe->batches * rows * ld;
+  const int64_t ld = probe->specimen.aligned ? heed__round_up(cols, 8) + 8 : cols + 3,
+                count = probe->specimen.batches * rows * ld;
   matrix->buffer = (struct heed__buffer){.ctx = ctx};
   matrix->bytes = (size_t)count * heed_dtype_size(probe->dtype);
   matrix->values = malloc(matrix->bytes);
@@ -102,9 +75,9 @@ static heed_status matrix_make(heed_context *ctx, const struct probe *probe, int
                                       .buffer = &matrix->buffer,
                                       .dtype = probe->dtype,
                                       .rank = 4,
-                                      .dims = {1, probe->batches, rows, cols},
+                                      .dims = {1, probe->specimen.batches, rows, cols},
                                       .strides = {count, rows * ld, ld, 1},
-                                      .count = probe->batches * rows * cols};
+                                      .count = probe->specimen.batches * rows * cols};
   return heed__cl_upload(ctx, memory, 0, matrix->values, matrix->bytes);
 }
 
@@ -121,12 +94,12 @@ static double element(const struct matrix *matrix, int64_t batch, bool trans, in
 static bool agrees(const struct probe *probe, const struct matrix *a, const struct matrix *b, const struct matrix *c,
                    const struct matrix *computed) {
   const double unit = probe->dtype == HEED_F32 ? 0x1p-20 : probe->dtype == HEED_F16 ? 0x1p-10 : 0x1p-7;
-  const bool large = probe->m > 256;
-  for (int64_t batch = 0; batch < probe->batches; ++batch)
-    for (int64_t i = 0; i < probe->m; i += large ? 61 : 1)
-      for (int64_t j = large ? i % 7 : 0; j < probe->n; j += large ? 7 : 1) {
+  const bool large = probe->specimen.m > 256;
+  for (int64_t batch = 0; batch < probe->specimen.batches; ++batch)
+    for (int64_t i = 0; i < probe->specimen.m; i += large ? 61 : 1)
+      for (int64_t j = large ? i % 7 : 0; j < probe->specimen.n; j += large ? 7 : 1) {
         double sum = 0, size = 1;
-        for (int64_t l = 0; l < probe->k; ++l) {
+        for (int64_t l = 0; l < probe->specimen.k; ++l) {
           const double product = element(a, batch, probe->trans_a, i, l) * element(b, batch, probe->trans_b, l, j);
           sum += product;
           size += fabs(product);
@@ -138,24 +111,20 @@ static bool agrees(const struct probe *probe, const struct matrix *a, const stru
 }
 
 static heed_status multiply(heed_context *ctx, const struct probe *probe, const struct heed__cl_gemm_problem *p) {
-  struct heed__cl *cl = heed__cl_state(ctx);
-  const struct heed__cl_gemm_layout layout = heed__cl_gemm_state(ctx)->layout;
-  const char *variant = heed__cl_gemm_state(ctx)->variant;
-  const bool profiling = cl->profiling;
-  cl->profiling = false;  // the user's records are of the user's calls
-  heed__cl_gemm_state(ctx)->layout = probe->layout;
-  heed__cl_gemm_state(ctx)->variant = probe->variant;
+  struct heed__cl_gemm_plan plan;
   int64_t done;
-  const heed_status status =
-      probe->provider == HEED__GEMM_CLBLAST ? heed__cl_gemm_clblast_run(ctx, p, &done) : heed__cl_gemm_native(ctx, p);
-  cl->profiling = profiling;
-  heed__cl_gemm_state(ctx)->layout = layout;
-  heed__cl_gemm_state(ctx)->variant = variant;
+  HEED__REQUIRE(heed__cl_gemm_plan(ctx, p, &probe->specimen.choice, &plan), HEED_ERROR_UNSUPPORTED,
+                "gemm: the variant %s does not take the small product that would show whether it is right",
+                probe->variant->tuning.key);
+  if (plan.variant->prepare) HEED__TRY(plan.variant->prepare(ctx, p, &plan));
+  const size_t mark = heed__cl_profile_mark(ctx);
+  const heed_status status = plan.variant->run(ctx, p, &plan, &done);
+  heed__cl_profile_drop(ctx, mark);  // the user's records are of the user's calls
   return status;
 }
 
 static heed_status compute(heed_context *ctx, const struct probe *probe, struct matrix *matrices, bool *right) {
-  const int64_t m = probe->m, n = probe->n, k = probe->k;
+  const int64_t m = probe->specimen.m, n = probe->specimen.n, k = probe->specimen.k;
   struct matrix *a = &matrices[0], *b = &matrices[1], *c = &matrices[2], *computed = &matrices[3];
   HEED__TRY(matrix_make(ctx, probe, probe->trans_a ? k : m, probe->trans_a ? m : k, 1, a));
   HEED__TRY(matrix_make(ctx, probe, probe->trans_b ? n : k, probe->trans_b ? k : n, 2, b));
@@ -173,7 +142,7 @@ static heed_status compute(heed_context *ctx, const struct probe *probe, struct 
                                           .m = m,
                                           .n = n,
                                           .k = k,
-                                          .batches = probe->batches};
+                                          .batches = probe->specimen.batches};
   HEED__TRY(multiply(ctx, probe, &p));
   HEED__TRY(heed__cl_download(ctx, c->buffer.handle, 0, computed->values, c->bytes));
   *right = agrees(probe, a, b, c, computed);
@@ -192,9 +161,9 @@ static heed_status run(heed_context *ctx, const struct probe *probe, bool *right
 static char *make_key(const heed_context *ctx, const struct probe *probe) {
   const heed_device_info *device = &ctx->device;
   char *key = NULL;
-  const int length = asprintf(&key, "heed %s\ngemm probe %d, class %x\nplatform %s\n%s\ndevice %s\n%s\ndriver %s\n%s\n",
-                              heed_version(), (int)probe->provider, probe->class, device->platform,
-                              device->platform_version, device->vendor, device->name, device->driver, device->version);
+  const int length = asprintf(&key, "heed %s\ngemm probe, class %x\nplatform %s\n%s\ndevice %s\n%s\ndriver %s\n%s\n",
+                              heed_version(), probe->class, device->platform, device->platform_version, device->vendor,
+                              device->name, device->driver, device->version);
   return length < 0 ? NULL : key;
 }
 
@@ -218,23 +187,15 @@ static heed_status recall_or_run(heed_context *ctx, const struct probe *probe, b
   return status;
 }
 
-static struct heed__cl_gemm_verdicts *verdicts_of(const heed_context *ctx) {
-  struct heed__cl_gemm_state *state = heed__cl_gemm_state(ctx);
-  if (!state->verdicts) {
-    state->verdicts = calloc(1, sizeof *state->verdicts);
-    const char *text = getenv("HEED_GEMM_PROBE");
-    if (state->verdicts && text) state->verdicts->off = strcasecmp(text, "off") == 0 || strcmp(text, "0") == 0;
-  }
-  return state->verdicts;
-}
-
 heed_status heed__cl_gemm_probe(heed_context *ctx, const struct heed__cl_gemm_problem *p,
-                                enum heed__cl_gemm_provider provider, bool *right) {
-  struct heed__cl_gemm_verdicts *verdicts = verdicts_of(ctx);
-  HEED__REQUIRE(verdicts, HEED_ERROR_OUT_OF_MEMORY, "gemm: no host memory");
+                                const struct heed__cl_gemm_plan *plan, bool *right) {
+  struct heed__cl_gemm_state *state = heed__cl_gemm_state(ctx);
   *right = true;
-  if (verdicts->off) return HEED_OK;
-  const struct probe probe = probe_of(ctx, p, provider);
+  if (state->probe_off) return HEED_OK;
+  if (!state->verdicts) state->verdicts = calloc(1, sizeof *state->verdicts);
+  struct heed__cl_gemm_verdicts *verdicts = state->verdicts;
+  HEED__REQUIRE(verdicts, HEED_ERROR_OUT_OF_MEMORY, "gemm: no host memory");
+  const struct probe probe = probe_of(p, plan);
   for (size_t i = 0; i < verdicts->count; ++i) {
     if (verdicts->known[i].class != probe.class) continue;
     *right = verdicts->known[i].right;

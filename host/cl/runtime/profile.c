@@ -84,6 +84,18 @@ heed_status heed__cl_profile(heed_context *ctx, const heed_profile_record **reco
   return status;
 }
 
+size_t heed__cl_profile_mark(const heed_context *ctx) {
+  const struct heed__cl_profile *profile = heed__cl_state(ctx)->profile;
+  return profile ? profile->record_count + profile->pending_count : 0;
+}
+
+void heed__cl_profile_drop(heed_context *ctx, size_t mark) {
+  struct heed__cl_profile *profile = heed__cl_state(ctx)->profile;
+  if (!profile) return;
+  heed__context_defer(ctx, resolve(ctx));
+  if (profile->record_count > mark) profile->record_count = mark;
+}
+
 void heed__cl_profile_destroy(heed_context *ctx) {
   struct heed__cl *cl = heed__cl_state(ctx);
   if (!cl->profile) return;

@@ -46,7 +46,9 @@ struct heed__cl {
   cl_context context;
   cl_command_queue queue;
   struct heed__cl_traits traits;
-  bool tf32;  // HEED_TF32=1: products of F32 tensors may round their factors to TF32
+  bool tensor_cores_off;  // a driver refused their kernels, or they computed wrong: ordinary kernels do all from now on
+  unsigned revision;      // of what plans rest on; see heed__cl_revise
+  bool tf32;              // HEED_TF32=1: products of F32 tensors may round their factors to TF32
   bool profiling;
   char *cache_dir;                      // NULL: no disk cache
   bool stores_programs;                 // puts what it builds there
@@ -65,6 +67,8 @@ struct heed__cl {
   void *kept[HEED__CL_KEPT];           // each by the number that rooms.h gives it
 };
 static inline struct heed__cl *heed__cl_state(const heed_context *ctx) { return ctx->state; }
+// A choice of kernels has changed, or something has stopped working: plans that were kept are made anew.
+static inline void heed__cl_revise(heed_context *ctx) { ++heed__cl_state(ctx)->revision; }
 
 struct heed__cl_config {
   bool profiling;
@@ -201,6 +205,9 @@ void heed__cl_scratch_destroy(heed_context *ctx);
 
 // profile.c
 heed_status heed__cl_profile(heed_context *ctx, const heed_profile_record **records, size_t *count);
+// Events that come after the mark are dropped: those of work that the caller did not ask for.
+size_t heed__cl_profile_mark(const heed_context *ctx);
+void heed__cl_profile_drop(heed_context *ctx, size_t mark);
 void heed__cl_profile_destroy(heed_context *ctx);
 
 // shuffle.c: the trait's form where this device does as kernels count on, tried at the first call; else NONE.

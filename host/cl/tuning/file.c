@@ -182,6 +182,7 @@ heed_status heed__cl_tuning_read(heed_context *ctx, const char *path, bool trust
     free(read.entries);
     return status;
   }
+  heed__cl_revise(ctx);
   free(tuning->entries);
   tuning->entries = read.entries;
   tuning->count = read.count;

@@ -137,6 +137,7 @@ const struct heed__cl_tuning_choice *heed__cl_tuning_find(const heed_context *ct
 }
 
 void heed__cl_tuning_distrust(heed_context *ctx, const heed_tune_problem *problem) {
+  heed__cl_revise(ctx);
   struct heed__cl_tuning *tuning = heed__cl_tuning_of(ctx);
   struct heed__cl_tuning_forced *forced = &tuning->forced[problem->op];
   if (forced->set) {  // whoever measures asks heed_tune_get()

@@ -1,0 +1,36 @@
+// Which variant does a product: the list of them, and the one function that plans.
+#include <string.h>
+
+#include "cl/gemm/gemm.h"
+
+// From fast to general; the first that supports a problem does it, and the last supports all. CLBlast stands behind what is faster
+// than it: heed's kernels for CPUs, and those for tensor cores.
+static const struct heed__cl_gemm_variant *const variants[] = {
+    &heed__cl_gemm_cpu,     &heed__cl_gemm_panels, &heed__cl_gemm_tensor,
+    &heed__cl_gemm_clblast, &heed__cl_gemm_gpu,    &heed__cl_gemm_panels_small,
+};
+enum { VARIANTS = sizeof variants / sizeof *variants };
+
+const struct heed__cl_gemm_variant *heed__cl_gemm_variant_at(size_t i) { return i < VARIANTS ? variants[i] : NULL; }
+
+bool heed__cl_gemm_allows(const heed_context *ctx, const struct heed__cl_gemm_variant *variant) {
+  const struct heed__cl_gemm_state *state = heed__cl_gemm_state(ctx);
+  if (variant->on_tensor_cores) return !heed__cl_state(ctx)->tensor_cores_off;
+  if (variant->provider != HEED__GEMM_CLBLAST) return true;
+  return state->provider == HEED__GEMM_CLBLAST || (state->provider == HEED__GEMM_AUTO && !state->clblast_failed);
+}
+
+bool heed__cl_gemm_plan(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                        const struct heed__cl_tuning_choice *forced, struct heed__cl_gemm_plan *plan) {
+  static const struct heed__cl_tuning_choice own;
+  const bool clblast_first = heed__cl_gemm_state(ctx)->provider == HEED__GEMM_CLBLAST;
+  const char *key = forced ? forced->variant : "";
+  const struct heed__cl_tuning_choice *choice = forced ? forced : &own;
+  ++heed__cl_gemm_state(ctx)->planned;
+  if (!key[0] && clblast_first && heed__cl_gemm_clblast.plan(ctx, p, choice, plan)) return true;
+  for (size_t i = 0; i < VARIANTS; ++i) {
+    if (key[0] ? strcmp(variants[i]->tuning.key, key) != 0 : !heed__cl_gemm_allows(ctx, variants[i])) continue;
+    if (variants[i]->plan(ctx, p, choice, plan)) return true;
+  }
+  return false;
+}
