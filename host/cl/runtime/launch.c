@@ -1,6 +1,5 @@
 // One kernel launch: options and arguments gathered, checked against the device's limits, queued. Which program that means is
 // program.c's.
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,23 +21,38 @@ void heed__cl_begin(struct heed__cl_kernel *k, heed_context *ctx, const char *fi
   k->wide = false;
   k->arg_count = 0;
   // -w: PoCL prints on stderr how many warnings there were. tools/check-kernels shows them to whoever writes a kernel.
-  k->options_used = (size_t)snprintf(k->options, sizeof k->options, "-cl-std=CL1.2 -w");
+  static const char first[] = "-cl-std=CL1.2 -w";
+  k->options_used = sizeof first - 1;
+  memcpy(k->options, first, sizeof first);
 }
 
-void heed__cl_define(struct heed__cl_kernel *k, const char *name, const char *value) {
-  const size_t room = sizeof k->options - k->options_used;
-  const int length = snprintf(k->options + k->options_used, room, " -D%s=%s", name, value);
-  if (length >= 0 && (size_t)length < room)
-    k->options_used += (size_t)length;
-  else
+static void append(struct heed__cl_kernel *k, const char *text, size_t length) {
+  if (length >= sizeof k->options - k->options_used) {
     refuse(k, heed__fail(HEED_ERROR_INVALID_ARGUMENT, "%s: its build options pass %zu characters", k->kernel,
                          sizeof k->options));
+    return;
+  }
+  memcpy(k->options + k->options_used, text, length);
+  k->options_used += length;
+  k->options[k->options_used] = 0;
+}
+
+// Every launch writes its options anew, to find its program by them: printf would be a tenth of a warm launch's work.
+void heed__cl_define(struct heed__cl_kernel *k, const char *name, const char *value) {
+  append(k, " -D", 3);
+  append(k, name, strlen(name));
+  append(k, "=", 1);
+  append(k, value, strlen(value));
 }
 
 void heed__cl_define_int(struct heed__cl_kernel *k, const char *name, int64_t value) {
-  char text[32];
-  snprintf(text, sizeof text, "%" PRId64, value);
-  heed__cl_define(k, name, text);
+  char text[24], *digit = text + sizeof text - 1;
+  uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+  *digit = 0;
+  do *--digit = (char)('0' + rest % 10);
+  while (rest /= 10);
+  if (value < 0) *--digit = '-';
+  heed__cl_define(k, name, digit);
 }
 
 void heed__cl_define_dtype(struct heed__cl_kernel *k, const char *name, heed_dtype dtype) {
