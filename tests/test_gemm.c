@@ -245,6 +245,25 @@ static void what_clblast_has_left_of_a_batch_heeds_kernels_do(void **state) {
   heed_context_destroy(ctx);
 }
 
+// What there is no memory for now may be done the next time, and by the same provider: another would give other bits.
+static void a_moment_without_memory_is_no_verdict(void **state) {
+  need_device(state);
+  for (int probing = 0; probing < 2; ++probing) {
+    if (!probing) setenv("HEED_GEMM_PROBE", "off", 1);
+    heed_context *ctx = open_tuned();
+    float result = 0;
+    break_clblast(0, (CLBlastStatusCode)CL_MEM_OBJECT_ALLOCATION_FAILURE);
+    ASSERT_FAILS(HEED_ERROR_OUT_OF_MEMORY, "CL_MEM_OBJECT_ALLOCATION_FAILURE", eleven(ctx, &result));
+    assert_false(heed__cl_gemm_state(ctx)->clblast_failed);
+    break_clblast(0, CLBlastSuccess);
+    ASSERT_OK(eleven(ctx, &result));
+    assert_true(result == 11);
+    assert_true(clblast.calls > 0);  // CLBlast did it
+    heed_context_destroy(ctx);
+    unsetenv("HEED_GEMM_PROBE");
+  }
+}
+
 static void a_clblast_that_was_asked_for_says_why_it_fails(void **state) {
   need_device(state);
   setenv("HEED_GEMM_PROBE", "off", 1);
@@ -385,6 +404,7 @@ int main(void) {
       cmocka_unit_test(probing_can_be_switched_off),
       cmocka_unit_test(tensor_cores_that_fail_are_done_without),
       MENDED(what_clblast_has_left_of_a_batch_heeds_kernels_do),
+      MENDED(a_moment_without_memory_is_no_verdict),
       MENDED(a_clblast_that_was_asked_for_says_why_it_fails),
       MENDED(where_every_provider_fails_nothing_is_computed),
       MENDED(products_of_clblast_are_profiled),

@@ -124,7 +124,7 @@ struct heed__cl_gemm_state {
   struct heed__cl_gemm_verdicts *verdicts;  // probe.c
   struct heed__cl_gemm_plans *plans;        // plans.c
   bool clblast_used, clblast_failed;        // there is something to clear; AUTO has given it up
-  unsigned long planned;                    // problems that were planned, for tests
+  unsigned long looked_up, planned;         // in the table of plans; for tests
 };
 static inline struct heed__cl_gemm_state *heed__cl_gemm_state(const heed_context *ctx) {
   return heed__cl_state(ctx)->kept[HEED__CL_ROOM_GEMM];

@@ -73,6 +73,7 @@ static struct entry *entry_of(const struct heed__cl_gemm_plans *plans, const str
 const struct heed__cl_gemm_plan *heed__cl_gemm_plans_find(const heed_context *ctx,
                                                           const struct heed__cl_gemm_problem *p) {
   const struct heed__cl_gemm_plans *plans = heed__cl_gemm_state(ctx)->plans;
+  ++heed__cl_gemm_state(ctx)->looked_up;
   if (!plans || plans->revision != heed__cl_state(ctx)->revision) return NULL;
   const struct key key = key_of(p);
   const struct entry *entry = entry_of(plans, &key);

@@ -130,6 +130,7 @@ static struct heed__cl_tuning_entry *find(struct heed__cl_tuning *tuning, const 
 const struct heed__cl_tuning_choice *heed__cl_tuning_find(const heed_context *ctx, const heed_tune_problem *problem) {
   struct heed__cl_tuning *tuning = heed__cl_tuning_of(ctx);
   if (!tuning) return NULL;
+  ++tuning->looked_up;
   const struct heed__cl_tuning_forced *forced = &tuning->forced[problem->op];
   if (forced->set) return forced->wrong || is_default(&forced->choice) ? NULL : &forced->choice;
   const struct heed__cl_tuning_entry *entry = find(tuning, problem);

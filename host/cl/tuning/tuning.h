@@ -79,6 +79,7 @@ struct heed__cl_tuning {
   char *path;                                   // NULL: nowhere
   struct heed__cl_tuning_entry *entries;
   size_t count, room;
+  unsigned long looked_up;  // for tests
   struct heed__cl_tuning_forced {
     bool set, wrong;
     struct heed__cl_tuning_choice choice;
