@@ -82,12 +82,13 @@ static void plan_items(struct heed__cl_gemm_cpu_plan *plan, const struct heed__c
     plan->rows = heed__round_up(plan->rows / 2, step);
 }
 
-// Where C has too little to keep a CPU busy and k is long, k is cut into parts. How many follows the problem and not this device's
-// cores, so that a device, a part of it and a larger one sum in the same order: as many work-items as a large CPU has cores.
+// Where C has too few tiles to keep a CPU busy and k is long, k is cut into parts. How many follows the problem and not this device's
+// cores, so that a device, a part of it and a larger one sum in the same order. Rows are counted as if each work-item had one tile.
 static void plan_splits(struct heed__cl_gemm_cpu_plan *plan, const struct heed__cl_gemm_problem *p, int64_t wanted,
                         const struct operand *r, const struct operand *v) {
-  enum { ITEMS_WANTED = 32, ROWS_AN_ITEM = 64, SHARE_LEAST = 256, DEPTH_LEAST = 1024 };
-  const int64_t items = heed__ceil_div(v->extent, plan->panel) * heed__ceil_div(r->extent, ROWS_AN_ITEM) * p->batches;
+  enum { ITEMS_WANTED = 16, SHARE_LEAST = 256, DEPTH_LEAST = 1024 };
+  const int64_t step = plan->tile_rows * (plan->swap ? 2 : 1);
+  const int64_t items = heed__ceil_div(v->extent, plan->panel) * heed__ceil_div(r->extent, step) * p->batches;
   int64_t splits = 1;
   if (items < ITEMS_WANTED && p->k >= DEPTH_LEAST)
     splits = heed__max(1, heed__min(heed__ceil_div(ITEMS_WANTED, items), p->k / SHARE_LEAST));
