@@ -182,12 +182,18 @@ static heed_status run(heed_context *ctx, const struct heed__cl_gemm_problem *p,
   return status;
 }
 
+static bool make_plan(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                      const struct heed__cl_tuning_choice *choice, struct heed__cl_gemm_plan *plan) {
+  plan->variant = &heed__cl_gemm_cpu;
+  return heed__cl_gemm_cpu_make_plan(ctx, p, choice, &plan->of.cpu);
+}
+
 #define BIT(value) (1u << HEED__TUNE_##value)
 const struct heed__cl_gemm_variant heed__cl_gemm_cpu = {
     .tuning = {"cpu", BIT(vectors) | BIT(rows) | BIT(panels) | BIT(depth) | BIT(splits) | BIT(swap) | BIT(pack_rows) |
                           BIT(pack_cols) | BIT(dot)},
     .provider = HEED__GEMM_NATIVE,
-    .plan = heed__cl_gemm_cpu_make_plan,
+    .plan = make_plan,
     .run = run,
     .specimen = heed__cl_gemm_cpu_specimen,
     .neighbours = heed__cl_gemm_cpu_neighbours};

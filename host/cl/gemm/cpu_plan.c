@@ -132,12 +132,11 @@ static void plan_dot(struct heed__cl_gemm_cpu_plan *plan, const struct heed__cl_
 }
 
 bool heed__cl_gemm_cpu_make_plan(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
-                                 const struct heed__cl_tuning_choice *choice, struct heed__cl_gemm_plan *out) {
+                                 const struct heed__cl_tuning_choice *choice, struct heed__cl_gemm_cpu_plan *plan) {
   const struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
   const int64_t vector = traits->vector_width, most = 1 << 30, cores = traits->compute_units;
   if (!traits->cpu_like || p->m > most || p->n > most || p->k > most || p->batches > most) return false;
-  *out = (struct heed__cl_gemm_plan){.variant = &heed__cl_gemm_cpu};
-  struct heed__cl_gemm_cpu_plan *plan = &out->of.cpu;
+  *plan = (struct heed__cl_gemm_cpu_plan){0};
   plan->dot = wants_dot(p, asked(choice, HEED__TUNE_dot), vector);
   if (plan->dot) {
     plan_dot(plan, p, asked(choice, HEED__TUNE_rows), cores);
@@ -183,9 +182,9 @@ static bool is_same(const struct heed__cl_gemm_cpu_plan *a, const struct heed__c
 // Twice and half of what the plan has, and the other side of its switches.
 void heed__cl_gemm_cpu_neighbours(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
                                   const struct heed__cl_tuning_choice *choice, struct heed__cl_tuning_choices *out) {
-  struct heed__cl_gemm_plan here, there;
+  struct heed__cl_gemm_cpu_plan here, there;
   if (!heed__cl_gemm_cpu_make_plan(ctx, p, choice, &here)) return;
-  const struct heed__cl_gemm_cpu_plan *plan = &here.of.cpu;
+  const struct heed__cl_gemm_cpu_plan *plan = &here;
   const struct {
     enum heed__cl_tuning_tunable what;
     int64_t value;
@@ -208,7 +207,6 @@ void heed__cl_gemm_cpu_neighbours(const heed_context *ctx, const struct heed__cl
     const size_t before = out->count;
     heed__cl_tuning_choices_add(out, choice, steps[i].what, steps[i].value);
     if (out->count == before) continue;
-    if (!heed__cl_gemm_cpu_make_plan(ctx, p, &out->list[before], &there) || is_same(plan, &there.of.cpu))
-      out->count = before;
+    if (!heed__cl_gemm_cpu_make_plan(ctx, p, &out->list[before], &there) || is_same(plan, &there)) out->count = before;
   }
 }

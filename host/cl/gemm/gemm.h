@@ -151,7 +151,7 @@ heed_status heed__cl_gemm_epilogue_run(heed_context *ctx, const struct heed__cl_
 
 // cpu_plan.c
 bool heed__cl_gemm_cpu_make_plan(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
-                                 const struct heed__cl_tuning_choice *choice, struct heed__cl_gemm_plan *plan);
+                                 const struct heed__cl_tuning_choice *choice, struct heed__cl_gemm_cpu_plan *plan);
 void heed__cl_gemm_cpu_specimen(const struct heed__cl_gemm_problem *p, const struct heed__cl_gemm_plan *plan,
                                 struct heed__cl_gemm_specimen *specimen);
 void heed__cl_gemm_cpu_neighbours(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
