@@ -1,12 +1,12 @@
 // The core of `heed check` on each half of a device that can be divided, as an OpenCL program would hand them to heed_open_opencl().
-// Prints a JSON object with the fields of heed check --json that tools/compatibility reads, and failures on stderr; exits with 1 when
+// Prints a JSON object with the fields of heed check --json that tools/dev/compatibility reads, and failures on stderr; exits with 1 when
 // there are some, with 77 when the device cannot be divided. Usage: check_halves
 #include <heed/opencl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "case.h"
+#include "cases/case.h"
 
 static heed_context *open_half(cl_device_id half) {
   cl_int error;

@@ -9,7 +9,7 @@
 #include <heed/opencl.h>
 #include <heed/tune.h>
 
-#include "case.h"
+#include "cases/case.h"
 
 #define TRY_TO(label, status, call)      \
   do {                                   \

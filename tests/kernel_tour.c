@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "cl/gemm/gemm.h"
-#include "case.h"
-#include "tool.h"
+#include "cases/case.h"
+#include "cli/tool.h"
 
 enum { MOST_TENSORS = 64, MOST_VALUES = 4096, MOST_KERNELS = 128 };
 

@@ -13,9 +13,9 @@
 
 #include <heed/io.h>
 
-#include "case.h"
+#include "cases/case.h"
 #include "fault_shim.h"
-#include "tool.h"
+#include "cli/tool.h"
 
 enum { LIVES = 60, WARM = 3 };
 enum { BATCH = 16, WIDTH = 64, CLASSES = 10, STEPS = 20, EVERY_CASE = 9, CASES_A_ROUND = 6, SAMPLES = 1 << 16 };

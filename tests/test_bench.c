@@ -7,9 +7,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "bench.h"
+#include "bench/bench.h"
 #include "support_files.h"
-#include "tool.h"
+#include "cli/tool.h"
 
 // ---------------------------------------------------------------- calling it
 

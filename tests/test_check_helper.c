@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "check_helper.h"
+#include "check/helper.h"
 #include "support_values.h"
 
 static void tell(int to, size_t task) {

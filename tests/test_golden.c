@@ -14,7 +14,7 @@
 #include <cmocka.h>
 #include <heed/io.h>
 
-#include "tool.h"
+#include "cli/tool.h"
 
 #ifndef HEED_SOURCE_DIR
 #define HEED_SOURCE_DIR ".."

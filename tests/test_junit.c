@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "junit.h"
+#include "check/junit.h"
 #include "support_files.h"
 #include "support_values.h"
 

@@ -8,7 +8,7 @@
 #include <heed/io.h>
 
 #include "support_devices.h"
-#include "tool.h"
+#include "cli/tool.h"
 
 enum { B = 2, HQ = 4, HKV = 2, LQ = 5, LK = 7, D = 6, DV = 3 };
 

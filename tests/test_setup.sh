@@ -9,7 +9,7 @@ fail() {
   exit 1
 }
 
-for script in tools/setup tools/demo tools/test tools/fetch-mnist tools/check-kernels; do
+for script in tools/setup tools/demo tools/test tools/dev/fetch-mnist tools/dev/check-kernels; do
   bash -n "$script" && [ -x "$script" ] || fail "$script is no program"
 done
 

@@ -11,9 +11,9 @@
 #include <heed/io.h>
 #include <jansson.h>
 
-#include "digits.h"
+#include "train/digits.h"
 #include "support_devices.h"
-#include "tool.h"
+#include "cli/tool.h"
 
 static char folder[64];
 

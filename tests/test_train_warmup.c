@@ -7,7 +7,7 @@
 
 #include "support_files.h"
 #include "support_values.h"
-#include "train_warmup.h"
+#include "train/warmup.h"
 
 static const model_shape shape = {.sizes = {20, 24, 17, 10}, .count = 4, .dtype = HEED_F32};
 static const tool_args args = {.command = "heed train"};

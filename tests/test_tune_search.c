@@ -8,7 +8,7 @@
 
 #include "cl/tuning/tuning.h"
 #include "support_files.h"
-#include "tune_search.h"
+#include "tune/search.h"
 
 // ---------------------------------------------------------------- contexts
 

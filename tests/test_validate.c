@@ -7,10 +7,10 @@
 
 #include "cl/gemm/gemm.h"
 #include "cl/runtime/sources.h"
-#include "case.h"
+#include "cases/case.h"
 #include "support_files.h"
 #include "support_values.h"
-#include "tool.h"
+#include "cli/tool.h"
 
 // One word of a kernel file is changed. `op` names the cases that show it, `call` the operator that the message must begin with.
 struct defect {

@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <math.h>
 
-#include "tool.h"
+#include "cli/tool.h"
 
 static const char command[] = "heed sqrt";
 

@@ -1,7 +1,7 @@
 // The program `heed`: finds the subcommand and hands it the command line.
 #include <string.h>
 
-#include "tool.h"
+#include "cli/tool.h"
 
 typedef struct subcommand {
   const char *name;

@@ -9,7 +9,7 @@ __attribute__((format(printf, 2, 3))) heed_status heed__fail(heed_status status,
 // Puts "text: " before the message there is; keeps `status`. For callers that know the operator or the file.
 __attribute__((format(printf, 2, 3))) heed_status heed__fail_prefix(heed_status status, const char *format, ...);
 
-// tools/lint: an analyser that reads one file at a time would follow a failure that returns HEED_OK. None does.
+// tools/dev/lint: an analyser that reads one file at a time would follow a failure that returns HEED_OK. None does.
 #ifdef HEED_LINT
 static inline heed_status heed__failed(heed_status status) {
   if (status == HEED_OK) __builtin_unreachable();

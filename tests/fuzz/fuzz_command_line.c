@@ -6,9 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "dataset.h"
+#include "train/dataset.h"
 #include "fuzz.h"
-#include "tool.h"
+#include "cli/tool.h"
 
 enum { WORDS = 48 };
 

@@ -20,7 +20,7 @@ void heed__cl_begin(struct heed__cl_kernel *k, heed_context *ctx, const char *fi
   k->status = HEED_OK;
   k->wide = false;
   k->arg_count = 0;
-  // -w: PoCL prints on stderr how many warnings there were. tools/check-kernels shows them to whoever writes a kernel.
+  // -w: PoCL prints on stderr how many warnings there were. tools/dev/check-kernels shows them to whoever writes a kernel.
   static const char first[] = "-cl-std=CL1.2 -w";
   k->options_used = sizeof first - 1;
   memcpy(k->options, first, sizeof first);

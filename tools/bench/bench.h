@@ -1,0 +1,59 @@
+// What `heed bench` measures: which cases, how they are timed, and what is said of each.
+#ifndef HEED_BENCH_H
+#define HEED_BENCH_H
+
+#include "cases/case.h"
+
+typedef struct bench_settings {
+  int64_t batch, heads, kv_heads, seq, kv_seq, dim, m, n, k, rows, cols, runs;
+  int causal, mask, dtype, path, provider;  // indices into their choices; the enums of heed.h have the same order
+  bool backward, ta, tb, compare, json;
+  const char *sizes, *plot;
+} bench_settings;
+
+enum { BENCH_MAX_CASES = 64 };
+
+// The cases that an operand (NULL: the usual table) and options name. Returns NULL, or what is wrong with them.
+const char *bench_select(const char *op, const bench_settings *settings, heed_case cases[BENCH_MAX_CASES],
+                         size_t *count);
+
+typedef struct bench_peak {
+  double gflops, gbytes_s;
+} bench_peak;
+
+typedef struct bench_record {
+  const char *op, *dtype;
+  char shape_text[96], shape_json[256];
+  int64_t runs;
+  double first_ms, median_ms, p10_ms, p90_ms;
+  double device_ms;  // median of the kernels' own time from events, 0 where the device records none
+  double gflops, gbytes_s, peak_fraction;
+  double flops, bytes;  // of one run, for the plot: softmax has flops here, though it is memory work
+  bool is_memory_work;  // and is held against the copy rate
+} bench_record;
+
+// Times one case, all but its peak_fraction. runs 0: about a second's worth, at least 5. Errors: whatever the case meets.
+heed_status bench_run(const heed_case *c, heed_context *ctx, int64_t runs, bench_record *record);
+void bench_set_fraction(bench_record *record, bench_peak peak);
+
+// A case run on a device and on the host: time of each (the device's after a warm-up), and how every output differs.
+typedef struct bench_comparison {
+  const char *op;
+  char shape_text[96];
+  double device_ms, host_ms;
+  int count;
+  struct {
+    char name[32];
+    double relative, tolerance;
+    bool passed;
+  } outputs[CASE_MAX_TENSORS];
+} bench_comparison;
+heed_status bench_compare(const heed_case *c, heed_context *device, heed_context *host, bench_comparison *comparison);
+
+// A roofline plot in a .svg or .png file. Both return TOOL_DONE, or say what is wrong and return the status to leave with.
+// Whether `path` can be drawn to at all, so that nothing is measured in vain.
+int bench_plot_check(const char *command, const char *path);
+int bench_plot_write(const char *command, const char *path, const heed_device_info *device, const bench_peak *peak,
+                     const bench_record *records, size_t count);
+
+#endif

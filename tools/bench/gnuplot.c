@@ -1,0 +1,161 @@
+// gnuplot as a child process: the script is its input, its output is gathered and written to a temporary name beside
+// the file, which is renamed when complete.
+#include "bench/gnuplot.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cli/tool.h"
+
+enum { CANNOT_START = 126, NOT_FOUND = 127 };  // exit statuses of the child, as a shell has them
+
+typedef struct picture {
+  char *bytes;
+  size_t count;
+} picture;
+
+const char *gnuplot_terminal(const char *path) {
+  const char *ending = strrchr(path, '.');
+  if (!ending || strchr(ending, '/')) return NULL;
+  return strcasecmp(ending, ".png") == 0 ? "pngcairo" : strcasecmp(ending, ".svg") == 0 ? "svg" : NULL;
+}
+
+// ---------------------------------------------------------------- the child
+
+static void become_gnuplot(int input, int output) {
+  if (dup2(input, STDIN_FILENO) < 0 || dup2(output, STDOUT_FILENO) < 0) _exit(CANNOT_START);
+  execlp("gnuplot", "gnuplot", "-", (char *)NULL);
+  _exit(errno == ENOENT ? NOT_FOUND : CANNOT_START);
+}
+
+static int read_all(int from, picture *p) {
+  size_t room = 0;
+  for (;;) {
+    if (p->count == room) {
+      room = room * 2 + 65536;
+      char *grown = realloc(p->bytes, room);
+      if (!grown) return ENOMEM;
+      p->bytes = grown;
+    }
+    const ssize_t count = read(from, p->bytes + p->count, room - p->count);
+    if (count == 0) return 0;
+    if (count < 0 && errno != EINTR) return errno;
+    if (count > 0) p->count += (size_t)count;
+  }
+}
+
+static int judge(const char *command, const char *option, const char *path, int status) {
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return TOOL_DONE;
+  if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_FOUND)
+    return tool_fail(command, "%s %s: draws with gnuplot, which is not installed (Debian's package: gnuplot-nox)",
+                     option, path);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == CANNOT_START)
+    return tool_fail(command, "%s %s: gnuplot cannot be started", option, path);
+  if (WIFSIGNALED(status))
+    return tool_fail(command, "%s %s: gnuplot was stopped by signal %d", option, path, WTERMSIG(status));
+  return tool_fail(command, "%s %s: gnuplot failed with exit status %d; what it says stands above", option, path,
+                   WEXITSTATUS(status));
+}
+
+// What gnuplot prints for the script. p->bytes is freed by the caller in any case.
+static int run(const char *command, const char *option, const char *path, FILE *script, picture *p) {
+  int ends[2];
+  rewind(script);
+  if (lseek(fileno(script), 0, SEEK_SET) != 0 || pipe2(ends, O_CLOEXEC) != 0)
+    return tool_fail(command, "%s %s: cannot start gnuplot: %s", option, path, strerror(errno));
+  const pid_t child = fork();
+  if (child == 0) become_gnuplot(fileno(script), ends[1]);
+  const int fork_error = errno;
+  close(ends[1]);
+  const int read_error = child > 0 ? read_all(ends[0], p) : 0;
+  close(ends[0]);
+  if (child < 0) return tool_fail(command, "%s %s: cannot start gnuplot: %s", option, path, strerror(fork_error));
+  int status;
+  while (waitpid(child, &status, 0) < 0)
+    if (errno != EINTR) return tool_fail(command, "%s %s: waiting for gnuplot: %s", option, path, strerror(errno));
+  if (read_error) return tool_fail(command, "%s %s: reading from gnuplot: %s", option, path, strerror(read_error));
+  return judge(command, option, path, status);
+}
+
+// ---------------------------------------------------------------- the file
+
+static int write_all(int fd, const picture *p) {
+  for (size_t done = 0; done < p->count;) {
+    const ssize_t count = write(fd, p->bytes + done, p->count - done);
+    if (count < 0 && errno != EINTR) return errno;
+    if (count > 0) done += (size_t)count;
+  }
+  return 0;
+}
+
+// errno's value, or 0.
+static int write_file(const char *temporary, const char *path, const picture *p) {
+  const int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (fd < 0) return errno;
+  int error = write_all(fd, p);
+  if (close(fd) != 0 && !error) error = errno;
+  if (!error && rename(temporary, path) != 0) error = errno;
+  if (error) unlink(temporary);
+  return error;
+}
+
+static int replace(const char *command, const char *option, const char *path, const picture *p) {
+  if (p->count == 0) return tool_fail(command, "%s %s: gnuplot drew nothing", option, path);
+  const size_t room = strlen(path) + 32;
+  char *temporary = malloc(room);
+  if (!temporary) return tool_fail(command, "out of memory");
+  snprintf(temporary, room, "%s.%ld.tmp", path, (long)getpid());
+  const int error = write_file(temporary, path, p);
+  free(temporary);
+  return error ? tool_fail(command, "%s %s: cannot write: %s", option, path, strerror(error)) : TOOL_DONE;
+}
+
+int gnuplot_draw(const char *command, const char *option, const char *path, FILE *script) {
+  if (fflush(script) != 0 || ferror(script))
+    return tool_fail(command, "%s %s: cannot write a temporary file: %s", option, path, strerror(errno));
+  picture p = {0};
+  int status = run(command, option, path, script, &p);
+  if (status == TOOL_DONE) status = replace(command, option, path, &p);
+  free(p.bytes);
+  return status;
+}
+
+// ---------------------------------------------------------------- beforehand
+
+static int check_place(const char *command, const char *option, const char *path) {
+  struct stat info;
+  const bool exists = stat(path, &info) == 0;
+  if (exists && S_ISDIR(info.st_mode)) return tool_fail(command, "%s %s: is a folder", option, path);
+  // rename() asks the folder alone for permission; someone who protected the file did not mean that.
+  if (exists && access(path, W_OK) != 0)
+    return tool_fail(command, "%s %s: cannot write: %s", option, path, strerror(errno));
+  char *folder = strdup(path);
+  if (!folder) return tool_fail(command, "out of memory");
+  char *slash = strrchr(folder, '/');
+  if (slash) slash[slash == folder] = '\0';
+  const int error = access(slash ? folder : ".", W_OK | X_OK) == 0 ? 0 : errno;
+  free(folder);
+  return error ? tool_fail(command, "%s %s: cannot write into its folder: %s", option, path, strerror(error))
+               : TOOL_DONE;
+}
+
+int gnuplot_check(const char *command, const char *option, const char *path) {
+  const char *terminal = gnuplot_terminal(path);
+  if (!terminal) return tool_usage(command, "%s %s: the name must end in .svg or .png", option, path);
+  TOOL_TRY(check_place(command, option, path));
+  FILE *script = tmpfile();
+  if (!script) return tool_fail(command, "%s %s: cannot make a temporary file: %s", option, path, strerror(errno));
+  fprintf(script, "set terminal %s\n", terminal);
+  picture p = {0};
+  int status = fflush(script) == 0 ? TOOL_DONE : tool_fail(command, "cannot write a temporary file");
+  if (status == TOOL_DONE) status = run(command, option, path, script, &p);
+  free(p.bytes);
+  fclose(script);
+  return status;
+}

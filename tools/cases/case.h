@@ -1,0 +1,196 @@
+// Cases: one operator on one shape with one set of options. `heed check` runs each on a device and on the host and compares;
+// `heed bench` times them; tests do either. What a case needs is made by its family, the same for all three.
+#ifndef HEED_CASE_H
+#define HEED_CASE_H
+
+#include <heed/heed.h>
+#include <heed/nn.h>
+
+#define TRY(call)                                 \
+  do {                                            \
+    const heed_status try_status = (call);        \
+    if (try_status != HEED_OK) return try_status; \
+  } while (0)
+#define DIMS(...) ((const int64_t[]){__VA_ARGS__})
+
+// ---------------------------------------------------------------- where a case runs
+
+enum { CASE_MAX_TENSORS = 32 };
+
+typedef enum case_fill {
+  CASE_NORMAL,    // mean 0, variance 1
+  CASE_UNIFORM,   // [0, 1)
+  CASE_HUGE,      // ±88: near the ends of exp in F32
+  CASE_SAME,      // one value everywhere
+  CASE_OUTLIER,   // normal, and one element of 1e4
+  CASE_DENORMAL,  // normal, and each fourth element too small for F32's full precision
+  CASE_ZERO,
+} case_fill;
+
+// The tensors of one case on one context. Outputs lie between guard bands and are poisoned with NaN before each run.
+typedef struct case_tensor {
+  char name[32];
+  heed_tensor *base;  // with its guards; an input is its own base
+  heed_tensor *tensor;
+  bool output;
+  double tolerance;
+  void *initial;  // what an output that is also read starts from; NULL: poison
+} case_tensor;
+
+typedef struct case_env {
+  heed_context *ctx;
+  const struct heed_case *of;
+  uint64_t seed;  // of the inputs; the same on every context
+  case_tensor tensors[CASE_MAX_TENSORS];
+  int count;
+  void *module;  // a family's own object, freed by module_free
+  void (*module_free)(void *);
+  bool timing;  // heed bench: run what is timed and nothing else
+} case_env;
+
+// Tolerances by DESIGN: F32 5e-6 forward, 2e-5 gradients; F16 4e-3; BF16 has three bits less, 3.2e-2; others exact.
+double case_tolerance(heed_dtype dtype, bool gradient);
+
+heed_status case_input(case_env *env, const char *name, heed_dtype dtype, int rank, const int64_t *dims, case_fill fill,
+                       double scale);
+heed_status case_input_data(case_env *env, const char *name, heed_dtype dtype, int rank, const int64_t *dims,
+                            const void *data);
+heed_status case_output(case_env *env, const char *name, heed_dtype dtype, int rank, const int64_t *dims,
+                        double tolerance);
+// An output that is read too: starts each run from `fill`.
+heed_status case_state(case_env *env, const char *name, heed_dtype dtype, int rank, const int64_t *dims, case_fill fill,
+                       double scale, double tolerance);
+heed_tensor *case_get(const case_env *env, const char *name);  // NULL: not there
+// The value of a parameter of the case's module; NULL: not there.
+heed_tensor *case_parameter(const case_env *env, const char *name);
+// A number in [0, 1) that depends on the case and `index` alone, for choices such as masks.
+double case_random(const case_env *env, uint64_t index);
+heed_status case_poison(case_env *env);  // before a run
+// Makes the case's tensors on ctx, and runs it once on poisoned outputs. Free the env in either case.
+heed_status case_start(case_env *env, const struct heed_case *c, heed_context *ctx);
+heed_status case_run(case_env *env, const struct heed_case *c);
+// MISMATCH with the tensor's name when a guard band was written to.
+heed_status case_check_guards(const case_env *env);
+void case_free(case_env *env);
+
+// ---------------------------------------------------------------- cases
+
+typedef enum case_phase { CASE_BOTH, CASE_FORWARD, CASE_BACKWARD } case_phase;
+typedef enum case_mask {
+  CASE_MASK_NONE,
+  CASE_MASK_KEYS,    // BOOL [B, 1, 1, Lk]
+  CASE_MASK_SQUARE,  // BOOL [Lq, Lk]
+  CASE_MASK_FULL,    // BOOL [B, Hq, Lq, Lk]
+  CASE_MASK_RANK1,   // BOOL [Lk]
+  CASE_MASK_SHORT,   // BOOL [Lq, Lk − 3]
+  CASE_MASK_DEAD,    // BOOL [Lq, Lk], some rows with nothing to attend
+  CASE_MASK_FLOAT,   // float [Hq, Lq, Lk]
+  CASE_MASK_NEGINF,  // float [Lq, Lk] with −inf
+  CASE_MASK_LOWEST   // float [Lq, Lk] with −FLT_MAX
+} case_mask;
+
+typedef struct attention_shape {
+  int64_t b, hq, hkv, lq, lk, d, dv, past;
+  heed_attention_options options;
+  case_mask mask;
+  bool kv_lengths, weights, mask_grad, rows_first;  // rows_first: [B, L, H, D] storage
+  bool poison_masked;                               // NaN in keys and values that nothing attends
+  case_fill fill;
+  double scale;  // of q's values
+} attention_shape;
+
+typedef struct gemm_shape {
+  int64_t batch, m, n, k;
+  bool ta, tb;
+  double alpha, beta;
+} gemm_shape;
+
+typedef struct rows_shape {
+  int rank;
+  int64_t dims[4];
+  int axis;
+  bool log;
+  case_fill fill;
+} rows_shape;
+
+typedef struct loss_shape {
+  int64_t n, c;
+  heed_cross_entropy_options options;
+  heed_dtype target;  // I32, I64, U8, or a float dtype for probabilities
+  case_fill fill;
+} loss_shape;
+
+typedef struct linear_shape {
+  int64_t rows, in, out;
+  bool bias, relu;  // relu: y's, and x is one's result
+} linear_shape;
+
+typedef struct mha_shape {
+  int64_t b, lq, lk, model, heads, kv_heads;
+  heed_attention_options options;
+  bool cross;
+} mha_shape;
+
+typedef struct mlp_shape {
+  int64_t batch;
+  int64_t sizes[8];
+  int count;
+} mlp_shape;
+
+typedef struct update_shape {
+  int64_t n;
+  heed_sgd_options sgd;
+  heed_sqrt_options sqrt;
+} update_shape;
+
+typedef struct heed_case {
+  const struct case_family *family;
+  char name[96];
+  heed_dtype dtype;
+  int level;  // 0: also in --quick; 1: by default; 2: in --full only
+  case_phase phase;
+  int form;  // a family's variant: gelu's form, copy's target dtype
+  union {
+    attention_shape attention;
+    gemm_shape gemm;
+    rows_shape rows;
+    loss_shape loss;
+    linear_shape linear;
+    mha_shape mha;
+    mlp_shape mlp;
+    update_shape update;
+  } u;
+} heed_case;
+
+typedef struct case_family {
+  const char *op;
+  heed_status (*setup)(case_env *env, const heed_case *c);  // makes inputs and outputs
+  heed_status (*run)(case_env *env, const heed_case *c);    // queues the operator's calls
+  double (*flops)(const heed_case *c);                      // of one run, the mask's share alone; NULL: memory work
+  double (*bytes)(const heed_case *c);                      // read and written at the least
+} case_family;
+
+extern const case_family case_attention, case_mha, case_mlp, case_gemm, case_linear, case_softmax, case_cross_entropy,
+    case_cross_entropy_both, case_relu, case_gelu, case_add, case_copy, case_fill_op, case_gather, case_argmax,
+    case_sgd, case_sqrt_sgd;
+
+// Every case. *out is freed with free(). Errors: OUT_OF_MEMORY.
+heed_status case_table(heed_case **out, size_t *count);
+// Pairs (i, j) that the masks by position of an attention leave (what bench counts).
+double case_attended_pairs(const attention_shape *s);
+
+// Runs the case on both contexts and compares every output. *worst is the largest relative error.
+typedef struct case_result {
+  bool passed;
+  double relative;  // worst output's ‖x − r‖/‖r‖
+  char output[32];  // its name
+  double tolerance;
+  char message[512];  // why it failed; empty when it passed
+  bool has_nan;       // NaN in some result (on both sides, or it failed)
+} case_result;
+heed_status case_compare(const heed_case *c, heed_context *device, heed_context *host, case_result *result);
+// gradient.c. Compares the host's gradients of a case with finite differences of its forward.
+bool case_has_gradient(const heed_case *c);
+heed_status case_compare_gradient(const heed_case *c, heed_context *host, case_result *result);
+
+#endif

@@ -1,0 +1,378 @@
+// heed check: every case of the table on this device and on the host, compared. The exit status is the verdict.
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cases/case.h"
+#include "check/helper.h"
+#include "check/junit.h"
+#include "cli/tool.h"
+
+static const char command[] = "heed check";
+
+typedef struct check_settings {
+  const char *op, *name, *junit;
+  bool quick, full, json, serial;
+} check_settings;
+
+static const tool_option options[] = {
+    TOOL_OPTION_TEXT("op", check_settings, op, "OP", "only this operator's cases"),
+    TOOL_OPTION_TEXT("case", check_settings, name, "NAME", "only the case of this name"),
+    TOOL_OPTION_FLAG("quick", check_settings, quick, "the core of the cases, within a minute"),
+    TOOL_OPTION_FLAG("full", check_settings, full,
+                     "large cases, CLBlast's products and finite differences too; takes many minutes"),
+    TOOL_OPTION_FLAG("serial", check_settings, serial,
+                     "in one process; otherwise a second one takes half of the cases"),
+    TOOL_OPTION_FLAG("json", check_settings, json, "one JSON object on stdout"),
+    TOOL_OPTION_TEXT("junit", check_settings, junit, "FILE", "a JUnit XML report, beside what is printed"),
+};
+static const tool_syntax syntax = {
+    .command = command,
+    .title = "heed check",
+    .usage = "[--op OP] [--case NAME] [--quick|--full] [--serial] [--json] [--junit FILE]",
+    .options = options,
+    .count = sizeof options / sizeof *options,
+    .about =
+        "Runs every operator, forward and backward, on the device and on the host, and compares. Outputs lie between\n"
+        "guard bands and are poisoned before each call; every call is made twice and must give the same bits.\n"
+        "--full also holds the host's gradients against finite differences of its forward, and runs the products with\n"
+        "CLBlast. Exit status: 0 all within tolerance, 1 some not.\n",
+};
+
+// What is known of one operator's cases so far.
+typedef struct op_summary {
+  char op[40];
+  size_t cases, failed, with_nan;
+  double relative, used;  // worst case's error, and the share of its tolerance
+  char worst[96];
+} op_summary;
+
+// What a case is compared with: the device with the host; the host with itself; the device's products by CLBlast.
+typedef enum check_kind { CHECK_DEVICE, CHECK_GRADIENT, CHECK_CLBLAST, CHECK_KINDS } check_kind;
+
+struct task {
+  const heed_case *c;
+  check_kind kind;
+  bool told;  // its outcome is known
+};
+
+enum { MAX_OPS = 32 };
+typedef struct check_state {
+  const check_settings *settings;
+  const tool_args *args;
+  heed_context *device, *host, *clblast;  // clblast: the device once more, NULL until it is asked for
+  op_summary ops[MAX_OPS];
+  struct task *tasks;
+  size_t op_count, total, done, failed;
+  check_helper helper;
+  json_t *failures;
+  junit report;
+  tool_progress progress;
+  double started;
+} check_state;
+
+static bool selected(const heed_case *c, const check_settings *s) {
+  if (s->name) return strcmp(c->name, s->name) == 0;
+  if (s->op && strcmp(c->family->op, s->op) != 0) return false;
+  return c->level <= (s->quick ? 0 : s->full ? 2 : 1);
+}
+
+static op_summary *summary_of(check_state *state, const char *op) {
+  for (size_t i = 0; i < state->op_count; ++i)
+    if (strcmp(state->ops[i].op, op) == 0) return &state->ops[i];
+  if (state->op_count == MAX_OPS) return &state->ops[MAX_OPS - 1];
+  op_summary *summary = &state->ops[state->op_count++];
+  *summary = (op_summary){0};
+  snprintf(summary->op, sizeof summary->op, "%s", op);
+  return summary;
+}
+
+static bool selected_for(const heed_case *c, const check_settings *s, check_kind kind) {
+  if (!selected(c, s)) return false;
+  if (kind == CHECK_DEVICE) return true;
+  if (kind == CHECK_GRADIENT) return s->full && case_has_gradient(c);
+  return s->full && c->family == &case_gemm;
+}
+
+// The command that repeats one case alone.
+static void repro_text(const check_state *state, const heed_case *c, check_kind kind, char *text, size_t size) {
+  const heed_device_info *device = heed_context_device(state->device);
+  const char *gemm = kind == CHECK_CLBLAST ? "HEED_GEMM=clblast " : "", *full = kind == CHECK_GRADIENT ? "--full " : "";
+  if (device->type == HEED_DEVICE_HOST)
+    snprintf(text, size, "heed check --device host %s--case %s", full, c->name);
+  else
+    snprintf(text, size, "%sheed check --device %d:%d %s--case %s", gemm, device->platform_index, device->device_index,
+             full, c->name);
+}
+
+static void note_failure(check_state *state, const char *op, const heed_case *c, const case_result *result,
+                         const char *repro) {
+  state->failed += 1;
+  tool_progress_clear(&state->progress);
+  tool_say(command, "FAILED %s %s: %s\n  repeat it with: %s", op, c->name, result->message, repro);
+  json_array_append_new(state->failures, json_pack("{s:s, s:s, s:s, s:s}", "op", op, "case", c->name, "message",
+                                                   result->message, "repeat", repro));
+}
+
+static void summarise(check_state *state, const char *op, const heed_case *c, const case_result *result) {
+  op_summary *summary = summary_of(state, op);
+  summary->cases += 1;
+  summary->failed += !result->passed;
+  summary->with_nan += result->has_nan;
+  const double used = result->tolerance > 0 ? result->relative / result->tolerance : result->relative > 0 ? 1e300 : 0;
+  if (used <= summary->used && summary->worst[0]) return;
+  summary->used = used;
+  summary->relative = result->relative;
+  snprintf(summary->worst, sizeof summary->worst, "%s (%s)", c->name, result->output);
+}
+
+static void show_progress(check_state *state, const heed_case *c) {
+  if (!tool_progress_due(&state->progress)) return;
+  char left[32];
+  const double passed = tool_seconds() - state->started;
+  tool_progress_show(
+      &state->progress, "%zu of %zu, %zu failed, about %s left  %s", state->done + 1, state->total, state->failed,
+      tool_duration_text(passed * (double)(state->total - state->done) / (double)(state->done + 1), left), c->name);
+}
+
+static void run_task(const check_state *state, size_t number, check_outcome *outcome) {
+  const struct task *task = &state->tasks[number];
+  *outcome = (check_outcome){.task = number};
+  const double start = tool_seconds();
+  // The status is in the result: a case that cannot run has failed, and the next one gets its turn.
+  const heed_status ignored = task->kind == CHECK_GRADIENT
+                                  ? case_compare_gradient(task->c, state->host, &outcome->result)
+                                  : case_compare(task->c, task->kind == CHECK_CLBLAST ? state->clblast : state->device,
+                                                 state->host, &outcome->result);
+  (void)ignored;
+  outcome->seconds = tool_seconds() - start;
+}
+
+static void account(check_state *state, const check_outcome *outcome) {
+  static const char *const suffixes[CHECK_KINDS] = {"", " slopes", " CLBlast"};
+  struct task *task = &state->tasks[outcome->task];
+  const case_result *result = &outcome->result;
+  char op[40], repro[224];
+  snprintf(op, sizeof op, "%s%s", task->c->family->op, suffixes[task->kind]);
+  repro_text(state, task->c, task->kind, repro, sizeof repro);
+  task->told = true;
+  state->done += 1;
+  summarise(state, op, task->c, result);
+  junit_add(&state->report, op, task->c->name, outcome->seconds, result->passed ? NULL : result->message, repro);
+  if (!result->passed) note_failure(state, op, task->c, result, repro);
+}
+
+static void print_table(const check_state *state) {
+  printf("%-21s %6s %6s %12s  %-10s %s\n", "operator", "cases", "failed", "worst error", "verdict", "worst case");
+  for (size_t i = 0; i < state->op_count; ++i) {
+    const op_summary *s = &state->ops[i];
+    printf("%-21s %6zu %6zu %12.2e  %-10s %s\n", s->op, s->cases, s->failed, s->relative, s->failed ? "FAILED" : "ok",
+           s->worst);
+  }
+  const heed_device_info *device = heed_context_device(state->device);
+  printf("%zu cases on %s (driver %s): ", state->done, device->name, device->driver);
+  if (state->failed)
+    printf("%zu FAILED\n", state->failed);
+  else
+    printf("all within tolerance, %.1f s\n", tool_seconds() - state->started);
+}
+
+static void print_json(const check_state *state) {
+  const heed_device_info *device = heed_context_device(state->device);
+  json_t *ops = json_array();
+  for (size_t i = 0; i < state->op_count; ++i) {
+    const op_summary *s = &state->ops[i];
+    json_array_append_new(
+        ops, json_pack("{s:s, s:I, s:I, s:I, s:f, s:s, s:s}", "op", s->op, "cases", (json_int_t)s->cases, "failed",
+                       (json_int_t)s->failed, "with_nan", (json_int_t)s->with_nan, "worst_relative_error", s->relative,
+                       "worst_case", s->worst, "verdict", s->failed ? "failed" : "ok"));
+  }
+  json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:f, s:o, s:O, s:s}", "device", device->name,
+                           "platform", device->platform, "driver", device->driver, "id", device->id, "version",
+                           heed_version(), "cases", (json_int_t)state->done, "failed", (json_int_t)state->failed,
+                           "seconds", tool_seconds() - state->started, "operators", ops, "failures", state->failures,
+                           "verdict", state->failed ? "failed" : "ok");
+  json_dumpf(root, stdout, JSON_INDENT(2));
+  printf("\n");
+  json_decref(root);
+}
+
+static int no_case(const check_settings *s, const heed_case *cases, size_t count) {
+  const char *names[MAX_OPS + 1] = {0};
+  size_t used = 0;
+  char list[512] = "";
+  for (size_t i = 0; i < count; ++i) {
+    bool seen = false;
+    for (size_t j = 0; j < used; ++j) seen |= strcmp(names[j], cases[i].family->op) == 0;
+    if (seen || used == MAX_OPS) continue;
+    names[used++] = cases[i].family->op;
+    const size_t at = strlen(list);
+    snprintf(list + at, sizeof list - at, " %s", cases[i].family->op);
+  }
+  if (s->name) return tool_usage(command, "no case is called '%s'; heed check --json names the cases it runs", s->name);
+  const char *nearest = s->op ? tool_nearest(s->op, names) : NULL;
+  return tool_usage(command, "'%s' is no operator%s%s; there are:%s", s->op ? s->op : "",
+                    nearest ? "; did you mean " : "", nearest ? nearest : "", list);
+}
+
+static int write_junit(check_state *state) {
+  const char *path = state->settings->junit;
+  if (!path) return TOOL_DONE;
+  const heed_device_info *device = heed_context_device(state->device);
+  const char *const properties[] = {"device", device->name, "platform", device->platform, "driver", device->driver,
+                                    "id",     device->id,   "heed",     heed_version(),   NULL};
+  const int error = junit_write(&state->report, path, "heed check", properties);
+  return error ? tool_fail(command, "%s: cannot write the report: %s", path, strerror(error)) : TOOL_DONE;
+}
+
+static int open_contexts(check_state *state) {
+  TOOL_TRY(tool_open(state->args, false, &state->device));
+  TOOL_HEED(command, heed_open("host", &state->host));
+  const heed_device_info *device = heed_context_device(state->device);
+  if (device->type == HEED_DEVICE_HOST)
+    tool_say(command, "the device is the host itself: this shows only that the cases run and repeat");
+  else if (state->settings->full) {
+    char spec[96];
+    snprintf(spec, sizeof spec, "id:%s", device->id);
+    TOOL_HEED(command, heed_open_with(&(heed_open_options){.device = spec, .gemm = "clblast", .self_test = -1},
+                                      &state->clblast));
+  }
+  return TOOL_DONE;
+}
+
+static int make_tasks(check_state *state, const heed_case *cases, size_t count) {
+  state->tasks = calloc(CHECK_KINDS * count, sizeof *state->tasks);
+  if (!state->tasks) return tool_fail(command, "no host memory for the list of cases");
+  for (int kind = 0; kind < CHECK_KINDS; ++kind)
+    for (size_t i = 0; i < count; ++i)
+      if (selected_for(&cases[i], state->settings, kind))
+        state->tasks[state->total++] = (struct task){.c = &cases[i], .kind = kind};
+  return TOOL_DONE;
+}
+
+// Half of a CPU's time goes to the compilation of attention in F32, whose programs share nothing with the other cases'.
+static bool is_helpers(const struct task *task) {
+  return task->c->family != &case_attention || task->c->dtype != HEED_F32;
+}
+
+static bool is_there(const check_state *state, const struct task *task) {
+  return task->kind != CHECK_CLBLAST || state->clblast;
+}
+
+static int help(void *context, int to) {
+  check_state *state = context;
+  if (open_contexts(state) != TOOL_DONE) return TOOL_FAILED;
+  for (size_t i = 0; i < state->total; ++i) {
+    if (!is_helpers(&state->tasks[i]) || !is_there(state, &state->tasks[i])) continue;
+    check_outcome outcome;
+    run_task(state, i, &outcome);
+    check_helper_tell(to, &outcome);
+  }
+  const size_t left = heed_context_live_tensors(state->device) + heed_context_live_tensors(state->host);
+  heed_context_destroy(state->clblast);
+  heed_context_destroy(state->device);
+  heed_context_destroy(state->host);
+  return left ? TOOL_FAILED : TOOL_DONE;
+}
+
+static void start_helper(check_state *state) {
+  const check_settings *s = state->settings;
+  const bool split = !s->serial && !s->name && !s->op && sysconf(_SC_NPROCESSORS_ONLN) > 1;
+  if (split) check_helper_start(&state->helper, help, state);
+}
+
+// Takes in what the helper has told; with `wait`, all that it will.
+static void listen(check_state *state, bool wait) {
+  check_outcome outcome;
+  while (check_helper_next(&state->helper, wait, &outcome)) {
+    if (outcome.task < state->total) account(state, &outcome);
+    if (wait && outcome.task < state->total) show_progress(state, state->tasks[outcome.task].c);
+  }
+}
+
+// The first case that a helper owes is the one that it ended in; the others were not run.
+static void settle_debts(check_state *state, const char *reason) {
+  for (size_t i = 0; i < state->total; ++i) {
+    if (state->tasks[i].told || !is_there(state, &state->tasks[i])) continue;
+    check_outcome outcome = {.task = i};
+    snprintf(outcome.result.message, sizeof outcome.result.message, "%s", reason);
+    account(state, &outcome);
+    reason = "not run: the process for it had ended before";
+  }
+}
+
+static int run_all(check_state *state) {
+  const bool helped = state->helper.pid != 0;
+  for (size_t i = 0; i < state->total; ++i) {
+    if ((helped && is_helpers(&state->tasks[i])) || !is_there(state, &state->tasks[i])) continue;
+    show_progress(state, state->tasks[i].c);
+    check_outcome outcome;
+    run_task(state, i, &outcome);
+    account(state, &outcome);
+    listen(state, false);
+  }
+  int status = TOOL_DONE;
+  if (helped) {
+    listen(state, true);
+    char reason[160] = "its process ended without a word of it";
+    const bool ended_well = check_helper_end(&state->helper, reason, sizeof reason);
+    const size_t failed = state->failed;
+    settle_debts(state, reason);
+    if (!ended_well && state->failed == failed) status = tool_fail(command, "the helper's part: %s", reason);
+  }
+  return status;
+}
+
+static int run_cases(check_state *state, const heed_case *cases, size_t count) {
+  TOOL_TRY(make_tasks(state, cases, count));
+  if (state->total == 0) return no_case(state->settings, cases, count);
+  start_helper(state);
+  const int opened = open_contexts(state);
+  if (opened != TOOL_DONE) {
+    check_helper_stop(&state->helper);
+    return opened;
+  }
+  tool_progress_start(&state->progress, 0.1);
+  int status = run_all(state);
+  tool_progress_clear(&state->progress);
+  const int written = write_junit(state);
+  if (written != TOOL_DONE) status = written;
+  if (state->settings->json)
+    print_json(state);
+  else
+    print_table(state);
+  const size_t left = heed_context_live_tensors(state->device) + heed_context_live_tensors(state->host);
+  if (left) return tool_fail(command, "%zu tensors are still alive after the last case", left);
+  if (state->failed) status = TOOL_FAILED;
+  return tool_flush(command, status);
+}
+
+static int check(const tool_args *args, const check_settings *settings) {
+  if (settings->quick && settings->full) return tool_usage(command, "--quick and --full are two different things");
+  heed_case *cases;
+  size_t count;
+  TOOL_HEED(command, case_table(&cases, &count));
+  check_state state = {.settings = settings, .args = args, .failures = json_array(), .started = tool_seconds()};
+  junit_begin(&state.report);
+  const int status = run_cases(&state, cases, count);
+  junit_free(&state.report);
+  heed_context_destroy(state.clblast);
+  heed_context_destroy(state.device);
+  heed_context_destroy(state.host);
+  free(state.tasks);
+  json_decref(state.failures);
+  free(cases);
+  return status;
+}
+
+int cmd_check(int argc, const char **argv) {
+  check_settings settings = {0};
+  tool_args args;
+  int status = tool_parse(&syntax, &settings, argc, argv, &args);
+  args.diagnoses = true;
+  args.passing = true;
+  if (status == TOOL_PROCEED) status = check(&args, &settings);
+  tool_args_free(&args);
+  return status;
+}

@@ -1,0 +1,66 @@
+// What the program says on stderr, and small texts for messages.
+#include "cli/tool.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+
+__attribute__((format(printf, 2, 0))) static void say(const char *command, const char *format, va_list list) {
+  fprintf(stderr, "%s: ", command);
+  vfprintf(stderr, format, list);
+  fputc('\n', stderr);
+}
+
+void tool_say(const char *command, const char *format, ...) {
+  va_list list;
+  va_start(list, format);
+  say(command, format, list);
+  va_end(list);
+}
+
+int tool_fail(const char *command, const char *format, ...) {
+  va_list list;
+  va_start(list, format);
+  say(command, format, list);
+  va_end(list);
+  return TOOL_FAILED;
+}
+
+int tool_usage(const char *command, const char *format, ...) {
+  va_list list;
+  va_start(list, format);
+  say(command, format, list);
+  va_end(list);
+  return TOOL_USAGE;
+}
+
+int tool_fail_status(const char *command, heed_status status) {
+  const char *message = heed_last_error();
+  return tool_fail(command, "%s", *message ? message : heed_status_string(status));
+}
+
+int tool_flush(const char *command, int status) {
+  errno = 0;
+  if (fflush(stdout) == 0 && !ferror(stdout)) return status;
+  tool_say(command, "cannot write to standard output: %s", strerror(errno ? errno : EIO));
+  clearerr(stdout);
+  return status == TOOL_DONE ? TOOL_FAILED : status;
+}
+
+const char *tool_shape_text(int rank, const int64_t *dims, char *text) {
+  size_t used = (size_t)snprintf(text, TOOL_SHAPE_TEXT, "[");
+  for (int axis = 0; axis < rank && used < TOOL_SHAPE_TEXT; axis++)
+    used += (size_t)snprintf(text + used, TOOL_SHAPE_TEXT - used, "%s%" PRId64, axis ? ", " : "", dims[axis]);
+  if (used < TOOL_SHAPE_TEXT) snprintf(text + used, TOOL_SHAPE_TEXT - used, "]");
+  return text;
+}
+
+const char *tool_bytes_text(uint64_t bytes, char *text) {
+  static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double value = (double)bytes;
+  size_t unit = 0;
+  while (value >= 1024 && unit + 1 < sizeof units / sizeof *units) value /= 1024, unit++;
+  snprintf(text, 32, unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
+  return text;
+}

@@ -1,0 +1,193 @@
+// heed run attention, and the options that mha shares with it.
+#include <stdlib.h>
+#include <string.h>
+
+#include "run/run.h"
+
+// In the order of heed_causal and heed_attention_path.
+const char *const run_causal_names[] = {"none", "top-left", "bottom-right", NULL};
+const char *const run_path_names[] = {"auto", "staged", "fused", NULL};
+
+static bool read_window(const char *text, int64_t *left, int64_t *right) {
+  char part[24];
+  const char *colon = strchr(text, ':');
+  if (!colon || (size_t)(colon - text) >= sizeof part) return false;
+  snprintf(part, sizeof part, "%.*s", (int)(colon - text), text);
+  return tool_read_integer(part, left) && tool_read_integer(colon + 1, right) && *left >= -1 && *right >= -1;
+}
+
+int run_attention_options(const run_call *run, heed_attention_options *options) {
+  const run_settings *settings = &run->settings;
+  *options = (heed_attention_options){.causal = (heed_causal)settings->causal,
+                                      .has_scale = tool_given(run->args, "scale"),
+                                      .scale = settings->scale,
+                                      .softcap = settings->softcap,
+                                      .dropout = settings->dropout,
+                                      .seed = settings->seed,
+                                      .path = (heed_attention_path)settings->path,
+                                      .has_window = settings->window != NULL};
+  if (settings->window && !read_window(settings->window, &options->window_left, &options->window_right))
+    return tool_usage(run->args->command,
+                      "--window %s: must be L:R, two whole numbers of at least 0, or -1 for no bound",
+                      settings->window);
+  return TOOL_DONE;
+}
+
+int run_create_mask_grad(run_call *run, const heed_tensor *mask, heed_tensor **out) {
+  *out = NULL;
+  if (!mask || !heed_dtype_is_float(heed_tensor_dtype(mask))) return TOOL_DONE;
+  if (run->settings.path == HEED_PATH_FUSED) {
+    tool_say(run->args->command, "%s: grad.mask is left out: the fused path does not compute it (--path staged does)",
+             run->op);
+    return TOOL_DONE;
+  }
+  return run_create_like(run, mask, out);
+}
+
+// A tensor as it is in the file, and the same storage seen as [batch, heads, length, width].
+typedef struct headed {
+  heed_tensor *stored, *view;
+} headed;
+
+// Rank 3 [B, L, H*D] is seen through strides as [B, H, L, D]; rank 4 is that already.
+static int see_heads(run_call *run, const char *name, int64_t heads, headed *tensor) {
+  tensor->view = tensor->stored;
+  if (!tensor->stored || heed_tensor_rank(tensor->stored) == 4) return TOOL_DONE;
+  const int64_t *dims = heed_tensor_dims(tensor->stored);
+  if (dims[2] % heads != 0)
+    return tool_fail(run->args->command, "attention: the last axis of %s, %lld, is no multiple of its %lld heads", name,
+                     (long long)dims[2], (long long)heads);
+  heed_tensor *split = NULL;
+  RUN_TRY(run,
+          heed_tensor_reshape(tensor->stored, 4, (const int64_t[]){dims[0], dims[1], heads, dims[2] / heads}, &split));
+  TOOL_TRY(run_own(run, split));
+  RUN_TRY(run, heed_tensor_permute(split, (const int[]){0, 2, 1, 3}, &tensor->view));
+  return run_own(run, tensor->view);
+}
+
+typedef struct attention {
+  int rank;
+  int64_t heads, kv_heads;
+  headed q, k, v, past_k, past_v, out;
+  heed_tensor *mask, *kv_lengths, *lse, *weights;
+  heed_attention_options options;
+} attention;
+
+static int read_headed(run_call *run, attention *a, const char *name, bool optional, bool query, headed *tensor) {
+  TOOL_TRY(optional ? run_optional(run, name, &tensor->stored) : run_input(run, name, &tensor->stored));
+  if (!tensor->stored) return TOOL_DONE;
+  char text[TOOL_SHAPE_TEXT];
+  const int rank = heed_tensor_rank(tensor->stored);
+  if (rank != 3 && rank != 4)
+    return tool_fail(run->args->command,
+                     "attention: %s is %s; it must be of rank 4 [B, H, L, D], or 3 [B, L, H*D] with --heads", name,
+                     run_tensor_text(tensor->stored, text));
+  if (a->rank == 0) a->rank = rank;
+  if (a->rank != rank)
+    return tool_fail(run->args->command, "attention: %s is %s, but q is of rank %d; all must be of one rank", name,
+                     run_tensor_text(tensor->stored, text), a->rank);
+  if (rank == 3 && a->heads == 0)
+    return tool_usage(run->args->command, "attention: %s is %s, of rank 3: give --heads", name,
+                      run_tensor_text(tensor->stored, text));
+  const int64_t heads = query ? a->heads : a->kv_heads;
+  if (rank == 4 && heads && heed_tensor_dim(tensor->stored, 1) != heads)
+    return tool_fail(run->args->command, "attention: %s is %s, which does not have %lld heads", name,
+                     run_tensor_text(tensor->stored, text), (long long)heads);
+  return see_heads(run, name, heads, tensor);
+}
+
+static int read_inputs(run_call *run, attention *a) {
+  a->heads = run->settings.heads;
+  a->kv_heads = run->settings.kv_heads;
+  TOOL_TRY(run_attention_options(run, &a->options));
+  TOOL_TRY(read_headed(run, a, "q", false, true, &a->q));
+  if (a->kv_heads == 0 && a->rank == 3) a->kv_heads = a->heads;
+  TOOL_TRY(read_headed(run, a, "k", false, false, &a->k));
+  TOOL_TRY(read_headed(run, a, "v", false, false, &a->v));
+  TOOL_TRY(read_headed(run, a, "past_k", true, false, &a->past_k));
+  TOOL_TRY(read_headed(run, a, "past_v", true, false, &a->past_v));
+  TOOL_TRY(run_optional(run, "mask", &a->mask));
+  return run_optional(run, "kv_lengths", &a->kv_lengths);
+}
+
+static int create_outputs(run_call *run, attention *a) {
+  const int64_t *q = heed_tensor_dims(a->q.view);
+  const int64_t width = heed_tensor_dim(a->v.view, 3);
+  const int64_t keys = heed_tensor_dim(a->k.view, 2) + (a->past_k.view ? heed_tensor_dim(a->past_k.view, 2) : 0);
+  const heed_dtype dtype = heed_tensor_dtype(a->q.stored);
+  const int64_t rank4[] = {q[0], q[1], q[2], width}, rank3[] = {q[0], q[2], q[1] * width};
+  TOOL_TRY(run_create(run, dtype, a->rank, a->rank == 4 ? rank4 : rank3, &a->out.stored));
+  TOOL_TRY(see_heads(run, "out", q[1], &a->out));
+  TOOL_TRY(run_create(run, HEED_F32, 3, q, &a->lse));
+  if (run->settings.weights)
+    TOOL_TRY(run_create(run, dtype, 4, (const int64_t[]){q[0], q[1], q[2], keys}, &a->weights));
+  return TOOL_DONE;
+}
+
+static int create_grad(run_call *run, const headed *input, headed *grad) {
+  if (!input->stored) return TOOL_DONE;
+  TOOL_TRY(run_create_like(run, input->stored, &grad->stored));
+  return see_heads(run, "gradient", heed_tensor_dim(input->view, 1), grad);
+}
+
+static int backward(run_call *run, const attention *a, const heed_attention_inputs *inputs, headed *dout) {
+  headed dq = {0}, dk = {0}, dv = {0}, dpast_k = {0}, dpast_v = {0};
+  heed_tensor *dmask = NULL;
+  TOOL_TRY(see_heads(run, "grad.out", heed_tensor_dim(a->q.view, 1), dout));
+  TOOL_TRY(create_grad(run, &a->q, &dq));
+  TOOL_TRY(create_grad(run, &a->k, &dk));
+  TOOL_TRY(create_grad(run, &a->v, &dv));
+  TOOL_TRY(create_grad(run, &a->past_k, &dpast_k));
+  TOOL_TRY(create_grad(run, &a->past_v, &dpast_v));
+  TOOL_TRY(run_create_mask_grad(run, a->mask, &dmask));
+  const heed_attention_grads grads = {dq.view, dk.view, dv.view, dpast_k.view, dpast_v.view, dmask};
+  RUN_TRY(run, heed_attention_bwd(inputs, &a->options, a->out.view, a->lse, dout->view, &grads));
+  TOOL_TRY(run_write(run, "grad.q", dq.stored));
+  TOOL_TRY(run_write(run, "grad.k", dk.stored));
+  TOOL_TRY(run_write(run, "grad.v", dv.stored));
+  TOOL_TRY(run_write(run, "grad.past_k", dpast_k.stored));
+  TOOL_TRY(run_write(run, "grad.past_v", dpast_v.stored));
+  return run_write(run, "grad.mask", dmask);
+}
+
+static int call(run_call *run) {
+  attention a = {0};
+  TOOL_TRY(read_inputs(run, &a));
+  TOOL_TRY(create_outputs(run, &a));
+  headed dout = {0};
+  TOOL_TRY(run_optional_like(run, "grad.out", "out", a.out.stored, &dout.stored));
+  const heed_attention_inputs inputs = {.q = a.q.view,
+                                        .k = a.k.view,
+                                        .v = a.v.view,
+                                        .mask = a.mask,
+                                        .kv_lengths = a.kv_lengths,
+                                        .past_k = a.past_k.view,
+                                        .past_v = a.past_v.view};
+  RUN_TRY(run, heed_attention_fwd(&inputs, &a.options, a.out.view, a.lse, a.weights));
+  TOOL_TRY(run_write(run, "out", a.out.stored));
+  TOOL_TRY(run_write(run, "lse", a.lse));
+  TOOL_TRY(run_write(run, "weights", a.weights));
+  return dout.stored ? backward(run, &a, &inputs, &dout) : TOOL_DONE;
+}
+
+static const tool_option options[] = {
+    TOOL_OPTION_INTEGER("heads", run_settings, heads, 1, TOOL_MAX_COUNT, "at least 1",
+                        "query heads; needed where q is of rank 3"),
+    TOOL_OPTION_INTEGER("kv-heads", run_settings, kv_heads, 1, TOOL_MAX_COUNT, "at least 1",
+                        "key and value heads; divides --heads (default: --heads)"),
+    RUN_ATTENTION_OPTIONS,
+};
+
+const run_op run_attention = {
+    .name = "attention",
+    .summary = "softmax(softcap(scale q k^T) + mask) v, for each head",
+    .tensors =
+        "In:  q [B,Hq,Lq,D]  k [B,Hkv,Lk,D]  v [B,Hkv,Lk,Dv], or each of rank 3 [B,L,H*D] with --heads\n"
+        "     mask (BOOL: true is attended; float: added; broadcast to [B,Hq,Lq,Lk])  kv_lengths [B]\n"
+        "     past_k past_v (put before k and v)  grad.out (asks for the gradients)\n"
+        "Out: out (rank of q)  lse [B,Hq,Lq]  weights [B,Hq,Lq,Lk]  grad.NAME for q, k, v, past_k, past_v and a\n"
+        "     float mask",
+    RUN_OPTIONS(options),
+    .uses = HEED_USES_ATTENTION,
+    .function = call,
+};

@@ -1,0 +1,117 @@
+// heed run: reads tensors from a file, calls one operator, writes its results. The operators are in the other files of this folder.
+#include <stdlib.h>
+#include <string.h>
+
+#include "run/run.h"
+
+static const char command[] = "heed run";
+
+static const run_op *const ops[] = {&run_attention, &run_mha, &run_softmax, &run_cross_entropy,
+                                    &run_linear,    &run_mlp, &run_sgd,     &run_sqrt_sgd};
+enum { OPS = sizeof ops / sizeof *ops, MOST_OPTIONS = 24 };
+
+static const tool_option file_options[] = {
+    {.name = "input",
+     .letter = 'i',
+     .kind = TOOL_TEXT,
+     .offset = offsetof(run_settings, input),
+     .argument = "FILE",
+     .unrecorded = true,
+     .help = "safetensors file with the operator's inputs"},
+    {.name = "output",
+     .letter = 'o',
+     .kind = TOOL_TEXT,
+     .offset = offsetof(run_settings, output),
+     .argument = "FILE",
+     .unrecorded = true,
+     .help = "safetensors file to write; replaced only when complete"},
+};
+enum { FILE_OPTIONS = sizeof file_options / sizeof *file_options };
+
+static const run_op *find_op(const char *name) {
+  for (size_t i = 0; i < OPS; i++)
+    if (strcmp(ops[i]->name, name) == 0) return ops[i];
+  return NULL;
+}
+
+static void print_ops(void) {
+  printf("Usage: heed run OP -i IN.safetensors -o OUT.safetensors [options]\n\nOperators:\n");
+  for (size_t i = 0; i < OPS; i++) printf("  %-14s %s\n", ops[i]->name, ops[i]->summary);
+  printf(
+      "\nheed run OP --help tells an operator's tensors and options. With 'grad.out' among the inputs (or --grad, "
+      "where\n"
+      "the result is a loss) the gradient of each input NAME is written as 'grad.NAME'.\n");
+}
+
+static int unknown_op(const char *name) {
+  const char *names[OPS + 1] = {NULL};
+  for (size_t i = 0; i < OPS; i++) names[i] = ops[i]->name;
+  const char *nearest = tool_nearest(name, names);
+  if (nearest) return tool_usage(command, "'%s' is no operator; did you mean '%s'?", name, nearest);
+  return tool_usage(command, "'%s' is no operator; '%s --help' lists them", name, command);
+}
+
+// What was run, for whoever finds the file.
+static int write_metadata(const run_call *run) {
+  const char *const pairs[][2] = {{"op", run->op},
+                                  {"options", run->args->given},
+                                  {"device", heed_context_device(run->ctx)->name},
+                                  {"heed", heed_version()}};
+  for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+    RUN_TRY(run, heed_safetensors_set_metadata(run->result, pairs[i][0], pairs[i][1]));
+  return TOOL_DONE;
+}
+
+static int execute(run_call *run, const run_op *op) {
+  const run_settings *settings = &run->settings;
+  if (!settings->input) return tool_usage(command, "%s: name the input file with -i", op->name);
+  if (!settings->output) return tool_usage(command, "%s: name the output file with -o", op->name);
+  RUN_TRY(run, heed_safetensors_read(settings->input, &run->in));
+  TOOL_TRY(tool_open(run->args, false, &run->ctx));
+  RUN_TRY(run, heed_safetensors_create(&run->result));
+  TOOL_TRY(op->function(run));
+  RUN_TRY(run, heed_sync(run->ctx));
+  TOOL_TRY(write_metadata(run));
+  RUN_TRY(run, heed_safetensors_write(run->result, settings->output));
+  return TOOL_DONE;
+}
+
+static int run_one(const run_op *op, int argc, const char **argv) {
+  tool_option options[FILE_OPTIONS + MOST_OPTIONS];
+  memcpy(options, file_options, sizeof file_options);
+  if (op->option_count) memcpy(options + FILE_OPTIONS, op->options, op->option_count * sizeof *options);
+  char title[64], about[2048];
+  snprintf(title, sizeof title, "%s %s", command, op->name);
+  snprintf(about, sizeof about, "%s\n", op->tensors);
+  const tool_syntax syntax = {.command = command,
+                              .title = title,
+                              .usage = "-i IN.safetensors -o OUT.safetensors [options]",
+                              .about = about,
+                              .options = options,
+                              .count = FILE_OPTIONS + op->option_count};
+  run_call run = {.op = op->name, .settings = op->defaults};
+  tool_args args;
+  int status = tool_parse(&syntax, &run.settings, argc, argv, &args);
+  args.uses = op->uses;
+  run.args = &args;
+  if (status == TOOL_PROCEED) status = execute(&run, op);
+  while (run.owned_count) heed_tensor_destroy(run.owned[--run.owned_count]);
+  free(run.owned);
+  heed_safetensors_destroy(run.in);
+  heed_safetensors_destroy(run.result);
+  heed_context_destroy(run.ctx);
+  tool_args_free(&args);
+  return status;
+}
+
+int cmd_run(int argc, const char **argv) {
+  if (argc < 2) return tool_usage(command, "name an operator; '%s --help' lists them", command);
+  if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+    print_ops();
+    return TOOL_DONE;
+  }
+  if (argv[1][0] == '-')
+    return tool_usage(command, "name the operator before its options: %s OP -i IN -o OUT", command);
+  const run_op *op = find_op(argv[1]);
+  return op ? run_one(op, argc - 1, argv + 1) : unknown_op(argv[1]);
+}

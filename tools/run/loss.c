@@ -1,0 +1,90 @@
+// heed run softmax and cross_entropy.
+#include <string.h>
+
+#include "run/run.h"
+
+static int softmax(run_call *run) {
+  heed_tensor *x, *out, *dout, *dx;
+  const int axis = (int)run->settings.axis;
+  TOOL_TRY(run_input(run, "x", &x));
+  TOOL_TRY(run_create_like(run, x, &out));
+  TOOL_TRY(run_optional_like(run, "grad.out", "out", out, &dout));
+  const bool log = run->settings.log;
+  RUN_TRY(run, log ? heed_log_softmax_fwd(x, axis, out) : heed_softmax_fwd(x, axis, out));
+  TOOL_TRY(run_write(run, "out", out));
+  if (!dout) return TOOL_DONE;
+  TOOL_TRY(run_create_like(run, x, &dx));
+  RUN_TRY(run, log ? heed_log_softmax_bwd(out, dout, axis, dx) : heed_softmax_bwd(out, dout, axis, dx));
+  return run_write(run, "grad.x", dx);
+}
+
+static const tool_option softmax_options[] = {
+    TOOL_OPTION_INTEGER("axis", run_settings, axis, -HEED_MAX_RANK, HEED_MAX_RANK - 1, "an axis of x",
+                        "axis that sums to 1; negative ones count from the end (default -1)"),
+    TOOL_OPTION_FLAG("log", run_settings, log, "log-softmax instead"),
+};
+
+const run_op run_softmax = {
+    .name = "softmax",
+    .summary = "softmax or log-softmax over one axis",
+    .tensors = "In:  x (any shape)  grad.out (asks for the gradient)\nOut: out  grad.x",
+    RUN_OPTIONS(softmax_options),
+    .defaults = {.axis = -1},
+    .uses = HEED_USES_ROWS,
+    .function = softmax,
+};
+
+static int cross_entropy(run_call *run) {
+  const run_settings *settings = &run->settings;
+  const char *name = settings->from_probs ? "probs" : "logits";
+  if (settings->from_probs && settings->label_smoothing > 0)
+    return tool_usage(run->args->command, "cross_entropy: --label-smoothing is for logits, not with --from-probs");
+  if (!run_has(run, name) && run_has(run, settings->from_probs ? "logits" : "probs"))
+    return tool_fail(run->args->command, "cross_entropy: %s has '%s' where '%s' is needed; %s --from-probs",
+                     settings->input, settings->from_probs ? "logits" : "probs", name,
+                     settings->from_probs ? "leave out" : "give");
+  heed_tensor *input, *target, *loss, *dinput;
+  TOOL_TRY(run_input(run, name, &input));
+  TOOL_TRY(run_input(run, "target", &target));
+  const heed_cross_entropy_options options = {.reduction = (heed_reduction)settings->reduction,
+                                              .from_probs = settings->from_probs,
+                                              .label_smoothing = settings->label_smoothing,
+                                              .has_ignore_index = tool_given(run->args, "ignore-index"),
+                                              .ignore_index = settings->ignore_index};
+  char text[TOOL_SHAPE_TEXT];
+  if (heed_tensor_rank(input) != 2)
+    return tool_fail(run->args->command, "cross_entropy: %s is %s; it must be [N, classes]", name,
+                     run_tensor_text(input, text));
+  const int64_t rows = options.reduction == HEED_REDUCTION_NONE ? heed_tensor_dim(input, 0) : 1;
+  TOOL_TRY(run_create(run, HEED_F32, 1, &rows, &loss));
+  RUN_TRY(run, heed_cross_entropy_fwd(input, target, &options, loss));
+  TOOL_TRY(run_write(run, "loss", loss));
+  if (!settings->grad) return TOOL_DONE;
+  TOOL_TRY(run_create_like(run, input, &dinput));
+  RUN_TRY(run, heed_cross_entropy_bwd(input, target, &options, NULL, dinput));
+  return run_write_grad(run, name, dinput);
+}
+
+static const char *const reductions[] = {"mean", "sum", "none", NULL};
+
+static const tool_option cross_entropy_options[] = {
+    TOOL_OPTION_FLAG("from-probs", run_settings, from_probs, "the input is probabilities, in 'probs'"),
+    TOOL_OPTION_REAL("label-smoothing", run_settings, label_smoothing, 0, 1, "from 0 to 1",
+                     "move X of each target evenly to all classes (default 0)"),
+    TOOL_OPTION_INTEGER("ignore-index", run_settings, ignore_index, -9007199254740992.0, 9007199254740992.0,
+                        "within 2^53", "rows of this class do not count (default none)"),
+    TOOL_OPTION_CHOICE("reduction", run_settings, reduction, reductions, "mean|sum|none", "(default mean)"),
+    TOOL_OPTION_FLAG("grad", run_settings, grad,
+                     "write the gradient of the loss (of its sum, where it is not reduced)"),
+};
+
+const run_op run_cross_entropy = {
+    .name = "cross_entropy",
+    .summary = "cross-entropy of logits or probabilities",
+    .tensors =
+        "In:  logits [N,C] (or probs, with --from-probs)  target: class indices [N], or probabilities [N,C]\n"
+        "Out: loss, F32 [1], or [N] with --reduction none  grad.logits (or grad.probs) with --grad",
+    RUN_OPTIONS(cross_entropy_options),
+    .uses = HEED_USES_TRAINING,
+    .function = cross_entropy,
+};

@@ -1,0 +1,169 @@
+// heed run mha: the module, with its widths read off the weights.
+#include <heed/nn.h>
+#include <string.h>
+
+#include "run/run.h"
+
+typedef struct mha {
+  heed_mha *module;
+  heed_tensor *query, *key, *value, *mask, *kv_lengths, *out, *weights;
+  heed_attention_options options;
+} mha;
+
+// The [out, in] of a projection's weight in the file.
+static int read_projection(run_call *run, const char *name, int64_t dims[2], heed_dtype *dtype) {
+  heed_tensor *weight = NULL;
+  TOOL_TRY(run_input(run, name, &weight));
+  char text[TOOL_SHAPE_TEXT];
+  if (heed_tensor_rank(weight) != 2 || !heed_dtype_is_float(heed_tensor_dtype(weight)))
+    return tool_fail(run->args->command, "mha: %s is %s; it must be a floating-point [out, in]", name,
+                     run_tensor_text(weight, text));
+  memcpy(dims, heed_tensor_dims(weight), 2 * sizeof *dims);
+  *dtype = heed_tensor_dtype(weight);
+  return TOOL_DONE;
+}
+
+static int divide(const run_call *run, const char *name, int64_t rows, int64_t heads, int64_t *width) {
+  if (rows == 0 || rows % heads != 0)
+    return tool_fail(run->args->command, "mha: %s has %lld rows, which %lld heads do not divide", name, (long long)rows,
+                     (long long)heads);
+  *width = rows / heads;
+  return TOOL_DONE;
+}
+
+static int derive_config(run_call *run, heed_mha_config *config) {
+  const run_settings *settings = &run->settings;
+  if (settings->heads == 0) return tool_usage(run->args->command, "mha: give the number of --heads");
+  const int64_t kv_heads = settings->kv_heads ? settings->kv_heads : settings->heads;
+  int64_t q[2], k[2], v[2], o[2], key_width = 0;
+  TOOL_TRY(read_projection(run, "q_proj.weight", q, &config->dtype));
+  TOOL_TRY(read_projection(run, "k_proj.weight", k, &config->dtype));
+  TOOL_TRY(read_projection(run, "v_proj.weight", v, &config->dtype));
+  TOOL_TRY(read_projection(run, "o_proj.weight", o, &config->dtype));
+  TOOL_TRY(divide(run, "q_proj.weight", q[0], settings->heads, &config->head_dim));
+  TOOL_TRY(divide(run, "k_proj.weight", k[0], kv_heads, &key_width));
+  TOOL_TRY(divide(run, "v_proj.weight", v[0], kv_heads, &config->value_head_dim));
+  if (key_width != config->head_dim)
+    return tool_fail(
+        run->args->command,
+        "mha: q_proj.weight gives heads of width %lld and k_proj.weight of %lld; check --heads and --kv-heads",
+        (long long)config->head_dim, (long long)key_width);
+  if (o[1] != settings->heads * config->value_head_dim)
+    return tool_fail(run->args->command, "mha: o_proj.weight takes %lld columns, but %lld heads of width %lld come in",
+                     (long long)o[1], (long long)settings->heads, (long long)config->value_head_dim);
+  config->embed_dim = q[1];
+  config->key_dim = k[1];
+  config->value_dim = v[1];
+  config->out_dim = o[0];
+  config->heads = settings->heads;
+  config->kv_heads = kv_heads;
+  config->no_bias_q = !run_has(run, "q_proj.bias");
+  config->no_bias_k = !run_has(run, "k_proj.bias");
+  config->no_bias_v = !run_has(run, "v_proj.bias");
+  config->no_bias_o = !run_has(run, "o_proj.bias");
+  return TOOL_DONE;
+}
+
+static int load_parameters(run_call *run, const heed_mha *module) {
+  const heed_parameter *parameters;
+  const size_t count = heed_mha_parameters(module, &parameters);
+  for (size_t i = 0; i < count; i++) {
+    heed_tensor *from = NULL;
+    TOOL_TRY(
+        run_optional_like(run, parameters[i].name, "what the other projections call for", parameters[i].value, &from));
+    RUN_TRY(run, heed_copy(from, parameters[i].value));
+  }
+  return TOOL_DONE;
+}
+
+static int read_sequences(run_call *run, const heed_mha_config *config, mha *m) {
+  TOOL_TRY(run_input(run, "query", &m->query));
+  TOOL_TRY(run_optional(run, "key", &m->key));
+  TOOL_TRY(run_optional(run, "value", &m->value));
+  TOOL_TRY(run_optional(run, "mask", &m->mask));
+  TOOL_TRY(run_optional(run, "kv_lengths", &m->kv_lengths));
+  if (m->value && !m->key) return tool_fail(run->args->command, "mha: %s has a value but no key", run->settings.input);
+  char text[TOOL_SHAPE_TEXT];
+  const struct {
+    const char *name;
+    const heed_tensor *tensor;
+    int64_t width;
+  } sequences[] = {{"query", m->query, config->embed_dim},
+                   {"key", m->key ? m->key : m->query, config->key_dim},
+                   {"value",
+                    m->value ? m->value
+                    : m->key ? m->key
+                             : m->query,
+                    config->value_dim}};
+  for (int i = 0; i < 3; i++)
+    if (heed_tensor_rank(sequences[i].tensor) != 3 || heed_tensor_dim(sequences[i].tensor, 2) != sequences[i].width)
+      return tool_fail(run->args->command, "mha: %s is %s; with these weights it must be [batch, length, %lld]",
+                       sequences[i].name, run_tensor_text(sequences[i].tensor, text), (long long)sequences[i].width);
+  return TOOL_DONE;
+}
+
+static int backward(run_call *run, mha *m, const heed_tensor *dout) {
+  heed_tensor *dquery, *dkey, *dvalue, *dmask;
+  TOOL_TRY(run_create_like(run, m->query, &dquery));
+  TOOL_TRY(run_create_like(run, m->key, &dkey));
+  TOOL_TRY(run_create_like(run, m->value, &dvalue));
+  TOOL_TRY(run_create_mask_grad(run, m->mask, &dmask));
+  RUN_TRY(run, heed_mha_bwd(m->module, dout, dquery, dkey, dvalue, dmask));
+  TOOL_TRY(run_write(run, "grad.query", dquery));
+  TOOL_TRY(run_write(run, "grad.key", dkey));
+  TOOL_TRY(run_write(run, "grad.value", dvalue));
+  TOOL_TRY(run_write(run, "grad.mask", dmask));
+  const heed_parameter *parameters;
+  const size_t count = heed_mha_parameters(m->module, &parameters);
+  for (size_t i = 0; i < count; i++) TOOL_TRY(run_write_grad(run, parameters[i].name, parameters[i].grad));
+  return TOOL_DONE;
+}
+
+static int forward_backward(run_call *run, const heed_mha_config *config, mha *m) {
+  TOOL_TRY(load_parameters(run, m->module));
+  TOOL_TRY(read_sequences(run, config, m));
+  const int64_t *query = heed_tensor_dims(m->query);
+  const int64_t keys = heed_tensor_dim(m->key ? m->key : m->query, 1);
+  TOOL_TRY(run_create(run, config->dtype, 3, (const int64_t[]){query[0], query[1], config->out_dim}, &m->out));
+  if (run->settings.weights)
+    TOOL_TRY(
+        run_create(run, config->dtype, 4, (const int64_t[]){query[0], config->heads, query[1], keys}, &m->weights));
+  heed_tensor *dout = NULL;
+  TOOL_TRY(run_optional_like(run, "grad.out", "out", m->out, &dout));
+  RUN_TRY(run, heed_mha_fwd(m->module, m->query, m->key, m->value, m->mask, m->kv_lengths, &m->options, dout != NULL,
+                            m->out, m->weights));
+  TOOL_TRY(run_write(run, "out", m->out));
+  TOOL_TRY(run_write(run, "weights", m->weights));
+  return dout ? backward(run, m, dout) : TOOL_DONE;
+}
+
+static int call(run_call *run) {
+  mha m = {0};
+  heed_mha_config config = {0};
+  TOOL_TRY(run_attention_options(run, &m.options));
+  TOOL_TRY(derive_config(run, &config));
+  RUN_TRY(run, heed_mha_create(run->ctx, &config, 0, &m.module));
+  const int status = forward_backward(run, &config, &m);
+  heed_mha_destroy(m.module);
+  return status;
+}
+
+static const tool_option options[] = {
+    TOOL_OPTION_INTEGER("heads", run_settings, heads, 1, TOOL_MAX_COUNT, "at least 1", "query heads; required"),
+    TOOL_OPTION_INTEGER("kv-heads", run_settings, kv_heads, 1, TOOL_MAX_COUNT, "at least 1",
+                        "key and value heads; divides --heads (default: --heads)"),
+    RUN_ATTENTION_OPTIONS,
+};
+
+const run_op run_mha = {
+    .name = "mha",
+    .summary = "multi-head attention: q, k, v and o projections around attention",
+    .tensors =
+        "In:  query [B,Lq,E]  key [B,Lk,Ek] (default query)  value [B,Lk,Ev] (default key)  mask  kv_lengths [B]\n"
+        "     {q,k,v,o}_proj.weight [out,in]  {q,k,v,o}_proj.bias [out] (each may be left out)\n"
+        "     grad.out (asks for the gradients)\n"
+        "Out: out [B,Lq,out of o_proj]  weights [B,heads,Lq,Lk]  grad.NAME for every input that is floating-point",
+    RUN_OPTIONS(options),
+    .uses = HEED_USES_PRODUCTS | HEED_USES_ATTENTION,
+    .function = call,
+};

@@ -1,0 +1,106 @@
+// What the operators of `heed run` share: settings, and tensors from the input file to the output file.
+#ifndef HEED_RUN_H
+#define HEED_RUN_H
+
+#include <heed/io.h>
+#include <stddef.h>
+
+#include "cli/tool.h"
+
+// Every option of every operator; each operator's table says which ones it takes.
+typedef struct run_settings {
+  const char *input, *output;
+  int64_t heads, kv_heads;  // 0: not given
+  int causal;               // 0 none, 1 top-left, 2 bottom-right
+  double scale, softcap, dropout;
+  const char *window;
+  uint64_t seed;
+  int path;
+  bool weights;
+  int64_t axis;
+  bool log;
+  bool from_probs, grad;
+  double label_smoothing;
+  int64_t ignore_index;
+  int reduction;
+  double lr, momentum, dampening, weight_decay, tolerance;
+  bool nesterov;
+  int64_t epochs;
+} run_settings;
+
+typedef struct run_call {
+  const tool_args *args;
+  const char *op;
+  run_settings settings;
+  heed_context *ctx;
+  heed_safetensors *in, *result;
+  heed_tensor **owned;  // every tensor of the call, destroyed at its end
+  size_t owned_count;
+} run_call;
+
+typedef struct run_op {
+  const char *name, *summary;
+  const char *tensors;  // what is read and written, for help
+  const tool_option *options;
+  size_t option_count;
+  run_settings defaults;
+  unsigned uses;  // HEED_USES_...
+  int (*function)(run_call *run);
+} run_op;
+
+extern const run_op run_attention, run_mha, run_softmax, run_cross_entropy, run_linear, run_mlp, run_sgd, run_sqrt_sgd;
+
+#define RUN_TRY(run, call) TOOL_HEED((run)->args->command, call)
+#define RUN_OPTIONS(table) .options = (table), .option_count = sizeof(table) / sizeof *(table)
+
+// The tensor of that name in the input file, on the device. run_input() fails where it is missing and says what the file
+// has; run_optional() gives NULL.
+int run_input(run_call *run, const char *name, heed_tensor **out);
+int run_optional(run_call *run, const char *name, heed_tensor **out);
+bool run_has(const run_call *run, const char *name);
+// The same, and refused unless it has the shape and dtype of `like`, which the message calls like_name.
+int run_optional_like(run_call *run, const char *name, const char *like_name, const heed_tensor *like,
+                      heed_tensor **out);
+// A new tensor, for a result or to work in.
+int run_create(run_call *run, heed_dtype dtype, int rank, const int64_t *dims, heed_tensor **out);
+// A new tensor of the shape and dtype of `like`; NULL where like is NULL.
+int run_create_like(run_call *run, const heed_tensor *like, heed_tensor **out);
+// Makes the run destroy `tensor` at its end; on failure it is destroyed at once.
+int run_own(run_call *run, heed_tensor *tensor);
+// Puts a result into the output. NULL is skipped.
+int run_write(run_call *run, const char *name, const heed_tensor *tensor);
+// The same as "grad.NAME".
+int run_write_grad(run_call *run, const char *name, const heed_tensor *tensor);
+// "F32[2, 3]" into text of at least TOOL_SHAPE_TEXT bytes; returns text.
+const char *run_tensor_text(const heed_tensor *tensor, char *text);
+
+// Attention's options as --flags, and as the library wants them.
+#define RUN_ATTENTION_OPTIONS                                                                                   \
+  {.name = "causal",                                                                                            \
+   .kind = TOOL_CHOICE,                                                                                         \
+   .offset = offsetof(run_settings, causal),                                                                    \
+   .argument = "top-left|bottom-right",                                                                         \
+   .choices = run_causal_names,                                                                                 \
+   .when_bare = "top-left",                                                                                     \
+   .help =                                                                                                      \
+       "key j is attended by query i where j <= i + offset; bottom-right: where j <= i + Lk - Lq (default "     \
+       "top-left)"},                                                                                            \
+      TOOL_OPTION_REAL("scale", run_settings, scale, -TOOL_MAX_REAL, TOOL_MAX_REAL, NULL,                       \
+                       "factor on q k^T (default 1/sqrt(D))"),                                                  \
+      TOOL_OPTION_REAL("softcap", run_settings, softcap, 0, TOOL_MAX_REAL, "at least 0 (0: none)",              \
+                       "scores become X tanh(score/X) (default none)"),                                         \
+      TOOL_OPTION_TEXT("window", run_settings, window, "L:R",                                                   \
+                       "L keys to the left and R to the right of a query's position; -1: all (default -1:-1)"), \
+      TOOL_OPTION_REAL("dropout", run_settings, dropout, 0, 0.99999999999999988898, "from 0 to below 1",        \
+                       "probability that a weight is dropped (default 0)"),                                     \
+      TOOL_OPTION_UNSIGNED("seed", run_settings, seed, "seed of the dropout (default 0)"),                      \
+      TOOL_OPTION_CHOICE("path", run_settings, path, run_path_names, "auto|fused|staged",                       \
+                         "staged: a kernel for each step; fused: one, with O(L) memory (default auto)"),        \
+      TOOL_OPTION_FLAG("weights", run_settings, weights, "write the attention weights too")
+extern const char *const run_causal_names[], *const run_path_names[];
+int run_attention_options(const run_call *run, heed_attention_options *options);
+// The gradient tensor for a float mask, or NULL: for a BOOL mask, none, and on the fused path, which has none (said on
+// stderr).
+int run_create_mask_grad(run_call *run, const heed_tensor *mask, heed_tensor **out);
+
+#endif

@@ -1,0 +1,124 @@
+// Finding, reading and drawing the digits.
+#include "train/dataset.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include "train/digits.h"
+
+enum { SYNTHETIC_TRAIN = 12000, SYNTHETIC_TEST = 2000, SYNTHETIC_CLASSES = 10 };
+
+// ---------------------------------------------------------------- where the files are
+
+static bool readable(const char *dir, const char *file, const char *suffix) {
+  char path[4096];
+  const int length = snprintf(path, sizeof path, "%s/%s%s", dir, file, suffix);
+  return length > 0 && (size_t)length < sizeof path && access(path, R_OK) == 0;
+}
+
+static bool has_files(const char *dir, bool with_train) {
+  const char *file = with_train ? "train-images-idx3-ubyte" : "t10k-images-idx3-ubyte";
+  return readable(dir, file, "") || readable(dir, file, ".gz");
+}
+
+// The user's data folder, to be freed; NULL where the environment names none.
+static char *default_folder(void) {
+  const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+  char *path = NULL;
+  int length = -1;
+  if (data && *data)
+    length = asprintf(&path, "%s/heed/mnist", data);
+  else if (home && *home)
+    length = asprintf(&path, "%s/.local/share/heed/mnist", home);
+  return length < 0 ? NULL : path;
+}
+
+// Sets out->source and out->synthetic.
+static int choose_source(const char *command, const char *option, bool with_train, dataset *out) {
+  const char *given = option ? option : getenv("HEED_DATA");
+  if (given && *given) {
+    out->source = strdup(given);
+    out->synthetic = strcmp(given, "synthetic") == 0;
+    if (out->source && !out->synthetic && !has_files(given, with_train))
+      return tool_fail(
+          command,
+          "%s%s: no %s-images-idx3-ubyte or .gz can be read there; name the folder with MNIST's four files, or "
+          "'synthetic'",
+          option ? "--data " : "HEED_DATA=", given, with_train ? "train" : "t10k");
+    return out->source ? TOOL_DONE : tool_fail(command, "out of memory");
+  }
+  out->source = default_folder();
+  if (out->source && has_files(out->source, with_train)) return TOOL_DONE;
+  tool_say(command,
+           "no MNIST files in %s: using synthetic digits that the program draws itself (--data DIR or HEED_DATA names "
+           "the folder)",
+           out->source ? out->source : "$XDG_DATA_HOME/heed/mnist");
+  free(out->source);
+  out->source = strdup("synthetic");
+  out->synthetic = true;
+  return out->source ? TOOL_DONE : tool_fail(command, "out of memory");
+}
+
+// ---------------------------------------------------------------- reading and drawing
+
+static int draw_part(const char *command, uint64_t seed, int64_t count, heed_mnist *out) {
+  *out = (heed_mnist){.count = count, .rows = DIGITS_SIDE, .cols = DIGITS_SIDE};
+  out->images = malloc((size_t)count * DIGITS_PIXELS);
+  out->labels = malloc((size_t)count);
+  if (!out->images || !out->labels) return tool_fail(command, "out of memory");
+  digits_draw(seed, count, out->images, out->labels);
+  return TOOL_DONE;
+}
+
+static int read_part(const char *command, const char *dir, const char *part, int64_t classes, heed_mnist *out) {
+  TOOL_HEED(command, heed_mnist_read(dir, part, classes < 256 ? (int)classes : 256, out));
+  // Row numbers are 32-bit on the device.
+  if (out->count > INT32_MAX) return tool_fail(command, "%s: %lld images are too many", dir, (long long)out->count);
+  return TOOL_DONE;
+}
+
+static int load(const char *command, bool with_train, int64_t classes, dataset *out) {
+  if (out->synthetic) {
+    if (classes < SYNTHETIC_CLASSES)
+      return tool_fail(command, "the model tells %lld classes apart, but the synthetic digits are of %d",
+                       (long long)classes, SYNTHETIC_CLASSES);
+    if (with_train) TOOL_TRY(draw_part(command, 1, SYNTHETIC_TRAIN, &out->train));
+    return draw_part(command, 2, SYNTHETIC_TEST, &out->test);
+  }
+  if (with_train) TOOL_TRY(read_part(command, out->source, "train", classes, &out->train));
+  TOOL_TRY(read_part(command, out->source, "t10k", classes, &out->test));
+  if (with_train && (out->train.rows != out->test.rows || out->train.cols != out->test.cols))
+    return tool_fail(command, "%s: training images are %lld x %lld, test images %lld x %lld", out->source,
+                     (long long)out->train.rows, (long long)out->train.cols, (long long)out->test.rows,
+                     (long long)out->test.cols);
+  return TOOL_DONE;
+}
+
+int dataset_open(const char *command, const char *option, bool with_train, int64_t classes, dataset *out) {
+  *out = (dataset){0};
+  TOOL_TRY(choose_source(command, option, with_train, out));
+  return load(command, with_train, classes, out);
+}
+
+static void free_part(heed_mnist *part, bool synthetic) {
+  if (!synthetic) {
+    heed_mnist_free(part);
+    return;
+  }
+  free(part->images);
+  free(part->labels);
+}
+
+void dataset_close(dataset *data) {
+  free_part(&data->train, data->synthetic);
+  free_part(&data->test, data->synthetic);
+  free(data->source);
+  *data = (dataset){0};
+}
+
+uint32_t dataset_checksum(const heed_mnist *part) {
+  const uLong images = crc32_z(0, part->images, (size_t)(part->count * part->rows * part->cols));
+  return (uint32_t)crc32_z(images, part->labels, (size_t)part->count);
+}

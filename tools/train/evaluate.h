@@ -1,0 +1,32 @@
+// Accuracy and loss of a model on a test set.
+#ifndef HEED_EVALUATE_H
+#define HEED_EVALUATE_H
+
+#include <heed/nn.h>
+
+#include "train/feed.h"
+
+typedef struct evaluation {
+  double accuracy, loss;  // of 1; mean cross-entropy
+} evaluation;
+
+// A test set on the device, and what evaluating on it needs; made once, used after every epoch.
+typedef struct evaluator {
+  const char *command;
+  const heed_mnist *part;  // borrowed
+  feed images;
+  int64_t batch, batches;
+  heed_tensor *x, *logits;            // one batch
+  heed_tensor *predictions, *losses;  // I32 [count]; F32 [batches], the sum of each
+  int32_t *order;                     // [count]: 0, 1, 2, ...
+  int32_t *predicted;
+  float *sums;
+} evaluator;
+
+// dtype and classes: of the model that will be evaluated.
+int evaluator_create(const char *command, heed_context *ctx, const heed_mnist *part, heed_dtype dtype, int64_t classes,
+                     evaluator *out);
+int evaluator_run(evaluator *evaluator, heed_mlp *mlp, evaluation *result);
+void evaluator_destroy(evaluator *evaluator);
+
+#endif

@@ -1,0 +1,196 @@
+// The training loop: an order of the images for each epoch, steps, reports, and what happens after an epoch.
+#include <inttypes.h>
+#include <math.h>
+#include <signal.h>
+
+#include "train/train.h"
+
+// How often a loss is logged; and how often one is looked at where nobody watches, to stop early when training has gone wrong.
+// Looking waits for the queue.
+enum { LOG_STEPS = 100, LOOK_SECONDS = 5 };
+
+// Random streams below 2^32 belong to the weights' initial values.
+#define SHUFFLE_STREAM (UINT64_C(1) << 32)
+
+static volatile sig_atomic_t interrupted;
+static void on_interrupt(int number) {
+  (void)number;
+  interrupted = 1;
+}
+
+static int64_t image_count(const trainer *t) { return t->data.train.count; }
+static int64_t images_before(const trainer *t, int64_t step) {
+  const int64_t images = step * t->settings.batch;
+  return images < image_count(t) ? images : image_count(t);
+}
+
+static bool is_done(const trainer *t) {
+  return t->epoch >= t->settings.epochs || (t->settings.max_steps > 0 && train_steps(t) >= t->settings.max_steps);
+}
+
+// ---------------------------------------------------------------- one step
+
+// The order that this epoch takes the images in (Fisher and Yates), from (seed, epoch) alone.
+static int start_order(trainer *t) {
+  const int64_t count = image_count(t);
+  int32_t *order = t->order;
+  for (int64_t i = 0; i < count; i++) order[i] = (int32_t)i;
+  for (int64_t i = count - 1; i > 0 && !t->settings.no_shuffle; i--) {
+    const uint64_t stream = SHUFFLE_STREAM + (uint64_t)t->epoch;
+    const uint64_t j = heed_random_below(t->settings.seed, stream, (uint64_t)i, (uint64_t)i + 1);
+    const int32_t swap = order[i];
+    order[i] = order[j];
+    order[j] = swap;
+  }
+  return feed_start(&t->images, order);
+}
+
+typedef struct batch_views {
+  heed_tensor *x, *target, *loss;
+} batch_views;
+
+static int step_on(trainer *t, batch_views *v) {
+  const int64_t start = images_before(t, t->step), rows = images_before(t, t->step + 1) - start;
+  TOOL_HEED(t->command, heed_tensor_slice(t->x, 0, 0, rows, &v->x));
+  TOOL_HEED(t->command, heed_tensor_slice(t->losses, 0, t->step, 1, &v->loss));
+  TOOL_TRY(feed_batch(&t->images, start, rows, v->x, &v->target));
+  TOOL_HEED(t->command, heed_mlp_loss(t->mlp, v->x, v->target, NULL, v->loss));
+  TOOL_HEED(t->command, heed_optimizer_step(t->optimizer));
+  return TOOL_DONE;
+}
+
+static int step(trainer *t) {
+  batch_views v = {0};
+  const int status = step_on(t, &v);
+  heed_tensor *const all[] = {v.x, v.target, v.loss};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) heed_tensor_destroy(all[i]);
+  if (status == TOOL_DONE) t->step++;
+  return status;
+}
+
+// ---------------------------------------------------------------- reports
+
+static int check_finite(const trainer *t, int64_t steps, float loss) {
+  if (isfinite(loss)) return TOOL_DONE;
+  return tool_fail(t->command,
+                   "the loss became %s in epoch %" PRId64 ", step %" PRId64 "; a smaller --lr (it is %g) may help%s",
+                   isnan(loss) ? "NaN" : "infinite", t->epoch + 1, steps, t->settings.lr,
+                   t->settings.save ? "; no checkpoint is written of it" : "");
+}
+
+// Reads the last step's loss back, which waits for it.
+static int report(trainer *t, bool log, int64_t first, double started) {
+  float loss = NAN;
+  heed_tensor *last = NULL;
+  TOOL_HEED(t->command, heed_tensor_slice(t->losses, 0, t->step - 1, 1, &last));
+  const heed_status read = heed_tensor_download_f32(last, &loss, 1);
+  if (read != HEED_OK) tool_fail_status(t->command, read);
+  heed_tensor_destroy(last);
+  if (read != HEED_OK) return TOOL_FAILED;
+  if (!isfinite(loss)) tool_progress_clear(&t->progress);
+  TOOL_TRY(check_finite(t, t->step, loss));
+  if (log) train_log_step(t, (double)loss);
+  if (!tool_progress_due(&t->progress)) return TOOL_DONE;
+  const double seconds = tool_seconds() - started;
+  const double rate = (double)(images_before(t, t->step) - images_before(t, first)) / seconds;
+  const int64_t all = t->settings.epochs * t->steps_per_epoch, most = t->settings.max_steps;
+  const int64_t left = (most > 0 && most < all ? most : all) - train_steps(t);
+  char eta[32];
+  tool_progress_show(&t->progress,
+                     "epoch %" PRId64 "/%" PRId64 "  batch %" PRId64 "/%" PRId64 "  loss %.4f  %.0f images/s  ETA %s",
+                     t->epoch + 1, t->settings.epochs, t->step, t->steps_per_epoch, (double)loss, rate,
+                     tool_duration_text((double)left * (double)t->settings.batch / rate, eta));
+  return TOOL_DONE;
+}
+
+// ---------------------------------------------------------------- one epoch
+
+// Mean loss of the epoch so far, an image counting as much as any other.
+static int mean_loss(trainer *t, double *mean) {
+  heed_tensor *done = NULL;
+  TOOL_HEED(t->command, heed_tensor_slice(t->losses, 0, 0, t->step, &done));
+  const heed_status read = heed_tensor_download_f32(done, t->losses_host, t->step);
+  if (read != HEED_OK) tool_fail_status(t->command, read);
+  heed_tensor_destroy(done);
+  if (read != HEED_OK) return TOOL_FAILED;
+  *mean = 0;
+  for (int64_t i = 0; i < t->step; i++) {
+    if (!isfinite(t->losses_host[i])) tool_progress_clear(&t->progress);
+    TOOL_TRY(check_finite(t, i + 1, t->losses_host[i]));
+    *mean += (double)t->losses_host[i] * (double)(images_before(t, i + 1) - images_before(t, i));
+  }
+  *mean /= (double)images_before(t, t->step);
+  return TOOL_DONE;
+}
+
+// Evaluates, saves, and prints the epoch's line; also where --max-steps ends an epoch early.
+static int finish_epoch(trainer *t, int64_t first, double started) {
+  double loss = NAN;
+  TOOL_TRY(mean_loss(t, &loss));
+  const double seconds = tool_seconds() - started;
+  const double rate = (double)(images_before(t, t->step) - images_before(t, first)) / seconds;
+  evaluation result;
+  TOOL_TRY(evaluator_run(&t->tester, t->mlp, &result));
+  TOOL_HEED(t->command, heed_sync(t->ctx));
+  if (interrupted) return TOOL_INTERRUPTED;
+  const bool complete = t->step == t->steps_per_epoch;
+  if (complete) t->epoch++, t->step = 0;
+  tool_progress_clear(&t->progress);
+  if (complete)
+    printf("epoch %" PRId64 "/%" PRId64, t->epoch, t->settings.epochs);
+  else
+    printf("epoch %" PRId64 "/%" PRId64 ", step %" PRId64 "/%" PRId64, t->epoch + 1, t->settings.epochs, t->step,
+           t->steps_per_epoch);
+  printf(": loss %.5f, test accuracy %.2f %%, %.2f s\n", loss, 100 * result.accuracy, seconds);
+  TOOL_TRY(tool_flush(t->command, TOOL_DONE));
+  train_log_epoch(t, loss, &result, seconds, rate);
+  return checkpoint_save(t);
+}
+
+static int run_epoch(trainer *t) {
+  const double started = tool_seconds();
+  const int64_t first = t->step;
+  double looked = started;
+  TOOL_TRY(start_order(t));
+  while (t->step < t->steps_per_epoch && !is_done(t)) {
+    TOOL_TRY(step(t));
+    if (interrupted) return TOOL_INTERRUPTED;
+    const bool log = t->log && train_steps(t) % LOG_STEPS == 0;
+    if (!log && !tool_progress_due(&t->progress) && tool_seconds() - looked < LOOK_SECONDS) continue;
+    TOOL_TRY(report(t, log, first, started));
+    looked = tool_seconds();
+  }
+  return finish_epoch(t, first, started);
+}
+
+// ---------------------------------------------------------------- the whole run
+
+static int say_interrupted(const trainer *t) {
+  char kept[512] = "nothing was saved";
+  if (t->saved_steps >= 0)
+    snprintf(kept, sizeof kept, "%s holds the state after %" PRId64 " steps; --resume goes on from there",
+             t->settings.save, t->saved_steps);
+  tool_say(t->command, "interrupted in epoch %" PRId64 ", step %" PRId64 "; %s", t->epoch + 1, t->step, kept);
+  return TOOL_INTERRUPTED;
+}
+
+int train_loop(trainer *t) {
+  const struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
+  struct sigaction before;
+  const double started = tool_seconds();
+  interrupted = 0;
+  sigaction(SIGINT, &action, &before);
+  tool_progress_start(&t->progress, 0.25);
+  train_log_start(t);
+  int status = TOOL_DONE;
+  while (status == TOOL_DONE && !is_done(t)) status = run_epoch(t);
+  tool_progress_clear(&t->progress);
+  sigaction(SIGINT, &before, NULL);
+  if (status == TOOL_INTERRUPTED) say_interrupted(t);
+  train_log_end(t,
+                status == TOOL_DONE          ? "done"
+                : status == TOOL_INTERRUPTED ? "interrupted"
+                                             : "failed",
+                tool_seconds() - started);
+  return status == TOOL_DONE && (t->save_failed || t->log_failed) ? TOOL_FAILED : status;
+}

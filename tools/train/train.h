@@ -1,0 +1,77 @@
+// Training: what the command, the loop, checkpoints and the log share.
+#ifndef HEED_TRAIN_H
+#define HEED_TRAIN_H
+
+#include <heed/nn.h>
+
+#include "train/dataset.h"
+#include "train/evaluate.h"
+#include "train/feed.h"
+#include "cli/model.h"
+#include "train/warmup.h"
+
+typedef struct train_settings {
+  const char *data, *hidden, *init, *save, *resume, *log;
+  int64_t batch, epochs, max_steps;  // max_steps 0: no limit
+  double lr, momentum;
+  uint64_t seed;
+  bool no_shuffle;
+} train_settings;
+
+typedef struct trainer {
+  const tool_args *args;
+  const char *command;
+  train_settings settings;
+  model_shape shape;
+  dataset data;
+  uint32_t data_checksum;  // of the training images, where a checkpoint is read or written
+  train_warmup warmup;
+  heed_context *ctx;
+  heed_mlp *mlp;
+  heed_optimizer *optimizer;
+  const heed_parameter *parameters;
+  size_t parameter_count;
+  feed images;
+  evaluator tester;
+  heed_tensor *x, *losses;  // a batch; F32 [steps_per_epoch], the loss of each step
+  int32_t *order;           // [count]: this epoch's order of the images
+  float *losses_host;
+  int64_t steps_per_epoch;
+  int64_t epoch, step;  // epochs complete; steps into the next one
+  int64_t saved_steps;  // where the last checkpoint stands; -1: none was written
+  FILE *log;
+  bool log_failed, save_failed;
+  tool_progress progress;
+} trainer;
+
+static inline int64_t train_steps(const trainer *t) { return t->epoch * t->steps_per_epoch + t->step; }
+
+// ---------------------------------------------------------------- loop
+
+// Trains up to the epochs and steps that are asked for; a checkpoint after every epoch and at the end.
+int train_loop(trainer *t);
+
+// ---------------------------------------------------------------- checkpoints
+// Weights under their own names, momentum.NAME, the losses of the epoch that is under way, and in the metadata where
+// training stands and how it was set up.
+
+// Takes from a checkpoint's metadata what is not on the command line, and where training stands.
+int checkpoint_read_settings(trainer *t, const heed_safetensors *file);
+// Refuses another training set than the checkpoint's; needs t->data.
+int checkpoint_check_data(const trainer *t, const heed_safetensors *file);
+// Restores momentum and losses; the weights are model_load()'s.
+int checkpoint_restore(trainer *t, const heed_safetensors *file);
+// Writes settings.save where it is given. A failure is said and remembered, and leaves the file that was there.
+int checkpoint_save(trainer *t);
+
+// ---------------------------------------------------------------- log
+// One JSON object a line, flushed. A failing disk is said once, and training goes on without.
+
+int train_log_open(trainer *t);
+void train_log_start(trainer *t);
+void train_log_step(trainer *t, double loss);
+void train_log_epoch(trainer *t, double loss, const evaluation *result, double seconds, double images_per_second);
+void train_log_end(trainer *t, const char *outcome, double seconds);
+void train_log_close(trainer *t);
+
+#endif

@@ -1,0 +1,23 @@
+// A second process for the first training on a device that heed has not met: while this one tests the device, it has the driver compile
+// what training needs, and then puts it into heed's cache. Compilers of OpenCL drivers let one thread of a process in at a time, and
+// keep what they compiled on disk. Nothing depends on it: what it does not get done is compiled later.
+#ifndef HEED_TRAIN_WARMUP_H
+#define HEED_TRAIN_WARMUP_H
+
+#include <sys/types.h>
+
+#include "cli/model.h"
+
+typedef struct train_warmup {
+  pid_t pid;  // 0: there is none
+  int to;
+} train_warmup;
+
+// Forks a process that waits. Nothing of OpenCL, and no thread, may live in this one yet.
+void train_warmup_start(const tool_args *args, train_warmup *w);
+// Lets it work if the device is a CPU that heed has not met and nobody chose what is tested (HEED_SELF_TEST).
+void train_warmup_go(train_warmup *w, const tool_args *args, const model_shape *shape, int64_t batch);
+// Ends it.
+void train_warmup_stop(train_warmup *w);
+
+#endif

@@ -1,0 +1,31 @@
+// The search for the fastest choice of one class of calls.
+#ifndef HEED_TOOL_TUNE_SEARCH_H
+#define HEED_TOOL_TUNE_SEARCH_H
+
+#include <signal.h>
+
+#include "tune/tune.h"
+
+typedef struct tune_search_env {
+  const char *command;
+  heed_context *ctx, *host;
+  tool_progress *progress;
+  const char *number, *numbers;  // for the progress line: the class is 3 of 17
+  double deadline, last, end;    // of this class's search, of its last timings, of all classes; as tool_seconds()
+  const volatile sig_atomic_t *interrupted;
+} tune_search_env;
+
+typedef struct tune_outcome {
+  heed_tune_choice before, after;     // the same where nothing surely faster was found
+  double before_ms, after_ms, ratio;  // 0 ms: nothing was timed
+  int tried, discarded;
+  bool entered;    // `after` is in the context's table anew, with `speedup`
+  double speedup;  // over heed's own choice
+  bool broken;     // heed's own choice computes wrong: there is nothing to compare with
+} tune_outcome;
+
+// Starts from what the context's table says, and enters what it finds there. At the deadline it ends with what it has.
+// Errors: the device's, for heed's own choice. A choice that fails is discarded.
+heed_status tune_search(const tune_search_env *env, const tune_class *class, tune_outcome *outcome);
+
+#endif
