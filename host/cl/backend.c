@@ -28,7 +28,7 @@ const struct heed__backend heed__cl_backend = {
     .measure_peak = heed__cl_measure_peak,
     .ops =
         {
-#define OP_ENTRY(name) [HEED__OP_##name] = heed__cl_##name,
+#define OP_ENTRY(name, ...) [HEED__OP_##name] = heed__cl_##name,
             HEED__OPERATORS(OP_ENTRY)
 #undef OP_ENTRY
         },

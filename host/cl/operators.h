@@ -4,7 +4,7 @@
 
 #include "cl/tuning/tuning.h"
 
-#define HEED__CL_DECLARE(name) heed_status heed__cl_##name(heed_context *ctx, const struct heed__call *call);
+#define HEED__CL_DECLARE(name, ...) heed_status heed__cl_##name(heed_context *ctx, const struct heed__call *call);
 HEED__OPERATORS(HEED__CL_DECLARE)
 #undef HEED__CL_DECLARE
 

@@ -6,15 +6,6 @@
 
 #include "core/core.h"
 
-const char *heed__op_name(enum heed__op op) {
-  static const char *const names[] = {
-#define OP_NAME(name) #name,
-      HEED__OPERATORS(OP_NAME)
-#undef OP_NAME
-  };
-  return (unsigned)op < HEED__OP_COUNT ? names[op] : "unknown operator";
-}
-
 heed_status heed__context_create(heed_context **out) {
   *out = calloc(1, sizeof **out);
   HEED__REQUIRE(*out, HEED_ERROR_OUT_OF_MEMORY, "open: no host memory for a context");

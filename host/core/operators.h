@@ -1,33 +1,106 @@
-// The list of operators, and what one call of each carries. The list generates the backend table, so an operator that
-// a backend lacks is a link error. Arguments here are already validated by host/ops.
+// The operators: one row of the list says all that the library knows of one, and what one call of it carries. The rows
+// generate the enum, both backend tables (an operator that a backend lacks is a link error), the names of the slots and the
+// table of facts. Arguments here are already validated by host/ops.
 #ifndef HEED__OPERATORS_H
 #define HEED__OPERATORS_H
 
 #include <heed/heed.h>
+#include <stddef.h>
 
+// X(name, TOLERANCE, IN(slots), OUT(slots), further facts)
+//   TOLERANCE      how far a device may be off: EXACT, FORWARD or GRADIENT (see heed_tolerance)
+//   IN, OUT        the tensors in the order of their slots; slot x of foo_fwd is HEED__foo_fwd_x
+//   PARAMS(type)   what call.params points to; without it, params is NULL
+//   OPTIONAL(...)  slots that may be NULL
+//   IN_PLACE(y, x) output y may be the very tensor in slot x; further pairs follow in the same list
+//   SUM_OF_PRODUCTS  every element is one
+//   FACTORS(type, ...)  the numbers of PARAMS that multiply these products
+// The comment says what a backend must cope with; all tensors without a word about strides are contiguous.
 // clang-format off
 #define HEED__OPERATORS(X) \
-  X(fill) X(copy) X(add) X(gather_rows) X(argmax) \
-  X(gemm) X(linear_fwd) X(linear_bwd) \
-  X(relu_fwd) X(relu_bwd) X(gelu_fwd) X(gelu_bwd) \
-  X(softmax_fwd) X(softmax_bwd) \
-  X(cross_entropy_fwd) X(cross_entropy_bwd) X(cross_entropy_fwd_bwd) \
-  X(sgd) X(sqrt_sgd) \
-  X(attention_fwd) X(attention_bwd)
+  /* y: any strides, any dtype */ \
+  X(fill, EXACT, IN(), OUT(y), PARAMS(struct heed__fill_params)) \
+  /* x, y: one shape, any strides, any dtypes */ \
+  X(copy, EXACT, IN(x), OUT(y)) \
+  /* a, b, y: one shape */ \
+  X(add, FORWARD, IN(a, b), OUT(y), PARAMS(struct heed__add_params), SUM_OF_PRODUCTS, \
+    FACTORS(struct heed__add_params, alpha, beta), IN_PLACE(y, a, y, b)) \
+  /* x: [N, width]; index: I32 [rows]; y: [rows, width] */ \
+  X(gather_rows, FORWARD, IN(x, index), OUT(y), PARAMS(struct heed__gather_params)) \
+  /* x: [N, C]; y: I32 [N] */ \
+  X(argmax, EXACT, IN(x), OUT(y)) \
+  /* a, b, c: [B0, B1, rows, columns], last stride 1, the others any; 0 in a and b where they broadcast */ \
+  X(gemm, FORWARD, IN(a, b), OUT(c), PARAMS(struct heed__gemm_params), SUM_OF_PRODUCTS, \
+    FACTORS(struct heed__gemm_params, alpha, beta)) \
+  /* x: [N, I]; weight: [O, I]; bias: [O]; y: [N, O] */ \
+  X(linear_fwd, FORWARD, IN(x, weight, bias), OUT(y), PARAMS(struct heed__linear_params), OPTIONAL(bias), \
+    SUM_OF_PRODUCTS) \
+  X(linear_bwd, GRADIENT, IN(x, weight, dy), OUT(dx, dweight, dbias), PARAMS(struct heed__linear_params), \
+    OPTIONAL(dx, dweight, dbias), SUM_OF_PRODUCTS) \
+  /* all of one shape */ \
+  X(relu_fwd, FORWARD, IN(x), OUT(y), IN_PLACE(y, x)) \
+  X(relu_bwd, FORWARD, IN(x, dy), OUT(dx), IN_PLACE(dx, dy)) \
+  X(gelu_fwd, FORWARD, IN(x), OUT(y), PARAMS(struct heed__gelu_params), IN_PLACE(y, x)) \
+  X(gelu_bwd, GRADIENT, IN(x, dy), OUT(dx), PARAMS(struct heed__gelu_params), IN_PLACE(dx, dy)) \
+  /* all [outer, axis, inner] */ \
+  X(softmax_fwd, FORWARD, IN(x), OUT(y), PARAMS(struct heed__softmax_params)) \
+  X(softmax_bwd, GRADIENT, IN(y, dy), OUT(dx), PARAMS(struct heed__softmax_params)) \
+  /* input, dinput: [N, C]; target: [N] or [N, C]; loss, dloss: F32 [1] or [N] */ \
+  X(cross_entropy_fwd, FORWARD, IN(input, target), OUT(loss), PARAMS(heed_cross_entropy_options)) \
+  X(cross_entropy_bwd, GRADIENT, IN(input, target, dloss), OUT(dinput), PARAMS(heed_cross_entropy_options), \
+    OPTIONAL(dloss)) \
+  X(cross_entropy_fwd_bwd, GRADIENT, IN(input, target), OUT(loss, dinput), PARAMS(heed_cross_entropy_options)) \
+  /* all of one shape; param and momentum_buffer are read and written */ \
+  X(sgd, FORWARD, IN(grad), OUT(param, momentum_buffer), PARAMS(heed_sgd_options), OPTIONAL(momentum_buffer)) \
+  /* all F32 of one shape */ \
+  X(sqrt_sgd, FORWARD, IN(a, x0), OUT(x), PARAMS(heed_sqrt_options)) \
+  /* see heed__attention_params */ \
+  X(attention_fwd, FORWARD, IN(q, k, v, mask, kv_lengths), OUT(out, lse, weights), \
+    PARAMS(struct heed__attention_params), OPTIONAL(mask, kv_lengths, lse, weights)) \
+  X(attention_bwd, GRADIENT, IN(q, k, v, mask, kv_lengths, out, lse, dout), OUT(dq, dk, dv, dmask), \
+    PARAMS(struct heed__attention_params), OPTIONAL(mask, kv_lengths, dq, dk, dv, dmask))
+
+// HEED__EACH(M, a, x, y, ...) is M(a, x) M(a, y) ..., for none to eight of them.
+#define HEED__EACH(M, a, ...) HEED__JOIN(HEED__EACH_, HEED__COUNT(__VA_ARGS__))(M, a, __VA_ARGS__)
+#define HEED__JOIN(a, b) HEED__JOIN_EXPANDED(a, b)
+#define HEED__JOIN_EXPANDED(a, b) a##b
+#define HEED__COUNT(...) HEED__NINTH_AFTER(0, ##__VA_ARGS__, 8, 7, 6, 5, 4, 3, 2, 1, 0)
+#define HEED__NINTH_AFTER(zero, a, b, c, d, e, f, g, h, count, ...) count
+#define HEED__EACH_0(M, a, ...)
+#define HEED__EACH_1(M, a, x) M(a, x)
+#define HEED__EACH_2(M, a, x, ...) M(a, x) HEED__EACH_1(M, a, __VA_ARGS__)
+#define HEED__EACH_3(M, a, x, ...) M(a, x) HEED__EACH_2(M, a, __VA_ARGS__)
+#define HEED__EACH_4(M, a, x, ...) M(a, x) HEED__EACH_3(M, a, __VA_ARGS__)
+#define HEED__EACH_5(M, a, x, ...) M(a, x) HEED__EACH_4(M, a, __VA_ARGS__)
+#define HEED__EACH_6(M, a, x, ...) M(a, x) HEED__EACH_5(M, a, __VA_ARGS__)
+#define HEED__EACH_7(M, a, x, ...) M(a, x) HEED__EACH_6(M, a, __VA_ARGS__)
+#define HEED__EACH_8(M, a, x, ...) M(a, x) HEED__EACH_7(M, a, __VA_ARGS__)
+// HEED__NAMES_ pasted before IN(x, y) or OUT(x, y) leaves x, y.
+#define HEED__NAMES_IN(...) __VA_ARGS__
+#define HEED__NAMES_OUT(...) __VA_ARGS__
 // clang-format on
 
 enum heed__op {
-#define HEED__OP_ENUM(name) HEED__OP_##name,
+#define HEED__OP_ENUM(name, ...) HEED__OP_##name,
   HEED__OPERATORS(HEED__OP_ENUM)
 #undef HEED__OP_ENUM
       HEED__OP_COUNT
 };
-const char *heed__op_name(enum heed__op op);
+
+// HEED__gelu_bwd_x, HEED__gelu_bwd_dy and so on: places in heed__call.in, and in heed__call.out. HEED__gelu_bwd_INS: how many.
+#define HEED__SLOT(op, slot) HEED__##op##_##slot,
+#define HEED__SLOTS(op, tolerance, in, out, ...)                          \
+  enum { HEED__EACH(HEED__SLOT, op, HEED__NAMES_##in) HEED__##op##_INS }; \
+  enum { HEED__EACH(HEED__SLOT, op, HEED__NAMES_##out) HEED__##op##_OUTS };
+HEED__OPERATORS(HEED__SLOTS)
+#undef HEED__SLOTS
+#undef HEED__SLOT
 
 #define HEED__MAX_IN 8
 #define HEED__MAX_OUT 4
+#define HEED__MAX_PARAMS 256  // bytes
 
-// One call: tensors in the slots below (NULL: left out), and the operator's parameters.
+// One call: tensors in the operator's slots (NULL: left out), and its parameters.
 struct heed__call {
   enum heed__op op;
   const heed_tensor *in[HEED__MAX_IN];
@@ -35,39 +108,33 @@ struct heed__call {
   const void *params;
 };
 
-// Slots. "any strides" and "row strides" say what a backend must cope with; all else is contiguous.
-//   fill               out 0 y (any strides)                                  params heed__fill_params
-//   copy               in 0 x, out 0 y (both any strides, any dtypes)         no params
-//   add                in 0 a, 1 b, out 0 y (may be a or b)                   params heed__add_params
-//   gather_rows        in 0 x [N, W], 1 index I32 [R]; out 0 y [R, W]         params heed__gather_params
-//   argmax             in 0 x [N, C]; out 0 y I32 [N]
-//   gemm               in 0 a, 1 b, out 0 c: rank 4 [B0, B1, rows, cols], last stride 1, row and batch strides any
-//                      (0 in a and b where broadcast)                         params heed__gemm_params
-//   linear_fwd         in 0 x [N, I], 1 weight [O, I], 2 bias [O]?; out 0 y [N, O]  params heed__linear_params
-//   linear_bwd         in 0 x, 1 weight, 2 dy [N, O]; out 0 dx?, 1 dweight?, 2 dbias?  params heed__linear_params
-//   relu_fwd gelu_fwd  in 0 x, out 0 y (may be x)                             gelu: params heed__gelu_params
-//   relu_bwd gelu_bwd  in 0 x, 1 dy, out 0 dx (may be dy)                     gelu: params heed__gelu_params
-//   softmax_fwd        in 0 x [outer, axis, inner], out 0 y                   params heed__softmax_params
-//   softmax_bwd        in 0 y, 1 dy, out 0 dx, all [outer, axis, inner]       params heed__softmax_params
-//   cross_entropy_fwd  in 0 input [N, C], 1 target; out 0 loss [1] or [N]     params heed_cross_entropy_options
-//   cross_entropy_bwd  in 0 input, 1 target, 2 dloss?; out 0 dinput           params heed_cross_entropy_options
-//   cross_entropy_fwd_bwd  in 0 input [N, C], 1 target; out 0 loss [1] or [N], 1 dinput  params heed_cross_entropy_options
-//   sgd                in 0 grad; out 0 param, 1 momentum_buffer? (both read and written)  params heed_sgd_options
-//   sqrt_sgd           in 0 a, 1 x0; out 0 x                                  params heed_sqrt_options
-//   attention_fwd      in Q K V MASK? KV_LENGTHS?; out OUT LSE? WEIGHTS?      params heed__attention_params
-//   attention_bwd      in Q K V MASK? KV_LENGTHS? O LSE_IN DOUT; out DQ? DK? DV? DMASK?  params heed__attention_params
-enum {
-  HEED__ATT_Q,
-  HEED__ATT_K,
-  HEED__ATT_V,
-  HEED__ATT_MASK,
-  HEED__ATT_KV_LENGTHS,
-  HEED__ATT_O,
-  HEED__ATT_LSE_IN,
-  HEED__ATT_DOUT
+enum heed__tolerance_class { HEED__EXACT, HEED__FORWARD, HEED__GRADIENT };
+
+// An operator's row as data. Lists of names end with NULL.
+struct heed__operator {
+  const char *name;
+  enum heed__tolerance_class tolerance;
+  const char *in[HEED__MAX_IN + 1], *out[HEED__MAX_OUT + 1];
+  const char *optional[HEED__MAX_IN + HEED__MAX_OUT + 1];
+  const char *in_place[2 * 2 + 1];  // pairs: the output, then the input
+  size_t params_bytes;
+  bool is_sum_of_products;
+  size_t factors[4];  // where in the parameters the doubles stand that multiply the products
+  int factor_count;
 };
-enum { HEED__ATT_OUT, HEED__ATT_LSE, HEED__ATT_WEIGHTS };
-enum { HEED__ATT_DQ, HEED__ATT_DK, HEED__ATT_DV, HEED__ATT_DMASK };
+extern const struct heed__operator heed__operators[HEED__OP_COUNT];
+const char *heed__op_name(enum heed__op op);
+// What heed_tolerance() says for the operator's class; 0 for what must be exact.
+double heed__op_tolerance(enum heed__op op, heed_dtype dtype);
+
+// The slots that both directions of attention have in common, for code that serves both.
+enum {
+  HEED__ATT_Q = HEED__attention_bwd_q,
+  HEED__ATT_K = HEED__attention_bwd_k,
+  HEED__ATT_V = HEED__attention_bwd_v,
+  HEED__ATT_MASK = HEED__attention_bwd_mask,
+  HEED__ATT_KV_LENGTHS = HEED__attention_bwd_kv_lengths,
+};
 
 struct heed__fill_params {
   double value;

@@ -7,56 +7,6 @@
 
 #include "core/core.h"
 
-// Tolerances by ‖x − r‖/‖r‖. F32: 2^-24 a rounding, and sums of n terms in blocks err by about √n of them: 5e-6 allows n of
-// several thousand; gradients chain two or three such sums. F16 keeps 11 bits and BF16 8: 2^-11 and 2^-8 a rounding, times 8 for
-// chained roundings.
-static double tolerance_of(enum heed__op op, heed_dtype dtype) {
-  switch (dtype) {
-    case HEED_F32:
-      switch (op) {
-        case HEED__OP_fill:
-        case HEED__OP_copy:
-          return 0;
-        case HEED__OP_linear_bwd:
-        case HEED__OP_gelu_bwd:
-        case HEED__OP_softmax_bwd:
-        case HEED__OP_cross_entropy_bwd:
-        case HEED__OP_cross_entropy_fwd_bwd:
-        case HEED__OP_attention_bwd:
-          return 2e-5;
-        default:
-          return 5e-6;
-      }
-    case HEED_F16:
-      return 4e-3;
-    case HEED_BF16:
-      return 3.2e-2;
-    default:
-      return 0;
-  }
-}
-
-static const char *output_name(enum heed__op op, int slot) {
-  static const char *const attention[] = {"out", "lse", "weights"}, *const attention_bwd[] = {"dq", "dk", "dv",
-                                                                                              "dmask"};
-  static const char *const linear_bwd[] = {"dx", "dweight", "dbias"}, *const sgd[] = {"param", "momentum_buffer"};
-  static const char *const cross_entropy[] = {"loss", "dinput"};
-  switch (op) {
-    case HEED__OP_attention_fwd:
-      return attention[slot];
-    case HEED__OP_attention_bwd:
-      return attention_bwd[slot];
-    case HEED__OP_linear_bwd:
-      return linear_bwd[slot];
-    case HEED__OP_sgd:
-      return sgd[slot];
-    case HEED__OP_cross_entropy_fwd_bwd:
-      return cross_entropy[slot];
-    default:
-      return "output";
-  }
-}
-
 // The host's copies of a call's tensors. A tensor that stands in several slots has one copy.
 struct twins {
   heed_tensor *in[HEED__MAX_IN], *out[HEED__MAX_OUT];
@@ -107,16 +57,17 @@ static const char *place_text(const heed_tensor *tensor, int64_t index) {
 
 static heed_status report(heed_context *ctx, const struct heed__call *call, int slot, const heed_difference *difference,
                           double tolerance) {
+  const struct heed__operator *operator= & heed__operators[call->op];
   char inputs[512] = "";
   size_t used = 0;
   for (int i = 0; i < HEED__MAX_IN && used < sizeof inputs; ++i)
     if (call->in[i])
-      used += (size_t)snprintf(inputs + used, sizeof inputs - used, "%s%s", used ? ", " : "",
+      used += (size_t)snprintf(inputs + used, sizeof inputs - used, "%s%s %s", used ? ", " : "", operator->in[i],
                                heed__tensor_text(call->in[i]));
   return heed__fail(HEED_ERROR_MISMATCH,
                     "%s %s of inputs %s differs from the host at index %s: the device (%s) gives %.9g, the host %.9g; "
                     "relative error %.3g, tolerated %.3g",
-                    output_name(call->op, slot), heed__tensor_text(call->out[slot]), inputs,
+                    operator->out[slot], heed__tensor_text(call->out[slot]), inputs,
                     place_text(call->out[slot], difference->index), ctx->device.name, difference->actual,
                     difference->expected, difference->relative, tolerance);
 }
@@ -124,10 +75,6 @@ static heed_status report(heed_context *ctx, const struct heed__call *call, int 
 // A sum whose terms cancel is exact only to the rounding of its terms: the gradient of a key bias, for one, is 0 in
 // exact arithmetic. For operators that are sums of products the terms' size is the operator applied to absolute values
 // (Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1); four roundings of it are let pass.
-static bool is_sum_of_products(enum heed__op op) {
-  return op == HEED__OP_gemm || op == HEED__OP_linear_fwd || op == HEED__OP_linear_bwd || op == HEED__OP_add;
-}
-
 static heed_status make_absolute(heed_tensor *t) {
   const size_t bytes = heed_tensor_bytes(t);
   void *data = malloc(bytes + 1);
@@ -141,13 +88,17 @@ static heed_status make_absolute(heed_tensor *t) {
 }
 
 static heed_status norm_of(const heed_tensor *t, double *norm) {
-  heed_tensor *zero;
-  HEED__TRY(heed_tensor_create(t->ctx, t->dtype, t->rank, t->dims, &zero));
-  heed_difference d;
-  heed_status status = heed_fill(zero, 0);
-  if (status == HEED_OK) status = heed_tensor_compare(t, zero, &d);
-  if (status == HEED_OK) *norm = d.error;
-  heed_tensor_destroy(zero);
+  const size_t bytes = heed_tensor_bytes(t);
+  void *data = malloc(bytes + 1);
+  HEED__REQUIRE(data, HEED_ERROR_OUT_OF_MEMORY, "no host memory to judge %s", heed__tensor_text(t));
+  const heed_status status = heed_tensor_download(t, data, bytes);
+  double squares = 0;
+  for (int64_t i = 0; status == HEED_OK && i < t->count; ++i) {
+    const double value = heed__load(data, t->dtype, i);
+    if (isfinite(value)) squares += value * value;
+  }
+  free(data);
+  *norm = sqrt(squares);
   return status;
 }
 
@@ -160,18 +111,17 @@ static heed_status run_absolute(heed_context *host, const struct heed__call *cal
   struct heed__call absolute = {.op = call->op, .params = call->params};
   memcpy(absolute.in, twins->in, sizeof twins->in);
   memcpy(absolute.out, twins->out, sizeof twins->out);
-  struct heed__gemm_params gemm;
-  struct heed__add_params add;
-  if (call->op == HEED__OP_gemm) {
-    gemm = *(const struct heed__gemm_params *)call->params;
-    gemm.alpha = fabs(gemm.alpha);
-    gemm.beta = fabs(gemm.beta);
-    absolute.params = &gemm;
-  } else if (call->op == HEED__OP_add) {
-    add = *(const struct heed__add_params *)call->params;
-    add.alpha = fabs(add.alpha);
-    add.beta = fabs(add.beta);
-    absolute.params = &add;
+  const struct heed__operator *operator= & heed__operators[call->op];
+  _Alignas(max_align_t) char params[HEED__MAX_PARAMS];
+  if (operator->factor_count> 0) {
+    memcpy(params, call->params, operator->params_bytes);
+    for (int i = 0; i < operator->factor_count; ++i) {
+      double factor;
+      memcpy(&factor, params + operator->factors[i], sizeof factor);
+      factor = fabs(factor);
+      memcpy(params + operator->factors[i], &factor, sizeof factor);
+    }
+    absolute.params = params;
   }
   return host->backend->ops[call->op](host, &absolute);
 }
@@ -195,9 +145,9 @@ static heed_status compare_outputs(heed_context *ctx, const struct heed__call *c
     if (!call->out[slot]) continue;
     heed_difference difference;
     HEED__TRY(heed_tensor_compare(call->out[slot], twins->out[slot], &difference));
-    const double tolerance = tolerance_of(call->op, call->out[slot]->dtype);
+    const double tolerance = heed__op_tolerance(call->op, call->out[slot]->dtype);
     if (heed_difference_within(&difference, tolerance)) continue;
-    if (is_sum_of_products(call->op) && !difference.non_finite_mismatch) {
+    if (heed__operators[call->op].is_sum_of_products && !difference.non_finite_mismatch) {
       double terms = 0;
       HEED__TRY(norm_of_terms(ctx, call, slot, &terms));
       if (difference.error <= 4 * rounding_of(call->out[slot]->dtype) * terms) continue;
@@ -251,7 +201,7 @@ const struct heed__backend heed__validate_backend = {
     .measure_peak = measure_peak,
     .ops =
         {
-#define VALIDATE_OP(name) [HEED__OP_##name] = validate_call,
+#define VALIDATE_OP(name, ...) [HEED__OP_##name] = validate_call,
             HEED__OPERATORS(VALIDATE_OP)
 #undef VALIDATE_OP
         },

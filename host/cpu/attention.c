@@ -176,9 +176,9 @@ static void forward_kv_head(const struct forward *f, int64_t b, int64_t g) {
 heed_status heed__cpu_attention_fwd(heed_context *ctx, const struct heed__call *call) {
   (void)ctx;
   struct forward f = {.a = heed__cpu_attention_of(call),
-                      .out = call->out[HEED__ATT_OUT],
-                      .lse = call->out[HEED__ATT_LSE],
-                      .weights = call->out[HEED__ATT_WEIGHTS]};
+                      .out = call->out[HEED__attention_fwd_out],
+                      .lse = call->out[HEED__attention_fwd_lse],
+                      .weights = call->out[HEED__attention_fwd_weights]};
   const struct heed__cpu_attention *a = &f.a;
   heed_status status;
   HEED__TRY_TO(done, status, heed__cpu_scratch(a->keys, a->dim, 1, &f.keys_by_dim));

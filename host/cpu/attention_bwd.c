@@ -189,11 +189,11 @@ static heed_status backward_allocate(struct backward *w) {
 heed_status heed__cpu_attention_bwd(heed_context *ctx, const struct heed__call *call) {
   (void)ctx;
   struct backward w = {.a = heed__cpu_attention_of(call),
-                       .dout = call->in[HEED__ATT_DOUT],
-                       .dq = call->out[HEED__ATT_DQ],
-                       .dk = call->out[HEED__ATT_DK],
-                       .dv = call->out[HEED__ATT_DV],
-                       .dmask = call->out[HEED__ATT_DMASK]};
+                       .dout = call->in[HEED__attention_bwd_dout],
+                       .dq = call->out[HEED__attention_bwd_dq],
+                       .dk = call->out[HEED__attention_bwd_dk],
+                       .dv = call->out[HEED__attention_bwd_dv],
+                       .dmask = call->out[HEED__attention_bwd_dmask]};
   const struct heed__cpu_attention *a = &w.a;
   const heed_status status = backward_allocate(&w);
   if (status == HEED_OK) {

@@ -219,7 +219,7 @@ const struct heed__backend heed__cpu_backend = {
     .measure_peak = measure_peak,
     .ops =
         {
-#define HEED__CPU_ENTRY(name) [HEED__OP_##name] = heed__cpu_##name,
+#define HEED__CPU_ENTRY(name, ...) [HEED__OP_##name] = heed__cpu_##name,
             HEED__OPERATORS(HEED__CPU_ENTRY)
 #undef HEED__CPU_ENTRY
         },

@@ -14,7 +14,7 @@ static inline void *heed__cpu_data(const heed_tensor *tensor) {
   return (char *)tensor->buffer->handle + (size_t)tensor->offset * heed_dtype_size(tensor->dtype);
 }
 
-#define HEED__CPU_DECLARE(name) heed_status heed__cpu_##name(heed_context *ctx, const struct heed__call *call);
+#define HEED__CPU_DECLARE(name, ...) heed_status heed__cpu_##name(heed_context *ctx, const struct heed__call *call);
 HEED__OPERATORS(HEED__CPU_DECLARE)
 #undef HEED__CPU_DECLARE
 

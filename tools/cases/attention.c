@@ -107,7 +107,7 @@ static heed_status make_mask(case_env *env, const heed_case *c) {
   for (int axis = 0; axis < layout.rank; ++axis) count *= layout.dims[axis];
   TRY(layout.is_float ? float_mask(env, c, &layout, count) : bool_mask(env, c, &layout, count));
   if (!c->u.attention.mask_grad) return HEED_OK;
-  return case_output(env, "dmask", c->dtype, layout.rank, layout.dims, case_tolerance(c->dtype, true));
+  return case_output(env, "dmask", c->dtype, layout.rank, layout.dims, heed_tolerance(c->dtype, true));
 }
 
 static heed_status poison_masked(case_env *env, const attention_shape *s, const char *name, int64_t width) {
@@ -174,7 +174,7 @@ static heed_status setup_inputs(case_env *env, const heed_case *c) {
 
 static heed_status setup(case_env *env, const heed_case *c) {
   const attention_shape *s = &c->u.attention;
-  const double forward = case_tolerance(c->dtype, false), gradient = case_tolerance(c->dtype, true);
+  const double forward = heed_tolerance(c->dtype, false), gradient = heed_tolerance(c->dtype, true);
   TRY(setup_inputs(env, c));
   int64_t q[4], k[4], v[4], out[4];
   storage(s, s->hq, s->lq, s->d, q);
@@ -182,7 +182,7 @@ static heed_status setup(case_env *env, const heed_case *c) {
   storage(s, s->hkv, s->lk, s->dv, v);
   storage(s, s->hq, s->lq, s->dv, out);
   TRY(case_output(env, "out", c->dtype, 4, out, forward));
-  TRY(case_output(env, "lse", HEED_F32, 3, (const int64_t[]){s->b, s->hq, s->lq}, case_tolerance(HEED_F32, false)));
+  TRY(case_output(env, "lse", HEED_F32, 3, (const int64_t[]){s->b, s->hq, s->lq}, heed_tolerance(HEED_F32, false)));
   if (s->weights)
     TRY(case_output(env, "weights", c->dtype, 4, (const int64_t[]){s->b, s->hq, s->lq, s->lk + s->past}, forward));
   if (c->phase == CASE_FORWARD) return HEED_OK;

@@ -48,9 +48,6 @@ typedef struct case_env {
   bool timing;  // heed bench: run what is timed and nothing else
 } case_env;
 
-// Tolerances by DESIGN: F32 5e-6 forward, 2e-5 gradients; F16 4e-3; BF16 has three bits less, 3.2e-2; others exact.
-double case_tolerance(heed_dtype dtype, bool gradient);
-
 heed_status case_input(case_env *env, const char *name, heed_dtype dtype, int rank, const int64_t *dims, case_fill fill,
                        double scale);
 heed_status case_input_data(case_env *env, const char *name, heed_dtype dtype, int rank, const int64_t *dims,

@@ -9,19 +9,6 @@
 
 enum { GUARD = 64 };  // elements before and after each output
 
-double case_tolerance(heed_dtype dtype, bool gradient) {
-  switch (dtype) {
-    case HEED_F32:
-      return gradient ? 2e-5 : 5e-6;
-    case HEED_F16:
-      return 4e-3;
-    case HEED_BF16:
-      return 3.2e-2;
-    default:
-      return 0;
-  }
-}
-
 // FNV-1a of a name: the stream of its random numbers.
 static uint64_t hash(const char *text) {
   uint64_t value = 0xcbf29ce484222325u;

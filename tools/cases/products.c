@@ -12,8 +12,8 @@ static heed_status gemm_setup(case_env *env, const heed_case *c) {
   TRY(case_input(env, "a", c->dtype, 3, DIMS(s->batch, s->ta ? s->k : s->m, s->ta ? s->m : s->k), CASE_NORMAL, 1));
   TRY(case_input(env, "b", c->dtype, 3, DIMS(s->batch, s->tb ? s->n : s->k, s->tb ? s->k : s->n), CASE_NORMAL, 1));
   if (s->beta == 0)
-    return case_output(env, "c", c->dtype, 3, DIMS(s->batch, s->m, s->n), case_tolerance(c->dtype, false));
-  return case_state(env, "c", c->dtype, 3, DIMS(s->batch, s->m, s->n), CASE_NORMAL, 1, case_tolerance(c->dtype, false));
+    return case_output(env, "c", c->dtype, 3, DIMS(s->batch, s->m, s->n), heed_tolerance(c->dtype, false));
+  return case_state(env, "c", c->dtype, 3, DIMS(s->batch, s->m, s->n), CASE_NORMAL, 1, heed_tolerance(c->dtype, false));
 }
 static heed_status gemm_run(case_env *env, const heed_case *c) {
   const gemm_shape *s = &c->u.gemm;
@@ -33,11 +33,11 @@ const case_family case_gemm = {"gemm", gemm_setup, gemm_run, gemm_flops, gemm_by
 
 static heed_status linear_setup(case_env *env, const heed_case *c) {
   const linear_shape *s = &c->u.linear;
-  const double gradient = case_tolerance(c->dtype, true);
+  const double gradient = heed_tolerance(c->dtype, true);
   TRY(case_input(env, "x", c->dtype, 2, DIMS(s->rows, s->in), CASE_NORMAL, 1));
   TRY(case_input(env, "weight", c->dtype, 2, DIMS(s->out, s->in), CASE_NORMAL, 1));
   TRY(case_input(env, "dy", c->dtype, 2, DIMS(s->rows, s->out), CASE_NORMAL, 1));
-  TRY(case_output(env, "y", c->dtype, 2, DIMS(s->rows, s->out), case_tolerance(c->dtype, false)));
+  TRY(case_output(env, "y", c->dtype, 2, DIMS(s->rows, s->out), heed_tolerance(c->dtype, false)));
   TRY(case_output(env, "dx", c->dtype, 2, DIMS(s->rows, s->in), gradient));
   TRY(case_output(env, "dweight", c->dtype, 2, DIMS(s->out, s->in), gradient));
   if (!s->bias) return HEED_OK;
@@ -85,7 +85,7 @@ static heed_status add_grads(case_env *env, const heed_case *c, const heed_param
     char name[32];
     snprintf(name, sizeof name, "grad.%s", parameters[i].name);
     TRY(case_output(env, name, c->dtype, heed_tensor_rank(parameters[i].grad), heed_tensor_dims(parameters[i].grad),
-                    case_tolerance(c->dtype, true)));
+                    heed_tolerance(c->dtype, true)));
   }
   return HEED_OK;
 }
@@ -103,11 +103,11 @@ static heed_status mha_setup(case_env *env, const heed_case *c) {
   env->module_free = free_mha;
   TRY(case_input(env, "query", c->dtype, 3, DIMS(s->b, s->lq, s->model), CASE_NORMAL, 1));
   if (s->cross) TRY(case_input(env, "key", c->dtype, 3, DIMS(s->b, s->lk, s->model), CASE_NORMAL, 1));
-  TRY(case_output(env, "out", c->dtype, 3, DIMS(s->b, s->lq, s->model), case_tolerance(c->dtype, false)));
+  TRY(case_output(env, "out", c->dtype, 3, DIMS(s->b, s->lq, s->model), heed_tolerance(c->dtype, false)));
   if (c->phase == CASE_FORWARD) return HEED_OK;
   TRY(case_input(env, "dout", c->dtype, 3, DIMS(s->b, s->lq, s->model), CASE_NORMAL, 1));
-  TRY(case_output(env, "dquery", c->dtype, 3, DIMS(s->b, s->lq, s->model), case_tolerance(c->dtype, true)));
-  if (s->cross) TRY(case_output(env, "dkey", c->dtype, 3, DIMS(s->b, s->lk, s->model), case_tolerance(c->dtype, true)));
+  TRY(case_output(env, "dquery", c->dtype, 3, DIMS(s->b, s->lq, s->model), heed_tolerance(c->dtype, true)));
+  if (s->cross) TRY(case_output(env, "dkey", c->dtype, 3, DIMS(s->b, s->lk, s->model), heed_tolerance(c->dtype, true)));
   const heed_parameter *parameters;
   const size_t count = heed_mha_parameters(mha, &parameters);
   // The gradient of the key bias is 0 but for rounding (it shifts every score of a row alike), so it is not compared.
@@ -185,8 +185,8 @@ static heed_status mlp_setup(case_env *env, const heed_case *c) {
   heed_status status = case_input_data(env, "target", HEED_U8, 1, &s->batch, target);
   free(target);
   TRY(status);
-  TRY(case_output(env, "logits", c->dtype, 2, DIMS(s->batch, s->sizes[s->count - 1]), case_tolerance(c->dtype, false)));
-  TRY(case_output(env, "loss", HEED_F32, 1, DIMS(1), case_tolerance(c->dtype, false)));
+  TRY(case_output(env, "logits", c->dtype, 2, DIMS(s->batch, s->sizes[s->count - 1]), heed_tolerance(c->dtype, false)));
+  TRY(case_output(env, "loss", HEED_F32, 1, DIMS(1), heed_tolerance(c->dtype, false)));
   return add_grads(env, c, parameters, count);
 }
 

@@ -14,10 +14,10 @@ static double count_of(const rows_shape *s) {
 static heed_status softmax_setup(case_env *env, const heed_case *c) {
   const rows_shape *s = &c->u.rows;
   TRY(case_input(env, "x", c->dtype, s->rank, s->dims, s->fill, 1));
-  TRY(case_output(env, "y", c->dtype, s->rank, s->dims, case_tolerance(c->dtype, false)));
+  TRY(case_output(env, "y", c->dtype, s->rank, s->dims, heed_tolerance(c->dtype, false)));
   if (c->phase == CASE_FORWARD) return HEED_OK;
   TRY(case_input(env, "dy", c->dtype, s->rank, s->dims, CASE_NORMAL, 1));
-  return case_output(env, "dx", c->dtype, s->rank, s->dims, case_tolerance(c->dtype, true));
+  return case_output(env, "dx", c->dtype, s->rank, s->dims, heed_tolerance(c->dtype, true));
 }
 static heed_status softmax_run(case_env *env, const heed_case *c) {
   const rows_shape *s = &c->u.rows;
@@ -66,9 +66,9 @@ static heed_status loss_setup(case_env *env, const heed_case *c) {
     TRY(case_input(env, "target", c->dtype, 2, DIMS(s->n, s->c), CASE_UNIFORM, 1.0 / (double)s->c));
   else
     TRY(indices(env, s));
-  TRY(case_output(env, "loss", HEED_F32, 1, &losses, case_tolerance(HEED_F32, false)));
+  TRY(case_output(env, "loss", HEED_F32, 1, &losses, heed_tolerance(HEED_F32, false)));
   TRY(case_input(env, "dloss", HEED_F32, 1, &losses, CASE_UNIFORM, 1));
-  return case_output(env, "dinput", c->dtype, 2, DIMS(s->n, s->c), case_tolerance(c->dtype, true));
+  return case_output(env, "dinput", c->dtype, 2, DIMS(s->n, s->c), heed_tolerance(c->dtype, true));
 }
 static heed_status loss_run(case_env *env, const heed_case *c) {
   const loss_shape *s = &c->u.loss;
@@ -90,8 +90,8 @@ static heed_status activation_setup(case_env *env, const heed_case *c) {
   const rows_shape *s = &c->u.rows;
   TRY(case_input(env, "x", c->dtype, s->rank, s->dims, s->fill, 3));
   TRY(case_input(env, "dy", c->dtype, s->rank, s->dims, CASE_NORMAL, 1));
-  TRY(case_output(env, "y", c->dtype, s->rank, s->dims, case_tolerance(c->dtype, false)));
-  return case_output(env, "dx", c->dtype, s->rank, s->dims, case_tolerance(c->dtype, true));
+  TRY(case_output(env, "y", c->dtype, s->rank, s->dims, heed_tolerance(c->dtype, false)));
+  return case_output(env, "dx", c->dtype, s->rank, s->dims, heed_tolerance(c->dtype, true));
 }
 static heed_status relu_run(case_env *env, const heed_case *c) {
   (void)c;
@@ -111,7 +111,7 @@ static heed_status add_setup(case_env *env, const heed_case *c) {
   const rows_shape *s = &c->u.rows;
   TRY(case_input(env, "a", c->dtype, s->rank, s->dims, CASE_NORMAL, 1));
   TRY(case_input(env, "b", c->dtype, s->rank, s->dims, CASE_NORMAL, 1));
-  return case_output(env, "y", c->dtype, s->rank, s->dims, case_tolerance(c->dtype, false));
+  return case_output(env, "y", c->dtype, s->rank, s->dims, heed_tolerance(c->dtype, false));
 }
 static heed_status add_run(case_env *env, const heed_case *c) {
   (void)c;
@@ -173,7 +173,7 @@ static heed_status gather_setup(case_env *env, const heed_case *c) {
   heed_status status = case_input_data(env, "index", HEED_I32, 1, &rows, index);
   free(index);
   TRY(status);
-  return case_output(env, "y", c->dtype, 2, DIMS(rows, width), case_tolerance(c->dtype, false));
+  return case_output(env, "y", c->dtype, 2, DIMS(rows, width), heed_tolerance(c->dtype, false));
 }
 static heed_status gather_run(case_env *env, const heed_case *c) {
   (void)c;
@@ -197,7 +197,7 @@ const case_family case_argmax = {"argmax", argmax_setup, argmax_run, NULL, NULL}
 
 static heed_status sgd_setup(case_env *env, const heed_case *c) {
   const update_shape *s = &c->u.update;
-  const double tolerance = case_tolerance(c->dtype, false);
+  const double tolerance = heed_tolerance(c->dtype, false);
   TRY(case_input(env, "grad", c->dtype, 1, &s->n, CASE_NORMAL, 1));
   TRY(case_state(env, "param", c->dtype, 1, &s->n, CASE_NORMAL, 1, tolerance));
   if (s->sgd.momentum == 0) return HEED_OK;
@@ -212,7 +212,7 @@ static heed_status sqrt_setup(case_env *env, const heed_case *c) {
   const int64_t n = c->u.update.n;
   TRY(case_input(env, "a", HEED_F32, 1, &n, CASE_UNIFORM, 30));
   TRY(case_input(env, "x0", HEED_F32, 1, &n, CASE_SAME, 1));
-  return case_output(env, "x", HEED_F32, 1, &n, case_tolerance(HEED_F32, false));
+  return case_output(env, "x", HEED_F32, 1, &n, heed_tolerance(HEED_F32, false));
 }
 static heed_status sqrt_run(case_env *env, const heed_case *c) {
   return heed_sqrt_sgd(&c->u.update.sqrt, case_get(env, "a"), case_get(env, "x0"), case_get(env, "x"));

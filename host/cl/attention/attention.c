@@ -26,17 +26,17 @@ static struct heed__cl_attention describe(const struct heed__call *call) {
                                  .mask = in[HEED__ATT_MASK],
                                  .kv_lengths = in[HEED__ATT_KV_LENGTHS]};
   if (backward) {
-    a.out = in[HEED__ATT_O];
-    a.lse = in[HEED__ATT_LSE_IN];
-    a.dout = in[HEED__ATT_DOUT];
-    a.dq = call->out[HEED__ATT_DQ];
-    a.dk = call->out[HEED__ATT_DK];
-    a.dv = call->out[HEED__ATT_DV];
-    a.dmask = call->out[HEED__ATT_DMASK];
+    a.out = in[HEED__attention_bwd_out];
+    a.lse = in[HEED__attention_bwd_lse];
+    a.dout = in[HEED__attention_bwd_dout];
+    a.dq = call->out[HEED__attention_bwd_dq];
+    a.dk = call->out[HEED__attention_bwd_dk];
+    a.dv = call->out[HEED__attention_bwd_dv];
+    a.dmask = call->out[HEED__attention_bwd_dmask];
   } else {
-    a.out = call->out[HEED__ATT_OUT];
-    a.lse = call->out[HEED__ATT_LSE];
-    a.weights = call->out[HEED__ATT_WEIGHTS];
+    a.out = call->out[HEED__attention_fwd_out];
+    a.lse = call->out[HEED__attention_fwd_lse];
+    a.weights = call->out[HEED__attention_fwd_weights];
   }
   a.batch = a.q->dims[0];
   a.heads = a.q->dims[1];

@@ -1,0 +1,45 @@
+// The rows of operators.h as data, and the tolerances by which a device is judged.
+#include "core/core.h"
+
+// clang-format off
+#define STRING(unused, x) #x,
+#define OFFSET(type, x) offsetof(type, x),
+// A size below 0 is refused by the compiler.
+#define PARAMS(type) .params_bytes = sizeof(type) + 0 * sizeof(char[sizeof(type) <= HEED__MAX_PARAMS ? 1 : -1])
+#define OPTIONAL(...) .optional = {HEED__EACH(STRING, , __VA_ARGS__)}
+#define IN_PLACE(...) .in_place = {HEED__EACH(STRING, , __VA_ARGS__)}
+#define SUM_OF_PRODUCTS .is_sum_of_products = true
+#define FACTORS(type, ...) .factors = {HEED__EACH(OFFSET, type, __VA_ARGS__)}, .factor_count = HEED__COUNT(__VA_ARGS__)
+#define ROW(op, class, inputs, outputs, ...)                   \
+  [HEED__OP_##op] = {.name = #op,                              \
+                     .tolerance = HEED__##class,               \
+                     .in = {HEED__EACH(STRING, , HEED__NAMES_##inputs) NULL}, \
+                     .out = {HEED__EACH(STRING, , HEED__NAMES_##outputs) NULL}, \
+                     __VA_ARGS__},
+const struct heed__operator heed__operators[HEED__OP_COUNT] = {HEED__OPERATORS(ROW)};
+// clang-format on
+
+const char *heed__op_name(enum heed__op op) {
+  return (unsigned)op < HEED__OP_COUNT ? heed__operators[op].name : "unknown operator";
+}
+
+// By ‖x − r‖/‖r‖. F32: 2^-24 a rounding, and sums of n terms in blocks err by about √n of them: 5e-6 allows n of several
+// thousand; gradients chain two or three such sums. F16 keeps 11 bits and BF16 8: 2^-11 and 2^-8 a rounding, times 8 for
+// chained roundings.
+double heed_tolerance(heed_dtype dtype, bool gradient) {
+  switch (dtype) {
+    case HEED_F32:
+      return gradient ? 2e-5 : 5e-6;
+    case HEED_F16:
+      return 4e-3;
+    case HEED_BF16:
+      return 3.2e-2;
+    default:
+      return 0;
+  }
+}
+
+double heed__op_tolerance(enum heed__op op, heed_dtype dtype) {
+  const enum heed__tolerance_class class = heed__operators[op].tolerance;
+  return class == HEED__EXACT ? 0 : heed_tolerance(dtype, class == HEED__GRADIENT);
+}
