@@ -16,10 +16,10 @@ struct fault_scenario {
   const char *name;
   heed_open_options options;
   heed_status (*work)(heed_context *ctx, struct fault_values *values);  // NULL: lists the devices, opens none
-  const char *case_op;  // work on the first case of this operator in the table
-  bool own_objects;     // opened on OpenCL objects of the program's own
-  bool cold_cache;      // the folder "cold" is removed before each run
-  bool writes_file;     // "out.safetensors"
+  const char *case_op;                                                  // work on the first tiny case of this family
+  bool own_objects;                                                     // opened on OpenCL objects of the program's own
+  bool cold_cache;                                                      // the folder "cold" is removed before each run
+  bool writes_file;                                                     // "out.safetensors"
 };
 
 extern const struct fault_scenario fault_scenarios[];  // ends with a NULL name

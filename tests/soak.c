@@ -93,7 +93,7 @@ static heed_status check(struct soak *s) {
   for (int i = 0; i < CASES_A_ROUND; ++i, s->at = (s->at + 1) % s->case_count) {
     heed_case c = s->cases[s->at];
     TRY(compare(s, &c));
-    if (c.family != &case_attention) continue;
+    if (c.family != &attention_family) continue;
     c.u.attention.lq = draw(s, 150);
     c.u.attention.lk = draw(s, 150);
     TRY(compare(s, &c));

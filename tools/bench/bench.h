@@ -31,6 +31,8 @@ typedef struct bench_record {
   double flops, bytes;  // of one run, for the plot: softmax has flops here, though it is memory work
   bool is_memory_work;  // and is held against the copy rate
 } bench_record;
+// Operator, dtype and shape into the record.
+void bench_describe(const heed_case *c, bench_record *record);
 
 // Times one case, all but its peak_fraction. runs 0: about a second's worth, at least 5. Errors: whatever the case meets.
 heed_status bench_run(const heed_case *c, heed_context *ctx, int64_t runs, bench_record *record);

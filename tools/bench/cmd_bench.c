@@ -1,4 +1,4 @@
-// heed bench: times cases and sets them beside what the device can do at all. What a case is lives in case_*.c.
+// heed bench: times cases and sets them beside what the device can do at all. What a case is stands in tools/cases.
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>

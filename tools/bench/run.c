@@ -40,7 +40,7 @@ static heed_status device_time(heed_context *ctx, double *ms) {
 static heed_status sample(case_env *env, const heed_case *c, int64_t runs, bench_record *r) {
   // The first run compiles kernels and fills pools; a backward needs its forward's results before it.
   heed_case whole = *c;
-  if (c->family == &case_attention && c->phase == CASE_BACKWARD) {
+  if (c->family == &attention_family && c->phase == CASE_BACKWARD) {
     whole.phase = CASE_FORWARD;
     TRY(whole.family->run(env, &whole));
     TRY(heed_sync(env->ctx));
@@ -72,64 +72,9 @@ static heed_status sample(case_env *env, const heed_case *c, int64_t runs, bench
   return status;
 }
 
-static void describe_attention(const attention_shape *s, case_phase phase, bench_record *r) {
-  static const char *const causals[] = {"", " causal", " causal-br"}, *const masks[] = {"", " keys", " square",
-                                                                                        " full"};
-  static const char *const paths[] = {"auto", "staged", "fused"};
-  char kv[64] = "";
-  if (s->hkv != s->hq || s->lk != s->lq) snprintf(kv, sizeof kv, " kv %" PRId64 "x%" PRId64, s->hkv, s->lk);
-  snprintf(r->shape_text, sizeof r->shape_text, "B%" PRId64 " H%" PRId64 " L%" PRId64 " D%" PRId64 "%s%s%s%s", s->b,
-           s->hq, s->lq, s->d, kv, causals[s->options.causal], s->mask <= CASE_MASK_FULL ? masks[s->mask] : "",
-           phase == CASE_BACKWARD ? " bwd" : "");
-  snprintf(r->shape_json, sizeof r->shape_json,
-           "{\"batch\":%" PRId64 ",\"heads\":%" PRId64 ",\"kv_heads\":%" PRId64 ",\"seq\":%" PRId64
-           ",\"kv_seq\":%" PRId64 ",\"dim\":%" PRId64 ",\"causal\":%d,\"mask\":\"%s\",\"backward\":%s,\"path\":\"%s\"}",
-           s->b, s->hq, s->hkv, s->lq, s->lk, s->d, (int)s->options.causal,
-           s->mask == CASE_MASK_NONE ? "none" : masks[s->mask] + 1, phase == CASE_BACKWARD ? "true" : "false",
-           paths[s->options.path]);
-}
-
-static void describe(const heed_case *c, bench_record *r) {
-  r->op = c->family->op;
-  r->dtype = heed_dtype_string(c->dtype);
-  if (c->family == &case_attention) {
-    describe_attention(&c->u.attention, c->phase, r);
-  } else if (c->family == &case_mha) {
-    const mha_shape *s = &c->u.mha;
-    snprintf(r->shape_text, sizeof r->shape_text, "B%" PRId64 " L%" PRId64 " model %" PRId64 " H%" PRId64 "%s%s", s->b,
-             s->lq, s->model, s->heads, s->options.causal ? " causal" : "", c->phase == CASE_BOTH ? " fwd+bwd" : "");
-    snprintf(r->shape_json, sizeof r->shape_json,
-             "{\"batch\":%" PRId64 ",\"seq\":%" PRId64 ",\"kv_seq\":%" PRId64 ",\"model\":%" PRId64
-             ",\"heads\":%" PRId64 ",\"kv_heads\":%" PRId64 ",\"causal\":%d,\"backward\":%s}",
-             s->b, s->lq, s->cross ? s->lk : s->lq, s->model, s->heads, s->kv_heads ? s->kv_heads : s->heads,
-             (int)s->options.causal, c->phase == CASE_BOTH ? "true" : "false");
-  } else if (c->family == &case_gemm) {
-    const gemm_shape *s = &c->u.gemm;
-    snprintf(r->shape_text, sizeof r->shape_text, "%" PRId64 "x%" PRId64 "x%" PRId64 " %c%c", s->m, s->n, s->k,
-             s->ta ? 'T' : 'N', s->tb ? 'T' : 'N');
-    if (s->batch > 1) snprintf(r->shape_text + strlen(r->shape_text), 32, " batch %" PRId64, s->batch);
-    snprintf(r->shape_json, sizeof r->shape_json,
-             "{\"batch\":%" PRId64 ",\"m\":%" PRId64 ",\"n\":%" PRId64 ",\"k\":%" PRId64 ",\"ta\":%s,\"tb\":%s}",
-             s->batch, s->m, s->n, s->k, s->ta ? "true" : "false", s->tb ? "true" : "false");
-  } else if (c->family == &case_mlp) {
-    const mlp_shape *s = &c->u.mlp;
-    char sizes[80] = "";
-    for (int i = 0; i < s->count; ++i)
-      snprintf(sizes + strlen(sizes), sizeof sizes - strlen(sizes), "%s%" PRId64, i ? "," : "", s->sizes[i]);
-    snprintf(r->shape_text, sizeof r->shape_text, "%s batch %" PRId64, sizes, s->batch);
-    snprintf(r->shape_json, sizeof r->shape_json, "{\"batch\":%" PRId64 ",\"sizes\":[%s]}", s->batch, sizes);
-  } else {
-    const rows_shape *s = &c->u.rows;
-    snprintf(r->shape_text, sizeof r->shape_text, "%" PRId64 " rows of %" PRId64 "%s", s->dims[0], s->dims[1],
-             c->phase == CASE_BOTH ? " fwd+bwd" : "");
-    snprintf(r->shape_json, sizeof r->shape_json, "{\"rows\":%" PRId64 ",\"cols\":%" PRId64 ",\"backward\":%s}",
-             s->dims[0], s->dims[1], c->phase == CASE_BOTH ? "true" : "false");
-  }
-}
-
 // Decode reads every key once for a handful of products: it is memory work, and measured as such.
 static bool is_memory_work(const heed_case *c) {
-  return !c->family->flops || (c->family == &case_attention && c->u.attention.lq <= 4);
+  return !c->family->flops || (c->family == &attention_family && c->u.attention.lq <= 4);
 }
 
 // Softmax compares, subtracts, takes exp, adds and divides once an element; its backward multiplies, adds, subtracts and
@@ -142,9 +87,9 @@ static double operations(const heed_case *c) {
 
 heed_status bench_run(const heed_case *c, heed_context *ctx, int64_t runs, bench_record *record) {
   *record = (bench_record){0};
-  describe(c, record);
+  bench_describe(c, record);
   heed_case with_forward = *c;
-  if (c->family == &case_attention && c->phase == CASE_BACKWARD) with_forward.phase = CASE_BOTH;
+  if (c->family == &attention_family && c->phase == CASE_BACKWARD) with_forward.phase = CASE_BOTH;
   snprintf(with_forward.name, sizeof with_forward.name, "bench");
   case_env env = {.ctx = ctx, .of = c, .seed = 1, .timing = true};
   heed_status status = with_forward.family->setup(&env, &with_forward);
@@ -192,7 +137,7 @@ static heed_status compare_outputs(const case_env *actual, const case_env *expec
 
 heed_status bench_compare(const heed_case *c, heed_context *device, heed_context *host, bench_comparison *comparison) {
   bench_record described = {0};
-  describe(c, &described);
+  bench_describe(c, &described);
   *comparison = (bench_comparison){.op = described.op};
   snprintf(comparison->shape_text, sizeof comparison->shape_text, "%s", described.shape_text);
   // A backward is compared together with the forward that it needs.

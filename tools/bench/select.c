@@ -1,5 +1,7 @@
-// From an operand and shape options to cases, and the table that `heed bench` shows without any.
+// From an operand and shape options to cases, their shapes as text, and the table that `heed bench` shows without any.
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,11 +9,11 @@
 
 static int64_t or (int64_t value, int64_t otherwise) { return value ? value : otherwise; }
 
-static heed_case attention_of(const bench_settings *s) {
-  heed_case c = {.family = &case_attention, .dtype = (heed_dtype)s->dtype};
-  c.phase = s->backward ? CASE_BACKWARD : CASE_FORWARD;
+static const char *attention_of(const bench_settings *s, heed_case *c) {
+  *c = (heed_case){.family = &attention_family, .dtype = (heed_dtype)s->dtype};
+  c->phase = s->backward ? CASE_BACKWARD : CASE_FORWARD;
   const int64_t heads = or (s->heads, 8), seq = or (s->seq, 1024), dim = or (s->dim, 64);
-  c.u.attention =
+  c->u.attention =
       (attention_shape){.b = or (s->batch, 4),
                         .hq = heads,
                         .hkv = or (s->kv_heads, heads),
@@ -21,41 +23,41 @@ static heed_case attention_of(const bench_settings *s) {
                         .dv = dim,
                         .mask = (case_mask)s->mask,
                         .options = {.causal = (heed_causal)s->causal, .path = (heed_attention_path)s->path}};
-  return c;
+  return NULL;
 }
 
-static heed_case mha_of(const bench_settings *s) {
-  heed_case c = {.family = &case_mha, .dtype = (heed_dtype)s->dtype};
-  c.phase = s->backward ? CASE_BOTH : CASE_FORWARD;
+static const char *mha_of(const bench_settings *s, heed_case *c) {
+  *c = (heed_case){.family = &mha_family, .dtype = (heed_dtype)s->dtype};
+  c->phase = s->backward ? CASE_BOTH : CASE_FORWARD;
   const int64_t heads = or (s->heads, 8), seq = or (s->seq, 1024);
-  c.u.mha = (mha_shape){.b = or (s->batch, 4),
-                        .lq = seq,
-                        .lk = or (s->kv_seq, seq),
-                        .model = heads * or (s->dim, 64),
-                        .heads = heads,
-                        .kv_heads = s->kv_heads,
-                        .cross = s->kv_seq && s->kv_seq != seq,
-                        .options = {.causal = (heed_causal)s->causal, .path = (heed_attention_path)s->path}};
-  return c;
+  c->u.mha = (mha_shape){.b = or (s->batch, 4),
+                         .lq = seq,
+                         .lk = or (s->kv_seq, seq),
+                         .model = heads * or (s->dim, 64),
+                         .heads = heads,
+                         .kv_heads = s->kv_heads,
+                         .cross = s->kv_seq && s->kv_seq != seq,
+                         .options = {.causal = (heed_causal)s->causal, .path = (heed_attention_path)s->path}};
+  return NULL;
 }
 
-static heed_case gemm_of(const bench_settings *s) {
-  heed_case c = {.family = &case_gemm, .dtype = (heed_dtype)s->dtype};
-  c.u.gemm = (gemm_shape){.batch = or (s->batch, 1),
-                          .m = or (s->m, 1024),
-                          .n = or (s->n, 1024),
-                          .k = or (s->k, 1024),
-                          .ta = s->ta,
-                          .tb = s->tb,
-                          .alpha = 1};
-  return c;
+static const char *gemm_of(const bench_settings *s, heed_case *c) {
+  *c = (heed_case){.family = &gemm_family, .dtype = (heed_dtype)s->dtype};
+  c->u.gemm = (gemm_shape){.batch = or (s->batch, 1),
+                           .m = or (s->m, 1024),
+                           .n = or (s->n, 1024),
+                           .k = or (s->k, 1024),
+                           .ta = s->ta,
+                           .tb = s->tb,
+                           .alpha = 1};
+  return NULL;
 }
 
-static heed_case softmax_of(const bench_settings *s) {
-  heed_case c = {.family = &case_softmax, .dtype = (heed_dtype)s->dtype};
-  c.phase = s->backward ? CASE_BOTH : CASE_FORWARD;
-  c.u.rows = (rows_shape){2, { or (s->rows, 32768), or (s->cols, 1024)}, -1, false, CASE_NORMAL};
-  return c;
+static const char *softmax_of(const bench_settings *s, heed_case *c) {
+  *c = (heed_case){.family = &softmax_family, .dtype = (heed_dtype)s->dtype};
+  c->phase = s->backward ? CASE_BOTH : CASE_FORWARD;
+  c->u.rows = (rows_shape){2, { or (s->rows, 32768), or (s->cols, 1024)}, -1, false, CASE_NORMAL};
+  return NULL;
 }
 
 // "784,512,10" into the shape; false when it is no list of 2 to 8 counts.
@@ -74,11 +76,16 @@ static bool read_sizes(const char *text, mlp_shape *shape) {
 }
 
 static const char *mlp_of(const bench_settings *s, heed_case *c) {
-  *c = (heed_case){.family = &case_mlp, .dtype = (heed_dtype)s->dtype};
+  *c = (heed_case){.family = &mlp_family, .dtype = (heed_dtype)s->dtype};
   c->u.mlp.batch = or (s->batch, 64);
   return read_sizes(s->sizes ? s->sizes : "784,512,10", &c->u.mlp)
              ? NULL
              : "--sizes needs 2 to 8 layer sizes, such as 784,512,10";
+}
+
+static void add(const char *(*make)(const bench_settings *, heed_case *), const bench_settings *settings,
+                heed_case *cases, size_t *count) {
+  if (!make(settings, &cases[*count])) *count += 1;
 }
 
 // The table without an operand: what the project promises to be good at.
@@ -107,13 +114,86 @@ static void usual_table(heed_case *cases, size_t *count) {
       {.batch = 1, .heads = 4, .seq = 8192},
       {.batch = 1, .heads = 32, .kv_heads = 8, .seq = 1, .kv_seq = 16384, .dim = 128},
   };
-  for (size_t i = 0; i < sizeof gemms / sizeof *gemms; ++i) cases[(*count)++] = gemm_of(&gemms[i]);
-  for (size_t i = 0; i < sizeof attentions / sizeof *attentions; ++i) cases[(*count)++] = attention_of(&attentions[i]);
+  for (size_t i = 0; i < sizeof gemms / sizeof *gemms; ++i) add(gemm_of, &gemms[i], cases, count);
+  for (size_t i = 0; i < sizeof attentions / sizeof *attentions; ++i) add(attention_of, &attentions[i], cases, count);
   for (int backward = 0; backward < 2; ++backward)
-    cases[(*count)++] = mha_of(&(bench_settings){.causal = 1, .backward = backward});
-  cases[(*count)++] = softmax_of(&(bench_settings){0});
-  for (int64_t batch = 64; batch <= 1024; batch *= 16)
-    if (!mlp_of(&(bench_settings){.batch = batch}, &cases[*count])) *count += 1;
+    add(mha_of, &(bench_settings){.causal = 1, .backward = backward}, cases, count);
+  add(softmax_of, &(bench_settings){0}, cases, count);
+  for (int64_t batch = 64; batch <= 1024; batch *= 16) add(mlp_of, &(bench_settings){.batch = batch}, cases, count);
+}
+
+// ---------------------------------------------------------------- shapes as text
+
+static void describe_attention(const heed_case *c, bench_record *r) {
+  const attention_shape *s = &c->u.attention;
+  static const char *const causals[] = {"", " causal", " causal-br"}, *const masks[] = {"", " keys", " square",
+                                                                                        " full"};
+  static const char *const paths[] = {"auto", "staged", "fused"};
+  char kv[64] = "";
+  if (s->hkv != s->hq || s->lk != s->lq) snprintf(kv, sizeof kv, " kv %" PRId64 "x%" PRId64, s->hkv, s->lk);
+  snprintf(r->shape_text, sizeof r->shape_text, "B%" PRId64 " H%" PRId64 " L%" PRId64 " D%" PRId64 "%s%s%s%s", s->b,
+           s->hq, s->lq, s->d, kv, causals[s->options.causal], s->mask <= CASE_MASK_FULL ? masks[s->mask] : "",
+           c->phase == CASE_BACKWARD ? " bwd" : "");
+  snprintf(r->shape_json, sizeof r->shape_json,
+           "{\"batch\":%" PRId64 ",\"heads\":%" PRId64 ",\"kv_heads\":%" PRId64 ",\"seq\":%" PRId64
+           ",\"kv_seq\":%" PRId64 ",\"dim\":%" PRId64 ",\"causal\":%d,\"mask\":\"%s\",\"backward\":%s,\"path\":\"%s\"}",
+           s->b, s->hq, s->hkv, s->lq, s->lk, s->d, (int)s->options.causal,
+           s->mask == CASE_MASK_NONE ? "none" : masks[s->mask] + 1, c->phase == CASE_BACKWARD ? "true" : "false",
+           paths[s->options.path]);
+}
+
+static void describe_mha(const heed_case *c, bench_record *r) {
+  const mha_shape *s = &c->u.mha;
+  snprintf(r->shape_text, sizeof r->shape_text, "B%" PRId64 " L%" PRId64 " model %" PRId64 " H%" PRId64 "%s%s", s->b,
+           s->lq, s->model, s->heads, s->options.causal ? " causal" : "", c->phase == CASE_BOTH ? " fwd+bwd" : "");
+  snprintf(r->shape_json, sizeof r->shape_json,
+           "{\"batch\":%" PRId64 ",\"seq\":%" PRId64 ",\"kv_seq\":%" PRId64 ",\"model\":%" PRId64 ",\"heads\":%" PRId64
+           ",\"kv_heads\":%" PRId64 ",\"causal\":%d,\"backward\":%s}",
+           s->b, s->lq, s->cross ? s->lk : s->lq, s->model, s->heads, s->kv_heads ? s->kv_heads : s->heads,
+           (int)s->options.causal, c->phase == CASE_BOTH ? "true" : "false");
+}
+
+static void describe_gemm(const heed_case *c, bench_record *r) {
+  const gemm_shape *s = &c->u.gemm;
+  snprintf(r->shape_text, sizeof r->shape_text, "%" PRId64 "x%" PRId64 "x%" PRId64 " %c%c", s->m, s->n, s->k,
+           s->ta ? 'T' : 'N', s->tb ? 'T' : 'N');
+  if (s->batch > 1) snprintf(r->shape_text + strlen(r->shape_text), 32, " batch %" PRId64, s->batch);
+  snprintf(r->shape_json, sizeof r->shape_json,
+           "{\"batch\":%" PRId64 ",\"m\":%" PRId64 ",\"n\":%" PRId64 ",\"k\":%" PRId64 ",\"ta\":%s,\"tb\":%s}",
+           s->batch, s->m, s->n, s->k, s->ta ? "true" : "false", s->tb ? "true" : "false");
+}
+
+static void describe_mlp(const heed_case *c, bench_record *r) {
+  const mlp_shape *s = &c->u.mlp;
+  char sizes[80] = "";
+  for (int i = 0; i < s->count; ++i)
+    snprintf(sizes + strlen(sizes), sizeof sizes - strlen(sizes), "%s%" PRId64, i ? "," : "", s->sizes[i]);
+  snprintf(r->shape_text, sizeof r->shape_text, "%s batch %" PRId64, sizes, s->batch);
+  snprintf(r->shape_json, sizeof r->shape_json, "{\"batch\":%" PRId64 ",\"sizes\":[%s]}", s->batch, sizes);
+}
+
+static void describe_softmax(const heed_case *c, bench_record *r) {
+  const rows_shape *s = &c->u.rows;
+  snprintf(r->shape_text, sizeof r->shape_text, "%" PRId64 " rows of %" PRId64 "%s", s->dims[0], s->dims[1],
+           c->phase == CASE_BOTH ? " fwd+bwd" : "");
+  snprintf(r->shape_json, sizeof r->shape_json, "{\"rows\":%" PRId64 ",\"cols\":%" PRId64 ",\"backward\":%s}",
+           s->dims[0], s->dims[1], c->phase == CASE_BOTH ? "true" : "false");
+}
+
+// ---------------------------------------------------------------- the operators
+
+// The one list of what `heed bench` can be asked for beside peak. OP_of makes the case, describe_OP its shape as text.
+#define BENCH_OPS(X) X(gemm) X(attention) X(mha) X(softmax) X(mlp)
+
+static bool is_op(const heed_case *c, const char *name) { return strcmp(c->family->op, name) == 0; }
+
+void bench_describe(const heed_case *c, bench_record *r) {
+  r->op = c->family->op;
+  r->dtype = heed_dtype_string(c->dtype);
+#define DESCRIBE(name) \
+  if (is_op(c, #name)) describe_##name(c, r);
+  BENCH_OPS(DESCRIBE)
+#undef DESCRIBE
 }
 
 const char *bench_select(const char *op, const bench_settings *settings, heed_case cases[BENCH_MAX_CASES],
@@ -127,17 +207,11 @@ const char *bench_select(const char *op, const bench_settings *settings, heed_ca
   if (settings->heads && settings->kv_heads && settings->heads % settings->kv_heads)
     return "--kv-heads must divide --heads";
   *count = 1;
-  if (strcmp(op, "gemm") == 0)
-    cases[0] = gemm_of(settings);
-  else if (strcmp(op, "attention") == 0)
-    cases[0] = attention_of(settings);
-  else if (strcmp(op, "mha") == 0)
-    cases[0] = mha_of(settings);
-  else if (strcmp(op, "softmax") == 0)
-    cases[0] = softmax_of(settings);
-  else if (strcmp(op, "mlp") == 0)
-    return mlp_of(settings, &cases[0]);
-  else
-    return "the operand must be one of peak, gemm, attention, mha, softmax, mlp";
-  return NULL;
+#define SELECT(name) \
+  if (strcmp(op, #name) == 0) return name##_of(settings, &cases[0]);
+  BENCH_OPS(SELECT)
+#undef SELECT
+#define LISTED(name) ", " #name
+  return "the operand must be one of peak" BENCH_OPS(LISTED);
+#undef LISTED
 }

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cases/case.h"
+#include "cases/attention.h"
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -263,4 +263,20 @@ static double bytes(const heed_case *c) {
   return c->phase == CASE_FORWARD ? once : 2 * once;
 }
 
-const case_family case_attention = {"attention", setup, run, flops, bytes};
+static bool has_gradient(const heed_case *c) {
+  const attention_shape *s = &c->u.attention;
+  return s->fill == CASE_NORMAL && s->scale <= 4 && !s->poison_masked && s->mask < CASE_MASK_NEGINF &&
+         s->b * s->hq * s->lq * s->lk < CASE_MOST_PROBED;
+}
+
+const case_family attention_family = {
+    .op = "attention",
+    .setup = setup,
+    .run = run,
+    .flops = flops,
+    .bytes = bytes,
+    .cases = attention_cases,
+    .tiny = attention_tiny,
+    .result = "out",
+    .has_gradient = has_gradient,
+};

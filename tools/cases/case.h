@@ -1,5 +1,6 @@
 // Cases: one operator on one shape with one set of options. `heed check` runs each on a device and on the host and compares;
-// `heed bench` times them; tests do either. What a case needs is made by its family, the same for all three.
+// `heed bench` times them; tests do either. What a case needs is made by its family, the same for all three. A family is all
+// that is true of an operator's cases, in a file of its own; whoever goes over operators goes over the list of families.
 #ifndef HEED_CASE_H
 #define HEED_CASE_H
 
@@ -159,20 +160,74 @@ typedef struct heed_case {
   } u;
 } heed_case;
 
+// A growing list of cases.
+typedef struct case_list {
+  heed_case *cases;
+  size_t count, capacity;
+  bool failed;  // memory ran out
+} case_list;
+
 typedef struct case_family {
-  const char *op;
+  const char *op;                                           // the name in `heed check --op`
   heed_status (*setup)(case_env *env, const heed_case *c);  // makes inputs and outputs
   heed_status (*run)(case_env *env, const heed_case *c);    // queues the operator's calls
   double (*flops)(const heed_case *c);                      // of one run, the mask's share alone; NULL: memory work
-  double (*bytes)(const heed_case *c);                      // read and written at the least
+  double (*bytes)(const heed_case *c);                      // read and written at the least; NULL: not counted
+  void (*cases)(case_list *list);                           // adds its cases
+  // Adds cases small enough for interpreters and for a thousand runs, which reach each of its kernels all the same. Their
+  // level is 0.
+  void (*tiny)(case_list *list);
+  bool has_providers;  // matrix products that CLBlast can do: `heed check --full` runs its cases with CLBlast too
+  // Of a module: its parameters, on env's context.
+  size_t (*parameters)(const case_env *env, const heed_parameter **parameters);
+  // Gradients against finite differences (gradient.c). What the derivative is of, NULL: "y".
+  const char *result;
+  bool (*has_gradient)(const heed_case *c);  // whether differences can tell; NULL: of no case
+  bool has_kink;  // the derivative jumps where an argument is 0, so that they stay away from it
+  heed_status (*settle)(const case_env *env, const heed_case *c);  // prepares the module for small steps; may be NULL
 } case_family;
 
-extern const case_family case_attention, case_mha, case_mlp, case_gemm, case_linear, case_softmax, case_cross_entropy,
-    case_cross_entropy_both, case_relu, case_gelu, case_add, case_copy, case_fill_op, case_gather, case_argmax,
-    case_sgd, case_sqrt_sgd;
+// The families. `foo` is foo_family, in the file of this folder that is named like the one in host/ops; modules have their own.
+#define CASE_FAMILIES(X)                                                                                              \
+  X(attention)                                                                                                        \
+  X(gemm) X(linear) X(mha) X(mlp) X(softmax) X(cross_entropy) X(cross_entropy_fwd_bwd) X(relu) X(gelu) X(add) X(copy) \
+      X(fill) X(gather_rows) X(argmax) X(sgd) X(sqrt_sgd)
+#define CASE_DECLARE(name) extern const case_family name##_family;
+CASE_FAMILIES(CASE_DECLARE)
+#undef CASE_DECLARE
+extern const case_family *const case_families[];  // ends with NULL
 
-// Every case. *out is freed with free(). Errors: OUT_OF_MEMORY.
+// Every case; the tiny cases of every family. *out is freed with free(). Errors: OUT_OF_MEMORY.
 heed_status case_table(heed_case **out, size_t *count);
+heed_status case_tiny_table(heed_case **out, size_t *count);
+
+// ---------------------------------------------------------------- for families
+
+// A zeroed case to fill in; NULL once memory has run out, which the table reports at its end.
+heed_case *case_append(case_list *list, const case_family *family, heed_dtype dtype, int level);
+#define CASE_NAME(c, ...) snprintf((c)->name, sizeof(c)->name, __VA_ARGS__)
+
+enum { CASE_FLOATS = 3, CASE_SIZES = 5 };
+extern const heed_dtype case_floats[CASE_FLOATS];     // F32, F16, BF16
+extern const char *const case_suffixes[CASE_FLOATS];  // what they add to a name
+extern const int64_t case_sizes[CASE_SIZES][2];       // rows and columns for operators over elements
+
+// Cases of rows. dtype: a place in case_floats.
+void case_add_rows(case_list *list, const case_family *family, const char *what, rows_shape s, int dtype, int form,
+                   int level);
+// case_sizes in each dtype; and one small size in F32 and BF16, for a family's `tiny`.
+void case_add_elements(case_list *list, const case_family *family);
+void case_add_tiny_elements(case_list *list, const case_family *family, int form);
+
+// For has_gradient: every case; and rows without planted values, of which differences are too coarse.
+bool case_any(const heed_case *c);
+bool case_has_plain_rows(const heed_case *c);
+enum { CASE_MOST_PROBED = 20000 };  // elements
+
+// Copies a module's gradients into outputs of the case, so that guards, poison and comparison see them.
+heed_status case_add_grads(case_env *env, const heed_case *c, const heed_parameter *parameters, size_t count);
+heed_status case_copy_grads(case_env *env, const heed_parameter *parameters, size_t count);
+
 // Pairs (i, j) that the masks by position of an attention leave (what bench counts).
 double case_attended_pairs(const attention_shape *s);
 

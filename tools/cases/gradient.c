@@ -16,28 +16,12 @@
 #include "cases/case.h"
 
 static const double step = 0x1p-7, kink = 0x1p-4;
-enum { MOST_ELEMENTS = 20000 };
 
 // What the derivative is of: the first output, whose upstream gradient is the input "d" + its name, or 1 where there is none.
-static const char *result_of(const heed_case *c) {
-  if (c->family == &case_attention || c->family == &case_mha) return "out";
-  if (c->family == &case_cross_entropy || c->family == &case_mlp) return "loss";
-  return "y";
-}
+static const char *result_of(const heed_case *c) { return c->family->result ? c->family->result : "y"; }
 
 bool case_has_gradient(const heed_case *c) {
-  if (c->dtype != HEED_F32 || c->phase != CASE_BOTH) return false;
-  if (c->family == &case_attention) {
-    const attention_shape *s = &c->u.attention;
-    return s->fill == CASE_NORMAL && s->scale <= 4 && !s->poison_masked && s->mask < CASE_MASK_NEGINF &&
-           s->b * s->hq * s->lq * s->lk < MOST_ELEMENTS;
-  }
-  if (c->family == &case_softmax) return c->u.rows.fill == CASE_NORMAL;
-  if (c->family == &case_cross_entropy) return c->u.loss.fill == CASE_NORMAL;
-  if (c->family == &case_linear) return !c->u.linear.relu;  // relu: its two phases are of different functions
-  if (c->family == &case_mha) return c->u.mha.b * c->u.mha.lq * c->u.mha.model < MOST_ELEMENTS;
-  return c->family == &case_mlp ||
-         ((c->family == &case_relu || c->family == &case_gelu) && c->u.rows.fill == CASE_NORMAL);
+  return c->dtype == HEED_F32 && c->phase == CASE_BOTH && c->family->has_gradient && c->family->has_gradient(c);
 }
 
 typedef struct probe {
@@ -118,7 +102,7 @@ static heed_status probe_tensor(probe *p, const char *name, double tolerance, ca
   heed_status status = heed_tensor_download_f32(p->x, p->values, p->count);
   for (int64_t i = 0; status == HEED_OK && i < p->count; ++i) {
     p->values[i] = (float)ldexp(nearbyint(ldexp(p->values[i], 9)), -9);
-    if (p->c->family == &case_relu && fabs(p->values[i]) < kink) p->values[i] = (float)copysign(kink, p->values[i]);
+    if (p->c->family->has_kink && fabs(p->values[i]) < kink) p->values[i] = (float)copysign(kink, p->values[i]);
     p->direction[i] = (float)ldexp(nearbyint(ldexp(2 * case_random(p->env, (uint64_t)i) - 1, 4)), -4);
   }
   double loss;
@@ -148,24 +132,8 @@ static heed_status probe_all(case_env *env, const heed_case *c, case_result *res
                .dx = t->tensor,
                .y = case_get(env, result_of(c)),
                .w = case_get(env, upstream)};
-    if (p.x && heed_tensor_dtype(p.x) == HEED_F32 && heed_tensor_count(p.x) <= MOST_ELEMENTS)
+    if (p.x && heed_tensor_dtype(p.x) == HEED_F32 && heed_tensor_count(p.x) <= CASE_MOST_PROBED)
       TRY(probe_tensor(&p, t->name, t->tolerance, result));
-  }
-  return HEED_OK;
-}
-
-// The biases of an mlp's hidden units become ±4 in the first layer, seven deviations of what normal x and the initial weight add to
-// it, and four times as much in each further one: half of the units are on and half off, whatever else moves a little.
-static heed_status settle_units(const case_env *env, const heed_case *c) {
-  float values[1024], size = 4;
-  for (int layer = 1; layer + 1 < c->u.mlp.count; ++layer, size *= 4) {
-    char name[16];
-    snprintf(name, sizeof name, "l%d.bias", layer);
-    heed_tensor *bias = case_parameter(env, name);
-    const int64_t count = bias ? heed_tensor_count(bias) : 0;
-    if (count == 0 || count > (int64_t)(sizeof values / sizeof *values)) return HEED_ERROR_INVALID_ARGUMENT;
-    for (int64_t i = 0; i < count; ++i) values[i] = i % 2 ? size : -size;
-    TRY(heed_tensor_upload_f32(bias, values, count));
   }
   return HEED_OK;
 }
@@ -174,7 +142,7 @@ heed_status case_compare_gradient(const heed_case *c, heed_context *host, case_r
   *result = (case_result){.passed = true};
   case_env env = {0};
   heed_status status = case_start(&env, c, host);
-  if (status == HEED_OK && c->family == &case_mlp) status = settle_units(&env, c);
+  if (status == HEED_OK && c->family->settle) status = c->family->settle(&env, c);
   if (status == HEED_OK) status = probe_all(&env, c, result);
   if (status != HEED_OK) {
     result->passed = false;

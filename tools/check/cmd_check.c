@@ -7,18 +7,21 @@
 #include "cases/case.h"
 #include "check/helper.h"
 #include "check/junit.h"
+#include "check/summary.h"
 #include "cli/tool.h"
 
 static const char command[] = "heed check";
 
 typedef struct check_settings {
   const char *op, *name, *junit;
-  bool quick, full, json, serial;
+  bool tiny, quick, full, json, serial;
 } check_settings;
 
 static const tool_option options[] = {
     TOOL_OPTION_TEXT("op", check_settings, op, "OP", "only this operator's cases"),
     TOOL_OPTION_TEXT("case", check_settings, name, "NAME", "only the case of this name"),
+    TOOL_OPTION_FLAG("tiny", check_settings, tiny,
+                     "a few very small cases of each operator, for interpreters of OpenCL"),
     TOOL_OPTION_FLAG("quick", check_settings, quick, "the core of the cases, within a minute"),
     TOOL_OPTION_FLAG("full", check_settings, full,
                      "large cases, CLBlast's products and finite differences too; takes many minutes"),
@@ -30,7 +33,7 @@ static const tool_option options[] = {
 static const tool_syntax syntax = {
     .command = command,
     .title = "heed check",
-    .usage = "[--op OP] [--case NAME] [--quick|--full] [--serial] [--json] [--junit FILE]",
+    .usage = "[--op OP] [--case NAME] [--tiny|--quick|--full] [--serial] [--json] [--junit FILE]",
     .options = options,
     .count = sizeof options / sizeof *options,
     .about =
@@ -39,14 +42,6 @@ static const tool_syntax syntax = {
         "--full also holds the host's gradients against finite differences of its forward, and runs the products with\n"
         "CLBlast. Exit status: 0 all within tolerance, 1 some not.\n",
 };
-
-// What is known of one operator's cases so far.
-typedef struct op_summary {
-  char op[40];
-  size_t cases, failed, with_nan;
-  double relative, used;  // worst case's error, and the share of its tolerance
-  char worst[96];
-} op_summary;
 
 // What a case is compared with: the device with the host; the host with itself; the device's products by CLBlast.
 typedef enum check_kind { CHECK_DEVICE, CHECK_GRADIENT, CHECK_CLBLAST, CHECK_KINDS } check_kind;
@@ -57,14 +52,13 @@ struct task {
   bool told;  // its outcome is known
 };
 
-enum { MAX_OPS = 32 };
 typedef struct check_state {
   const check_settings *settings;
   const tool_args *args;
   heed_context *device, *host, *clblast;  // clblast: the device once more, NULL until it is asked for
-  op_summary ops[MAX_OPS];
+  check_summary summary;
   struct task *tasks;
-  size_t op_count, total, done, failed;
+  size_t total, done, failed;
   check_helper helper;
   json_t *failures;
   junit report;
@@ -78,27 +72,19 @@ static bool selected(const heed_case *c, const check_settings *s) {
   return c->level <= (s->quick ? 0 : s->full ? 2 : 1);
 }
 
-static op_summary *summary_of(check_state *state, const char *op) {
-  for (size_t i = 0; i < state->op_count; ++i)
-    if (strcmp(state->ops[i].op, op) == 0) return &state->ops[i];
-  if (state->op_count == MAX_OPS) return &state->ops[MAX_OPS - 1];
-  op_summary *summary = &state->ops[state->op_count++];
-  *summary = (op_summary){0};
-  snprintf(summary->op, sizeof summary->op, "%s", op);
-  return summary;
-}
-
 static bool selected_for(const heed_case *c, const check_settings *s, check_kind kind) {
   if (!selected(c, s)) return false;
   if (kind == CHECK_DEVICE) return true;
   if (kind == CHECK_GRADIENT) return s->full && case_has_gradient(c);
-  return s->full && c->family == &case_gemm;
+  return s->full && c->family->has_providers;
 }
 
 // The command that repeats one case alone.
 static void repro_text(const check_state *state, const heed_case *c, check_kind kind, char *text, size_t size) {
   const heed_device_info *device = heed_context_device(state->device);
-  const char *gemm = kind == CHECK_CLBLAST ? "HEED_GEMM=clblast " : "", *full = kind == CHECK_GRADIENT ? "--full " : "";
+  const char *gemm = kind == CHECK_CLBLAST ? "HEED_GEMM=clblast " : "", *full = kind == CHECK_GRADIENT  ? "--full "
+                                                                                : state->settings->tiny ? "--tiny "
+                                                                                                        : "";
   if (device->type == HEED_DEVICE_HOST)
     snprintf(text, size, "heed check --device host %s--case %s", full, c->name);
   else
@@ -113,18 +99,6 @@ static void note_failure(check_state *state, const char *op, const heed_case *c,
   tool_say(command, "FAILED %s %s: %s\n  repeat it with: %s", op, c->name, result->message, repro);
   json_array_append_new(state->failures, json_pack("{s:s, s:s, s:s, s:s}", "op", op, "case", c->name, "message",
                                                    result->message, "repeat", repro));
-}
-
-static void summarise(check_state *state, const char *op, const heed_case *c, const case_result *result) {
-  op_summary *summary = summary_of(state, op);
-  summary->cases += 1;
-  summary->failed += !result->passed;
-  summary->with_nan += result->has_nan;
-  const double used = result->tolerance > 0 ? result->relative / result->tolerance : result->relative > 0 ? 1e300 : 0;
-  if (used <= summary->used && summary->worst[0]) return;
-  summary->used = used;
-  summary->relative = result->relative;
-  snprintf(summary->worst, sizeof summary->worst, "%s (%s)", c->name, result->output);
 }
 
 static void show_progress(check_state *state, const heed_case *c) {
@@ -158,15 +132,18 @@ static void account(check_state *state, const check_outcome *outcome) {
   repro_text(state, task->c, task->kind, repro, sizeof repro);
   task->told = true;
   state->done += 1;
-  summarise(state, op, task->c, result);
+  if (!check_summary_add(&state->summary, op, task->c->name, result)) {
+    state->failed += 1;
+    tool_say(command, "no host memory to count %s", task->c->name);
+  }
   junit_add(&state->report, op, task->c->name, outcome->seconds, result->passed ? NULL : result->message, repro);
   if (!result->passed) note_failure(state, op, task->c, result, repro);
 }
 
 static void print_table(const check_state *state) {
   printf("%-21s %6s %6s %12s  %-10s %s\n", "operator", "cases", "failed", "worst error", "verdict", "worst case");
-  for (size_t i = 0; i < state->op_count; ++i) {
-    const op_summary *s = &state->ops[i];
+  for (size_t i = 0; i < state->summary.count; ++i) {
+    const check_operator *s = &state->summary.operators[i];
     printf("%-21s %6zu %6zu %12.2e  %-10s %s\n", s->op, s->cases, s->failed, s->relative, s->failed ? "FAILED" : "ok",
            s->worst);
   }
@@ -181,8 +158,8 @@ static void print_table(const check_state *state) {
 static void print_json(const check_state *state) {
   const heed_device_info *device = heed_context_device(state->device);
   json_t *ops = json_array();
-  for (size_t i = 0; i < state->op_count; ++i) {
-    const op_summary *s = &state->ops[i];
+  for (size_t i = 0; i < state->summary.count; ++i) {
+    const check_operator *s = &state->summary.operators[i];
     json_array_append_new(
         ops, json_pack("{s:s, s:I, s:I, s:I, s:f, s:s, s:s}", "op", s->op, "cases", (json_int_t)s->cases, "failed",
                        (json_int_t)s->failed, "with_nan", (json_int_t)s->with_nan, "worst_relative_error", s->relative,
@@ -198,18 +175,13 @@ static void print_json(const check_state *state) {
   json_decref(root);
 }
 
-static int no_case(const check_settings *s, const heed_case *cases, size_t count) {
-  const char *names[MAX_OPS + 1] = {0};
-  size_t used = 0;
-  char list[512] = "";
-  for (size_t i = 0; i < count; ++i) {
-    bool seen = false;
-    for (size_t j = 0; j < used; ++j) seen |= strcmp(names[j], cases[i].family->op) == 0;
-    if (seen || used == MAX_OPS) continue;
-    names[used++] = cases[i].family->op;
-    const size_t at = strlen(list);
-    snprintf(list + at, sizeof list - at, " %s", cases[i].family->op);
-  }
+static int no_case(const check_settings *s) {
+#define NAME(name) #name,
+  static const char *const names[] = {CASE_FAMILIES(NAME) NULL};
+#undef NAME
+#define LISTED(name) " " #name
+  static const char list[] = CASE_FAMILIES(LISTED);
+#undef LISTED
   if (s->name) return tool_usage(command, "no case is called '%s'; heed check --json names the cases it runs", s->name);
   const char *nearest = s->op ? tool_nearest(s->op, names) : NULL;
   return tool_usage(command, "'%s' is no operator%s%s; there are:%s", s->op ? s->op : "",
@@ -253,7 +225,7 @@ static int make_tasks(check_state *state, const heed_case *cases, size_t count) 
 
 // Half of a CPU's time goes to the compilation of attention in F32, whose programs share nothing with the other cases'.
 static bool is_helpers(const struct task *task) {
-  return task->c->family != &case_attention || task->c->dtype != HEED_F32;
+  return task->c->family != &attention_family || task->c->dtype != HEED_F32;
 }
 
 static bool is_there(const check_state *state, const struct task *task) {
@@ -326,7 +298,7 @@ static int run_all(check_state *state) {
 
 static int run_cases(check_state *state, const heed_case *cases, size_t count) {
   TOOL_TRY(make_tasks(state, cases, count));
-  if (state->total == 0) return no_case(state->settings, cases, count);
+  if (state->total == 0) return no_case(state->settings);
   start_helper(state);
   const int opened = open_contexts(state);
   if (opened != TOOL_DONE) {
@@ -350,13 +322,16 @@ static int run_cases(check_state *state, const heed_case *cases, size_t count) {
 
 static int check(const tool_args *args, const check_settings *settings) {
   if (settings->quick && settings->full) return tool_usage(command, "--quick and --full are two different things");
+  if (settings->tiny && (settings->quick || settings->full))
+    return tool_usage(command, "--tiny has cases of its own, not those of --quick or --full");
   heed_case *cases;
   size_t count;
-  TOOL_HEED(command, case_table(&cases, &count));
+  TOOL_HEED(command, settings->tiny ? case_tiny_table(&cases, &count) : case_table(&cases, &count));
   check_state state = {.settings = settings, .args = args, .failures = json_array(), .started = tool_seconds()};
   junit_begin(&state.report);
   const int status = run_cases(&state, cases, count);
   junit_free(&state.report);
+  check_summary_free(&state.summary);
   heed_context_destroy(state.clblast);
   heed_context_destroy(state.device);
   heed_context_destroy(state.host);

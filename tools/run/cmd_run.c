@@ -6,8 +6,9 @@
 
 static const char command[] = "heed run";
 
-static const run_op *const ops[] = {&run_attention, &run_mha, &run_softmax, &run_cross_entropy,
-                                    &run_linear,    &run_mlp, &run_sgd,     &run_sqrt_sgd};
+#define ENTRY(name) &run_##name,
+static const run_op *const ops[] = {RUN_OPS(ENTRY)};
+#undef ENTRY
 enum { OPS = sizeof ops / sizeof *ops, MOST_OPTIONS = 24 };
 
 static const tool_option file_options[] = {

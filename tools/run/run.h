@@ -48,7 +48,11 @@ typedef struct run_op {
   int (*function)(run_call *run);
 } run_op;
 
-extern const run_op run_attention, run_mha, run_softmax, run_cross_entropy, run_linear, run_mlp, run_sgd, run_sqrt_sgd;
+// What `heed run` knows; its table and its help come from here. `foo` is run_foo.
+#define RUN_OPS(X) X(attention) X(mha) X(softmax) X(cross_entropy) X(linear) X(mlp) X(sgd) X(sqrt_sgd)
+#define RUN_DECLARE(name) extern const run_op run_##name;
+RUN_OPS(RUN_DECLARE)
+#undef RUN_DECLARE
 
 #define RUN_TRY(run, call) TOOL_HEED((run)->args->command, call)
 #define RUN_OPTIONS(table) .options = (table), .option_count = sizeof(table) / sizeof *(table)

@@ -40,13 +40,13 @@ heed_tune_problem tune_problem(const tune_class *class, const int64_t *sizes) {
 heed_case tune_case(const tune_class *class, const int64_t *sizes) {
   heed_case c = {.name = "tune", .dtype = HEED_F32};
   if (class->op == HEED_TUNE_GEMM) {
-    c.family = &case_gemm;
+    c.family = &gemm_family;
     c.u.gemm = (gemm_shape){
         .m = sizes[0], .n = sizes[1], .k = sizes[2], .batch = sizes[3], .ta = class->ta, .tb = class->tb, .alpha = 1};
     return c;
   }
   const int64_t heads = sizes[3] % 8 ? sizes[3] : 8;
-  c.family = &case_attention;
+  c.family = &attention_family;
   c.phase = class->op == HEED_TUNE_ATTENTION_BWD ? CASE_BACKWARD : CASE_FORWARD;
   c.u.attention = (attention_shape){.b = sizes[3] / heads,
                                     .hq = heads,

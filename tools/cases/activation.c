@@ -1,0 +1,59 @@
+// Activations as cases, forward and backward.
+#include "cases/case.h"
+
+static heed_status activation_setup(case_env *env, const heed_case *c) {
+  const rows_shape *s = &c->u.rows;
+  TRY(case_input(env, "x", c->dtype, s->rank, s->dims, s->fill, 3));
+  TRY(case_input(env, "dy", c->dtype, s->rank, s->dims, CASE_NORMAL, 1));
+  TRY(case_output(env, "y", c->dtype, s->rank, s->dims, heed_tolerance(c->dtype, false)));
+  return case_output(env, "dx", c->dtype, s->rank, s->dims, heed_tolerance(c->dtype, true));
+}
+static heed_status relu_run(case_env *env, const heed_case *c) {
+  (void)c;
+  TRY(heed_relu_fwd(case_get(env, "x"), case_get(env, "y")));
+  return heed_relu_bwd(case_get(env, "x"), case_get(env, "dy"), case_get(env, "dx"));
+}
+static heed_status gelu_run(case_env *env, const heed_case *c) {
+  TRY(heed_gelu_fwd(case_get(env, "x"), (heed_gelu_form)c->form, case_get(env, "y")));
+  return heed_gelu_bwd(case_get(env, "x"), case_get(env, "dy"), (heed_gelu_form)c->form, case_get(env, "dx"));
+}
+
+// ---------------------------------------------------------------- shapes
+
+static void relu_cases(case_list *list) { case_add_elements(list, &relu_family); }
+static void relu_tiny(case_list *list) { case_add_tiny_elements(list, &relu_family, 0); }
+
+static void gelu_cases(case_list *list) {
+  for (size_t i = 0; i < CASE_SIZES; ++i)
+    for (int dtype = 0; dtype < 3; ++dtype) {
+      const rows_shape s = {2, {case_sizes[i][0], case_sizes[i][1]}, 0, false, CASE_NORMAL};
+      const int level = dtype ? 1 : 0;
+      case_add_rows(list, &gelu_family, "gelu_erf", s, dtype, HEED_GELU_ERF, i ? level : 1);
+      case_add_rows(list, &gelu_family, "gelu_tanh", s, dtype, HEED_GELU_TANH, level);
+    }
+  const rows_shape huge = {2, {9, 77}, 0, false, CASE_HUGE};
+  case_add_rows(list, &gelu_family, "gelu_erf_huge", huge, 0, HEED_GELU_ERF, 0);
+  case_add_rows(list, &gelu_family, "gelu_tanh_huge", huge, 0, HEED_GELU_TANH, 0);
+}
+static void gelu_tiny(case_list *list) {
+  case_add_tiny_elements(list, &gelu_family, HEED_GELU_ERF);
+  case_add_tiny_elements(list, &gelu_family, HEED_GELU_TANH);
+}
+
+const case_family relu_family = {
+    .op = "relu",
+    .setup = activation_setup,
+    .run = relu_run,
+    .cases = relu_cases,
+    .tiny = relu_tiny,
+    .has_gradient = case_has_plain_rows,
+    .has_kink = true,
+};
+const case_family gelu_family = {
+    .op = "gelu",
+    .setup = activation_setup,
+    .run = gelu_run,
+    .cases = gelu_cases,
+    .tiny = gelu_tiny,
+    .has_gradient = case_has_plain_rows,
+};

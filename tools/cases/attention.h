@@ -1,0 +1,10 @@
+// The shapes of attention as cases. attention.c makes and runs them.
+#ifndef HEED_CASES_ATTENTION_H
+#define HEED_CASES_ATTENTION_H
+
+#include "cases/case.h"
+
+void attention_cases(case_list *list);
+void attention_tiny(case_list *list);
+
+#endif

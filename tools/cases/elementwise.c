@@ -1,0 +1,72 @@
+// add, copy and fill as cases.
+#include "cases/case.h"
+
+static heed_status add_setup(case_env *env, const heed_case *c) {
+  const rows_shape *s = &c->u.rows;
+  TRY(case_input(env, "a", c->dtype, s->rank, s->dims, CASE_NORMAL, 1));
+  TRY(case_input(env, "b", c->dtype, s->rank, s->dims, CASE_NORMAL, 1));
+  return case_output(env, "y", c->dtype, s->rank, s->dims, heed_tolerance(c->dtype, false));
+}
+static heed_status add_run(case_env *env, const heed_case *c) {
+  (void)c;
+  return heed_add(1.5, case_get(env, "a"), -0.25, case_get(env, "b"), case_get(env, "y"));
+}
+
+// form: the dtype copied to. The source is read as it lies and transposed, since strides have kernels of their own. Exact:
+// conversions round once on both sides.
+static heed_status copy_setup(case_env *env, const heed_case *c) {
+  const rows_shape *s = &c->u.rows;
+  TRY(case_input(env, "x", c->dtype, 2, s->dims, s->fill, 3));
+  TRY(case_output(env, "dense", (heed_dtype)c->form, 2, s->dims, 0));
+  return case_output(env, "y", (heed_dtype)c->form, 2, DIMS(s->dims[1], s->dims[0]), 0);
+}
+static heed_status copy_run(case_env *env, const heed_case *c) {
+  (void)c;
+  heed_tensor *transposed;
+  TRY(heed_copy(case_get(env, "x"), case_get(env, "dense")));
+  TRY(heed_tensor_permute(case_get(env, "x"), (const int[]){1, 0}, &transposed));
+  heed_status status = heed_copy(transposed, case_get(env, "y"));
+  heed_tensor_destroy(transposed);
+  return status;
+}
+
+static heed_status fill_setup(case_env *env, const heed_case *c) {
+  return case_output(env, "y", c->dtype, c->u.rows.rank, c->u.rows.dims, 0);
+}
+// The left half of the columns once more, with strides.
+static heed_status fill_run(case_env *env, const heed_case *c) {
+  heed_tensor *half;
+  TRY(heed_fill(case_get(env, "y"), 3));
+  TRY(heed_tensor_slice(case_get(env, "y"), 1, 0, (c->u.rows.dims[1] + 1) / 2, &half));
+  heed_status status = heed_fill(half, -2);
+  heed_tensor_destroy(half);
+  return status;
+}
+
+// ---------------------------------------------------------------- shapes
+
+static void add_cases(case_list *list) { case_add_elements(list, &add_family); }
+static void add_tiny(case_list *list) { case_add_tiny_elements(list, &add_family, 0); }
+static void fill_cases(case_list *list) { case_add_elements(list, &fill_family); }
+static void fill_tiny(case_list *list) { case_add_tiny_elements(list, &fill_family, 0); }
+
+// Each dtype copied to is a program: three of them in --quick.
+static void copy_cases(case_list *list) {
+  for (size_t i = 0; i < CASE_SIZES; ++i)
+    for (int dtype = 0; dtype < 3; ++dtype)
+      for (int to = 0; to < HEED_DTYPE_COUNT; ++to) {
+        const bool core = i == 2 && (to == HEED_F32 || to == HEED_F16 || to == HEED_I32);
+        const rows_shape s = {2, {case_sizes[i][0], case_sizes[i][1]}, 0, false, CASE_NORMAL};
+        case_add_rows(list, &copy_family, "copy", s, dtype, to, core && dtype == 0 ? 0 : 1);
+      }
+}
+static void copy_tiny(case_list *list) {
+  case_add_tiny_elements(list, &copy_family, HEED_F32);
+  case_add_tiny_elements(list, &copy_family, HEED_F16);
+}
+
+const case_family add_family = {.op = "add", .setup = add_setup, .run = add_run, .cases = add_cases, .tiny = add_tiny};
+const case_family copy_family = {
+    .op = "copy", .setup = copy_setup, .run = copy_run, .cases = copy_cases, .tiny = copy_tiny};
+const case_family fill_family = {
+    .op = "fill", .setup = fill_setup, .run = fill_run, .cases = fill_cases, .tiny = fill_tiny};

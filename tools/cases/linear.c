@@ -1,0 +1,78 @@
+// Linear layers as cases, with and without a relu in them.
+#include <stdio.h>
+
+#include "cases/case.h"
+
+static heed_status linear_setup(case_env *env, const heed_case *c) {
+  const linear_shape *s = &c->u.linear;
+  const double gradient = heed_tolerance(c->dtype, true);
+  TRY(case_input(env, "x", c->dtype, 2, DIMS(s->rows, s->in), CASE_NORMAL, 1));
+  TRY(case_input(env, "weight", c->dtype, 2, DIMS(s->out, s->in), CASE_NORMAL, 1));
+  TRY(case_input(env, "dy", c->dtype, 2, DIMS(s->rows, s->out), CASE_NORMAL, 1));
+  TRY(case_output(env, "y", c->dtype, 2, DIMS(s->rows, s->out), heed_tolerance(c->dtype, false)));
+  TRY(case_output(env, "dx", c->dtype, 2, DIMS(s->rows, s->in), gradient));
+  TRY(case_output(env, "dweight", c->dtype, 2, DIMS(s->out, s->in), gradient));
+  if (!s->bias) return HEED_OK;
+  TRY(case_input(env, "bias", c->dtype, 1, DIMS(s->out), CASE_NORMAL, 1));
+  return case_output(env, "dbias", c->dtype, 1, DIMS(s->out), gradient);
+}
+static heed_status linear_run(case_env *env, const heed_case *c) {
+  heed_tensor *x = case_get(env, "x"), *weight = case_get(env, "weight"), *y = case_get(env, "y");
+  const heed_tensor *bias = case_get(env, "bias"), *dy = case_get(env, "dy");
+  heed_tensor *dx = case_get(env, "dx"), *dweight = case_get(env, "dweight"), *dbias = case_get(env, "dbias");
+  if (c->u.linear.relu) {
+    TRY(heed_linear_relu_fwd(x, weight, bias, y));
+    return heed_relu_linear_bwd(x, weight, dy, dx, dweight, dbias);
+  }
+  TRY(heed_linear_fwd(x, weight, bias, y));
+  return heed_linear_bwd(x, weight, dy, dx, dweight, dbias);
+}
+static double linear_flops(const heed_case *c) {
+  const linear_shape *s = &c->u.linear;
+  return 6.0 * (double)s->rows * (double)s->in * (double)s->out;
+}
+// Forward reads x and the weight and writes y; backward reads x, the weight and dy and writes dx and the weight's gradient.
+static double linear_bytes(const heed_case *c) {
+  const linear_shape *s = &c->u.linear;
+  const double weight = (double)s->in * (double)s->out, rows = (double)s->rows * (double)(3 * s->in + 2 * s->out);
+  return (rows + 3 * weight) * (double)heed_dtype_size(c->dtype);
+}
+
+// relu: its two directions are of different functions.
+static bool linear_has_gradient(const heed_case *c) { return !c->u.linear.relu; }
+
+// ---------------------------------------------------------------- shapes
+
+static void add_linear(case_list *list, const linear_shape *s, int dtype, int level) {
+  heed_case *c = case_append(list, &linear_family, case_floats[dtype], level);
+  if (!c) return;
+  c->u.linear = *s;
+  CASE_NAME(c, "linear_%lldx%lldx%lld%s%s%s", (long long)s->rows, (long long)s->in, (long long)s->out,
+            s->bias ? "" : "_nobias", s->relu ? "_relu" : "", case_suffixes[dtype]);
+}
+
+static void linear_cases(case_list *list) {
+  static const int64_t sizes[][3] = {{1, 1, 1}, {5, 129, 64}, {33, 65, 10}, {64, 784, 512}, {257, 31, 33}};
+  for (size_t i = 0; i < 2 * (sizeof sizes / sizeof *sizes); ++i)
+    for (int dtype = 0; dtype < 3; ++dtype) {
+      const int64_t *size = sizes[i / 2];
+      const linear_shape s = {size[0], size[1], size[2], .bias = i / 2 % 2 == 0, .relu = i % 2};
+      add_linear(list, &s, dtype, dtype ? 1 : 0);
+    }
+}
+
+static void linear_tiny(case_list *list) {
+  for (int relu = 0; relu < 2; ++relu)
+    add_linear(list, &(linear_shape){.rows = 5, .in = 9, .out = 7, .bias = true, .relu = relu}, 0, 0);
+}
+
+const case_family linear_family = {
+    .op = "linear",
+    .setup = linear_setup,
+    .run = linear_run,
+    .flops = linear_flops,
+    .bytes = linear_bytes,
+    .cases = linear_cases,
+    .tiny = linear_tiny,
+    .has_gradient = linear_has_gradient,
+};

@@ -1,0 +1,125 @@
+// A training step of an mlp as a case: loss, gradients and, timed, the update.
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cases/case.h"
+
+// A training step: the module, its optimizer, and the batch.
+typedef struct mlp_module {
+  heed_mlp *mlp;
+  heed_optimizer *optimizer;
+} mlp_module;
+
+static void free_mlp(void *module) {
+  mlp_module *m = module;
+  heed_optimizer_destroy(m->optimizer);
+  heed_mlp_destroy(m->mlp);
+  free(m);
+}
+
+static heed_status mlp_setup(case_env *env, const heed_case *c) {
+  const mlp_shape *s = &c->u.mlp;
+  mlp_module *module = calloc(1, sizeof *module);
+  if (!module) return HEED_ERROR_OUT_OF_MEMORY;
+  env->module = module;
+  env->module_free = free_mlp;
+  TRY(heed_mlp_create(env->ctx, s->sizes, (size_t)s->count, c->dtype, 11, &module->mlp));
+  const heed_parameter *parameters;
+  const size_t count = heed_mlp_parameters(module->mlp, &parameters);
+  TRY(heed_optimizer_create(env->ctx, parameters, count, &(heed_sgd_options){.lr = 0.01, .momentum = 0.5},
+                            &module->optimizer));
+  TRY(case_input(env, "x", c->dtype, 2, DIMS(s->batch, s->sizes[0]), CASE_NORMAL, 1));
+  uint8_t *target = malloc((size_t)s->batch);
+  if (!target) return HEED_ERROR_OUT_OF_MEMORY;
+  for (int64_t i = 0; i < s->batch; ++i)
+    target[i] = (uint8_t)(case_random(env, (uint64_t)i) * (double)s->sizes[s->count - 1]);
+  heed_status status = case_input_data(env, "target", HEED_U8, 1, &s->batch, target);
+  free(target);
+  TRY(status);
+  TRY(case_output(env, "logits", c->dtype, 2, DIMS(s->batch, s->sizes[s->count - 1]), heed_tolerance(c->dtype, false)));
+  TRY(case_output(env, "loss", HEED_F32, 1, DIMS(1), heed_tolerance(c->dtype, false)));
+  return case_add_grads(env, c, parameters, count);
+}
+
+static heed_status mlp_run(case_env *env, const heed_case *c) {
+  (void)c;
+  mlp_module *module = env->module;
+  TRY(heed_mlp_loss(module->mlp, case_get(env, "x"), case_get(env, "target"), case_get(env, "logits"),
+                    case_get(env, "loss")));
+  // Timed, a case is a whole training step; compared, it stops before the update so that a second run repeats the first.
+  if (env->timing) return heed_optimizer_step(module->optimizer);
+  const heed_parameter *parameters;
+  const size_t count = heed_mlp_parameters(module->mlp, &parameters);
+  return case_copy_grads(env, parameters, count);
+}
+
+// Forward and both gradients of each layer, less the first layer's input gradient, which nobody asks for.
+static double mlp_flops(const heed_case *c) {
+  const mlp_shape *s = &c->u.mlp;
+  double flops = 0;
+  for (int i = 0; i + 1 < s->count; ++i)
+    flops += (i ? 6.0 : 4.0) * (double)s->batch * (double)s->sizes[i] * (double)s->sizes[i + 1];
+  return flops;
+}
+// Each layer's forward, its gradients and its update: the weight is read, written by the update and read once more past
+// the first layer for the input's gradient; its gradient is written and read; its momentum is read and written.
+static double mlp_bytes(const heed_case *c) {
+  const mlp_shape *s = &c->u.mlp;
+  double values = 0;
+  for (int i = 0; i + 1 < s->count; ++i) {
+    const double in = (double)s->sizes[i], out = (double)s->sizes[i + 1];
+    values += (double)s->batch * ((i ? 3 : 2) * in + 2 * out) + (i ? 8 : 7) * in * out;
+  }
+  return values * (double)heed_dtype_size(c->dtype);
+}
+
+static size_t mlp_parameters(const case_env *env, const heed_parameter **parameters) {
+  return heed_mlp_parameters(((const mlp_module *)env->module)->mlp, parameters);
+}
+
+// The biases of an mlp's hidden units become ±4 in the first layer, seven deviations of what normal x and the initial weight add to
+// it, and four times as much in each further one: half of the units are on and half off, whatever else moves a little.
+static heed_status settle_units(const case_env *env, const heed_case *c) {
+  float values[1024], size = 4;
+  for (int layer = 1; layer + 1 < c->u.mlp.count; ++layer, size *= 4) {
+    char name[16];
+    snprintf(name, sizeof name, "l%d.bias", layer);
+    heed_tensor *bias = case_parameter(env, name);
+    const int64_t count = bias ? heed_tensor_count(bias) : 0;
+    if (count == 0 || count > (int64_t)(sizeof values / sizeof *values)) return HEED_ERROR_INVALID_ARGUMENT;
+    for (int64_t i = 0; i < count; ++i) values[i] = i % 2 ? size : -size;
+    TRY(heed_tensor_upload_f32(bias, values, count));
+  }
+  return HEED_OK;
+}
+
+// ---------------------------------------------------------------- shapes
+
+static void add_mlp(case_list *list, const mlp_shape *s) {
+  heed_case *c = case_append(list, &mlp_family, HEED_F32, 0);
+  if (!c) return;
+  c->u.mlp = *s;
+  CASE_NAME(c, "mlp_b%lld_%lld_%lld", (long long)s->batch, (long long)s->sizes[0], (long long)s->sizes[1]);
+}
+
+static void mlp_cases(case_list *list) {
+  static const mlp_shape mlp[] = {
+      {3, {5, 2}, 2}, {33, {19, 64, 33, 7}, 4}, {64, {784, 512, 10}, 3}, {31, {784, 512, 10}, 3}};
+  for (size_t i = 0; i < sizeof mlp / sizeof *mlp; ++i) add_mlp(list, &mlp[i]);
+}
+
+static void mlp_tiny(case_list *list) { add_mlp(list, &(mlp_shape){3, {5, 4, 2}, 3}); }
+
+const case_family mlp_family = {
+    .op = "mlp",
+    .setup = mlp_setup,
+    .run = mlp_run,
+    .flops = mlp_flops,
+    .bytes = mlp_bytes,
+    .cases = mlp_cases,
+    .tiny = mlp_tiny,
+    .parameters = mlp_parameters,
+    .result = "loss",
+    .has_gradient = case_any,
+    .settle = settle_units,
+};

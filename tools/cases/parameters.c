@@ -1,0 +1,35 @@
+// What modules as cases share: their parameters, and outputs of the case that hold the gradients of these.
+#include <stdio.h>
+#include <string.h>
+
+#include "cases/case.h"
+
+// Copies a module's gradients into outputs of the case, so that guards, poison and comparison see them.
+heed_status case_copy_grads(case_env *env, const heed_parameter *parameters, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    char name[32];
+    snprintf(name, sizeof name, "grad.%s", parameters[i].name);
+    heed_tensor *out = case_get(env, name);
+    if (out) TRY(heed_copy(parameters[i].grad, out));
+  }
+  return HEED_OK;
+}
+
+heed_status case_add_grads(case_env *env, const heed_case *c, const heed_parameter *parameters, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    char name[32];
+    snprintf(name, sizeof name, "grad.%s", parameters[i].name);
+    TRY(case_output(env, name, c->dtype, heed_tensor_rank(parameters[i].grad), heed_tensor_dims(parameters[i].grad),
+                    heed_tolerance(c->dtype, true)));
+  }
+  return HEED_OK;
+}
+
+heed_tensor *case_parameter(const case_env *env, const char *name) {
+  if (!env->of->family->parameters) return NULL;
+  const heed_parameter *parameters;
+  const size_t count = env->of->family->parameters(env, &parameters);
+  for (size_t i = 0; i < count; ++i)
+    if (strcmp(parameters[i].name, name) == 0) return parameters[i].value;
+  return NULL;
+}

@@ -1,0 +1,23 @@
+// What `heed check` tells of each operator at its end: how many cases, how many failed, which came nearest to its tolerance.
+#ifndef HEED_CHECK_SUMMARY_H
+#define HEED_CHECK_SUMMARY_H
+
+#include "cases/case.h"
+
+typedef struct check_operator {
+  char op[40];
+  size_t cases, failed, with_nan;
+  double relative, used;  // worst case's error, and the share of its tolerance
+  char worst[96];
+} check_operator;
+
+typedef struct check_summary {
+  check_operator *operators;  // in the order in which they came
+  size_t count, capacity;
+} check_summary;
+
+// One case's outcome. False where memory ran out, and the case is not counted.
+bool check_summary_add(check_summary *summary, const char *op, const char *case_name, const case_result *result);
+void check_summary_free(check_summary *summary);
+
+#endif
