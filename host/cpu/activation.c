@@ -27,8 +27,10 @@ static double gelu_tanh_gradient(double x, double dy) {
   return dy * (above + 2 * x * above * below * sqrt_two_over_pi * (1 + 3 * cubic * x * x));
 }
 
+// gelu_fwd has the slots of relu_fwd, and gelu_bwd those of relu_bwd.
 static heed_status apply(const struct heed__call *call, double (*function)(double)) {
-  const heed_tensor *x = call->in[0], *y = call->out[0];
+  // x, y: one shape
+  const heed_tensor *x = call->in[HEED__relu_fwd_x], *y = call->out[HEED__relu_fwd_y];
   HEED__CPU_PARALLEL_FOR(x->count)
   for (int64_t start = 0; start < x->count; start += HEED__CPU_PIECE) {
     const int64_t count = heed__min(HEED__CPU_PIECE, x->count - start);
@@ -41,7 +43,9 @@ static heed_status apply(const struct heed__call *call, double (*function)(doubl
 }
 
 static heed_status apply_gradient(const struct heed__call *call, double (*gradient)(double x, double dy)) {
-  const heed_tensor *x = call->in[0], *dy = call->in[1], *dx = call->out[0];
+  // x, dy, dx: one shape
+  const heed_tensor *x = call->in[HEED__relu_bwd_x], *dy = call->in[HEED__relu_bwd_dy];
+  const heed_tensor *dx = call->out[HEED__relu_bwd_dx];
   HEED__CPU_PARALLEL_FOR(x->count)
   for (int64_t start = 0; start < x->count; start += HEED__CPU_PIECE) {
     const int64_t count = heed__min(HEED__CPU_PIECE, x->count - start);

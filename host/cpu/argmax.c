@@ -4,6 +4,7 @@
 #include "cpu/rows.h"
 
 static int32_t argmax_of_row(const void *data, heed_dtype dtype, int64_t start, int64_t columns) {
+  // data: [columns] from `start` on
   int64_t best = 0;
   double largest = heed__load(data, dtype, start);
   for (int64_t j = 1; j < columns && !isnan(largest); ++j) {
@@ -17,9 +18,10 @@ static int32_t argmax_of_row(const void *data, heed_dtype dtype, int64_t start, 
 }
 
 heed_status heed__cpu_argmax(heed_context *ctx, const struct heed__call *call) {
+  // x: [rows, columns]; y: I32 [rows]
   (void)ctx;
-  const heed_tensor *x = call->in[0];
-  int32_t *y = heed__cpu_data(call->out[0]);
+  const heed_tensor *x = call->in[HEED__argmax_x];
+  int32_t *y = heed__cpu_data(call->out[HEED__argmax_y]);
   const int64_t rows = x->dims[0], columns = x->dims[1];
   HEED__CPU_PARALLEL_FOR(x->count)
   for (int64_t row = 0; row < rows; ++row) y[row] = argmax_of_row(heed__cpu_data(x), x->dtype, row * columns, columns);

@@ -8,6 +8,8 @@
 #include "cpu/attention.h"
 
 struct heed__cpu_attention heed__cpu_attention_of(const struct heed__call *call) {
+  // q: [B, heads, queries, dim]; k: [B, kv_heads, keys, dim]; v: [B, kv_heads, keys, value_dim];
+  // mask: [B, heads, queries, columns], with stride 0 where it broadcasts; kv_lengths: [B]
   const heed_tensor *q = call->in[HEED__ATT_Q], *k = call->in[HEED__ATT_K], *v = call->in[HEED__ATT_V];
   return (struct heed__cpu_attention){
       .params = call->params,
@@ -28,6 +30,7 @@ struct heed__cpu_attention heed__cpu_attention_of(const struct heed__call *call)
 }
 
 void heed__cpu_attention_range(const struct heed__cpu_attention *a, int64_t b, int64_t i, int64_t *lo, int64_t *hi) {
+  // kv_lengths: I32 or I64 [B]
   const struct heed__attention_params *params = a->params;
   int64_t length = a->keys, offset = params->offset;
   if (a->kv_lengths) {
@@ -49,6 +52,7 @@ void heed__cpu_attention_range(const struct heed__cpu_attention *a, int64_t b, i
 // −inf marks what may not be attended: decided here, whatever the score came out as.
 static void apply_mask(const struct heed__cpu_attention *a, int64_t b, int64_t h, int64_t i, int64_t lo, int64_t hi,
                        double *s) {
+  // mask: [B, heads, queries, columns]; s: [keys]
   const heed_tensor *mask = a->mask;
   const void *data = heed__cpu_data(mask);
   const int64_t start = heed__cpu_attention_start(mask, b, h, i), stride = mask->strides[3];
@@ -62,6 +66,7 @@ static void apply_mask(const struct heed__cpu_attention *a, int64_t b, int64_t h
 }
 
 static void apply_softcap(double cap, int64_t lo, int64_t hi, double *s, double *slope) {
+  // s, slope: [keys]
   for (int64_t j = lo; j <= hi; ++j) {
     const double t = tanh(s[j] / cap);
     s[j] = cap * t;
@@ -71,6 +76,7 @@ static void apply_softcap(double cap, int64_t lo, int64_t hi, double *s, double 
 
 // s becomes softmax(s) over [lo, hi]; returns the log of the sum.
 static double row_softmax(int64_t lo, int64_t hi, double *s) {
+  // s: [keys]
   double m = -INFINITY, sum = 0;
   bool empty = true;
   for (int64_t j = lo; j <= hi; ++j) {
@@ -98,6 +104,7 @@ static double row_softmax(int64_t lo, int64_t hi, double *s) {
 void heed__cpu_attention_probabilities(const struct heed__cpu_attention *a, int64_t b, int64_t h, int64_t i,
                                        const double *q, const double *keys_by_dim,
                                        struct heed__cpu_attention_row *row) {
+  // q: [dim]; keys_by_dim: [dim, keys]; row->p, row->slope: [keys]
   heed__cpu_attention_range(a, b, i, &row->lo, &row->hi);
   const int64_t count = row->hi - row->lo + 1;
   row->lse = -INFINITY;
@@ -133,6 +140,7 @@ struct forward {
 
 static void store_row_results(const struct forward *f, int64_t b, int64_t h, int64_t i,
                               const struct heed__cpu_attention_row *row, const double *out) {
+  // f->out: [B, heads, queries, value_dim]; lse: F32 [B, heads, queries]; weights: [B, heads, queries, keys]; out: [value_dim]
   const struct heed__cpu_attention *a = &f->a;
   heed__cpu_store_row(heed__cpu_data(f->out), f->out->dtype, heed__cpu_attention_start(f->out, b, h, i), 1,
                       a->value_dim, out);
@@ -147,6 +155,7 @@ static void store_row_results(const struct forward *f, int64_t b, int64_t h, int
 }
 
 static void forward_row(const struct forward *f, int64_t b, int64_t h, int64_t i) {
+  // p: [keys]; q: [dim]; out: [value_dim]
   const struct heed__cpu_attention *a = &f->a;
   double *p = f->rows + heed__cpu_thread() * (a->keys + a->dim + a->value_dim);
   double *q = p + a->keys, *out = q + a->dim;
@@ -163,6 +172,7 @@ static void forward_row(const struct forward *f, int64_t b, int64_t h, int64_t i
 
 // All query rows that read kv head `g` of batch b.
 static void forward_kv_head(const struct forward *f, int64_t b, int64_t g) {
+  // keys: [keys, dim]; values: [keys, value_dim]
   const struct heed__cpu_attention *a = &f->a;
   const struct heed__cpu_matrix keys = heed__cpu_attention_head(a->k, b, g);
   const struct heed__cpu_matrix values = heed__cpu_attention_head(a->v, b, g);
@@ -174,6 +184,8 @@ static void forward_kv_head(const struct forward *f, int64_t b, int64_t g) {
 }
 
 heed_status heed__cpu_attention_fwd(heed_context *ctx, const struct heed__call *call) {
+  // q: [B, heads, queries, dim]; k: [B, kv_heads, keys, dim]; v: [B, kv_heads, keys, value_dim];
+  // out: [B, heads, queries, value_dim]; lse: F32 [B, heads, queries]; weights: [B, heads, queries, keys]
   (void)ctx;
   struct forward f = {.a = heed__cpu_attention_of(call),
                       .out = call->out[HEED__attention_fwd_out],

@@ -34,6 +34,7 @@ static int64_t thread_row_size(const struct heed__cpu_attention *a) { return 2 *
 // P of row r stands in `weights` and becomes P∘Z; dS and dR are written beside it.
 static void row_gradients(const struct backward *w, int64_t b, int64_t h, int64_t i, int64_t r, const double *dp,
                           const struct heed__cpu_attention_row *row) {
+  // p, ds, dr, dp: [keys]
   const struct heed__cpu_attention *a = &w->a;
   const int64_t lo = row->lo, hi = row->hi;
   double *p = w->weights + r * a->keys, *ds = w->dscores + r * a->keys, *dr = w->dproducts + r * a->keys;
@@ -59,6 +60,7 @@ static void row_gradients(const struct backward *w, int64_t b, int64_t h, int64_
 
 static void store_dq(const struct backward *w, int64_t b, int64_t h, int64_t i, int64_t r,
                      const struct heed__cpu_attention_row *row, double *dq) {
+  // dr: [keys]; dq: [dim]; w->dq: [B, heads, queries, dim]
   const struct heed__cpu_attention *a = &w->a;
   const double *dr = w->dproducts + r * a->keys;
   memset(dq, 0, (size_t)a->dim * sizeof *dq);
@@ -68,6 +70,7 @@ static void store_dq(const struct backward *w, int64_t b, int64_t h, int64_t i, 
 }
 
 static void backward_row(const struct backward *w, int64_t b, int64_t h, int64_t i, int64_t r) {
+  // slope, dp: [keys]; dq, q: [dim]; dout: [value_dim]
   const struct heed__cpu_attention *a = &w->a;
   double *slope = w->thread_rows + heed__cpu_thread() * thread_row_size(a), *dp = slope + a->keys, *dq = dp + a->keys;
   double *q = w->q_rows + r * a->dim, *dout = w->dout_rows + r * a->value_dim;
@@ -87,6 +90,7 @@ static void backward_row(const struct backward *w, int64_t b, int64_t h, int64_t
 
 // dK and dV of keys [first, first + CHUNK_KEYS) from the rows of a block.
 static void accumulate_keys(const struct backward *w, int64_t b, int64_t i0, int64_t rows, int64_t first) {
+  // p, dr: [keys]; q: [dim]; dout: [value_dim]; dk_sum: [keys, dim]; dv_sum: [keys, value_dim]
   const struct heed__cpu_attention *a = &w->a;
   for (int64_t r = 0; r < rows; ++r) {
     const double *p = w->weights + r * a->keys, *dr = w->dproducts + r * a->keys;
@@ -104,6 +108,7 @@ static void accumulate_keys(const struct backward *w, int64_t b, int64_t i0, int
 
 // On the calling thread: where the mask is broadcast, rows and keys share an element.
 static void accumulate_dmask(const struct backward *w, int64_t b, int64_t h, int64_t i0, int64_t rows) {
+  // ds: [keys]; dmask_sum: [B, heads, queries, columns], size 1 where the mask broadcasts
   const int64_t *dims = w->dmask->dims, *strides = w->dmask->strides;
   const int64_t column_stride = dims[3] == 1 ? 0 : 1;
   for (int64_t r = 0; r < rows; ++r) {
@@ -130,6 +135,7 @@ static void backward_block(const struct backward *w, int64_t b, int64_t h, int64
 }
 
 static void store_head(const heed_tensor *t, int64_t b, int64_t h, const double *rows) {
+  // t: [B, heads, rows, width]; rows: [rows, width]
   for (int64_t j = 0; j < t->dims[2]; ++j)
     heed__cpu_store_row(heed__cpu_data(t), t->dtype, heed__cpu_attention_start(t, b, h, j), 1, t->dims[3],
                         rows + j * t->dims[3]);
@@ -137,6 +143,7 @@ static void store_head(const heed_tensor *t, int64_t b, int64_t h, const double 
 
 // Everything that kv head g of batch b takes part in: dK and dV sum over the query heads of its group.
 static void backward_kv_head(const struct backward *w, int64_t b, int64_t g) {
+  // keys: [keys, dim]; values: [keys, value_dim]; dk_sum: [keys, dim]; dv_sum: [keys, value_dim]
   const struct heed__cpu_attention *a = &w->a;
   const struct heed__cpu_matrix keys = heed__cpu_attention_head(a->k, b, g),
                                 values = heed__cpu_attention_head(a->v, b, g);
@@ -187,6 +194,8 @@ static heed_status backward_allocate(struct backward *w) {
 }
 
 heed_status heed__cpu_attention_bwd(heed_context *ctx, const struct heed__call *call) {
+  // q, dq: [B, heads, queries, dim]; k, dk: [B, kv_heads, keys, dim]; v, dv: [B, kv_heads, keys, value_dim];
+  // dout: [B, heads, queries, value_dim]; dmask: [B, heads, queries, columns], size 1 where the mask broadcasts
   (void)ctx;
   struct backward w = {.a = heed__cpu_attention_of(call),
                        .dout = call->in[HEED__attention_bwd_dout],

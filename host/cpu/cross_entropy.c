@@ -12,8 +12,11 @@ struct loss_problem {
   int64_t rows, classes;
 };
 
+// All three operators have the first slots of cross_entropy_fwd.
 static struct loss_problem loss_problem_of(const struct heed__call *call) {
-  const heed_tensor *input = call->in[0], *target = call->in[1];
+  // input: [rows, classes]; target: [rows] of indices, or [rows, classes]
+  const heed_tensor *input = call->in[HEED__cross_entropy_fwd_input];
+  const heed_tensor *target = call->in[HEED__cross_entropy_fwd_target];
   return (struct loss_problem){.input = input,
                                .target = target,
                                .options = call->params,
@@ -23,6 +26,7 @@ static struct loss_problem loss_problem_of(const struct heed__call *call) {
 }
 
 static int64_t class_index(const struct loss_problem *p, int64_t row) {
+  // target: [rows]
   const void *data = heed__cpu_data(p->target);
   switch (p->target->dtype) {
     case HEED_I64:
@@ -48,6 +52,7 @@ static double reduction_scale(const struct loss_problem *p) {
 
 // The weights t of a row, label smoothing included. NaN throughout for an index that is no class.
 static void load_target(const struct loss_problem *p, int64_t row, double *t) {
+  // t: [classes]
   const double smoothing = p->options->label_smoothing;
   if (p->by_index) {
     const int64_t index = class_index(p, row);
@@ -62,6 +67,7 @@ static void load_target(const struct loss_problem *p, int64_t row, double *t) {
 
 // x becomes log softmax(x); −inf throughout stays so.
 static void log_softmax(double *x, int64_t count) {
+  // x: [count]
   double m = -INFINITY, others = 0;
   int64_t largest = 0;
   bool empty = true;
@@ -81,6 +87,7 @@ static void log_softmax(double *x, int64_t count) {
 }
 
 static double row_loss(const struct loss_problem *p, int64_t row, double *x, double *t) {
+  // x, t: [classes], to work in
   if (row_is_ignored(p, row)) return 0;
   double loss = 0;
   load_target(p, row, t);
@@ -95,6 +102,7 @@ static double row_loss(const struct loss_problem *p, int64_t row, double *x, dou
 
 // Writes dinput over x. From logits: Σ_k t_k p_c − t_c. From probabilities: −t_c / x_c.
 static void row_gradient(const struct loss_problem *p, int64_t row, double scale, double *x, double *t) {
+  // x, t: [classes]
   if (row_is_ignored(p, row)) {
     for (int64_t c = 0; c < p->classes; ++c) x[c] = 0;
     return;
@@ -123,9 +131,10 @@ static heed_status row_scratch(const struct loss_problem *p, int64_t extra, doub
 }
 
 heed_status heed__cpu_cross_entropy_fwd(heed_context *ctx, const struct heed__call *call) {
+  // input: [rows, classes]; target: [rows] or [rows, classes]; loss: F32 [1] or [rows]
   (void)ctx;
   const struct loss_problem p = loss_problem_of(call);
-  const heed_tensor *loss = call->out[0];
+  const heed_tensor *loss = call->out[HEED__cross_entropy_fwd_loss];
   const double scale = reduction_scale(&p);
   double *scratch;
   HEED__TRY(row_scratch(&p, p.rows, &scratch));
@@ -147,9 +156,11 @@ heed_status heed__cpu_cross_entropy_fwd(heed_context *ctx, const struct heed__ca
 }
 
 heed_status heed__cpu_cross_entropy_bwd(heed_context *ctx, const struct heed__call *call) {
+  // input, dinput: [rows, classes]; target: [rows] or [rows, classes]; dloss: F32 [1] or [rows], NULL: 1
   (void)ctx;
   const struct loss_problem p = loss_problem_of(call);
-  const heed_tensor *dloss = call->in[2], *dinput = call->out[0];
+  const heed_tensor *dloss = call->in[HEED__cross_entropy_bwd_dloss];
+  const heed_tensor *dinput = call->out[HEED__cross_entropy_bwd_dinput];
   const double scale = reduction_scale(&p);
   const bool one_dloss = p.options->reduction != HEED_REDUCTION_NONE;
   double *scratch;
@@ -166,9 +177,10 @@ heed_status heed__cpu_cross_entropy_bwd(heed_context *ctx, const struct heed__ca
 }
 
 heed_status heed__cpu_cross_entropy_fwd_bwd(heed_context *ctx, const struct heed__call *call) {
-  struct heed__call part = *call;
-  part.out[1] = NULL;
-  HEED__TRY(heed__cpu_cross_entropy_fwd(ctx, &part));
-  part.out[0] = call->out[1];
-  return heed__cpu_cross_entropy_bwd(ctx, &part);
+  // input, dinput: [rows, classes]; target: [rows] or [rows, classes]; loss: F32 [1] or [rows]
+  struct heed__call forward = *call, backward = *call;
+  forward.out[HEED__cross_entropy_fwd_bwd_dinput] = backward.out[HEED__cross_entropy_fwd_bwd_dinput] = NULL;
+  backward.out[HEED__cross_entropy_bwd_dinput] = call->out[HEED__cross_entropy_fwd_bwd_dinput];
+  HEED__TRY(heed__cpu_cross_entropy_fwd(ctx, &forward));
+  return heed__cpu_cross_entropy_bwd(ctx, &backward);
 }

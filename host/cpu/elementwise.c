@@ -8,8 +8,9 @@ static int64_t row_length(const heed_tensor *t) { return t->rank == 0 ? 1 : t->d
 static int64_t row_stride(const heed_tensor *t) { return t->rank == 0 ? 1 : t->strides[t->rank - 1]; }
 
 heed_status heed__cpu_fill(heed_context *ctx, const struct heed__call *call) {
+  // y: any shape and strides
   (void)ctx;
-  const heed_tensor *y = call->out[0];
+  const heed_tensor *y = call->out[HEED__fill_y];
   if (y->count == 0) return HEED_OK;
   const struct heed__fill_params *params = call->params;
   const double value = params->value;
@@ -25,6 +26,7 @@ heed_status heed__cpu_fill(heed_context *ctx, const struct heed__call *call) {
 
 // One dtype is copied as bytes: I64 beyond 2^53 and the payload of a NaN survive.
 static void copy_row(const heed_tensor *x, const heed_tensor *y, int64_t row) {
+  // x, y: one shape, of any strides
   const int64_t length = row_length(y), x_stride = row_stride(x), y_stride = row_stride(y);
   const int64_t x_start = heed__cpu_row_start(x, row), y_start = heed__cpu_row_start(y, row);
   const char *from = heed__cpu_data(x);
@@ -44,8 +46,9 @@ static void copy_row(const heed_tensor *x, const heed_tensor *y, int64_t row) {
 }
 
 heed_status heed__cpu_copy(heed_context *ctx, const struct heed__call *call) {
+  // x, y: one shape, of any strides and dtypes
   (void)ctx;
-  const heed_tensor *x = call->in[0], *y = call->out[0];
+  const heed_tensor *x = call->in[HEED__copy_x], *y = call->out[HEED__copy_y];
   if (y->count == 0) return HEED_OK;
   const int64_t rows = y->count / row_length(y);
   HEED__CPU_PARALLEL_FOR(y->count)
@@ -54,8 +57,9 @@ heed_status heed__cpu_copy(heed_context *ctx, const struct heed__call *call) {
 }
 
 heed_status heed__cpu_add(heed_context *ctx, const struct heed__call *call) {
+  // a, b, y: one shape
   (void)ctx;
-  const heed_tensor *a = call->in[0], *b = call->in[1], *y = call->out[0];
+  const heed_tensor *a = call->in[HEED__add_a], *b = call->in[HEED__add_b], *y = call->out[HEED__add_y];
   const struct heed__add_params *params = call->params;
   const double alpha = params->alpha, beta = params->beta;
   HEED__CPU_PARALLEL_FOR(y->count)

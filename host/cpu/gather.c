@@ -6,6 +6,7 @@
 
 static void gather_row(const heed_tensor *x, int64_t index, const struct heed__gather_params *params,
                        const heed_tensor *y, int64_t row) {
+  // x: [N, width]; y: [rows, width]
   const int64_t width = y->dims[1];
   char *to = heed__cpu_data(y);
   const char *from = heed__cpu_data(x);
@@ -26,9 +27,10 @@ static void gather_row(const heed_tensor *x, int64_t index, const struct heed__g
 }
 
 heed_status heed__cpu_gather_rows(heed_context *ctx, const struct heed__call *call) {
+  // x: [N, width]; index: I32 [rows]; y: [rows, width]
   (void)ctx;
-  const heed_tensor *x = call->in[0], *y = call->out[0];
-  const int32_t *index = heed__cpu_data(call->in[1]);
+  const heed_tensor *x = call->in[HEED__gather_rows_x], *y = call->out[HEED__gather_rows_y];
+  const int32_t *index = heed__cpu_data(call->in[HEED__gather_rows_index]);
   HEED__CPU_PARALLEL_FOR(y->count)
   for (int64_t row = 0; row < y->dims[0]; ++row) gather_row(x, index[row], call->params, y, row);
   return HEED_OK;

@@ -8,6 +8,7 @@
 enum { TILE_ROWS = 16, TILE_COLUMNS = 64, TILE_TERMS = 32 };
 
 static void finish_row(const struct heed__cpu_product *p, int64_t i, int64_t j0, int64_t columns, double *sum) {
+  // c: [m, n]; bias: [n]; sum: [columns], row i of c from column j0 on
   for (int64_t j = 0; j < columns; ++j) sum[j] *= p->alpha;
   if (p->beta != 0) {
     double old[TILE_COLUMNS];
@@ -19,6 +20,7 @@ static void finish_row(const struct heed__cpu_product *p, int64_t i, int64_t j0,
 }
 
 static void multiply_tile(const struct heed__cpu_product *p, const double *a, const double *b, int64_t i0, int64_t j0) {
+  // a: [m, k]; b: [k, n]
   const int64_t rows = heed__min(TILE_ROWS, p->m - i0), columns = heed__min(TILE_COLUMNS, p->n - j0);
   double sums[TILE_ROWS][TILE_COLUMNS];
   memset(sums, 0, sizeof sums);
@@ -31,6 +33,7 @@ static void multiply_tile(const struct heed__cpu_product *p, const double *a, co
 }
 
 heed_status heed__cpu_multiply(const struct heed__cpu_product *p) {
+  // a: [m, k]; b: [k, n]; c: [m, n]; bias: [n] or NULL
   double *a = NULL, *b = NULL;
   heed_status status;
   HEED__TRY_TO(done, status, heed__cpu_scratch(p->m, p->k, 1, &a));
@@ -59,9 +62,10 @@ static struct heed__cpu_matrix batch_matrix(const heed_tensor *t, int64_t b0, in
 }
 
 heed_status heed__cpu_gemm(heed_context *ctx, const struct heed__call *call) {
+  // a: [B0, B1, m, k]; b: [B0, B1, k, n], either with its last two axes swapped where it is transposed; c: [B0, B1, m, n]
   (void)ctx;
   const struct heed__gemm_params *params = call->params;
-  const heed_tensor *a = call->in[0], *b = call->in[1], *c = call->out[0];
+  const heed_tensor *a = call->in[HEED__gemm_a], *b = call->in[HEED__gemm_b], *c = call->out[HEED__gemm_c];
   for (int64_t b0 = 0; b0 < c->dims[0]; ++b0) {
     for (int64_t b1 = 0; b1 < c->dims[1]; ++b1) {
       const struct heed__cpu_product product = {

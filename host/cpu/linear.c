@@ -9,6 +9,7 @@ static struct heed__cpu_matrix rows_of(const heed_tensor *t) {
 
 static heed_status multiply_into(heed_tensor *c, int64_t terms, struct heed__cpu_matrix a, struct heed__cpu_matrix b,
                                  const double *bias) {
+  // c: [m, n]; a: [m, terms]; b: [terms, n]; bias: [n] or NULL
   const struct heed__cpu_product product = {
       .m = c->dims[0],
       .n = c->dims[1],
@@ -26,6 +27,7 @@ static heed_status multiply_into(heed_tensor *c, int64_t terms, struct heed__cpu
 
 // A relu commutes with the rounding of what is stored, so it follows the store.
 static void relu_in_place(heed_tensor *y) {
+  // y: [rows, out]
   void *data = heed__cpu_data(y);
   for (int64_t i = 0; i < y->count; ++i)
     if (heed__load(data, y->dtype, i) < 0) heed__store(data, y->dtype, i, 0);
@@ -33,27 +35,31 @@ static void relu_in_place(heed_tensor *y) {
 
 // dx where x > 0, else 0.
 static void mask_in_place(const heed_tensor *x, heed_tensor *dx) {
+  // x, dx: [rows, in]
   for (int64_t i = 0; i < dx->count; ++i)
     if (!(heed__load(heed__cpu_data(x), x->dtype, i) > 0)) heed__store(heed__cpu_data(dx), dx->dtype, i, 0);
 }
 
 heed_status heed__cpu_linear_fwd(heed_context *ctx, const struct heed__call *call) {
+  // x: [rows, in]; weight: [out, in]; bias: [out] or NULL; y: [rows, out]
   (void)ctx;
-  const heed_tensor *x = call->in[0], *weight = call->in[1], *bias = call->in[2];
+  const heed_tensor *x = call->in[HEED__linear_fwd_x], *weight = call->in[HEED__linear_fwd_weight];
+  const heed_tensor *bias = call->in[HEED__linear_fwd_bias];
+  heed_tensor *y = call->out[HEED__linear_fwd_y];
   const struct heed__linear_params *params = call->params;
   double *bias_row = NULL;
   if (bias) {
     HEED__TRY(heed__cpu_scratch(bias->count, 1, 1, &bias_row));
     heed__cpu_load_row(bias_row, heed__cpu_data(bias), bias->dtype, 0, 1, bias->count);
   }
-  const heed_status status =
-      multiply_into(call->out[0], x->dims[1], rows_of(x), heed__cpu_transposed(rows_of(weight)), bias_row);
+  const heed_status status = multiply_into(y, x->dims[1], rows_of(x), heed__cpu_transposed(rows_of(weight)), bias_row);
   free(bias_row);
-  if (status == HEED_OK && params->relu) relu_in_place(call->out[0]);
+  if (status == HEED_OK && params->relu) relu_in_place(y);
   return status;
 }
 
 static heed_status sum_rows(const heed_tensor *dy, heed_tensor *dbias) {
+  // dy: [rows, columns]; dbias: [columns]
   const int64_t rows = dy->dims[0], columns = dy->dims[1];
   double *sum, *row;
   HEED__TRY(heed__cpu_scratch(2, columns, 1, &sum));
@@ -69,9 +75,12 @@ static heed_status sum_rows(const heed_tensor *dy, heed_tensor *dbias) {
 }
 
 heed_status heed__cpu_linear_bwd(heed_context *ctx, const struct heed__call *call) {
+  // x, dx: [rows, in]; weight, dweight: [out, in]; dy: [rows, out]; dbias: [out]; gradients NULL where not wanted
   (void)ctx;
-  const heed_tensor *x = call->in[0], *weight = call->in[1], *dy = call->in[2];
-  heed_tensor *dx = call->out[0], *dweight = call->out[1], *dbias = call->out[2];
+  const heed_tensor *x = call->in[HEED__linear_bwd_x], *weight = call->in[HEED__linear_bwd_weight];
+  const heed_tensor *dy = call->in[HEED__linear_bwd_dy];
+  heed_tensor *dx = call->out[HEED__linear_bwd_dx], *dweight = call->out[HEED__linear_bwd_dweight];
+  heed_tensor *dbias = call->out[HEED__linear_bwd_dbias];
   const struct heed__linear_params *params = call->params;
   if (dx) HEED__TRY(multiply_into(dx, dy->dims[1], rows_of(dy), rows_of(weight), NULL));
   if (dx && params->relu) mask_in_place(x, dx);

@@ -3,6 +3,7 @@
 
 // Both param and buffer are read and written; a buffer without history is not read.
 static void sgd_piece(const heed_sgd_options *o, int64_t count, const double *grad, double *param, double *buffer) {
+  // grad, param, buffer: [count]; buffer NULL: no momentum
   for (int64_t i = 0; i < count; ++i) {
     double g = grad[i];
     if (o->weight_decay != 0) g += o->weight_decay * param[i];
@@ -15,9 +16,11 @@ static void sgd_piece(const heed_sgd_options *o, int64_t count, const double *gr
 }
 
 heed_status heed__cpu_sgd(heed_context *ctx, const struct heed__call *call) {
+  // grad, param, buffer: one shape
   (void)ctx;
   const heed_sgd_options *options = call->params;
-  const heed_tensor *grad = call->in[0], *param = call->out[0], *buffer = call->out[1];
+  const heed_tensor *grad = call->in[HEED__sgd_grad], *param = call->out[HEED__sgd_param];
+  const heed_tensor *buffer = call->out[HEED__sgd_momentum_buffer];
   HEED__CPU_PARALLEL_FOR(param->count)
   for (int64_t start = 0; start < param->count; start += HEED__CPU_PIECE) {
     const int64_t count = heed__min(HEED__CPU_PIECE, param->count - start);

@@ -6,6 +6,7 @@
 
 // y_i = exp(x_i − m) / Σ exp(x_j − m), or its logarithm; −inf throughout is nothing to choose from: zeros, or −inf.
 static void softmax_slice(double *x, int64_t count, bool log_form) {
+  // x: [count]
   double m = -INFINITY, sum = 0;
   bool empty = true;
   for (int64_t i = 0; i < count; ++i) {
@@ -23,6 +24,7 @@ static void softmax_slice(double *x, int64_t count, bool log_form) {
 
 // softmax: dx = y ∘ (dy − Σ y dy). log-softmax: dx = dy − exp(y) Σ dy. Writes dx over y.
 static void softmax_slice_gradient(double *y, const double *dy, int64_t count, bool log_form) {
+  // y, dy: [count]
   double sum = 0;
   for (int64_t i = 0; i < count; ++i) sum += log_form ? dy[i] : y[i] * dy[i];
   if (log_form) {
@@ -39,13 +41,15 @@ static void softmax_slice_gradient(double *y, const double *dy, int64_t count, b
 
 // Slice s = outer · inner_count + inner of a [outer, axis, inner] tensor starts here; its elements are `inner` apart.
 static int64_t slice_start(const heed_tensor *t, int64_t slice) {
+  // t: [outer, axis, inner]
   const int64_t inner = t->dims[2];
   return slice / inner * t->dims[1] * inner + slice % inner;
 }
 
 heed_status heed__cpu_softmax_fwd(heed_context *ctx, const struct heed__call *call) {
+  // x, y: [outer, axis, inner]
   (void)ctx;
-  const heed_tensor *x = call->in[0], *y = call->out[0];
+  const heed_tensor *x = call->in[HEED__softmax_fwd_x], *y = call->out[HEED__softmax_fwd_y];
   const bool log_form = ((const struct heed__softmax_params *)call->params)->log;
   const int64_t length = x->dims[1], inner = x->dims[2], slices = x->dims[0] * inner;
   double *scratch;
@@ -63,8 +67,10 @@ heed_status heed__cpu_softmax_fwd(heed_context *ctx, const struct heed__call *ca
 }
 
 heed_status heed__cpu_softmax_bwd(heed_context *ctx, const struct heed__call *call) {
+  // y, dy, dx: [outer, axis, inner]
   (void)ctx;
-  const heed_tensor *y = call->in[0], *dy = call->in[1], *dx = call->out[0];
+  const heed_tensor *y = call->in[HEED__softmax_bwd_y], *dy = call->in[HEED__softmax_bwd_dy];
+  const heed_tensor *dx = call->out[HEED__softmax_bwd_dx];
   const bool log_form = ((const struct heed__softmax_params *)call->params)->log;
   const int64_t length = y->dims[1], inner = y->dims[2], slices = y->dims[0] * inner;
   double *scratch;

@@ -1,13 +1,16 @@
 // relu and gelu: arguments checked, calls sent.
 #include "ops/check.h"
 
+// gelu_fwd has the slots of relu_fwd, and gelu_bwd those of relu_bwd.
 static heed_status activation_fwd(enum heed__op op, const heed_tensor *x, heed_tensor *y, const void *params) {
   const char *name = heed__op_name(op);
   heed_context *ctx;
   HEED__CHECK_ARGS(name, &ctx, {"x", x, HEED__FLOAT}, {"y", y, HEED__FLOAT | HEED__OUT | HEED__IN_PLACE});
   HEED__TRY(heed__check_same_shape(name, "x", x, "y", y));
   if (y->count == 0) return HEED_OK;
-  return heed__dispatch(ctx, &(struct heed__call){.op = op, .in = {x}, .out = {y}, .params = params});
+  return heed__dispatch(
+      ctx, &(struct heed__call){
+               .op = op, .in = {[HEED__relu_fwd_x] = x}, .out = {[HEED__relu_fwd_y] = y}, .params = params});
 }
 
 static heed_status activation_bwd(enum heed__op op, const heed_tensor *x, const heed_tensor *dy, heed_tensor *dx,
@@ -19,7 +22,10 @@ static heed_status activation_bwd(enum heed__op op, const heed_tensor *x, const 
   HEED__TRY(heed__check_same_shape(name, "x", x, "dy", dy));
   HEED__TRY(heed__check_same_shape(name, "x", x, "dx", dx));
   if (dx->count == 0) return HEED_OK;
-  return heed__dispatch(ctx, &(struct heed__call){.op = op, .in = {x, dy}, .out = {dx}, .params = params});
+  return heed__dispatch(ctx, &(struct heed__call){.op = op,
+                                                  .in = {[HEED__relu_bwd_x] = x, [HEED__relu_bwd_dy] = dy},
+                                                  .out = {[HEED__relu_bwd_dx] = dx},
+                                                  .params = params});
 }
 
 static heed_status check_form(const char *op, heed_gelu_form form) {

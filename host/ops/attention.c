@@ -205,8 +205,14 @@ heed_status heed_attention_fwd(const heed_attention_inputs *in, const heed_atten
   if (status == HEED_OK)
     status = heed__dispatch(ctx, &(struct heed__call){
                                      .op = HEED__OP_attention_fwd,
-                                     .in = {in->q, p.k.tensor, p.v.tensor, p.mask, in->kv_lengths},
-                                     .out = {out, lse, weights},
+                                     .in = {[HEED__attention_fwd_q] = in->q,
+                                            [HEED__attention_fwd_k] = p.k.tensor,
+                                            [HEED__attention_fwd_v] = p.v.tensor,
+                                            [HEED__attention_fwd_mask] = p.mask,
+                                            [HEED__attention_fwd_kv_lengths] = in->kv_lengths},
+                                     .out = {[HEED__attention_fwd_out] = out,
+                                             [HEED__attention_fwd_lse] = lse,
+                                             [HEED__attention_fwd_weights] = weights},
                                      .params = &p.params,
                                  });
   heed_tensor_destroy(p.k.owned);
@@ -311,9 +317,18 @@ heed_status heed_attention_bwd(const heed_attention_inputs *in, const heed_atten
   HEED__TRY_TO(done, status,
                heed__dispatch(ctx, &(struct heed__call){
                                        .op = HEED__OP_attention_bwd,
-                                       .in = {in->q, p.k.tensor, p.v.tensor, p.mask, in->kv_lengths, out, lse, dout},
-                                       .out = {grads->dq, (heed_tensor *)dk.tensor, (heed_tensor *)dv.tensor,
-                                               grads->dmask ? &dmask4 : NULL},
+                                       .in = {[HEED__attention_bwd_q] = in->q,
+                                              [HEED__attention_bwd_k] = p.k.tensor,
+                                              [HEED__attention_bwd_v] = p.v.tensor,
+                                              [HEED__attention_bwd_mask] = p.mask,
+                                              [HEED__attention_bwd_kv_lengths] = in->kv_lengths,
+                                              [HEED__attention_bwd_out] = out,
+                                              [HEED__attention_bwd_lse] = lse,
+                                              [HEED__attention_bwd_dout] = dout},
+                                       .out = {[HEED__attention_bwd_dq] = grads->dq,
+                                               [HEED__attention_bwd_dk] = (heed_tensor *)dk.tensor,
+                                               [HEED__attention_bwd_dv] = (heed_tensor *)dv.tensor,
+                                               [HEED__attention_bwd_dmask] = grads->dmask ? &dmask4 : NULL},
                                        .params = &p.params,
                                    }));
   HEED__TRY_TO(done, status, split_end(&dk, in->past_k, grads->dpast_k, grads->dk));

@@ -48,7 +48,10 @@ heed_status heed_cross_entropy_fwd(const heed_tensor *input, const heed_tensor *
   if (loss->count == 0) return HEED_OK;
   return heed__dispatch(
       ctx,
-      &(struct heed__call){.op = HEED__OP_cross_entropy_fwd, .in = {input, target}, .out = {loss}, .params = options});
+      &(struct heed__call){.op = HEED__OP_cross_entropy_fwd,
+                           .in = {[HEED__cross_entropy_fwd_input] = input, [HEED__cross_entropy_fwd_target] = target},
+                           .out = {[HEED__cross_entropy_fwd_loss] = loss},
+                           .params = options});
 }
 
 heed_status heed_cross_entropy_bwd(const heed_tensor *input, const heed_tensor *target,
@@ -62,9 +65,12 @@ heed_status heed_cross_entropy_bwd(const heed_tensor *input, const heed_tensor *
   HEED__TRY(check("cross_entropy_bwd", input, target, options, dloss));
   HEED__TRY(heed__check_same_shape("cross_entropy_bwd", "input", input, "dinput", dinput));
   if (dinput->count == 0) return HEED_OK;
-  return heed__dispatch(
-      ctx, &(struct heed__call){
-               .op = HEED__OP_cross_entropy_bwd, .in = {input, target, dloss}, .out = {dinput}, .params = options});
+  return heed__dispatch(ctx, &(struct heed__call){.op = HEED__OP_cross_entropy_bwd,
+                                                  .in = {[HEED__cross_entropy_bwd_input] = input,
+                                                         [HEED__cross_entropy_bwd_target] = target,
+                                                         [HEED__cross_entropy_bwd_dloss] = dloss},
+                                                  .out = {[HEED__cross_entropy_bwd_dinput] = dinput},
+                                                  .params = options});
 }
 
 heed_status heed_cross_entropy_fwd_bwd(const heed_tensor *input, const heed_tensor *target,
@@ -80,5 +86,8 @@ heed_status heed_cross_entropy_fwd_bwd(const heed_tensor *input, const heed_tens
   if (loss->count == 0) return HEED_OK;
   return heed__dispatch(
       ctx, &(struct heed__call){
-               .op = HEED__OP_cross_entropy_fwd_bwd, .in = {input, target}, .out = {loss, dinput}, .params = options});
+               .op = HEED__OP_cross_entropy_fwd_bwd,
+               .in = {[HEED__cross_entropy_fwd_bwd_input] = input, [HEED__cross_entropy_fwd_bwd_target] = target},
+               .out = {[HEED__cross_entropy_fwd_bwd_loss] = loss, [HEED__cross_entropy_fwd_bwd_dinput] = dinput},
+               .params = options});
 }

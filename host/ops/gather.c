@@ -20,8 +20,11 @@ heed_status heed_gather_rows(const heed_tensor *x, const heed_tensor *index, dou
   heed__reshape_init(&rows, x, 2, (const int64_t[]){x->dims[0], width});
   heed__reshape_init(&result, y, 2, (const int64_t[]){y->dims[0], width});
   const struct heed__gather_params params = {scale, shift};
-  return heed__dispatch(
-      ctx, &(struct heed__call){.op = HEED__OP_gather_rows, .in = {&rows, index}, .out = {&result}, .params = &params});
+  return heed__dispatch(ctx,
+                        &(struct heed__call){.op = HEED__OP_gather_rows,
+                                             .in = {[HEED__gather_rows_x] = &rows, [HEED__gather_rows_index] = index},
+                                             .out = {[HEED__gather_rows_y] = &result},
+                                             .params = &params});
 }
 
 heed_status heed_argmax(const heed_tensor *x, heed_tensor *y) {
@@ -30,5 +33,6 @@ heed_status heed_argmax(const heed_tensor *x, heed_tensor *y) {
   HEED__REQUIRE(x->rank == 2 && y->rank == 1 && y->dims[0] == x->dims[0] && x->dims[1] >= 1, HEED_ERROR_SHAPE,
                 "argmax: x %s and y %s are not [N, C] and [N]", heed__tensor_text(x), heed__tensor_text(y));
   if (y->count == 0) return HEED_OK;
-  return heed__dispatch(ctx, &(struct heed__call){.op = HEED__OP_argmax, .in = {x}, .out = {y}});
+  return heed__dispatch(
+      ctx, &(struct heed__call){.op = HEED__OP_argmax, .in = {[HEED__argmax_x] = x}, .out = {[HEED__argmax_y] = y}});
 }

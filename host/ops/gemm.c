@@ -54,6 +54,8 @@ heed_status heed_gemm(bool trans_a, bool trans_b, double alpha, const heed_tenso
   HEED__REQUIRE(isfinite(alpha) && isfinite(beta), HEED_ERROR_INVALID_ARGUMENT, "gemm: alpha and beta must be finite");
   if (c4.count == 0) return HEED_OK;
   const struct heed__gemm_params params = {trans_a, trans_b, alpha, beta};
-  return heed__dispatch(ctx,
-                        &(struct heed__call){.op = HEED__OP_gemm, .in = {&a4, &b4}, .out = {&c4}, .params = &params});
+  return heed__dispatch(ctx, &(struct heed__call){.op = HEED__OP_gemm,
+                                                  .in = {[HEED__gemm_a] = &a4, [HEED__gemm_b] = &b4},
+                                                  .out = {[HEED__gemm_c] = &c4},
+                                                  .params = &params});
 }

@@ -31,10 +31,12 @@ static heed_status forward(const char *op, const heed_tensor *x, const heed_tens
   HEED__REQUIRE(x2.dims[0] == y2.dims[0], HEED_ERROR_SHAPE, "%s: x %s and y %s differ in rows", op,
                 heed__tensor_text(x), heed__tensor_text(y));
   if (y->count == 0) return HEED_OK;
-  return heed__dispatch(ctx, &(struct heed__call){.op = HEED__OP_linear_fwd,
-                                                  .in = {&x2, weight, bias},
-                                                  .out = {&y2},
-                                                  .params = &(struct heed__linear_params){.relu = relu}});
+  return heed__dispatch(
+      ctx, &(struct heed__call){
+               .op = HEED__OP_linear_fwd,
+               .in = {[HEED__linear_fwd_x] = &x2, [HEED__linear_fwd_weight] = weight, [HEED__linear_fwd_bias] = bias},
+               .out = {[HEED__linear_fwd_y] = &y2},
+               .params = &(struct heed__linear_params){.relu = relu}});
 }
 
 static heed_status backward(const char *op, const heed_tensor *x, const heed_tensor *weight, const heed_tensor *dy,
@@ -55,10 +57,14 @@ static heed_status backward(const char *op, const heed_tensor *x, const heed_ten
     HEED__TRY(heed__check_same_shape(op, "x", x, "dx", dx));
     HEED__TRY(rows_of(op, "dx", dx, weight->dims[1], &dx2));
   }
-  return heed__dispatch(ctx, &(struct heed__call){.op = HEED__OP_linear_bwd,
-                                                  .in = {&x2, weight, &dy2},
-                                                  .out = {dx ? &dx2 : NULL, dweight, dbias},
-                                                  .params = &(struct heed__linear_params){.relu = relu}});
+  return heed__dispatch(
+      ctx, &(struct heed__call){
+               .op = HEED__OP_linear_bwd,
+               .in = {[HEED__linear_bwd_x] = &x2, [HEED__linear_bwd_weight] = weight, [HEED__linear_bwd_dy] = &dy2},
+               .out = {[HEED__linear_bwd_dx] = dx ? &dx2 : NULL,
+                       [HEED__linear_bwd_dweight] = dweight,
+                       [HEED__linear_bwd_dbias] = dbias},
+               .params = &(struct heed__linear_params){.relu = relu}});
 }
 
 heed_status heed_linear_fwd(const heed_tensor *x, const heed_tensor *weight, const heed_tensor *bias, heed_tensor *y) {

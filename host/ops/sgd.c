@@ -30,7 +30,10 @@ heed_status heed_sgd(const heed_sgd_options *options, const heed_tensor *grad, h
   if (momentum_buffer) HEED__TRY(heed__check_same_shape("sgd", "grad", grad, "momentum_buffer", momentum_buffer));
   if (param->count == 0) return HEED_OK;
   return heed__dispatch(
-      ctx, &(struct heed__call){.op = HEED__OP_sgd, .in = {grad}, .out = {param, momentum_buffer}, .params = options});
+      ctx, &(struct heed__call){.op = HEED__OP_sgd,
+                                .in = {[HEED__sgd_grad] = grad},
+                                .out = {[HEED__sgd_param] = param, [HEED__sgd_momentum_buffer] = momentum_buffer},
+                                .params = options});
 }
 
 heed_status heed_sqrt_sgd(const heed_sqrt_options *options, const heed_tensor *a, const heed_tensor *x0,
@@ -47,6 +50,8 @@ heed_status heed_sqrt_sgd(const heed_sqrt_options *options, const heed_tensor *a
   HEED__TRY(heed__check_same_shape("sqrt_sgd", "a", a, "x0", x0));
   HEED__TRY(heed__check_same_shape("sqrt_sgd", "a", a, "x", x));
   if (x->count == 0) return HEED_OK;
-  return heed__dispatch(ctx,
-                        &(struct heed__call){.op = HEED__OP_sqrt_sgd, .in = {a, x0}, .out = {x}, .params = options});
+  return heed__dispatch(ctx, &(struct heed__call){.op = HEED__OP_sqrt_sgd,
+                                                  .in = {[HEED__sqrt_sgd_a] = a, [HEED__sqrt_sgd_x0] = x0},
+                                                  .out = {[HEED__sqrt_sgd_x] = x},
+                                                  .params = options});
 }

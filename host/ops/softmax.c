@@ -18,8 +18,10 @@ static heed_status softmax_fwd(const char *name, const heed_tensor *x, int axis,
   to_rank3(x, axis, &x3);
   to_rank3(y, axis, &y3);
   const struct heed__softmax_params params = {log};
-  return heed__dispatch(ctx,
-                        &(struct heed__call){.op = HEED__OP_softmax_fwd, .in = {&x3}, .out = {&y3}, .params = &params});
+  return heed__dispatch(ctx, &(struct heed__call){.op = HEED__OP_softmax_fwd,
+                                                  .in = {[HEED__softmax_fwd_x] = &x3},
+                                                  .out = {[HEED__softmax_fwd_y] = &y3},
+                                                  .params = &params});
 }
 
 static heed_status softmax_bwd(const char *name, const heed_tensor *y, const heed_tensor *dy, int axis, heed_tensor *dx,
@@ -35,8 +37,10 @@ static heed_status softmax_bwd(const char *name, const heed_tensor *y, const hee
   to_rank3(dy, axis, &dy3);
   to_rank3(dx, axis, &dx3);
   const struct heed__softmax_params params = {log};
-  return heed__dispatch(
-      ctx, &(struct heed__call){.op = HEED__OP_softmax_bwd, .in = {&y3, &dy3}, .out = {&dx3}, .params = &params});
+  return heed__dispatch(ctx, &(struct heed__call){.op = HEED__OP_softmax_bwd,
+                                                  .in = {[HEED__softmax_bwd_y] = &y3, [HEED__softmax_bwd_dy] = &dy3},
+                                                  .out = {[HEED__softmax_bwd_dx] = &dx3},
+                                                  .params = &params});
 }
 
 heed_status heed_softmax_fwd(const heed_tensor *x, int axis, heed_tensor *y) {

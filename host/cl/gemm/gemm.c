@@ -224,7 +224,8 @@ heed_status heed__cl_gemm_forced(heed_context *ctx, const struct heed__gemm_para
 }
 
 heed_status heed__cl_gemm(heed_context *ctx, const struct heed__call *call) {
-  return heed__cl_gemm_with(ctx, call->params, call->in[0], call->in[1], NULL, call->out[0]);
+  return heed__cl_gemm_with(ctx, call->params, call->in[HEED__gemm_a], call->in[HEED__gemm_b], NULL,
+                            call->out[HEED__gemm_c]);
 }
 
 // ---------------------------------------------------------------- a context's life

@@ -10,6 +10,7 @@ struct activation {
 };
 
 static heed_status apply(heed_context *ctx, struct activation f, const heed_tensor *const *tensors, int count) {
+  // tensors: one shape
   const int64_t elements = tensors[0]->count;
   const int vector = f.vectors ? heed__cl_rows_for(ctx, elements).vector : 1;
   struct heed__cl_kernel k;
@@ -29,21 +30,27 @@ static struct activation gelu(const struct heed__call *call, const char *kernel)
 }
 
 heed_status heed__cl_relu_fwd(heed_context *ctx, const struct heed__call *call) {
-  const heed_tensor *tensors[] = {call->in[0], call->out[0]};
+  // x, y: one shape
+  const heed_tensor *tensors[] = {call->in[HEED__relu_fwd_x], call->out[HEED__relu_fwd_y]};
   return apply(ctx, (struct activation){.file = "ops/relu.cl", .kernel = "relu"}, tensors, 2);
 }
 
 heed_status heed__cl_relu_bwd(heed_context *ctx, const struct heed__call *call) {
-  const heed_tensor *tensors[] = {call->in[0], call->in[1], call->out[0]};
+  // x, dy, dx: one shape
+  const heed_tensor *tensors[] = {call->in[HEED__relu_bwd_x], call->in[HEED__relu_bwd_dy],
+                                  call->out[HEED__relu_bwd_dx]};
   return apply(ctx, (struct activation){.file = "ops/relu.cl", .kernel = "relu_gradient"}, tensors, 3);
 }
 
 heed_status heed__cl_gelu_fwd(heed_context *ctx, const struct heed__call *call) {
-  const heed_tensor *tensors[] = {call->in[0], call->out[0]};
+  // x, y: one shape
+  const heed_tensor *tensors[] = {call->in[HEED__gelu_fwd_x], call->out[HEED__gelu_fwd_y]};
   return apply(ctx, gelu(call, "gelu"), tensors, 2);
 }
 
 heed_status heed__cl_gelu_bwd(heed_context *ctx, const struct heed__call *call) {
-  const heed_tensor *tensors[] = {call->in[0], call->in[1], call->out[0]};
+  // x, dy, dx: one shape
+  const heed_tensor *tensors[] = {call->in[HEED__gelu_bwd_x], call->in[HEED__gelu_bwd_dy],
+                                  call->out[HEED__gelu_bwd_dx]};
   return apply(ctx, gelu(call, "gelu_gradient"), tensors, 3);
 }

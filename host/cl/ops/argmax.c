@@ -3,7 +3,8 @@
 #include "cl/operators.h"
 
 heed_status heed__cl_argmax(heed_context *ctx, const struct heed__call *call) {
-  const heed_tensor *x = call->in[0], *y = call->out[0];
+  // x: [rows, columns]; y: I32 [rows]
+  const heed_tensor *x = call->in[HEED__argmax_x], *y = call->out[HEED__argmax_y];
   HEED__TRY(heed__cl_check_rows(ctx, x->dims[1]));
   struct heed__cl_rows layout = heed__cl_rows_for(ctx, x->dims[1]);
   layout.vector = 1;

@@ -10,8 +10,11 @@ struct problem {
   bool classes;
 };
 
+// All three operators have the first slots of cross_entropy_fwd.
 static struct problem problem_of(const struct heed__call *call) {
-  const heed_tensor *input = call->in[0], *target = call->in[1];
+  // input: [rows, cols]; target: [rows] of indices, or [rows, cols]
+  const heed_tensor *input = call->in[HEED__cross_entropy_fwd_input];
+  const heed_tensor *target = call->in[HEED__cross_entropy_fwd_target];
   return (struct problem){.input = input,
                           .target = target,
                           .options = call->params,
@@ -47,6 +50,7 @@ static void pass_ignore(struct heed__cl_kernel *k, const struct problem *p) {
 }
 
 static heed_status row_losses(heed_context *ctx, const struct problem *p, const heed_tensor *loss, cl_mem losses) {
+  // input: [rows, cols]; target: [rows] or [rows, cols]; loss or losses: F32 [rows]
   const struct heed__cl_rows layout = heed__cl_rows_for(ctx, p->cols);
   struct heed__cl_kernel k;
   begin(&k, ctx, p, "row_losses", layout);
@@ -66,6 +70,7 @@ static heed_status row_losses(heed_context *ctx, const struct problem *p, const 
 }
 
 static heed_status loss_total(heed_context *ctx, const struct problem *p, cl_mem losses, const heed_tensor *loss) {
+  // losses: F32 [rows]; target: [rows] or [rows, cols]; loss: F32 [1]
   const struct heed__cl_rows layout = totals_layout(ctx, p);
   struct heed__cl_kernel k;
   begin(&k, ctx, p, "loss_total", layout);
@@ -91,6 +96,7 @@ static bool is_narrow(const struct problem *p) {
 // loss or dinput may be NULL; both take the same steps to the same bits.
 static heed_status narrow_rows(heed_context *ctx, const struct problem *p, const heed_tensor *dloss,
                                const heed_tensor *loss, const heed_tensor *dinput) {
+  // input, dinput: [rows, cols]; target: [rows]; dloss, loss: F32 [1] or [rows]
   const struct heed__cl_rows layout = heed__cl_rows_for(ctx, INT32_MAX);
   struct heed__cl_kernel k;
   heed__cl_begin(&k, ctx, "ops/cross_entropy_narrow.cl", "narrow_rows");
@@ -117,8 +123,9 @@ static heed_status narrow_rows(heed_context *ctx, const struct problem *p, const
 // ---------------------------------------------------------------- operators
 
 heed_status heed__cl_cross_entropy_fwd(heed_context *ctx, const struct heed__call *call) {
+  // input: [rows, cols]; target: [rows] or [rows, cols]; loss: F32 [1] or [rows]
   const struct problem p = problem_of(call);
-  const heed_tensor *loss = call->out[0];
+  const heed_tensor *loss = call->out[HEED__cross_entropy_fwd_loss];
   HEED__TRY(heed__cl_check_rows(ctx, heed__max(p.cols, p.rows)));
   if (is_narrow(&p)) return narrow_rows(ctx, &p, NULL, loss, NULL);
   if (p.options->reduction == HEED_REDUCTION_NONE) return row_losses(ctx, &p, loss, NULL);
@@ -133,6 +140,7 @@ done:
 }
 
 static heed_status row_count(heed_context *ctx, const struct problem *p, cl_mem count) {
+  // target: [rows]; count: F32 [1]
   const struct heed__cl_rows layout = totals_layout(ctx, p);
   struct heed__cl_kernel k;
   begin(&k, ctx, p, "row_count", layout);
@@ -145,6 +153,7 @@ static heed_status row_count(heed_context *ctx, const struct problem *p, cl_mem 
 
 static heed_status input_gradient(heed_context *ctx, const struct problem *p, const heed_tensor *dloss, cl_mem count,
                                   const heed_tensor *dinput) {
+  // input, dinput: [rows, cols]; target: [rows] or [rows, cols]; dloss: F32 [1] or [rows] or NULL; count: F32 [1]
   const struct heed__cl_rows layout = heed__cl_rows_for(ctx, p->cols);
   struct heed__cl_kernel k;
   begin(&k, ctx, p, "input_gradient", layout);
@@ -164,25 +173,31 @@ static heed_status input_gradient(heed_context *ctx, const struct problem *p, co
 }
 
 heed_status heed__cl_cross_entropy_bwd(heed_context *ctx, const struct heed__call *call) {
+  // input, dinput: [rows, cols]; target: [rows] or [rows, cols]; dloss: F32 [1] or [rows], NULL: 1
   const struct problem p = problem_of(call);
+  const heed_tensor *dloss = call->in[HEED__cross_entropy_bwd_dloss];
+  const heed_tensor *dinput = call->out[HEED__cross_entropy_bwd_dinput];
   HEED__TRY(heed__cl_check_rows(ctx, heed__max(p.cols, p.rows)));
-  if (is_narrow(&p)) return narrow_rows(ctx, &p, call->in[2], NULL, call->out[0]);
+  if (is_narrow(&p)) return narrow_rows(ctx, &p, dloss, NULL, dinput);
   cl_mem count = NULL;
   heed_status status;
   HEED__TRY_TO(done, status, heed__cl_scratch_take(ctx, sizeof(float), &count));
   if (p.options->reduction == HEED_REDUCTION_MEAN) HEED__TRY_TO(done, status, row_count(ctx, &p, count));
-  status = input_gradient(ctx, &p, call->in[2], count, call->out[0]);
+  status = input_gradient(ctx, &p, dloss, count, dinput);
 done:
   heed__cl_scratch_give(ctx, count);
   return status;
 }
 
 heed_status heed__cl_cross_entropy_fwd_bwd(heed_context *ctx, const struct heed__call *call) {
+  // input, dinput: [rows, cols]; target: [rows] or [rows, cols]; loss: F32 [1] or [rows]
   const struct problem p = problem_of(call);
-  if (is_narrow(&p)) return narrow_rows(ctx, &p, NULL, call->out[0], call->out[1]);
-  struct heed__call part = *call;
-  part.out[1] = NULL;
-  HEED__TRY(heed__cl_cross_entropy_fwd(ctx, &part));
-  part.out[0] = call->out[1];
-  return heed__cl_cross_entropy_bwd(ctx, &part);
+  heed_tensor *loss = call->out[HEED__cross_entropy_fwd_bwd_loss];
+  heed_tensor *dinput = call->out[HEED__cross_entropy_fwd_bwd_dinput];
+  if (is_narrow(&p)) return narrow_rows(ctx, &p, NULL, loss, dinput);
+  struct heed__call forward = *call, backward = *call;
+  forward.out[HEED__cross_entropy_fwd_bwd_dinput] = backward.out[HEED__cross_entropy_fwd_bwd_dinput] = NULL;
+  backward.out[HEED__cross_entropy_bwd_dinput] = dinput;
+  HEED__TRY(heed__cl_cross_entropy_fwd(ctx, &forward));
+  return heed__cl_cross_entropy_bwd(ctx, &backward);
 }

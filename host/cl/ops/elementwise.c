@@ -84,8 +84,9 @@ static uint64_t bits_of(heed_dtype dtype, double value) {
 }
 
 heed_status heed__cl_fill(heed_context *ctx, const struct heed__call *call) {
+  // y: any shape and strides
   const struct heed__fill_params *params = call->params;
-  const heed_tensor *y = call->out[0];
+  const heed_tensor *y = call->out[HEED__fill_y];
   const uint64_t bits = bits_of(y->dtype, params->value);
   const struct walk w = walk_of(y, y);
   const bool dense = walk_is_dense(&w);
@@ -104,8 +105,9 @@ heed_status heed__cl_fill(heed_context *ctx, const struct heed__call *call) {
 }
 
 heed_status heed__cl_copy(heed_context *ctx, const struct heed__call *call) {
-  const heed_tensor *x = call->in[0];
-  const heed_tensor *y = call->out[0];
+  // x, y: one shape, of any strides and dtypes
+  const heed_tensor *x = call->in[HEED__copy_x];
+  const heed_tensor *y = call->out[HEED__copy_y];
   const struct walk w = walk_of(x, y);
   const bool dense = walk_is_dense(&w), same = x->dtype == y->dtype;
   struct heed__cl_kernel k;
@@ -129,8 +131,9 @@ heed_status heed__cl_copy(heed_context *ctx, const struct heed__call *call) {
 }
 
 heed_status heed__cl_add(heed_context *ctx, const struct heed__call *call) {
+  // a, b, y: one shape
   const struct heed__add_params *params = call->params;
-  const heed_tensor *a = call->in[0], *b = call->in[1], *y = call->out[0];
+  const heed_tensor *a = call->in[HEED__add_a], *b = call->in[HEED__add_b], *y = call->out[HEED__add_y];
   struct heed__cl_kernel k;
   heed__cl_begin(&k, ctx, "ops/elementwise.cl", "add");
   heed__cl_define_dtype(&k, "X_DTYPE", y->dtype);

@@ -9,8 +9,10 @@ static int vector_for(const heed_context *ctx, const heed_tensor *x, const heed_
 }
 
 heed_status heed__cl_gather_rows(heed_context *ctx, const struct heed__call *call) {
+  // x: [N, width]; index: I32 [rows]; y: [rows, width]
   const struct heed__gather_params *params = call->params;
-  const heed_tensor *x = call->in[0], *index = call->in[1], *y = call->out[0];
+  const heed_tensor *x = call->in[HEED__gather_rows_x], *index = call->in[HEED__gather_rows_index];
+  const heed_tensor *y = call->out[HEED__gather_rows_y];
   const bool cpu_like = heed__cl_state(ctx)->traits.cpu_like;
   const int vector = vector_for(ctx, x, y);
   const int64_t walk = cpu_like ? 4096 : vector;

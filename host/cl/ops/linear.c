@@ -13,6 +13,7 @@ static struct heed_tensor as_matrix(const heed_tensor *t) {
 
 static heed_status multiply(heed_context *ctx, bool trans_a, const heed_tensor *a, bool trans_b, const heed_tensor *b,
                             const struct heed__cl_gemm_epilogue *epilogue, const heed_tensor *c) {
+  // a: [m, k]; b: [k, n], either with its axes swapped where it is transposed; c: [m, n]
   const struct heed__gemm_params params = {.trans_a = trans_a, .trans_b = trans_b, .alpha = 1, .beta = 0};
   const struct heed_tensor a4 = as_matrix(a), b4 = as_matrix(b);
   struct heed_tensor c4 = as_matrix(c);
@@ -20,15 +21,18 @@ static heed_status multiply(heed_context *ctx, bool trans_a, const heed_tensor *
 }
 
 heed_status heed__cl_linear_fwd(heed_context *ctx, const struct heed__call *call) {
+  // x: [rows, in]; weight: [out, in]; bias: [out] or NULL; y: [rows, out]
   const struct heed__linear_params *params = call->params;
-  const struct heed__cl_gemm_epilogue epilogue = {.bias = call->in[2],
+  const struct heed__cl_gemm_epilogue epilogue = {.bias = call->in[HEED__linear_fwd_bias],
                                                   .activation = params->relu ? HEED__GEMM_RELU : HEED__GEMM_LINEAR};
-  return multiply(ctx, false, call->in[0], true, call->in[1], &epilogue, call->out[0]);
+  return multiply(ctx, false, call->in[HEED__linear_fwd_x], true, call->in[HEED__linear_fwd_weight], &epilogue,
+                  call->out[HEED__linear_fwd_y]);
 }
 
 // One pass of sums: `from` and `to` are a tensor, or else the partial sums in `partial`.
 static heed_status column_sums(heed_context *ctx, const heed_tensor *from, const heed_tensor *to, cl_mem partial,
                                int64_t rows, int64_t cols, int64_t share) {
+  // from: [rows, cols]; to: [ceil(rows / share), cols]
   const int vector = heed__cl_rows_for(ctx, cols).vector;
   struct heed__cl_kernel k;
   heed__cl_begin(&k, ctx, "ops/linear.cl", "column_sums");
@@ -54,6 +58,7 @@ static heed_status column_sums(heed_context *ctx, const heed_tensor *from, const
 
 // dbias = Σ rows of dy: about √rows partial sums, then their sum. The same order on every run.
 static heed_status bias_gradient(heed_context *ctx, const heed_tensor *dy, const heed_tensor *dbias) {
+  // dy: [rows, cols]; dbias: [cols]
   const int64_t rows = dy->dims[0], cols = dy->dims[1];
   int64_t share = 64;
   while (share * share < rows) share *= 2;
@@ -85,7 +90,10 @@ static bool is_narrow(const heed_context *ctx, const heed_tensor *dy, int64_t in
 }
 
 static heed_status narrow_bwd(heed_context *ctx, const struct heed__call *call) {
-  const heed_tensor *x = call->in[0], *weight = call->in[1], *dy = call->in[2];
+  // x, dx: [rows, in]; weight, dweight: [out, in]; dy: [rows, out]; dbias: [out]
+  const heed_tensor *x = call->in[HEED__linear_bwd_x], *weight = call->in[HEED__linear_bwd_weight];
+  const heed_tensor *dy = call->in[HEED__linear_bwd_dy], *dx = call->out[HEED__linear_bwd_dx];
+  const heed_tensor *dweight = call->out[HEED__linear_bwd_dweight], *dbias = call->out[HEED__linear_bwd_dbias];
   const struct heed__linear_params *params = call->params;
   const int64_t rows = dy->dims[0], in = x->dims[1], out = dy->dims[1];
   const int vector = heed__cl_state(ctx)->traits.vector_width;
@@ -94,21 +102,23 @@ static heed_status narrow_bwd(heed_context *ctx, const struct heed__call *call) 
   heed__cl_define_int(&k, "VECTOR", vector);
   heed__cl_define_dtype(&k, "X_DTYPE", dy->dtype);
   heed__cl_define_dtype(&k, "Y_DTYPE", dy->dtype);
-  const heed_tensor *tensors[] = {x, weight, dy, call->out[0], call->out[1], call->out[2]};
+  const heed_tensor *tensors[] = {x, weight, dy, dx, dweight, dbias};
   for (size_t i = 0; i < sizeof tensors / sizeof *tensors; ++i) heed__cl_tensor(&k, tensors[i]);
   heed__cl_long(&k, rows);
   heed__cl_long(&k, in);
   heed__cl_long(&k, out);
-  heed__cl_uint(&k, (call->out[0] ? WANTS_DX : 0u) | (call->out[1] ? WANTS_DWEIGHT : 0u) |
-                        (call->out[2] ? WANTS_DBIAS : 0u) | (params->relu ? MASKED : 0u));
+  heed__cl_uint(&k, (dx ? WANTS_DX : 0u) | (dweight ? WANTS_DWEIGHT : 0u) | (dbias ? WANTS_DBIAS : 0u) |
+                        (params->relu ? MASKED : 0u));
   const int64_t items =
       heed__ceil_div(rows, NARROW_ROWS_A_TIME) + heed__ceil_div(in, NARROW_VECTORS_A_TIME * vector) + 1;
   return heed__cl_launch_walks(&k, items);
 }
 
 heed_status heed__cl_linear_bwd(heed_context *ctx, const struct heed__call *call) {
-  const heed_tensor *x = call->in[0], *weight = call->in[1], *dy = call->in[2];
-  const heed_tensor *dx = call->out[0], *dweight = call->out[1], *dbias = call->out[2];
+  // x, dx: [rows, in]; weight, dweight: [out, in]; dy: [rows, out]; dbias: [out]; gradients NULL where not wanted
+  const heed_tensor *x = call->in[HEED__linear_bwd_x], *weight = call->in[HEED__linear_bwd_weight];
+  const heed_tensor *dy = call->in[HEED__linear_bwd_dy], *dx = call->out[HEED__linear_bwd_dx];
+  const heed_tensor *dweight = call->out[HEED__linear_bwd_dweight], *dbias = call->out[HEED__linear_bwd_dbias];
   const struct heed__linear_params *params = call->params;
   if (is_narrow(ctx, dy, x->dims[1])) return narrow_bwd(ctx, call);
   const struct heed_tensor mask = as_matrix(x);

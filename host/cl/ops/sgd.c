@@ -6,8 +6,10 @@
 enum { MOMENTUM = 1, NESTEROV = 2, FIRST = 4 };
 
 heed_status heed__cl_sgd(heed_context *ctx, const struct heed__call *call) {
+  // grad, param, buffer: one shape
   const heed_sgd_options *options = call->params;
-  const heed_tensor *grad = call->in[0], *param = call->out[0], *buffer = call->out[1];
+  const heed_tensor *grad = call->in[HEED__sgd_grad], *param = call->out[HEED__sgd_param];
+  const heed_tensor *buffer = call->out[HEED__sgd_momentum_buffer];
   const bool cpu_like = heed__cl_state(ctx)->traits.cpu_like;
   const int vector = heed__cl_rows_for(ctx, param->count).vector;
   const int64_t walk = cpu_like ? 4096 : vector;

@@ -26,6 +26,7 @@ static bool streams(const heed_context *ctx, const heed_tensor *x, struct heed__
 // Defines, tensors in order, sizes; `rows` and `columns` are the kernel's name for either layout.
 static heed_status run(heed_context *ctx, bool log_form, const char *rows, const char *columns,
                        const heed_tensor *const *tensors, int count) {
+  // tensors: [outer, axis, inner]
   const heed_tensor *x = tensors[0];
   const int64_t outer = x->dims[0], axis = x->dims[1], inner = x->dims[2];
   HEED__TRY(heed__cl_check_rows(ctx, axis));
@@ -45,13 +46,16 @@ static heed_status run(heed_context *ctx, bool log_form, const char *rows, const
 }
 
 heed_status heed__cl_softmax_fwd(heed_context *ctx, const struct heed__call *call) {
+  // x, y: [outer, axis, inner]
   const struct heed__softmax_params *params = call->params;
-  const heed_tensor *tensors[] = {call->in[0], call->out[0]};
+  const heed_tensor *tensors[] = {call->in[HEED__softmax_fwd_x], call->out[HEED__softmax_fwd_y]};
   return run(ctx, params->log, "softmax_rows", "softmax_columns", tensors, 2);
 }
 
 heed_status heed__cl_softmax_bwd(heed_context *ctx, const struct heed__call *call) {
+  // y, dy, dx: [outer, axis, inner]
   const struct heed__softmax_params *params = call->params;
-  const heed_tensor *tensors[] = {call->in[0], call->in[1], call->out[0]};
+  const heed_tensor *tensors[] = {call->in[HEED__softmax_bwd_y], call->in[HEED__softmax_bwd_dy],
+                                  call->out[HEED__softmax_bwd_dx]};
   return run(ctx, params->log, "softmax_rows_gradient", "softmax_columns_gradient", tensors, 3);
 }

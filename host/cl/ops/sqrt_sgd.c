@@ -16,21 +16,22 @@ struct state {
 
 static heed_status launch(heed_context *ctx, const struct heed__call *call, const struct state *state, int64_t epochs,
                           bool first) {
+  // a, x0, x: F32 of one shape; rest: F32, stopped: U32, as many elements; running: U32 [1]
   const heed_sqrt_options *options = call->params;
   struct heed__cl_kernel k;
   heed__cl_begin(&k, ctx, "ops/sqrt_sgd.cl", "sqrt_sgd");
-  heed__cl_tensor(&k, call->in[0]);
-  heed__cl_tensor(&k, call->in[1]);
-  heed__cl_tensor(&k, call->out[0]);
+  heed__cl_tensor(&k, call->in[HEED__sqrt_sgd_a]);
+  heed__cl_tensor(&k, call->in[HEED__sqrt_sgd_x0]);
+  heed__cl_tensor(&k, call->out[HEED__sqrt_sgd_x]);
   heed__cl_buffer(&k, state->rest);
   heed__cl_buffer(&k, state->stopped);
   heed__cl_buffer(&k, state->running);
-  heed__cl_long(&k, call->out[0]->count);
+  heed__cl_long(&k, call->out[HEED__sqrt_sgd_x]->count);
   heed__cl_uint(&k, (uint32_t)epochs);
   heed__cl_uint(&k, first);
   heed__cl_float(&k, 4 * options->lr);
   heed__cl_float(&k, options->tolerance < 0 ? -1 : sqrt(options->tolerance));
-  return heed__cl_launch_items(&k, call->out[0]->count);
+  return heed__cl_launch_items(&k, call->out[HEED__sqrt_sgd_x]->count);
 }
 
 static heed_status clear(heed_context *ctx, cl_mem running) {
@@ -51,7 +52,7 @@ static heed_status look(heed_context *ctx, cl_mem running, bool *any) {
 
 static heed_status descend(heed_context *ctx, const struct heed__call *call, const struct state *state) {
   const heed_sqrt_options *options = call->params;
-  const int64_t chunk = heed__max(1, heed__min(EPOCHS_A_LAUNCH, steps_a_launch / call->out[0]->count));
+  const int64_t chunk = heed__max(1, heed__min(EPOCHS_A_LAUNCH, steps_a_launch / call->out[HEED__sqrt_sgd_x]->count));
   bool any = true;
   int64_t launches = 0;
   // No epochs at all still means x = x0, which the first launch writes.
@@ -65,7 +66,7 @@ static heed_status descend(heed_context *ctx, const struct heed__call *call, con
 }
 
 heed_status heed__cl_sqrt_sgd(heed_context *ctx, const struct heed__call *call) {
-  const size_t count = (size_t)call->out[0]->count;
+  const size_t count = (size_t)call->out[HEED__sqrt_sgd_x]->count;
   struct state state = {0};
   heed_status status;
   HEED__TRY_TO(done, status, heed__cl_scratch_take(ctx, count * sizeof(float), &state.rest));
