@@ -372,7 +372,9 @@ static int end_defect(void **state) {
   return support_release(state);
 }
 
-int main(void) {
+// Usage: test_validate [KERNEL-FILE]: with a file, only its defects.
+int main(int argc, char **argv) {
+  const struct CMUnitTest complete[] = {TEST(every_kernel_file_has_a_defect)};
   const struct CMUnitTest good[] = {
       TEST(right_kernels_pass),
       TEST(validation_changes_no_bit),
@@ -380,21 +382,23 @@ int main(void) {
       TEST(measurements_are_the_devices),
       TEST(the_environment_asks_for_it_and_the_caller_decides),
       TEST(refusals_stay_refusals),
-      TEST(every_kernel_file_has_a_defect),
   };
   static char names[DEFECTS][128];
   struct CMUnitTest bad[DEFECTS];
+  size_t bad_count = 0;
   for (int i = 0; i < DEFECTS; ++i) {
+    if (argc > 1 && strcmp(defects[i].file, argv[1]) != 0) continue;
     snprintf(names[i], sizeof names[i], "%s with \"%s\"", defects[i].file, defects[i].to);
-    bad[i] = (struct CMUnitTest){.name = names[i],
-                                 .test_func = a_defect_is_caught,
-                                 .teardown_func = end_defect,
-                                 .initial_state = (void *)(uintptr_t)&defects[i]};
+    bad[bad_count++] = (struct CMUnitTest){.name = names[i],
+                                           .test_func = a_defect_is_caught,
+                                           .teardown_func = end_defect,
+                                           .initial_state = (void *)(uintptr_t)&defects[i]};
   }
   // The probe of products would refuse a defective kernel before a validated call could come across it.
   if (setenv("HEED_GEMM_PROBE", "off", 1) != 0) return 1;
   if (open_all() != 0 || support_make_folder(NULL) != 0) return 1;
-  int failed = cmocka_run_group_tests_name("validation of right kernels", good, lend_device, NULL);
-  failed += cmocka_run_group_tests_name("validation of defects", bad, NULL, NULL);
+  int failed = cmocka_run_group_tests_name("kernel files", complete, lend_device, NULL);
+  if (argc < 2) failed += cmocka_run_group_tests_name("validation of right kernels", good, lend_device, NULL);
+  failed += _cmocka_run_group_tests("validation of defects", bad, bad_count, NULL, NULL);
   return failed + (support_remove_folder(NULL) != 0) + (close_all() != 0);
 }

@@ -188,10 +188,15 @@ typedef struct case_family {
 } case_family;
 
 // The families. `foo` is foo_family, in the file of this folder that is named like the one in host/ops; modules have their own.
-#define CASE_FAMILIES(X)                                                                                              \
-  X(attention)                                                                                                        \
-  X(gemm) X(linear) X(mha) X(mlp) X(softmax) X(cross_entropy) X(cross_entropy_fwd_bwd) X(relu) X(gelu) X(add) X(copy) \
-      X(fill) X(gather_rows) X(argmax) X(sgd) X(sqrt_sgd)
+// clang-format off
+#define CASE_FAMILIES(X) \
+  X(attention) \
+  X(gemm) X(linear) X(mha) X(mlp) \
+  X(softmax) X(cross_entropy) X(cross_entropy_fwd_bwd) \
+  X(relu) X(gelu) \
+  X(add) X(copy) X(fill) X(gather_rows) X(argmax) \
+  X(sgd) X(sqrt_sgd)
+// clang-format on
 #define CASE_DECLARE(name) extern const case_family name##_family;
 CASE_FAMILIES(CASE_DECLARE)
 #undef CASE_DECLARE
