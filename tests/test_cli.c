@@ -191,7 +191,7 @@ static void transcript(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       TRANSCRIPT("heed"), TRANSCRIPT("devices"), TRANSCRIPT("run"),  TRANSCRIPT("train"),
-      TRANSCRIPT("eval"), TRANSCRIPT("sqrt"),    TRANSCRIPT("tune"),
+      TRANSCRIPT("eval"), TRANSCRIPT("sqrt"),    TRANSCRIPT("tune"), TRANSCRIPT("check"),
   };
   return cmocka_run_group_tests(tests, enter_folder, leave_folder);
 }

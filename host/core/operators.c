@@ -5,7 +5,7 @@
 #define STRING(unused, x) #x,
 #define OFFSET(type, x) offsetof(type, x),
 // A size below 0 is refused by the compiler.
-#define PARAMS(type) .params_bytes = sizeof(type) + 0 * sizeof(char[sizeof(type) <= HEED__MAX_PARAMS ? 1 : -1])
+#define PARAMS(type) .params_bytes = (sizeof(type) + 0 * sizeof(char[sizeof(type) <= HEED__MAX_PARAMS ? 1 : -1]))
 #define OPTIONAL(...) .optional = {HEED__EACH(STRING, , __VA_ARGS__)}
 #define IN_PLACE(...) .in_place = {HEED__EACH(STRING, , __VA_ARGS__)}
 #define SUM_OF_PRODUCTS .is_sum_of_products = true
