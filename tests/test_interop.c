@@ -2,6 +2,7 @@
 // sub-devices and foreign objects is test_devices'.
 #include <heed/opencl.h>
 
+#include "cl/runtime/runtime.h"
 #include "support_values.h"
 
 // OpenCL objects of the caller, on the device that the tests run on.
@@ -237,6 +238,43 @@ static void part_of_a_buffer_may_be_a_tensor(void **state) {
   clReleaseMemObject(buffer);
 }
 
+// Weights in one arena: forty tensors over a twentieth of the device's memory leave room for more, since none of it is heed's. And
+// a buffer of heed's own that comes back as a second tensor is counted once, whichever tensor goes first.
+static void memory_of_the_caller_is_not_counted(void **state) {
+  heed_context *ctx = support_context(state);
+  struct caller c = {0};
+  ASSERT_OK(heed_opencl_handles(ctx, &c.context, &c.device, &c.queue));
+  const heed_device_info *device = heed_context_device(ctx);
+  uint64_t bytes = device->memory / 20;
+  if (bytes > device->max_allocation) bytes = device->max_allocation;
+  const int tensors = (int)(2 * device->memory / bytes);
+  cl_int error = CL_SUCCESS;
+  cl_mem arena = clCreateBuffer(c.context, CL_MEM_READ_WRITE, (size_t)bytes, NULL, &error);
+  if (error != CL_SUCCESS) skip();  // others hold the memory
+  heed_tensor **weights = support_memory((size_t)tensors * sizeof(heed_tensor *)), *more = NULL;
+  for (int i = 0; i < tensors; ++i) ASSERT_OK(heed_opencl_tensor(ctx, arena, HEED_F32, SHAPE(16), &weights[i]));
+  ASSERT_OK(heed_tensor_create(ctx, HEED_F32, SHAPE(1024), &more));
+  for (int i = 0; i < tensors; ++i) heed_tensor_destroy(weights[i]);
+  assert_int_equal(references(arena), 1);
+  clReleaseMemObject(arena);
+
+  const uint64_t held = heed__cl_state(ctx)->allocated;
+  for (int own_first = 0; own_first < 2; ++own_first) {
+    heed_tensor *own = NULL, *again = NULL;
+    cl_mem buffer = NULL;
+    int64_t offset = 0;
+    ASSERT_OK(heed_tensor_create(ctx, HEED_F32, SHAPE(1024), &own));
+    ASSERT_OK(heed_opencl_buffer(own, &buffer, &offset));
+    ASSERT_OK(heed_opencl_tensor(ctx, buffer, HEED_F32, SHAPE(1024), &again));
+    assert_int_equal(heed__cl_state(ctx)->allocated, held + 4096);
+    heed_tensor_destroy(own_first ? own : again);
+    assert_int_equal(heed__cl_state(ctx)->allocated, held + 4096);
+    heed_tensor_destroy(own_first ? again : own);
+    assert_int_equal(heed__cl_state(ctx)->allocated, held);
+  }
+  heed_tensor_destroy(more);
+}
+
 static void what_cannot_be_a_tensor_is_refused(void **state) {
   heed_context *ctx = support_context(state);
   struct caller c = {0}, stranger;
@@ -299,6 +337,7 @@ int main(void) {
       TEST(views_tell_where_they_begin),
       TEST(a_buffer_may_be_larger_but_not_smaller),
       TEST(part_of_a_buffer_may_be_a_tensor),
+      TEST(memory_of_the_caller_is_not_counted),
       TEST(what_cannot_be_a_tensor_is_refused),
   };
   const int failed = cmocka_run_group_tests_name("interop on the host", host, support_open_host, support_close);

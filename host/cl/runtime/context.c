@@ -96,6 +96,7 @@ void heed__cl_close(heed_context *ctx) {
   heed__cl_profile_destroy(ctx);
   heed__cl_programs_destroy(ctx);
   heed__cl_scratch_destroy(ctx);
+  heed__cl_adopted_destroy(ctx);
   if (cl->dummy) clReleaseMemObject(cl->dummy);
   release(cl);
   ctx->state = NULL;

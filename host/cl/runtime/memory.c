@@ -1,6 +1,6 @@
 // Device memory. Every allocation of the backend passes here, so that the figures in a message are whole: the buffers of tensors, and a
 // pool of scratch buffers for the length of one operator call. Because the queue is in order, a scratch buffer may be handed out
-// again as soon as the call that took it has queued its last command.
+// again as soon as the call that took it has queued its last command. A caller's buffer is held here but not counted.
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -11,12 +11,64 @@ static size_t buffer_size(cl_mem buffer) {
   return clGetMemObjectInfo(buffer, CL_MEM_SIZE, sizeof bytes, &bytes, NULL) == CL_SUCCESS ? bytes : 0;
 }
 
+// ---------------------------------------------------------------- adopted buffers
+// One entry for each reference to memory that heed did not allocate: several tensors may lie in one large buffer of the caller's,
+// and a caller may hand one of heed's own buffers back. Whichever tensor goes first, the memory is counted while heed's is alive.
+
+struct heed__cl_adopted {
+  cl_mem *buffers;
+  size_t count, room;
+};
+
+static heed_status add_adopted(struct heed__cl *cl, cl_mem buffer) {
+  if (!cl->adopted) cl->adopted = calloc(1, sizeof *cl->adopted);
+  struct heed__cl_adopted *adopted = cl->adopted;
+  HEED__REQUIRE(adopted, HEED_ERROR_OUT_OF_MEMORY, "no host memory for the list of adopted buffers");
+  if (adopted->count == adopted->room) {
+    const size_t room = adopted->room * 2 + 16;
+    cl_mem *grown = realloc(adopted->buffers, room * sizeof(cl_mem));
+    HEED__REQUIRE(grown, HEED_ERROR_OUT_OF_MEMORY, "no host memory for the list of adopted buffers");
+    adopted->buffers = grown;
+    adopted->room = room;
+  }
+  adopted->buffers[adopted->count++] = buffer;
+  return HEED_OK;
+}
+
+// Takes one entry of the buffer out; false: heed allocated it. The last ones are looked at first, since they tend to go first.
+static bool take_adopted(struct heed__cl *cl, cl_mem buffer) {
+  struct heed__cl_adopted *adopted = cl->adopted;
+  for (size_t i = adopted ? adopted->count : 0; i-- > 0;) {
+    if (adopted->buffers[i] != buffer) continue;
+    adopted->buffers[i] = adopted->buffers[--adopted->count];
+    return true;
+  }
+  return false;
+}
+
+heed_status heed__cl_buffer_adopt(heed_context *ctx, cl_mem buffer) {
+  HEED__TRY(add_adopted(heed__cl_state(ctx), buffer));
+  const cl_int error = clRetainMemObject(buffer);
+  if (error == CL_SUCCESS) return HEED_OK;
+  take_adopted(heed__cl_state(ctx), buffer);
+  return heed__cl_fail(ctx, error, "retaining the caller's buffer");
+}
+
+void heed__cl_adopted_destroy(heed_context *ctx) {
+  struct heed__cl *cl = heed__cl_state(ctx);
+  if (cl->adopted) free(cl->adopted->buffers);
+  free(cl->adopted);
+  cl->adopted = NULL;
+}
+
 // Commands that still use the buffer keep it alive.
 void heed__cl_buffer_destroy(heed_context *ctx, void *handle) {
   struct heed__cl *cl = heed__cl_state(ctx);
   if (!handle) return;
-  const uint64_t bytes = buffer_size(handle);
-  cl->allocated -= bytes < cl->allocated ? bytes : cl->allocated;
+  if (!take_adopted(cl, handle)) {
+    const uint64_t bytes = buffer_size(handle);
+    cl->allocated -= bytes < cl->allocated ? bytes : cl->allocated;
+  }
   clReleaseMemObject(handle);
 }
 
@@ -115,13 +167,6 @@ heed_status heed__cl_buffer_new(heed_context *ctx, size_t bytes, const char *pur
   }
   cl->allocated += bytes;
   *out = buffer;
-  return HEED_OK;
-}
-
-heed_status heed__cl_buffer_adopt(heed_context *ctx, cl_mem buffer) {
-  const cl_int error = clRetainMemObject(buffer);
-  if (error != CL_SUCCESS) return heed__cl_fail(ctx, error, "retaining the caller's buffer");
-  heed__cl_state(ctx)->allocated += buffer_size(buffer);
   return HEED_OK;
 }
 

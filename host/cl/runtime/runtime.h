@@ -53,7 +53,8 @@ struct heed__cl {
   char *cache_dir;                      // NULL: no disk cache
   bool stores_programs;                 // puts what it builds there
   char *kernel_dir;                     // NULL: embedded sources
-  uint64_t allocated;                   // bytes of the buffers alive: tensors, scratch (idle too), adopted ones
+  uint64_t allocated;                   // bytes of heed's own buffers alive: tensors, scratch (idle too)
+  struct heed__cl_adopted *adopted;     // memory.c: the caller's buffers under tensors
   unsigned unflushed;                   // launches since the last clFlush
   struct heed__cl_marks *marks;         // launch.c: how far the queue has come
   cl_mem dummy;                         // one element, for tensor arguments left out; made at first use
@@ -172,8 +173,10 @@ bool heed__cl_has_extension(cl_device_id device, const char *name);  // the whol
 
 // memory.c. A buffer of `bytes`, checked against the device's limits first; `purpose` opens the message of a failure.
 heed_status heed__cl_buffer_new(heed_context *ctx, size_t bytes, const char *purpose, cl_mem *out);
-// Retains a caller's buffer and counts it as memory in use, so that the backend's buffer_destroy fits it.
+// Retains a caller's buffer until heed__cl_buffer_destroy(). It is not counted as memory in use: heed did not allocate it, and several
+// tensors may lie in it.
 heed_status heed__cl_buffer_adopt(heed_context *ctx, cl_mem buffer);
+void heed__cl_adopted_destroy(heed_context *ctx);
 heed_status heed__cl_buffer_create(heed_context *ctx, size_t bytes, void **handle);
 void heed__cl_buffer_destroy(heed_context *ctx, void *handle);
 heed_status heed__cl_upload(heed_context *ctx, void *handle, size_t offset, const void *data, size_t bytes);
