@@ -1,5 +1,5 @@
-// sqrt_sgd on OpenCL. Launches are kept short, since GPU watchdogs end kernels that run for seconds and llvmpipe leaves a
-// loop, unasked, after 65535 rounds; the state of each element waits in scratch memory between them.
+// sqrt_sgd on OpenCL. Launches are kept short, because GPU watchdogs end kernels that run for seconds and llvmpipe silently ends
+// loops after 65535 iterations; the state of each element waits in scratch memory between them.
 #include <math.h>
 
 #include "cl/runtime/grid.h"
@@ -7,7 +7,6 @@
 
 enum { EPOCHS_A_LAUNCH = 32768, LAUNCHES_A_LOOK = 256 };
 static const int64_t steps_a_launch = 1000000000;  // elements × epochs: below a second on anything
-static const uint32_t nothing_runs = 0;
 
 // Of each element: what x rounds off, and whether it has stopped. Of all: whether any has not.
 struct state {
@@ -35,17 +34,14 @@ static heed_status launch(heed_context *ctx, const struct heed__call *call, cons
 }
 
 static heed_status clear(heed_context *ctx, cl_mem running) {
-  const cl_int error = clEnqueueWriteBuffer(heed__cl_state(ctx)->queue, running, CL_FALSE, 0, sizeof nothing_runs,
-                                            &nothing_runs, 0, NULL, NULL);
-  return error == CL_SUCCESS ? HEED_OK : heed__cl_fail(ctx, error, "clearing the flag of running elements");
+  const uint32_t nothing_runs = 0;
+  return heed__cl_upload(ctx, running, 0, &nothing_runs, sizeof nothing_runs);
 }
 
 // Waits; *any says whether an element ran to the end of a launch since the flag was cleared.
 static heed_status look(heed_context *ctx, cl_mem running, bool *any) {
   uint32_t flag = 0;
-  const cl_int error =
-      clEnqueueReadBuffer(heed__cl_state(ctx)->queue, running, CL_TRUE, 0, sizeof flag, &flag, 0, NULL, NULL);
-  if (error != CL_SUCCESS) return heed__cl_fail(ctx, error, "reading the flag of running elements");
+  HEED__TRY(heed__cl_download(ctx, running, 0, &flag, sizeof flag));
   *any = flag != 0;
   return HEED_OK;
 }
