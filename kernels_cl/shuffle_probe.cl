@@ -1,7 +1,6 @@
 // Whether work-items lie in the lanes of a subgroup as shuffle.cl's callers count on: 16 neighbours, in their order.
 //
 // check with: -DSHUFFLE=1
-// check with: -DSHUFFLE=4
 #include "shuffle.cl"
 #define PROBE_ITEMS 64
 

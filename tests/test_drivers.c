@@ -124,7 +124,6 @@ cl_int clGetDeviceInfo(cl_device_id id, cl_device_info what, size_t size, void *
       return GIVE(work_group);
     case CL_DEVICE_AVAILABLE:
     case CL_DEVICE_COMPILER_AVAILABLE:
-    case CL_DEVICE_ENDIAN_LITTLE:
       return GIVE(yes);
     default:
       return CL_INVALID_VALUE;

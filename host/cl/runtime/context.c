@@ -22,7 +22,7 @@ static cl_uint compute_capability(cl_device_id device) {
   return error == CL_SUCCESS && given == sizeof major ? major : 0;
 }
 
-// NVIDIA's form waits for a measurement: compiled for sm_80 the forward spills 160 bytes with it and none without.
+// NVIDIA devices offer neither extension; they exchange through local memory.
 static enum heed__cl_shuffle shuffle_of(cl_device_id device) {
   if (heed__cl_has_extension(device, "cl_intel_subgroups")) return HEED__SHUFFLE_INTEL;
   return heed__cl_has_extension(device, "cl_khr_subgroup_shuffle") ? HEED__SHUFFLE_KHR : HEED__SHUFFLE_NONE;
@@ -32,13 +32,11 @@ static heed_status read_traits(cl_device_id device, const heed_device_info *info
   struct heed__cl_asked asked = {.device = device};
   cl_device_type type;
   cl_uint width;
-  cl_bool little_endian;
   cl_ulong cache;
   HEED__CL_ASK(&asked, CL_DEVICE_TYPE, &type);
   HEED__CL_ASK(&asked, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, &width);
   HEED__CL_ASK(&asked, CL_DEVICE_MAX_WORK_GROUP_SIZE, &traits->max_work_group);
   HEED__CL_ASK(&asked, CL_DEVICE_ADDRESS_BITS, &traits->address_bits);
-  HEED__CL_ASK(&asked, CL_DEVICE_ENDIAN_LITTLE, &little_endian);
   HEED__CL_ASK(&asked, CL_DEVICE_GLOBAL_MEM_CACHE_SIZE, &cache);
   HEED__TRY(heed__cl_asked_status(&asked));
   traits->cpu_like = is_cpu_like(type, width);
@@ -52,10 +50,6 @@ static heed_status read_traits(cl_device_id device, const heed_device_info *info
   traits->memory = info->memory;
   traits->cache = cache;
   traits->compute_units = info->compute_units ? info->compute_units : 1;
-  traits->subgroups =
-      heed__cl_has_extension(device, "cl_khr_subgroups") || heed__cl_has_extension(device, "cl_intel_subgroups");
-  traits->fp16 = heed__cl_has_extension(device, "cl_khr_fp16");
-  traits->little_endian = little_endian;
   traits->nvidia = heed__cl_has_extension(device, "cl_nv_device_attribute_query");
   traits->compiles_late = strstr(info->platform, "Portable Computing Language") != NULL;
   traits->tensor_cores = traits->nvidia && compute_capability(device) >= 8;

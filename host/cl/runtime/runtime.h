@@ -17,11 +17,10 @@ enum heed__cl_shuffle {
   HEED__SHUFFLE_NONE,
   HEED__SHUFFLE_EMULATED,  // for tests
   HEED__SHUFFLE_KHR,
-  HEED__SHUFFLE_INTEL,
-  HEED__SHUFFLE_NVIDIA
+  HEED__SHUFFLE_INTEL
 };
 
-// What kernels are chosen by; read from the device once.
+// What the device offers and kernels are chosen by; read from it once, when the context is opened. Only tests change it afterwards.
 struct heed__cl_traits {
   bool cpu_like;     // one work-item a tile, wide vectors; else work-groups and local memory
   int vector_width;  // native float width, clamped to 4, 8 or 16 (cpu-like); 1 or 4 on GPUs
@@ -29,13 +28,11 @@ struct heed__cl_traits {
   uint64_t local_memory, max_allocation, memory, cache;
   uint32_t compute_units, address_bits;
   enum heed__cl_shuffle shuffle;  // offered; heed__cl_shuffle() says whether it works
-  bool subgroups, fp16;           // extensions offered; only for guarded variants
-  bool little_endian;
-  bool nvidia;         // inline PTX may be tried
-  bool compiles_late;  // PoCL: at the first launch, and all over again for a binary
-  bool tensor_cores;   // those of an NVIDIA device that multiplies fragments as warp.cl does
-  bool emulate_warps;  // warp.cl without PTX: for tests on other devices
-  bool short_loops;    // llvmpipe: a work-item leaves its loops, unasked, after 65535 rounds of all of them
+  bool nvidia;                    // inline PTX may be tried
+  bool compiles_late;             // PoCL: at the first launch, and all over again for a binary
+  bool tensor_cores;              // those of an NVIDIA device that multiplies fragments as warp.cl does
+  bool emulate_warps;             // warp.cl without PTX: for tests on other devices
+  bool short_loops;               // llvmpipe silently ends a work-item's loops after 65535 iterations in total
 };
 
 enum { HEED__CL_KEPT = 4 };  // what so many rooms above the runtime keep in a context
@@ -110,8 +107,12 @@ heed_status heed__cl_fail(const heed_context *ctx, cl_int error, const char *wha
 //   heed__cl_long(&k, rows);
 //   HEED__TRY(heed__cl_launch(&k, 1, global, NULL));
 // The program is built (or found in the caches) at the launch, since the arguments decide -DHEED_IDX64: it is defined when a tensor's span
-// or a long passes 2^31 − 1; kernels index with `idx`, which is long then and int otherwise.
+// or a long passes HEED__CL_IDX32_MOST; kernels index with `idx`, which is long then and int otherwise.
 #define HEED__CL_MAX_ARGS 64
+// A loop adds its step before it compares, and a launch is rounded up to whole work-groups, so that an index may pass the end by one
+// step and must not wrap there. No kernel's step is larger than this: the one of row kernels, which heed__cl_launch_rows() bounds. Blocks
+// of a row (8192 elements at most), shares of a work-item (4096) and what work-groups are rounded up to are far below it.
+enum { HEED__CL_FARTHEST_STEP = 1 << 22, HEED__CL_IDX32_MOST = INT32_MAX - HEED__CL_FARTHEST_STEP };
 struct heed__cl_kernel {
   heed_context *ctx;
   const char *file, *kernel;
