@@ -2,7 +2,7 @@
 // OpenCL C 1.2 without extensions; arithmetic is float everywhere.
 
 #ifdef HEED_IDX64
-typedef long idx; // some tensor has more than 2^31 - 1 elements
+typedef long idx; // some tensor, or one of its sizes, comes close to 2^31 or passes it
 #else
 typedef int idx;
 #endif

@@ -191,12 +191,37 @@ static void options_tell_programs_apart(void **state) {
   heed_context_destroy(ctx);
 }
 
-static void indices_are_64_bit_only_where_they_must_be(void **state) {
+// A tensor of `count` elements, with memory for only one of them, through the kernel that writes how wide an index is.
+static float idx_bytes_of(heed_context *ctx, const heed_tensor *one, int64_t count) {
+  const struct heed_tensor many = {
+      .ctx = ctx, .buffer = one->buffer, .dtype = HEED_F32, .rank = 1, .dims = {count}, .strides = {1}, .count = count};
+  struct heed__cl_kernel k;
+  const size_t global = 1;
+  float bytes = 0;
+  heed__cl_begin(&k, ctx, "test.cl", "idx_bytes");
+  heed__cl_tensor(&k, &many);
+  heed__cl_long(&k, 1);
+  ASSERT_OK(heed__cl_launch(&k, 1, &global, NULL));
+  ASSERT_OK(heed_tensor_download(one, &bytes, sizeof bytes));
+  return bytes;
+}
+
+// A loop that goes on by `step` from the last index before `end` must not wrap: row kernels step by 2^22 rows.
+static void indices_are_64_bit_where_a_step_past_the_end_would_wrap(void **state) {
   write_kernel("test.cl", times_three);
   heed_context *ctx = open_test(state, "off");
-  assert_true(run_kernel(ctx, "idx_bytes", NULL, INT32_MAX) == 4);
+  const int64_t step = 1 << 22, most = INT32_MAX - step;
+  assert_true(run_kernel(ctx, "idx_bytes", NULL, most) == 4);
+  assert_true(run_kernel(ctx, "idx_bytes", NULL, most + 1) == 8);
+  assert_true(run_kernel(ctx, "idx_bytes", NULL, INT32_MAX) == 8);
   assert_true(run_kernel(ctx, "idx_bytes", NULL, (int64_t)INT32_MAX + 1) == 8);
   assert_true(run_kernel(ctx, "idx_bytes", NULL, -1) == 4);
+  heed_tensor *one = NULL;
+  ASSERT_OK(heed_tensor_create(ctx, HEED_F32, 1, (const int64_t[]){1}, &one));
+  assert_true(idx_bytes_of(ctx, one, most) == 4);
+  assert_true(idx_bytes_of(ctx, one, most + 1) == 8);
+  assert_true(idx_bytes_of(ctx, one, INT32_MAX) == 8);
+  heed_tensor_destroy(one);
   heed_context_destroy(ctx);
 }
 
@@ -225,8 +250,7 @@ static void a_kernel_file_that_is_none_is_refused(void **state) {
   snprintf(path, sizeof path, "%s/long.cl", support_cache.kernels);
   assert_int_equal(truncate(path, 64 << 20), 0);
   heed_context *ctx = open_test(state, "off");
-  ASSERT_FAILS(HEED_ERROR_IO, "folder.cl: cannot",
-               try_kernel(ctx, "folder.cl", "scale", NULL, 3, &result));
+  ASSERT_FAILS(HEED_ERROR_IO, "folder.cl: cannot", try_kernel(ctx, "folder.cl", "scale", NULL, 3, &result));
   ASSERT_FAILS(HEED_ERROR_IO, "long.cl: it is longer than", try_kernel(ctx, "long.cl", "scale", NULL, 3, &result));
   heed_context_destroy(ctx);
 }
@@ -269,7 +293,7 @@ int main(void) {
       IN_FOLDER(a_binary_that_the_driver_refuses_is_built_from_source),
       IN_FOLDER(a_context_works_without_a_usable_cache),
       IN_FOLDER(options_tell_programs_apart),
-      IN_FOLDER(indices_are_64_bit_only_where_they_must_be),
+      IN_FOLDER(indices_are_64_bit_where_a_step_past_the_end_would_wrap),
       IN_FOLDER(a_build_failure_names_file_device_and_log),
       IN_FOLDER(a_kernel_file_that_is_none_is_refused),
       IN_FOLDER(launches_that_cannot_be_are_refused),

@@ -20,7 +20,7 @@ static inline heed_status heed__cl_launch_walks(struct heed__cl_kernel *k, int64
   return heed__cl_launch(k, 1, &global, &local);
 }
 
-// Refuses what a group of row kernels goes over in more rounds than the device does.
+// Refuses rows for which a group of row kernels needs more iterations than the device runs.
 static inline heed_status heed__cl_check_rows(const heed_context *ctx, int64_t length) {
   HEED__REQUIRE(!heed__cl_state(ctx)->traits.short_loops || length <= 1 << 21, HEED_ERROR_UNSUPPORTED,
                 "%s leaves a kernel's loops after 65535 rounds and says nothing; %lld elements in a row, or rows, need "
@@ -57,7 +57,7 @@ static inline heed_status heed__cl_launch_rows(struct heed__cl_kernel *k, struct
   const size_t local = layout.group > 1              ? (size_t)layout.group
                        : traits->max_work_group < 64 ? traits->max_work_group
                                                      : 64;
-  const int64_t items = heed__min(rows, 1 << 22) * layout.group;
+  const int64_t items = heed__min(rows, HEED__CL_FARTHEST_STEP) * layout.group;
   const size_t global = (size_t)heed__round_up(items, (int64_t)local);
   return heed__cl_launch(k, 1, &global, &local);
 }

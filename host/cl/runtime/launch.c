@@ -80,7 +80,7 @@ void heed__cl_buffer(struct heed__cl_kernel *k, cl_mem buffer) {
 }
 
 void heed__cl_tensor(struct heed__cl_kernel *k, const heed_tensor *t) {
-  if (t && heed__tensor_span(t) > INT32_MAX) k->wide = true;
+  if (t && heed__tensor_span(t) > HEED__CL_IDX32_MOST) k->wide = true;
   heed__cl_buffer(k, t ? t->buffer->handle : NULL);
   heed__cl_long(k, t ? t->offset : 0);
 }
@@ -90,7 +90,7 @@ void heed__cl_strides(struct heed__cl_kernel *k, const heed_tensor *t, int count
 }
 
 void heed__cl_long(struct heed__cl_kernel *k, int64_t value) {
-  if (value > INT32_MAX || value < INT32_MIN) k->wide = true;
+  if (value > HEED__CL_IDX32_MOST || value < INT32_MIN) k->wide = true;
   add_arg(k, (struct heed__cl_arg){.size = sizeof(cl_long), .value.i64 = value});
 }
 
