@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/size.h"
-#include "io/atomic_file.h"
+#include "base/atomic_file.h"
 #include "io/safetensors.h"
 
 #define DATA_ALIGNMENT 8

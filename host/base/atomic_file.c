@@ -1,6 +1,6 @@
 // Writing files so that a crash, a full disk or an error leaves the old file or the new one, never a part.
 // What goes into them is the caller's matter.
-#include "io/atomic_file.h"
+#include "base/atomic_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
