@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/hash.h"
 #include "cl/runtime/sources.h"
 #include "cpu/cpu.h"
 
@@ -138,15 +139,14 @@ static void set_verdict(heed_device_info *info, heed_self_test verdict, const ch
 
 // ---------------------------------------------------------------- what is remembered
 
-// FNV-1a of all kernels as the device would get them: other kernels are another thing to test.
+// The hash of all kernels as the device would get them: other kernels are another thing to test.
 static bool kernels_hash(const char *dir, uint64_t *hash) {
-  *hash = 0xcbf29ce484222325u;
+  *hash = HEED__HASH_START;
   for (const struct heed__cl_kernel_source *source = heed__cl_kernel_sources; source->name; ++source) {
     char *joined = NULL;
     size_t length = source->length;
     if (dir && heed__cl_source_join(dir, source->name, &joined, &length) != HEED_OK) return false;
-    const char *text = joined ? joined : source->text;
-    for (size_t i = 0; i < length; ++i) *hash = (*hash ^ (unsigned char)text[i]) * 0x100000001b3u;
+    *hash = heed__hash(*hash, joined ? joined : source->text, length);
     free(joined);
   }
   return true;

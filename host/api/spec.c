@@ -1,3 +1,5 @@
+// Which device a spec means, and what "auto" prefers. Knows devices by their descriptions only: finding and opening them, and what
+// a self-test says of them, are other files'.
 #include "api/spec.h"
 
 #include <ctype.h>

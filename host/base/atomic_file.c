@@ -18,8 +18,8 @@
 #define MAX_WRITE ((size_t)1 << 30)  // Linux writes a little less than 2 GiB a call
 
 static heed_status fail(const struct heed__atomic_file *file, int error) {
-  return heed__fail(error == ENOMEM ? HEED_ERROR_OUT_OF_MEMORY : HEED_ERROR_IO, "%s: cannot write: %s", file->path,
-                    strerror(error));
+  const heed_status status = error == ENOMEM ? HEED_ERROR_OUT_OF_MEMORY : HEED_ERROR_IO;
+  return file->entry ? status : heed__fail(status, "%s: cannot write: %s", file->path, strerror(error));
 }
 
 // `name` in the folder of `path`; an absolute name is taken as it is.
@@ -58,10 +58,10 @@ static heed_status open_temporary(struct heed__atomic_file *file, mode_t mode) {
   uint32_t tag = (uint32_t)now.tv_nsec ^ ((uint32_t)getpid() << 12);
   for (int attempt = 0; attempt < MAX_NAMES; ++attempt, tag = tag * 1664525u + 1013904223u) {
     char name[32];
-    snprintf(name, sizeof name, ".heed-%08x.tmp", tag);
+    snprintf(name, sizeof name, HEED__ATOMIC_TEMPORARY "%08x.tmp", tag);
     char *temporary = beside(file->target, name);
     if (!temporary) return fail(file, ENOMEM);
-    file->fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+    file->fd = openat(file->folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
     if (file->fd >= 0) {
       file->temporary = temporary;
       return HEED_OK;
@@ -93,11 +93,34 @@ static heed_status open_target(struct heed__atomic_file *file) {
   return fchmod(file->fd, info.st_mode & 0777) == 0 ? HEED_OK : fail(file, errno);
 }
 
-heed_status heed__atomic_open(struct heed__atomic_file *file, const char *path) {
-  *file = (struct heed__atomic_file){.path = path, .fd = -1};
-  const heed_status status = open_target(file);
+// Something else at this place would make the rename fail late, or worse, work.
+static heed_status open_private(struct heed__atomic_file *file) {
+  struct stat info;
+  if (fstatat(file->folder, file->path, &info, AT_SYMLINK_NOFOLLOW) == 0 && !file->entry && !S_ISREG(info.st_mode) &&
+      !S_ISLNK(info.st_mode))
+    return fail(file, S_ISDIR(info.st_mode) ? EISDIR : EEXIST);
+  file->target = strdup(file->path);
+  return file->target ? open_temporary(file, 0600) : fail(file, ENOMEM);
+}
+
+static heed_status closed_unless_ok(struct heed__atomic_file *file, heed_status status) {
   if (status != HEED_OK) heed__atomic_close(file);
   return status;
+}
+
+heed_status heed__atomic_open(struct heed__atomic_file *file, const char *path) {
+  *file = (struct heed__atomic_file){.path = path, .folder = AT_FDCWD, .fd = -1};
+  return closed_unless_ok(file, open_target(file));
+}
+
+heed_status heed__atomic_open_private(struct heed__atomic_file *file, const char *path) {
+  *file = (struct heed__atomic_file){.path = path, .folder = AT_FDCWD, .fd = -1};
+  return closed_unless_ok(file, open_private(file));
+}
+
+heed_status heed__atomic_open_entry(struct heed__atomic_file *file, int folder, const char *name) {
+  *file = (struct heed__atomic_file){.path = name, .folder = folder, .fd = -1, .entry = true};
+  return closed_unless_ok(file, open_private(file));
 }
 
 static int write_all(int fd, const char *data, size_t bytes) {
@@ -145,22 +168,22 @@ static heed_status sync_folder(const struct heed__atomic_file *file) {
 }
 
 heed_status heed__atomic_commit(struct heed__atomic_file *file) {
-  const int synced = fsync(file->fd) == 0 ? 0 : errno;
+  const int synced = file->entry || fsync(file->fd) == 0 ? 0 : errno;
   const bool cannot_sync = synced == EINVAL || synced == ENOTSUP || synced == EROFS;  // pipes, sockets, devices
   const int closed = close(file->fd) == 0 ? 0 : errno;
   file->fd = -1;
   if (synced != 0 && !(file->direct && cannot_sync)) return fail(file, synced);
   if (closed != 0) return fail(file, closed);
   if (file->direct) return HEED_OK;
-  if (rename(file->temporary, file->target) != 0) return fail(file, errno);
+  if (renameat(file->folder, file->temporary, file->folder, file->target) != 0) return fail(file, errno);
   free(file->temporary);
   file->temporary = NULL;
-  return sync_folder(file);
+  return file->entry ? HEED_OK : sync_folder(file);
 }
 
 void heed__atomic_close(struct heed__atomic_file *file) {
   if (file->fd >= 0) close(file->fd);
-  if (file->temporary) unlink(file->temporary);
+  if (file->temporary) unlinkat(file->folder, file->temporary, 0);
   free(file->temporary);
   free(file->target);
   *file = (struct heed__atomic_file){.path = file->path, .fd = -1};

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/size.h"
 #include "base/atomic_file.h"
+#include "base/size.h"
 #include "io/safetensors.h"
 
 #define DATA_ALIGNMENT 8

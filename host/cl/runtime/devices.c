@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cl/runtime/runtime.h"
+#include "base/hash.h"
 #include "cl/runtime/icd.h"
+#include "cl/runtime/runtime.h"
 
 // Queries of vendor and newer extensions; cl_ext.h has them only from some version on.
 enum {
@@ -138,12 +139,11 @@ static bool uuid_id(cl_device_id device, char *id, size_t size) {
   return true;
 }
 
-// FNV-1a over the texts that identify a device, and its place among identical ones.
+// Over the texts that identify a device, and its place among identical ones.
 static void hash_id(const heed_device_info *info, int ordinal, char *id, size_t size) {
   char text[sizeof info->platform + sizeof info->vendor + sizeof info->name + 16];
   const int length = snprintf(text, sizeof text, "%s\n%s\n%s\n%d", info->platform, info->vendor, info->name, ordinal);
-  uint64_t hash = 0xcbf29ce484222325u;
-  for (int i = 0; i < length; ++i) hash = (hash ^ (unsigned char)text[i]) * 0x100000001b3u;
+  const uint64_t hash = heed__hash(HEED__HASH_START, text, length > 0 ? (size_t)length : 0);
   snprintf(id, size, "hash:%016llx", (unsigned long long)hash);
 }
 

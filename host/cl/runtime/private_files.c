@@ -1,10 +1,12 @@
+// Who may have written a file or a folder, asked of the file system: owner and mode, links not followed. Writing is
+// base/atomic_file.c's, and what the files mean is their readers'.
 #include "cl/runtime/private_files.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 bool heed__private_only_ours(const struct stat *info) {
@@ -22,22 +24,21 @@ void heed__private_make_folders(const char *dir) {
   mkdir(path, 0700);
 }
 
+heed_status heed__private_make_parents(const char *path) {
+  const char *slash = strrchr(path, '/');
+  if (!slash || slash == path) return HEED_OK;
+  char *folder = strndup(path, (size_t)(slash - path));
+  HEED__REQUIRE(folder, HEED_ERROR_OUT_OF_MEMORY, "%s: no host memory to write it", path);
+  heed__private_make_folders(folder);
+  free(folder);
+  return HEED_OK;
+}
+
 int heed__private_open_folder(const char *dir) {
   const int folder = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   struct stat info;
   if (folder >= 0 && fstat(folder, &info) == 0 && heed__private_only_ours(&info)) return folder;
   if (folder >= 0) close(folder);
-  return -1;
-}
-
-int heed__private_open_temporary(int folder, const char *prefix, char *name, size_t size) {
-  for (int attempt = 0; attempt < 16; ++attempt) {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    snprintf(name, size, "%s%ld-%lld-%ld-%d", prefix, (long)getpid(), (long long)now.tv_sec, now.tv_nsec, attempt);
-    const int file = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (file >= 0 || errno != EEXIST) return file;
-  }
   return -1;
 }
 
@@ -47,16 +48,6 @@ bool heed__private_read(int file, void *data, size_t bytes) {
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return false;
     done += (size_t)got;
-  }
-  return true;
-}
-
-bool heed__private_write(int file, const void *data, size_t bytes) {
-  for (size_t done = 0; done < bytes;) {
-    const ssize_t put = write(file, (const char *)data + done, bytes - done);
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) return false;
-    done += (size_t)put;
   }
   return true;
 }

@@ -11,8 +11,10 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#include "cl/runtime/runtime.h"
+#include "base/atomic_file.h"
+#include "base/hash.h"
 #include "cl/runtime/private_files.h"
+#include "cl/runtime/runtime.h"
 
 // An entry: this header, the key text, the binary. crc covers all three, with crc itself as 0. Byte order is the host's: a
 // foreign entry has another magic.
@@ -20,7 +22,6 @@
 enum { FORMAT_VERSION = 1, STALE_SECONDS = 3600 };
 #define FOLDER_BYTES_MAX (UINT64_C(256) << 20)
 #define SUFFIX ".clbin"
-#define TEMPORARY ".heed-"
 
 struct header {
   uint64_t magic, key_bytes, binary_bytes;
@@ -53,12 +54,9 @@ void heed__cl_cache_notice(const char *dir, char *text, size_t size) {
 }
 
 static void entry_name(const char *key, char *name, size_t size) {
-  uint64_t low = 0xcbf29ce484222325u, high = 0x9ae16a3b2f90404fu;
-  for (const char *c = key; *c; ++c) {
-    low = (low ^ (unsigned char)*c) * 0x100000001b3u;
-    high = (high + (unsigned char)*c) * 0xff51afd7ed558ccdu;
-    high ^= high >> 32;
-  }
+  const size_t bytes = strlen(key);
+  // Two keys under one name would take turns in the folder, so that the name has more bits than one hash.
+  const uint64_t low = heed__hash(HEED__HASH_START, key, bytes), high = heed__hash(~low, key, bytes);
   snprintf(name, size, "%016llx%016llx" SUFFIX, (unsigned long long)low, (unsigned long long)high);
 }
 
@@ -133,7 +131,7 @@ static struct entry *list_entries(int folder, size_t *count) {
   if (!stream && copy >= 0) close(copy);
   for (struct dirent *item = NULL; stream && (item = readdir(stream));) {
     struct stat info;
-    const bool temporary = strncmp(item->d_name, TEMPORARY, sizeof TEMPORARY - 1) == 0;
+    const bool temporary = strncmp(item->d_name, HEED__ATOMIC_TEMPORARY, sizeof HEED__ATOMIC_TEMPORARY - 1) == 0;
     if (!temporary && !has_suffix(item->d_name)) continue;
     if (fstatat(folder, item->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(info.st_mode)) continue;
     if (temporary) {
@@ -177,15 +175,14 @@ void heed__cl_cache_store(const char *dir, const char *key, const unsigned char 
   const int folder = heed__private_open_folder(dir);
   if (folder < 0) return;
   make_room(folder, bytes);
-  char name[64], temporary[96];
+  char name[64];
   entry_name(key, name, sizeof name);
-  const int file = heed__private_open_temporary(folder, TEMPORARY, temporary, sizeof temporary);
-  if (file >= 0) {
-    bool written = heed__private_write(file, &header, sizeof header) &&
-                   heed__private_write(file, key, header.key_bytes) && heed__private_write(file, binary, size);
-    written = close(file) == 0 && written;
-    // Renaming is enough for a cache: an entry torn by a crash fails its checksum.
-    if (!written || renameat(folder, temporary, folder, name) != 0) unlinkat(folder, temporary, 0);
-  }
+  struct heed__atomic_file file;
+  heed_status status = heed__atomic_open_entry(&file, folder, name);
+  if (status == HEED_OK) status = heed__atomic_write(&file, &header, sizeof header);
+  if (status == HEED_OK) status = heed__atomic_write(&file, key, header.key_bytes);
+  if (status == HEED_OK) status = heed__atomic_write(&file, binary, size);
+  if (status == HEED_OK) heed__atomic_commit(&file);
+  heed__atomic_close(&file);
   close(folder);
 }

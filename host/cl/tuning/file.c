@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/atomic_file.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "cl/runtime/private_files.h"
@@ -249,47 +250,16 @@ heed_status heed__cl_tuning_json(const heed_context *ctx, char **text) {
   return heed__fail(HEED_ERROR_OUT_OF_MEMORY, "tune: no host memory to write the table of %s", device->name);
 }
 
-static heed_status fail_writing(const char *path, int error) {
-  return heed__fail(error == ENOMEM ? HEED_ERROR_OUT_OF_MEMORY : HEED_ERROR_IO, "%s: cannot write: %s", path,
-                    strerror(error));
-}
-
-// Through a temporary file beside it: a crash, or a full disk, leaves the old file.
-static heed_status replace(const char *path, int folder, const char *name, const char *text) {
-  char temporary[96];
-  struct stat info;
-  // A folder or a device at this place would make the rename fail late, or worse, work.
-  if (fstatat(folder, name, &info, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(info.st_mode) && !S_ISLNK(info.st_mode))
-    return fail_writing(path, S_ISDIR(info.st_mode) ? EISDIR : EEXIST);
-  const int file = heed__private_open_temporary(folder, ".heed-", temporary, sizeof temporary);
-  if (file < 0) return fail_writing(path, errno);
-  errno = 0;
-  bool written = heed__private_write(file, text, strlen(text)) && fsync(file) == 0;
-  int error = errno;
-  if (close(file) != 0 && written) {
-    written = false;
-    error = errno;
-  }
-  if (written && renameat(folder, temporary, folder, name) == 0) return HEED_OK;
-  if (written) error = errno;
-  unlinkat(folder, temporary, 0);
-  return fail_writing(path, error ? error : EIO);
-}
-
 heed_status heed__cl_tuning_write(heed_context *ctx, const char *path) {
   char *text;
-  const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-  char *dir = slash == path ? strdup("/") : slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
-  if (!dir) return fail_writing(path, ENOMEM);
-  heed_status status = heed__cl_tuning_json(ctx, &text);
-  if (status == HEED_OK) {
-    heed__private_make_folders(dir);
-    const int folder = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    status = folder >= 0 ? replace(path, folder, name, text) : fail_writing(path, errno);
-    if (folder >= 0) close(folder);
-    free(text);
-  }
-  free(dir);
+  HEED__TRY(heed__private_make_parents(path));
+  HEED__TRY(heed__cl_tuning_json(ctx, &text));
+  struct heed__atomic_file file;
+  heed_status status = heed__atomic_open_private(&file, path);
+  if (status == HEED_OK) status = heed__atomic_write(&file, text, strlen(text));
+  if (status == HEED_OK) status = heed__atomic_commit(&file);
+  heed__atomic_close(&file);
+  free(text);
   return status;
 }
 
