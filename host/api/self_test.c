@@ -7,8 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/hash.h"
-#include "cl/runtime/sources.h"
+#include "cl/runtime/device_key.h"
 #include "cpu/cpu.h"
 
 #define DIMS(...) \
@@ -139,27 +138,11 @@ static void set_verdict(heed_device_info *info, heed_self_test verdict, const ch
 
 // ---------------------------------------------------------------- what is remembered
 
-// The hash of all kernels as the device would get them: other kernels are another thing to test.
-static bool kernels_hash(const char *dir, uint64_t *hash) {
-  *hash = HEED__HASH_START;
-  for (const struct heed__cl_kernel_source *source = heed__cl_kernel_sources; source->name; ++source) {
-    char *joined = NULL;
-    size_t length = source->length;
-    if (dir && heed__cl_source_join(dir, source->name, &joined, &length) != HEED_OK) return false;
-    *hash = heed__hash(*hash, joined ? joined : source->text, length);
-    free(joined);
-  }
-  return true;
-}
-
 static char *make_key(const struct heed__cl_backend_config *config, const heed_device_info *info) {
-  uint64_t hash;
-  char *key = NULL;
-  if (!kernels_hash(config->runtime.kernel_dir, &hash)) return NULL;
-  const int length =
-      asprintf(&key, "heed %s\nself-test of kernels %016llx\nplatform %s\n%s\ndevice %s\n%s\n%s\ndriver %s\n%s\n",
-               heed_version(), (unsigned long long)hash, info->platform, info->platform_version, info->vendor,
-               info->name, info->id, info->driver, info->version);
+  char *device = heed__cl_device_key(info, config->runtime.kernel_dir), *key = NULL;
+  if (!device) return NULL;
+  const int length = asprintf(&key, "%sself-test\n", device);
+  free(device);
   return length < 0 ? NULL : key;
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/random.h"
 #include "cl/gemm/gemm.h"
+#include "cl/runtime/device_key.h"
 
 // A specimen with the dtype and the forms of the problem that it stands for.
 struct probe {
@@ -159,19 +160,18 @@ static heed_status run(heed_context *ctx, const struct probe *probe, bool *right
 // ---------------------------------------------------------------- what is remembered
 
 static char *make_key(const heed_context *ctx, const struct probe *probe) {
-  const heed_device_info *device = &ctx->device;
-  char *key = NULL;
-  const int length = asprintf(&key, "heed %s\ngemm probe, class %x\nplatform %s\n%s\ndevice %s\n%s\ndriver %s\n%s\n",
-                              heed_version(), probe->class, device->platform, device->platform_version, device->vendor,
-                              device->name, device->driver, device->version);
+  char *device = heed__cl_device_key(&ctx->device, heed__cl_state(ctx)->kernel_dir), *key = NULL;
+  if (!device) return NULL;
+  const int length = asprintf(&key, "%sgemm probe, class %x\n", device, probe->class);
+  free(device);
   return length < 0 ? NULL : key;
 }
 
-// Through the disk, where the kernels are those the library came with.
+// Through the disk, by a key with the hash of all kernels.
 static heed_status recall_or_run(heed_context *ctx, const struct probe *probe, bool *right) {
   static const char answers[][6] = {"wrong", "right"};
   const struct heed__cl *cl = heed__cl_state(ctx);
-  char *key = cl->cache_dir && !cl->kernel_dir ? make_key(ctx, probe) : NULL;
+  char *key = cl->cache_dir ? make_key(ctx, probe) : NULL;
   unsigned char *text = NULL;
   size_t size = 0;
   heed_status status = HEED_OK;

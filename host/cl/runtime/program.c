@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
+#include "cl/runtime/device_key.h"
 #include "cl/runtime/runtime.h"
 #include "cl/runtime/sources.h"
 
@@ -32,7 +34,7 @@ struct heed__cl_programs {
   size_t source_count, unstored;
 };
 
-// Eight bytes a step: options run to some hundred characters and this is paid at each launch.
+// Of keys in memory, eight bytes a step: options run to some hundred characters and this is paid at each launch.
 static uint64_t hash_bytes(uint64_t hash, const char *text, size_t length) {
   for (; length >= 8; text += 8, length -= 8) {
     uint64_t word;
@@ -62,7 +64,7 @@ static heed_status find_source(heed_context *ctx, const char *file, const struct
   struct source source = {0};
   HEED__TRY(heed__cl_source_join(cl->kernel_dir, file, &source.text, &source.length));
   source.file = strdup(file);
-  source.hash = hash_bytes(1, source.text, source.length);
+  source.hash = heed__hash(HEED__HASH_START, source.text, source.length);
   struct source *grown = source.file ? realloc(programs->sources, (programs->source_count + 1) * sizeof *grown) : NULL;
   if (!grown) {
     free(source.file);
@@ -113,13 +115,13 @@ static heed_status build_failure(heed_context *ctx, const struct program *progra
   return status;
 }
 
+// The program's own source instead of all kernels, so that a change in one file leaves the programs of the others.
 static char *make_key(const heed_context *ctx, const struct program *program, const struct source *source) {
-  const heed_device_info *device = &ctx->device;
-  char *key = NULL;
-  const int length = asprintf(
-      &key, "heed %s\nfile %s\noptions %s\nsource %016llx %zu\nplatform %s\n%s\ndevice %s\n%s\ndriver %s\n%s\n",
-      heed_version(), program->file, program->options, (unsigned long long)source->hash, source->length,
-      device->platform, device->platform_version, device->vendor, device->name, device->driver, device->version);
+  char *model = heed__cl_device_model(&ctx->device), *key = NULL;
+  if (!model) return NULL;
+  const int length = asprintf(&key, "%sfile %s\noptions %s\nsource %016llx %zu\n", model, program->file,
+                              program->options, (unsigned long long)source->hash, source->length);
+  free(model);
   return length < 0 ? NULL : key;
 }
 
