@@ -107,6 +107,19 @@ static void a_context_that_stores_none_loads_and_compiles_nothing_twice(void **s
   assert_true(loaded.st_mtime > 1000000);  // read
 }
 
+// Where a binary means to compile once more, that waits for the end of the context.
+static void a_sync_compiles_nothing(void **state) {
+  write_kernel("test.cl", times_three);
+  heed_context *ctx = open_test(state, support_cache.cache);
+  const bool late = heed__cl_state(ctx)->traits.compiles_late;
+  assert_true(run_kernel(ctx, "scale", NULL, 3) == 6);
+  ASSERT_OK(heed_sync(ctx));
+  const int after_sync = support_cache_entries(NULL, 0);
+  heed_context_destroy(ctx);
+  assert_int_equal(after_sync, late ? 0 : support_cache_entries(NULL, 0));
+  if (late) assert_int_equal(support_cache_entries(NULL, 0), 1);
+}
+
 static void a_changed_source_is_built_anew(void **state) {
   write_kernel("test.cl", times_three);
   assert_true(run_once(state, support_cache.cache) == 6);
@@ -288,6 +301,7 @@ int main(void) {
   const struct CMUnitTest programs[] = {
       IN_FOLDER(a_second_context_loads_what_the_first_built),
       IN_FOLDER(a_context_that_stores_none_loads_and_compiles_nothing_twice),
+      IN_FOLDER(a_sync_compiles_nothing),
       IN_FOLDER(a_changed_source_is_built_anew),
       IN_FOLDER(a_damaged_entry_is_built_anew_and_replaced),
       IN_FOLDER(a_binary_that_the_driver_refuses_is_built_from_source),

@@ -241,7 +241,8 @@ static heed_status build(heed_context *ctx, struct program *program, bool may_lo
   return status;
 }
 
-// Asking for a binary may compile every kernel of a program once more (PoCL), so that it waits until the caller waits anyway.
+// Asking for a binary takes its time, so that it waits until the caller waits anyway: for heed_sync(), or where a binary means to compile
+// every kernel of a program once more (PoCL), for the end of the context.
 void heed__cl_programs_store(heed_context *ctx) {
   const struct heed__cl *cl = heed__cl_state(ctx);
   struct heed__cl_programs *programs = cl->programs;

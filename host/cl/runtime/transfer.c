@@ -91,7 +91,8 @@ heed_status heed__cl_sync(heed_context *ctx) {
   const cl_int error = clFinish(cl->queue);
   cl->unflushed = 0;
   while (cl->uploads && cl->uploads->count > 0) retire_oldest(ctx, true);
-  if (error == CL_SUCCESS) heed__cl_programs_store(ctx);
+  // The end of a context stores the rest: who times a sync does not expect it to compile.
+  if (error == CL_SUCCESS && !cl->traits.compiles_late) heed__cl_programs_store(ctx);
   return error == CL_SUCCESS ? HEED_OK : heed__cl_fail(ctx, error, "sync: some queued work");
 }
 
