@@ -2,15 +2,14 @@
 #ifndef HEED__DEVICES_H
 #define HEED__DEVICES_H
 
-#include "cl/runtime/runtime.h"
+#include "api/drivers.h"
 
 struct heed_device_list {
-  struct heed__cl_found *found;
-  size_t found_count;
+  struct heed__found *found;  // of all drivers, in their order
+  size_t count;
   heed_platform_info *platforms;
   size_t platform_count;
-  heed_device_info host;
-  heed_device_info **devices;  // found_count + 1; the host is last
+  const heed_device_info **infos;  // of found
 };
 
 // heed_device_list_create() without verdicts: all devices are untested.

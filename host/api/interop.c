@@ -1,23 +1,19 @@
-// The OpenCL handles under contexts and tensors (heed/opencl.h).
-#include <heed/opencl.h>
+// The OpenCL handles under contexts and tensors (heed/opencl.h), by way of the driver that has them.
+#include "api/drivers.h"
 
-#include "cl/backend.h"
-
-static bool on_opencl(const heed_context *ctx) { return ctx->device_backend == &heed__cl_backend; }
+static const struct heed__driver_handles *handles_of(const heed_context *ctx) { return heed__driver_of(ctx)->handles; }
 
 heed_status heed_opencl_handles(heed_context *ctx, cl_context *context, cl_device_id *device, cl_command_queue *queue) {
   HEED__REQUIRE(ctx, HEED_ERROR_INVALID_ARGUMENT, "opencl_handles: the context is NULL");
-  HEED__REQUIRE(on_opencl(ctx), HEED_ERROR_UNSUPPORTED, "opencl_handles: this context runs on the host, not on OpenCL");
-  const struct heed__cl *cl = heed__cl_state(ctx);
-  if (context) *context = cl->context;
-  if (device) *device = cl->device;
-  if (queue) *queue = cl->queue;
+  HEED__REQUIRE(handles_of(ctx), HEED_ERROR_UNSUPPORTED,
+                "opencl_handles: this context runs on the host, not on OpenCL");
+  handles_of(ctx)->get(ctx, context, device, queue);
   return HEED_OK;
 }
 
 heed_status heed_opencl_buffer(const heed_tensor *tensor, cl_mem *buffer, int64_t *offset) {
   HEED__REQUIRE(tensor && buffer && offset, HEED_ERROR_INVALID_ARGUMENT, "opencl_buffer: an argument is NULL");
-  HEED__REQUIRE(on_opencl(tensor->ctx), HEED_ERROR_UNSUPPORTED,
+  HEED__REQUIRE(handles_of(tensor->ctx), HEED_ERROR_UNSUPPORTED,
                 "opencl_buffer: the tensor is on the host, not on OpenCL");
   *buffer = tensor->buffer->handle;
   *offset = tensor->offset;
@@ -30,7 +26,7 @@ heed_status heed_opencl_tensor(heed_context *ctx, cl_mem buffer, heed_dtype dtyp
   *out = NULL;
   HEED__REQUIRE(ctx && buffer && (dims || rank == 0), HEED_ERROR_INVALID_ARGUMENT,
                 "opencl_tensor: an argument is NULL");
-  HEED__REQUIRE(on_opencl(ctx), HEED_ERROR_UNSUPPORTED, "opencl_tensor: this context runs on the host, not on OpenCL");
+  HEED__REQUIRE(handles_of(ctx), HEED_ERROR_UNSUPPORTED, "opencl_tensor: this context runs on the host, not on OpenCL");
   HEED__REQUIRE((unsigned)dtype < HEED_DTYPE_COUNT, HEED_ERROR_DTYPE, "opencl_tensor: dtype %d is unknown", (int)dtype);
   int64_t count, bytes;
   HEED__TRY(heed__count_elements("opencl_tensor", rank, dims, &count));
@@ -38,16 +34,11 @@ heed_status heed_opencl_tensor(heed_context *ctx, cl_mem buffer, heed_dtype dtyp
                 "opencl_tensor: the bytes of %s%s do not fit 64 bits", heed_dtype_string(dtype),
                 heed__dims_text(rank, dims));
   size_t size = 0;
-  cl_context owner = NULL;
-  cl_int error = clGetMemObjectInfo(buffer, CL_MEM_SIZE, sizeof size, &size, NULL);
-  if (error == CL_SUCCESS) error = clGetMemObjectInfo(buffer, CL_MEM_CONTEXT, sizeof owner, &owner, NULL);
-  if (error != CL_SUCCESS) return heed__cl_fail(ctx, error, "clGetMemObjectInfo");
-  HEED__REQUIRE(owner == heed__cl_state(ctx)->context, HEED_ERROR_INVALID_ARGUMENT,
-                "opencl_tensor: the buffer belongs to another OpenCL context");
+  HEED__TRY(handles_of(ctx)->measure(ctx, buffer, &size));
   HEED__REQUIRE((uint64_t)bytes <= size, HEED_ERROR_SHAPE, "opencl_tensor: %s%s needs %lld bytes, the buffer has %zu",
                 heed_dtype_string(dtype), heed__dims_text(rank, dims), (long long)bytes, size);
-  HEED__TRY(heed__cl_buffer_adopt(ctx, buffer));
+  HEED__TRY(handles_of(ctx)->adopt(ctx, buffer));
   heed_status status = heed__tensor_wrap(ctx, buffer, size, dtype, rank, dims, out);
-  if (status != HEED_OK) heed__cl_buffer_destroy(ctx, buffer);
+  if (status != HEED_OK) ctx->device_backend->buffer_destroy(ctx, buffer);
   return status;
 }

@@ -1,38 +1,31 @@
-// The composition root: turns options and environment into a context with its backend. The only file that chooses one.
+// The composition root: turns options and environment into a context on a device that a spec names. Which backends there are is
+// drivers.c's.
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-
-#include <heed/opencl.h>
 
 #include "api/config.h"
 #include "api/devices.h"
 #include "api/self_test.h"
 #include "api/spec.h"
-#include "cl/backend.h"
-#include "cpu/cpu.h"
 
-// Tuned choices, of a context on OpenCL: the device's file.
+// Tuned choices, where a driver has any: the device's file.
 static heed_status open_tuning(const heed_open_options *options, heed_context *ctx) {
+  const struct heed__driver_tuning *tuning = heed__driver_of(ctx)->tuning;
+  if (!tuning) return HEED_OK;
   const char *given = heed__config_text(options->tuning, "HEED_TUNE");
   char folder[4096];
   const bool off = heed__config_is_off(given);
   const bool has_folder = heed__config_folder("XDG_CONFIG_HOME", ".config", "heed/tune", folder, sizeof folder);
-  return heed__cl_backend_tune(ctx, has_folder ? folder : NULL, off || heed__config_is_on(given) ? NULL : given, off);
+  return tuning->open(ctx, has_folder ? folder : NULL, off || heed__config_is_on(given) ? NULL : given, off);
 }
 
 static heed_status attach_validation(const heed_open_options *options, heed_context *ctx) {
   bool validate;
   HEED__TRY(heed__config_switch(options->validate, "HEED_VALIDATE", &validate));
-  if (!validate || ctx->device.type == HEED_DEVICE_HOST) return HEED_OK;
+  if (!validate || heed__driver_is_reference(ctx)) return HEED_OK;
   heed_context *host;
-  HEED__TRY(heed__context_create(&host));
-  heed_status status = heed__cpu_open(host);
-  if (status != HEED_OK) {
-    heed_context_destroy(host);
-    return status;
-  }
+  HEED__TRY(heed__driver_create_reference(&host));
   heed__validate_attach(ctx, host);
   return HEED_OK;
 }
@@ -57,35 +50,30 @@ static heed_status refuse(const heed_device_info *device) {
 
 // The devices that "auto" would have picked before the one at `index`, had they not failed.
 static void note_passed_over(const heed_device_list *list, size_t index, char *notice, size_t size) {
-  for (size_t i = 0; i < list->found_count; ++i) {
-    const heed_device_info *device = &list->found[i].info;
-    if (device->self_test != HEED_SELF_TEST_FAILED || !heed__spec_comes_before(device, list->devices[index])) continue;
+  const heed_device_info *chosen = list->infos[index];
+  for (size_t i = 0; i < list->count; ++i) {
+    const heed_device_info *device = list->infos[i];
+    if (device->self_test != HEED_SELF_TEST_FAILED || !heed__spec_comes_before(device, chosen)) continue;
     snprintf(notice, size, "%.60s failed heed's self-test, running on %.60s instead (heed devices tells why)",
-             device->name, index == list->found_count ? "the host" : list->devices[index]->name);
+             device->name, chosen->type == HEED_DEVICE_HOST ? "the host" : chosen->name);
   }
 }
 
 // The device that spec names, tested; "auto" goes on to the next where one fails.
-static heed_status choose(const char *spec, enum heed__self_test_mode mode, unsigned uses,
-                          const struct heed__cl_backend_config *config, heed_device_list *list, size_t *index,
-                          char *notice, size_t size) {
+static heed_status choose(const char *spec, enum heed__self_test_mode mode, const heed_open_options *options,
+                          heed_device_list *list, size_t *index, char *notice, size_t size) {
   for (;;) {
-    HEED__TRY(heed__spec_resolve(spec, (const heed_device_info *const *)list->devices, list->found_count + 1, index,
-                                 notice, size));
-    if (*index == list->found_count) break;
-    HEED__TRY(heed__self_test(mode, uses, config, &list->found[*index]));
-    if (list->found[*index].info.self_test != HEED_SELF_TEST_FAILED) break;
-    if (!heed__spec_is_auto(spec)) return refuse(&list->found[*index].info);
+    HEED__TRY(heed__spec_resolve(spec, list->infos, list->count, index, notice, size));
+    HEED__TRY(heed__self_test(mode, options, &list->found[*index]));
+    if (list->infos[*index]->self_test != HEED_SELF_TEST_FAILED) break;
+    if (!heed__spec_is_auto(spec)) return refuse(list->infos[*index]);
   }
   if (heed__spec_is_auto(spec)) note_passed_over(list, *index, notice, size);
   return HEED_OK;
 }
 
-static heed_status open_chosen(heed_context *ctx, const heed_device_list *list, size_t index,
-                               const struct heed__cl_backend_config *config) {
-  if (index == list->found_count) return heed__cpu_open(ctx);
-  const struct heed__cl_found *found = &list->found[index];
-  HEED__TRY(heed__cl_backend_open(ctx, found->device, config));
+static heed_status open_found(heed_context *ctx, const struct heed__found *found, const heed_open_options *options) {
+  HEED__TRY(found->driver->open(ctx, found->handle, options));
   ctx->device.is_auto = found->info.is_auto;
   ctx->device.self_test = found->info.self_test;
   memcpy(ctx->device.self_test_reason, found->info.self_test_reason, sizeof ctx->device.self_test_reason);
@@ -94,24 +82,23 @@ static heed_status open_chosen(heed_context *ctx, const heed_device_list *list, 
 
 static heed_status open_device(const heed_open_options *options, heed_context *ctx) {
   const char *spec = heed__spec_or_default(options->device);
-  if (strcasecmp(spec, "host") == 0) return heed__cpu_open(ctx);  // never touches OpenCL
-  struct heed__cl_backend_config config;
-  char cache[4096];
-  HEED__TRY(heed__config_opencl(options, &config, cache, sizeof cache));
+  if (strcasecmp(spec, "host") == 0) return heed__driver_open_reference(ctx);  // never touches OpenCL
+  for (const struct heed__driver *driver = heed__drivers; driver->name; ++driver)
+    if (driver->check) HEED__TRY(driver->check(options));
   enum heed__self_test_mode mode;
   HEED__TRY(heed__self_test_mode(options->self_test, &mode));
   heed_device_list *list;
   HEED__TRY(heed__device_list_create(&list));
   size_t index = SIZE_MAX;
   char notice[sizeof ctx->notice] = "";
-  heed_status status = choose(spec, mode, options->uses, &config, list, &index, notice, sizeof notice);
+  heed_status status = choose(spec, mode, options, list, &index, notice, sizeof notice);
   heed__device_list_mark_auto(list);
   if (status == HEED_OK)
-    status = open_chosen(ctx, list, index, &config);
+    status = open_found(ctx, &list->found[index], options);
   else if (index == SIZE_MAX)
     status = add_reasons(list, status);
   if (notice[0]) heed__notice_add(ctx, "%s", notice);
-  if (status == HEED_OK && ctx->device.type != HEED_DEVICE_HOST) status = open_tuning(options, ctx);
+  if (status == HEED_OK) status = open_tuning(options, ctx);
   heed_device_list_destroy(list);
   return status;
 }
@@ -143,12 +130,9 @@ heed_status heed_open_opencl(cl_context context, cl_device_id device, cl_command
   *out = NULL;
   const heed_open_options defaults = {0};
   if (!options) options = &defaults;
-  struct heed__cl_backend_config config;
-  char cache[4096];
-  HEED__TRY(heed__config_opencl(options, &config, cache, sizeof cache));
   heed_context *ctx;
   HEED__TRY(heed__context_create(&ctx));
-  heed_status status = heed__cl_backend_open_with(ctx, context, device, queue, &config);
+  heed_status status = heed__driver_with_handles()->handles->open(ctx, context, device, queue, options);
   if (status == HEED_OK) status = open_tuning(options, ctx);
   if (status == HEED_OK) status = attach_validation(options, ctx);
   if (status != HEED_OK) {

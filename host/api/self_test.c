@@ -7,9 +7,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include "cl/runtime/device_key.h"
-#include "cpu/cpu.h"
-
 #define DIMS(...) \
   (int)(sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (const int64_t[]) { __VA_ARGS__ }
 
@@ -111,23 +108,20 @@ static heed_status run_calls(heed_context *ctx, const struct part *part) {
 
 // A context with the caller's cache and kernels, and heed's own products: other providers are probed where they are used. Programs
 // for these shapes are not asked for again.
-static heed_status open_validating(const struct heed__cl_backend_config *config, cl_device_id device,
+static heed_status open_validating(const heed_open_options *options, const struct heed__found *found,
                                    heed_context **out) {
-  const struct heed__cl_backend_config own = {
-      .runtime = {.cache_dir = config->runtime.cache_dir, .load_only = true, .kernel_dir = config->runtime.kernel_dir},
-      .gemm = {.provider = HEED__GEMM_NATIVE, .probe_off = config->gemm.probe_off}};
+  const heed_open_options own = {
+      .cache_dir = options->cache_dir, .kernel_dir = options->kernel_dir, .store_programs = -1, .gemm = "native"};
   heed_context *ctx, *host;
   HEED__TRY(heed__context_create(&ctx));
-  heed_status status = heed__cl_backend_open(ctx, device, &own);
-  if (status == HEED_OK) status = heed__context_create(&host);
+  heed_status status = found->driver->open(ctx, found->handle, &own);
+  if (status == HEED_OK) status = heed__driver_create_reference(&host);
   if (status == HEED_OK) {
     heed__validate_attach(ctx, host);
-    status = heed__cpu_open(host);
-  }
-  if (status == HEED_OK)
     *out = ctx;
-  else
+  } else {
     heed_context_destroy(ctx);
+  }
   return status;
 }
 
@@ -138,27 +132,35 @@ static void set_verdict(heed_device_info *info, heed_self_test verdict, const ch
 
 // ---------------------------------------------------------------- what is remembered
 
-static char *make_key(const struct heed__cl_backend_config *config, const heed_device_info *info) {
-  char *device = heed__cl_device_key(info, config->runtime.kernel_dir), *key = NULL;
-  if (!device) return NULL;
-  const int length = asprintf(&key, "%sself-test\n", device);
+// Where the verdicts on a device are; key NULL: nowhere.
+struct memory {
+  const struct heed__driver_verdicts *driver;
+  char *key, folder[4096];
+};
+
+static void memory_open(const heed_open_options *options, const struct heed__found *found, struct memory *memory) {
+  memory->driver = found->driver->verdicts;
+  char *device = memory->driver->key(options, &found->info, memory->folder, sizeof memory->folder);
+  memory->key = NULL;
+  if (device && asprintf(&memory->key, "%sself-test\n", device) < 0) memory->key = NULL;
   free(device);
-  return length < 0 ? NULL : key;
 }
 
-static char *make_part_key(const char *key, const struct part *part) {
+// NULL: no memory for a key, or nothing is remembered.
+static char *part_key(const struct memory *memory, const struct part *part) {
   char *own = NULL;
-  return asprintf(&own, "%spart %u\n", key, part->use) < 0 ? NULL : own;
+  if (!memory->key) return NULL;
+  return asprintf(&own, "%spart %u\n", memory->key, part->use) < 0 ? NULL : own;
 }
 
 // An entry is a letter, and the reason of a failure after it.
 enum { ENTRY_OK = 'k', ENTRY_FAILED = 'f', ENTRY_UNTESTED = 'u' };
 
 // Whether there is an entry. A failure stays whatever else is remembered.
-static bool recall(const struct heed__cl_backend_config *config, const char *key, heed_device_info *info) {
+static bool recall(const struct memory *memory, const char *key, heed_device_info *info) {
   unsigned char *entry = NULL;
   size_t size = 0;
-  if (!heed__cl_cache_load(config->runtime.cache_dir, key, &entry, &size)) return false;
+  if (!memory->driver->load(memory->folder, key, &entry, &size)) return false;
   const bool failed = info->self_test == HEED_SELF_TEST_FAILED;
   if (entry[0] == ENTRY_OK && !failed) set_verdict(info, HEED_SELF_TEST_OK, "", 0);
   if (entry[0] == ENTRY_FAILED && !failed) set_verdict(info, HEED_SELF_TEST_FAILED, (const char *)entry + 1, size - 1);
@@ -166,89 +168,92 @@ static bool recall(const struct heed__cl_backend_config *config, const char *key
   return true;
 }
 
-static void remember(const struct heed__cl_backend_config *config, const char *key, const heed_device_info *info) {
+static void remember(const struct memory *memory, const char *key, const heed_device_info *info) {
   unsigned char entry[1 + sizeof info->self_test_reason];
   entry[0] = info->self_test == HEED_SELF_TEST_OK ? ENTRY_OK : ENTRY_FAILED;
   const size_t length = strlen(info->self_test_reason);
   memcpy(entry + 1, info->self_test_reason, length);
-  heed__cl_cache_store(config->runtime.cache_dir, key, entry, 1 + length);
+  memory->driver->store(memory->folder, key, entry, 1 + length);
 }
 
 // The parts that are remembered, as bits.
-static unsigned recall_parts(const struct heed__cl_backend_config *config, const char *key, heed_device_info *info) {
+static unsigned recall_parts(const struct memory *memory, heed_device_info *info) {
   unsigned known = 0;
   for (int i = 0; i < PARTS; ++i) {
-    char *own = make_part_key(key, &parts[i]);
-    if (own && recall(config, own, info)) known |= parts[i].use;
+    char *own = part_key(memory, &parts[i]);
+    if (own && recall(memory, own, info)) known |= parts[i].use;
     free(own);
   }
   return known;
 }
 
-void heed__self_test_recall(const struct heed__cl_backend_config *config, heed_device_info *info) {
-  char *key = config->runtime.cache_dir ? make_key(config, info) : NULL;
-  if (key) recall_parts(config, key, info);
-  free(key);
+void heed__self_test_recall(const heed_open_options *options, struct heed__found *found) {
+  struct memory memory;
+  if (!found->driver->verdicts) return;
+  memory_open(options, found, &memory);
+  recall_parts(&memory, &found->info);
+  free(memory.key);
 }
 
 // Whether the cache keeps what is put into it: a home that cannot be written to would have every open test anew.
-static bool can_remember(const struct heed__cl_backend_config *config, const char *key, heed_device_info *info) {
+static bool can_remember(const struct memory *memory, heed_device_info *info) {
   const unsigned char entry = ENTRY_UNTESTED;
-  heed__cl_cache_store(config->runtime.cache_dir, key, &entry, 1);
-  return recall(config, key, info);
+  if (!memory->key) return false;
+  memory->driver->store(memory->folder, memory->key, &entry, 1);
+  return recall(memory, memory->key, info);
 }
 
 // ---------------------------------------------------------------- a run
 
 // A wrong result and a kernel that does not build stay so; a device that fails a call may be in better health another time.
-static bool is_lasting(const heed_context *ctx, heed_status status) {
-  if (status == HEED_ERROR_BUILD) return !heed__cl_state(ctx)->build_may_work_later;
+static bool is_lasting(const struct memory *memory, const heed_context *ctx, heed_status status) {
+  if (status == HEED_ERROR_BUILD) return !memory->driver->build_may_work_later(ctx);
   return status == HEED_OK || status == HEED_ERROR_MISMATCH;
 }
 
-// One part; remembered under key, if any.
-static heed_status run_part(heed_context *ctx, const struct heed__cl_backend_config *config, const struct part *part,
-                            const char *key, heed_device_info *info) {
+// One part; remembered where anything is.
+static heed_status run_part(heed_context *ctx, const struct memory *memory, const struct part *part,
+                            heed_device_info *info) {
   const heed_status status = run_calls(ctx, part);
   if (status == HEED_ERROR_OUT_OF_MEMORY) return status;
   const char *reason = status == HEED_OK ? "" : heed_last_error();
   set_verdict(info, status == HEED_OK ? HEED_SELF_TEST_OK : HEED_SELF_TEST_FAILED, reason, strcspn(reason, "\n"));
-  char *own = key && is_lasting(ctx, status) ? make_part_key(key, part) : NULL;
-  if (own) remember(config, own, info);
+  char *own = is_lasting(memory, ctx, status) ? part_key(memory, part) : NULL;
+  if (own) remember(memory, own, info);
   free(own);
   return HEED_OK;
 }
 
 // Parts in turn up to the first that fails.
-static heed_status run(const struct heed__cl_backend_config *config, unsigned uses, const char *key,
-                       struct heed__cl_found *found) {
+static heed_status run(const heed_open_options *options, unsigned uses, const struct memory *memory,
+                       struct heed__found *found) {
   heed_context *ctx = NULL;
   // A device that cannot be opened says why when it is opened for work.
-  heed_status status = open_validating(config, found->device, &ctx);
+  heed_status status = open_validating(options, found, &ctx);
   if (status != HEED_OK) return status == HEED_ERROR_OUT_OF_MEMORY ? status : HEED_OK;
   for (int i = 0; status == HEED_OK && i < PARTS && found->info.self_test != HEED_SELF_TEST_FAILED; ++i)
-    if (uses & parts[i].use) status = run_part(ctx, config, &parts[i], key, &found->info);
-  // PoCL loads its library of built-in functions, which takes a second, for the first context of a process, and forgets it with
-  // the last.
-  cl_context context = heed__cl_state(ctx)->context;
-  if (!found->kept && clRetainContext(context) == CL_SUCCESS) found->kept = context;
+    if (uses & parts[i].use) status = run_part(ctx, memory, &parts[i], &found->info);
+  if (!found->kept) found->kept = memory->driver->keep(ctx);
   heed_context_destroy(ctx);
   return status;
 }
 
-heed_status heed__self_test(enum heed__self_test_mode mode, unsigned uses, const struct heed__cl_backend_config *config,
-                            struct heed__cl_found *found) {
+heed_status heed__self_test(enum heed__self_test_mode mode, const heed_open_options *options,
+                            struct heed__found *found) {
   heed_device_info *info = &found->info;
-  if (mode == HEED__SELF_TEST_OFF || info->self_test != HEED_SELF_TEST_UNTESTED || !info->has_compiler) return HEED_OK;
-  char *key = config->runtime.cache_dir ? make_key(config, info) : NULL;
-  uses &= ALL_USES;
+  if (mode == HEED__SELF_TEST_OFF || info->self_test != HEED_SELF_TEST_UNTESTED || !found->driver->verdicts ||
+      !info->has_compiler)
+    return HEED_OK;
+  struct memory memory;
+  memory_open(options, found, &memory);
+  unsigned uses = options->uses & ALL_USES;
   if (uses == 0) uses = ALL_USES;
-  if (key) uses &= ~recall_parts(config, key, info);
+  uses &= ~recall_parts(&memory, info);
   heed_status status = HEED_OK;
   if (uses != 0 && info->self_test != HEED_SELF_TEST_FAILED &&
-      (mode == HEED__SELF_TEST_ALWAYS || (key && can_remember(config, key, info))))
-    status = run(config, uses, key, found);
-  free(key);
+      (mode == HEED__SELF_TEST_ALWAYS || can_remember(&memory, info)))
+    status = run(options, uses, &memory, found);
+  free(memory.key);
   return status;
 }
 

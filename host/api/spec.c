@@ -19,8 +19,14 @@ static double rank_of(const heed_device_info *d) {
   return kind + dedicated + (double)d->compute_units / (d->compute_units + 100.0);
 }
 
+static size_t host_of(const heed_device_info *const *devices, size_t count) {
+  size_t host = 0;
+  while (host + 1 < count && devices[host]->type != HEED_DEVICE_HOST) ++host;
+  return host;
+}
+
 size_t heed__spec_auto(const heed_device_info *const *devices, size_t count) {
-  size_t best = count - 1;
+  size_t best = host_of(devices, count);
   for (size_t i = 0; i < count; ++i)
     if (devices[i]->self_test != HEED_SELF_TEST_FAILED && rank_of(devices[i]) > rank_of(devices[best])) best = i;
   return best;
@@ -88,12 +94,12 @@ heed_status heed__spec_resolve(const char *spec, const heed_device_info *const *
   notice[0] = 0;
   if (heed__spec_is_auto(spec)) {
     *index = heed__spec_auto(devices, count);
-    if (*index == count - 1)
+    if (devices[*index]->type == HEED_DEVICE_HOST)
       snprintf(notice, notice_size, "no usable OpenCL device; running on the host (heed devices tells why)");
     return HEED_OK;
   }
   if (strcasecmp(spec, "host") == 0) {
-    *index = count - 1;
+    *index = host_of(devices, count);
     return HEED_OK;
   }
   const bool by_type = strcasecmp(spec, "gpu") == 0 || strcasecmp(spec, "cpu") == 0;

@@ -4,7 +4,7 @@
 
 #include "base/status.h"
 
-// The index in `devices` that spec names. The host backend's entry is last. *notice (of `notice_size` bytes) gets what the user
+// The index in `devices` that spec names. One of them is the host. *notice (of `notice_size` bytes) gets what the user
 // should know. Errors: NO_DEVICE with the devices listed.
 heed_status heed__spec_resolve(const char *spec, const heed_device_info *const *devices, size_t count, size_t *index,
                                char *notice, size_t notice_size);

@@ -3,6 +3,8 @@
 #define HEED__CL_BACKEND_H
 
 #include "cl/gemm/gemm.h"
+#include "cl/runtime/device_key.h"
+#include "cl/tuning/calls.h"
 
 // The choices of an open.
 struct heed__cl_backend_config {

@@ -234,7 +234,6 @@ static heed_status add_devices(struct list *list, cl_platform_id platform, int p
                heed__cl_error_name(asked.error));
     make_id(list->devices, list->count, ids[i], &found->info);
     found->device = ids[i];
-    found->kept = NULL;
     found->info.platform_index = platform_index;
     found->info.device_index = (int)i;
     ++list->count;

@@ -46,6 +46,17 @@ static bool take_adopted(struct heed__cl *cl, cl_mem buffer) {
   return false;
 }
 
+heed_status heed__cl_buffer_measure(const heed_context *ctx, cl_mem buffer, size_t *bytes) {
+  cl_context owner = NULL;
+  *bytes = 0;
+  cl_int error = clGetMemObjectInfo(buffer, CL_MEM_SIZE, sizeof *bytes, bytes, NULL);
+  if (error == CL_SUCCESS) error = clGetMemObjectInfo(buffer, CL_MEM_CONTEXT, sizeof owner, &owner, NULL);
+  if (error != CL_SUCCESS) return heed__cl_fail(ctx, error, "clGetMemObjectInfo");
+  HEED__REQUIRE(owner == heed__cl_state(ctx)->context, HEED_ERROR_INVALID_ARGUMENT,
+                "opencl_tensor: the buffer belongs to another OpenCL context");
+  return HEED_OK;
+}
+
 heed_status heed__cl_buffer_adopt(heed_context *ctx, cl_mem buffer) {
   HEED__TRY(add_adopted(heed__cl_state(ctx), buffer));
   const cl_int error = clRetainMemObject(buffer);

@@ -85,7 +85,6 @@ void heed__cl_close(heed_context *ctx);  // after the queue has finished and the
 struct heed__cl_found {
   heed_device_info info;
   cl_device_id device;
-  cl_context kept;  // of its self-test, for as long as the list lives; NULL: none
 };
 heed_status heed__cl_discover(struct heed__cl_found **devices, size_t *device_count, heed_platform_info **platforms,
                               size_t *platform_count);  // both freed with free()
@@ -174,6 +173,8 @@ bool heed__cl_has_extension(cl_device_id device, const char *name);  // the whol
 
 // memory.c. A buffer of `bytes`, checked against the device's limits first; `purpose` opens the message of a failure.
 heed_status heed__cl_buffer_new(heed_context *ctx, size_t bytes, const char *purpose, cl_mem *out);
+// The size of a caller's buffer. Errors: INVALID_ARGUMENT for one of another OpenCL context.
+heed_status heed__cl_buffer_measure(const heed_context *ctx, cl_mem buffer, size_t *bytes);
 // Retains a caller's buffer until heed__cl_buffer_destroy(). It is not counted as memory in use: heed did not allocate it, and several
 // tensors may lie in it.
 heed_status heed__cl_buffer_adopt(heed_context *ctx, cl_mem buffer);
