@@ -45,7 +45,7 @@ struct heed__cl {
   struct heed__cl_traits traits;
   bool tensor_cores_off;  // a driver refused their kernels, or they computed wrong: ordinary kernels do all from now on
   unsigned revision;      // of what plans rest on; see heed__cl_revise
-  bool tf32;              // HEED_TF32=1: products of F32 tensors may round their factors to TF32
+  bool tf32;  // HEED_TF32=1: F32 numbers may be rounded to TF32 on their way into tensor cores
   bool profiling;
   char *cache_dir;                      // NULL: no disk cache
   bool stores_programs;                 // puts what it builds there
@@ -100,7 +100,7 @@ heed_status heed__cl_fail(const heed_context *ctx, cl_int error, const char *wha
 
 // One kernel launch, built step by step; the first error sticks and comes out of heed__cl_launch.
 //   struct heed__cl_kernel k;
-//   heed__cl_begin(&k, ctx, "ops/softmax.cl", "softmax_rows");
+//   heed__cl_begin(&k, ctx, "ops/foo.cl", "foo_rows");
 //   heed__cl_define(&k, "X_DTYPE", "F32");
 //   heed__cl_tensor(&k, x);              two kernel arguments: the buffer, and `long` offset in elements
 //   heed__cl_long(&k, rows);

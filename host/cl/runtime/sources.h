@@ -5,7 +5,7 @@
 #include <heed/heed.h>
 
 struct heed__cl_kernel_source {
-  const char *name;  // "ops/softmax.cl"
+  const char *name;  // "ops/foo.cl"
   const char *text;  // terminated by 0
   size_t length;
 };

@@ -95,7 +95,7 @@ static heed_status read_kind(const struct reader *r, const json_t *item, const s
   const char *dtype = json_string_value(json_object_get(item, "dtype"));
   int found = 0;
   while (op && found < HEED_TUNE_OP_COUNT && strcmp(heed__cl_tuning_op_name((heed_tune_op)found), op) != 0) ++found;
-  NEED(r, op && found < HEED_TUNE_OP_COUNT, "\"op\" must be the name of a tuned operator, such as gemm");
+  NEED(r, op && found < HEED_TUNE_OP_COUNT, "\"op\" must be the name of a tuned operator");
   problem->op = (heed_tune_op)found;
   const enum heed__cl_tuning_kind kind = ops[found]->kind;
   for (found = 0; dtype && found < HEED_DTYPE_COUNT; ++found)

@@ -103,7 +103,7 @@ void heed__cl_tuning_choices_add(struct heed__cl_tuning_choices *out, const stru
 
 // ---------------------------------------------------------------- the table
 
-// The problem without what its operator does not have: gemm is not causal, attention has no transposed factors.
+// The problem without what its operator does not have, such as transposed factors.
 heed_tune_problem heed__cl_tuning_plain(const struct heed__cl_tuning *tuning, const heed_tune_problem *problem);
 const char *heed__cl_tuning_op_name(heed_tune_op op);
 const char *const *heed__cl_tuning_size_names(heed_tune_op op);
