@@ -70,7 +70,7 @@ tables='
 # Prints "FILE:LINE: what is wrong" for each violation in the tree at $1.
 includes() (
   cd "$1"
-  operators=$(grep -oE '\bX\([a-z0-9_]+' host/core/operators.h | sed -E 's/^X\(//; s/(_fwd|_bwd)+$//' | sort -u | tr '\n' ' ')
+  operators=$(grep -oE '^  X\([a-z0-9_]+' host/core/operators.h | sed -E 's/^  X\(//; s/(_fwd|_bwd)+$//' | sort -u | tr '\n' ' ')
   find host tools -name '*.[ch]' -print0 | sort -z | xargs -0 awk -v operators="$operators" "$tables"'
     BEGIN {
       # Names that are words of every day count as part of a function name only.
