@@ -1,6 +1,8 @@
+// The checks of an operator's tensors: presence, context, dtype, contiguity, and which of them share memory.
 #include "ops/check.h"
 
-static heed_status check_arg(const char *op, const struct heed__arg *arg, const heed_context *ctx, heed_dtype dtype) {
+static heed_status check_arg(const char *op, const struct heed__arg *arg, const heed_context *ctx,
+                             const heed_tensor *first_float) {
   const heed_tensor *t = arg->tensor;
   HEED__REQUIRE(t->ctx == ctx, HEED_ERROR_INVALID_ARGUMENT, "%s: %s is on another context than the other tensors", op,
                 arg->name);
@@ -10,8 +12,9 @@ static heed_status check_arg(const char *op, const struct heed__arg *arg, const 
   if (arg->flags & HEED__FLOAT) {
     HEED__REQUIRE(heed_dtype_is_float(t->dtype), HEED_ERROR_DTYPE, "%s: %s is %s; F32, F16 or BF16 is needed", op,
                   arg->name, heed__tensor_text(t));
-    HEED__REQUIRE(t->dtype == dtype, HEED_ERROR_DTYPE, "%s: %s is %s, but the other floating-point tensors are %s", op,
-                  arg->name, heed__tensor_text(t), heed_dtype_string(dtype));
+    HEED__REQUIRE(t->dtype == first_float->dtype, HEED_ERROR_DTYPE,
+                  "%s: %s is %s, but the other floating-point tensors are %s", op, arg->name, heed__tensor_text(t),
+                  heed_dtype_string(first_float->dtype));
   }
   HEED__REQUIRE(!(arg->flags & HEED__IS_F32) || t->dtype == HEED_F32, HEED_ERROR_DTYPE, "%s: %s is %s; F32 is needed",
                 op, arg->name, heed__tensor_text(t));
@@ -20,32 +23,119 @@ static heed_status check_arg(const char *op, const struct heed__arg *arg, const 
   return HEED_OK;
 }
 
-// Whether the two share elements in a way that `out` must not. Interleaved views of one buffer cannot be told apart by
-// their ends, so only contiguous ones are judged.
-static bool clashes(const struct heed__arg *out, const struct heed__arg *other) {
-  const heed_tensor *a = out->tensor, *b = other->tensor;
-  if (a->buffer != b->buffer || a->count == 0 || b->count == 0) return false;
-  if (!heed_tensor_is_contiguous(a) || !heed_tensor_is_contiguous(b)) return false;
-  if ((out->flags & HEED__IN_PLACE) && a->offset == b->offset && a->count == b->count) return false;
-  return a->offset < b->offset + b->count && b->offset < a->offset + a->count;
+// ---------------------------------------------------------------- aliasing
+// All of it counts bytes: two tensors over one cl_mem of a program's own may differ in dtype.
+
+static int64_t byte_stride(const heed_tensor *t, int axis) {
+  return t->strides[axis] * (int64_t)heed_dtype_size(t->dtype);
+}
+static int64_t first_byte(const heed_tensor *t) { return t->offset * (int64_t)heed_dtype_size(t->dtype); }
+
+// Bytes from the first element to the end of the last one, along the axes whose stride is no multiple of `period`; 0: all axes.
+static int64_t extent(const heed_tensor *t, int64_t period) {
+  int64_t bytes = (int64_t)heed_dtype_size(t->dtype);
+  for (int axis = 0; axis < t->rank; ++axis) {
+    const int64_t stride = byte_stride(t, axis);
+    if (period == 0 || stride % period != 0) bytes += (t->dims[axis] - 1) * stride;
+  }
+  return bytes;
 }
 
+// Whether both, seen modulo `period`, keep to parts of it that are apart, as columns of one matrix do modulo its row.
+static bool apart_modulo(const heed_tensor *a, const heed_tensor *b, int64_t period) {
+  if (period <= 0) return false;
+  int64_t distance = (first_byte(b) - first_byte(a)) % period;
+  if (distance < 0) distance += period;
+  return distance >= extent(a, period) && extent(b, period) <= period - distance;
+}
+
+static int64_t common_divisor(int64_t a, int64_t b) {
+  while (b != 0) {
+    const int64_t rest = a % b;
+    a = b;
+    b = rest;
+  }
+  return a;
+}
+
+// Whether no element of a lies on one of b. It is decided by where they begin and end, and else modulo each stride of the two and
+// modulo the common divisor of all strides. That tells apart all that slices and permutations of one tensor can; other views that
+// interleave count as overlapping.
+static bool are_apart(const heed_tensor *a, const heed_tensor *b) {
+  if (first_byte(a) + extent(a, 0) <= first_byte(b) || first_byte(b) + extent(b, 0) <= first_byte(a)) return true;
+  const heed_tensor *const both[] = {a, b};
+  int64_t divisor = 0;
+  for (int i = 0; i < 2; ++i) {
+    for (int axis = 0; axis < both[i]->rank; ++axis) {
+      if (both[i]->dims[axis] == 1) continue;
+      if (apart_modulo(a, b, byte_stride(both[i], axis))) return true;
+      divisor = common_divisor(divisor, byte_stride(both[i], axis));
+    }
+  }
+  return apart_modulo(a, b, divisor);
+}
+
+static bool is_same_view(const heed_tensor *a, const heed_tensor *b) {
+  if (a->offset != b->offset || a->dtype != b->dtype) return false;
+  if (heed_tensor_is_contiguous(a) && heed_tensor_is_contiguous(b)) return a->count == b->count;
+  if (a->rank != b->rank) return false;
+  for (int axis = 0; axis < a->rank; ++axis)
+    if (a->dims[axis] != b->dims[axis] || (a->dims[axis] != 1 && a->strides[axis] != b->strides[axis])) return false;
+  return true;
+}
+
+// Whether the two share elements in a way that `out` must not.
+static bool clashes(const struct heed__arg *out, const struct heed__arg *other) {
+  const heed_tensor *a = out->tensor, *b = other->tensor;
+  if (a->buffer->handle != b->buffer->handle || a->count == 0 || b->count == 0) return false;
+  if ((out->flags & HEED__IN_PLACE) && is_same_view(a, b)) return false;
+  return !are_apart(a, b);
+}
+
+// Whether elements of t lie on each other: seen from the smallest stride up, each must be as long as what is inside of it.
+static bool lies_on_itself(const heed_tensor *t) {
+  if (t->count == 0) return false;
+  bool done[HEED_MAX_RANK] = {false};
+  int64_t inside = 1;
+  for (int round = 0; round < t->rank; ++round) {
+    int next = -1;
+    for (int axis = 0; axis < t->rank; ++axis)
+      if (!done[axis] && t->dims[axis] > 1 && (next < 0 || t->strides[axis] < t->strides[next])) next = axis;
+    if (next < 0) return false;
+    if (t->strides[next] < inside) return true;
+    inside += (t->dims[next] - 1) * t->strides[next];
+    done[next] = true;
+  }
+  return false;
+}
+
+static heed_status check_output(const char *op, const struct heed__arg *args, int count, int output) {
+  const struct heed__arg *out = &args[output];
+  HEED__REQUIRE(!lies_on_itself(out->tensor), HEED_ERROR_INVALID_ARGUMENT,
+                "%s: elements of %s %s lie on each other in memory; an output needs a place for each (view strides)",
+                op, out->name, heed__tensor_text(out->tensor));
+  for (int i = 0; i < count; ++i)
+    HEED__REQUIRE(i == output || !args[i].tensor || !clashes(out, &args[i]), HEED_ERROR_INVALID_ARGUMENT,
+                  "%s: %s overlaps %s in memory", op, out->name, args[i].name);
+  return HEED_OK;
+}
+
+// ---------------------------------------------------------------- all arguments
+
 heed_status heed__check_args(const char *op, const struct heed__arg *args, int count, heed_context **ctx) {
-  heed_dtype dtype = HEED_DTYPE_COUNT;
+  const heed_tensor *first_float = NULL;
   *ctx = NULL;
   for (int i = 0; i < count; ++i) {
     HEED__REQUIRE(args[i].tensor || (args[i].flags & HEED__OPTIONAL), HEED_ERROR_INVALID_ARGUMENT, "%s: %s is NULL", op,
                   args[i].name);
     if (!args[i].tensor) continue;
     if (!*ctx) *ctx = args[i].tensor->ctx;
-    if ((args[i].flags & HEED__FLOAT) && dtype == HEED_DTYPE_COUNT) dtype = args[i].tensor->dtype;
+    if ((args[i].flags & HEED__FLOAT) && !first_float) first_float = args[i].tensor;
   }
   for (int i = 0; i < count; ++i)
-    if (args[i].tensor) HEED__TRY(check_arg(op, &args[i], *ctx, dtype));
+    if (args[i].tensor) HEED__TRY(check_arg(op, &args[i], *ctx, first_float));
   for (int i = 0; i < count; ++i)
-    for (int j = 0; args[i].tensor && (args[i].flags & HEED__OUT) && j < count; ++j)
-      HEED__REQUIRE(j == i || !args[j].tensor || !clashes(&args[i], &args[j]), HEED_ERROR_INVALID_ARGUMENT,
-                    "%s: %s overlaps %s in memory", op, args[i].name, args[j].name);
+    if (args[i].tensor && (args[i].flags & HEED__OUT)) HEED__TRY(check_output(op, args, count, i));
   return HEED_OK;
 }
 
