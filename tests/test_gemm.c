@@ -93,14 +93,24 @@ static void probing_can_be_switched_off(void **state) {
   need_device(state);
   char folder[] = "/tmp/heed-test-gemm-XXXXXX";
   plant_wrong_kernel(folder);
-  float result = 0;
-  assert_int_equal(setenv("HEED_GEMM_PROBE", "off", 1), 0);
-  heed_context *ctx = open_planted("native", folder);
-  const heed_status status = eleven(ctx, &result);
-  assert_int_equal(unsetenv("HEED_GEMM_PROBE"), 0);
-  ASSERT_OK(status);
-  assert_true(result == 22);
-  heed_context_destroy(ctx);
+  static const struct {
+    const char *environment;
+    int option;
+    bool probes;
+  } cases[] = {{"off", 0, false}, {"0", 0, false}, {"1", -1, false}, {"off", 1, true}, {"1", 0, true}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+    assert_int_equal(setenv("HEED_GEMM_PROBE", cases[i].environment, 1), 0);
+    heed_open_options options = {.gemm = "native", .kernel_dir = folder, .validate = -1, .gemm_probe = cases[i].option};
+    heed_context *ctx;
+    const heed_status opened = heed_open_with(&options, &ctx);
+    assert_int_equal(unsetenv("HEED_GEMM_PROBE"), 0);  // what counts is what it was when the context was opened
+    ASSERT_OK(opened);
+    float result = 0;
+    const heed_status status = eleven(ctx, &result);
+    heed_context_destroy(ctx);
+    assert_int_equal(status, cases[i].probes ? HEED_ERROR_DEVICE : HEED_OK);
+    if (!cases[i].probes) assert_true(result == 22);
+  }
   remove_planted(folder);
 }
 
@@ -334,6 +344,31 @@ static void a_clblast_that_fails_when_tried_is_done_without(void **state) {
   }
 }
 
+// ---------------------------------------------------------------- TF32
+
+static void tf32_is_for_who_asks(void **state) {
+  need_device(state);
+  static const struct {
+    const char *environment;
+    int option;
+    bool tf32;
+  } cases[] = {{"", 0, false}, {"0", 0, false}, {"1", 0, true}, {"1", -1, false}, {"", 1, true}, {"0", 1, true}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+    assert_int_equal(setenv("HEED_TF32", cases[i].environment, 1), 0);
+    heed_context *ctx;
+    const heed_status status = heed_open_with(&(heed_open_options){.validate = -1, .tf32 = cases[i].option}, &ctx);
+    assert_int_equal(unsetenv("HEED_TF32"), 0);
+    ASSERT_OK(status);
+    assert_int_equal(heed__cl_state(ctx)->tf32, cases[i].tf32);
+    heed_context_destroy(ctx);
+  }
+  assert_int_equal(setenv("HEED_TF32", "maybe", 1), 0);
+  heed_context *ctx;
+  const heed_status status = heed_open_with(&(heed_open_options){.validate = -1}, &ctx);
+  assert_int_equal(unsetenv("HEED_TF32"), 0);
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "HEED_TF32 is 'maybe'", status);
+}
+
 // ---------------------------------------------------------------- what a kernel leaves to others
 
 static struct heed_tensor without_memory(heed_context *ctx, heed_dtype dtype, int64_t rows, int64_t cols) {
@@ -402,6 +437,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_provider_that_computes_wrong_is_not_used),
       cmocka_unit_test(probing_can_be_switched_off),
+      cmocka_unit_test(tf32_is_for_who_asks),
       cmocka_unit_test(tensor_cores_that_fail_are_done_without),
       MENDED(what_clblast_has_left_of_a_batch_heeds_kernels_do),
       MENDED(a_moment_without_memory_is_no_verdict),

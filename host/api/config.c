@@ -21,19 +21,16 @@ static heed_status parse_gemm(const char *text, enum heed__cl_gemm_provider *out
   return HEED_OK;
 }
 
-heed_status heed__config_switch(int given, const char *name, bool *out) {
-  *out = given > 0;
-  if (given != 0) return HEED_OK;
-  const char *text = heed__config_text(NULL, name);
-  if (!text || strcmp(text, "0") == 0 || strcasecmp(text, "off") == 0) return HEED_OK;
-  *out = true;
-  HEED__REQUIRE(strcmp(text, "1") == 0 || strcasecmp(text, "on") == 0, HEED_ERROR_INVALID_ARGUMENT,
-                "open: %s is '%s'; 1 or 0 is needed", name, text);
-  return HEED_OK;
-}
-
 bool heed__config_is_off(const char *text) { return text && (strcasecmp(text, "off") == 0 || strcmp(text, "0") == 0); }
 bool heed__config_is_on(const char *text) { return text && (strcasecmp(text, "on") == 0 || strcmp(text, "1") == 0); }
+
+heed_status heed__config_switch(int given, const char *name, bool otherwise, bool *out) {
+  const char *text = heed__config_text(NULL, name);
+  *out = given != 0 ? given > 0 : text ? heed__config_is_on(text) : otherwise;
+  HEED__REQUIRE(given != 0 || !text || heed__config_is_on(text) || heed__config_is_off(text),
+                HEED_ERROR_INVALID_ARGUMENT, "open: %s is '%s'; 1 or 0 is needed", name, text);
+  return HEED_OK;
+}
 
 bool heed__config_folder(const char *variable, const char *otherwise, const char *name, char *path, size_t size) {
   const char *base = heed__config_text(NULL, variable), *home = heed__config_text(NULL, "HOME");
@@ -52,7 +49,10 @@ heed_status heed__config_opencl(const heed_open_options *options, struct heed__c
                   .load_only = options->store_programs < 0,
                   .kernel_dir = heed__config_text(options->kernel_dir, "HEED_KERNELS")}};
   HEED__TRY(parse_gemm(heed__config_text(options->gemm, "HEED_GEMM"), &config->gemm.provider));
-  config->gemm.probe_off = heed__config_is_off(heed__config_text(NULL, "HEED_GEMM_PROBE"));
+  bool probe;
+  HEED__TRY(heed__config_switch(options->gemm_probe, "HEED_GEMM_PROBE", true, &probe));
+  config->gemm.probe_off = !probe;
+  HEED__TRY(heed__config_switch(options->tf32, "HEED_TF32", false, &config->runtime.tf32));
   const char *cache = heed__config_text(options->cache_dir, "HEED_CACHE");
   if (heed__config_is_off(cache)) return HEED_OK;
   // HEED_CACHE=on is what people try after HEED_CACHE=off.

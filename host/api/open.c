@@ -22,7 +22,7 @@ static heed_status open_tuning(const heed_open_options *options, heed_context *c
 
 static heed_status attach_validation(const heed_open_options *options, heed_context *ctx) {
   bool validate;
-  HEED__TRY(heed__config_switch(options->validate, "HEED_VALIDATE", &validate));
+  HEED__TRY(heed__config_switch(options->validate, "HEED_VALIDATE", false, &validate));
   if (!validate || heed__driver_is_reference(ctx)) return HEED_OK;
   heed_context *host;
   HEED__TRY(heed__driver_create_reference(&host));

@@ -106,12 +106,16 @@ static heed_status run_calls(heed_context *ctx, const struct part *part) {
 
 // ---------------------------------------------------------------- what it runs on
 
-// A context with the caller's cache and kernels, and heed's own products: other providers are probed where they are used. Programs
-// for these shapes are not asked for again.
+// A context with the caller's cache and kernels, and heed's own products: other providers are probed where they are used, and TF32
+// would be taken for an error. Programs for these shapes are not asked for again.
 static heed_status open_validating(const heed_open_options *options, const struct heed__found *found,
                                    heed_context **out) {
-  const heed_open_options own = {
-      .cache_dir = options->cache_dir, .kernel_dir = options->kernel_dir, .store_programs = -1, .gemm = "native"};
+  const heed_open_options own = {.cache_dir = options->cache_dir,
+                                 .kernel_dir = options->kernel_dir,
+                                 .store_programs = -1,
+                                 .gemm = "native",
+                                 .gemm_probe = options->gemm_probe,
+                                 .tf32 = -1};
   heed_context *ctx, *host;
   HEED__TRY(heed__context_create(&ctx));
   heed_status status = found->driver->open(ctx, found->handle, &own);

@@ -110,8 +110,7 @@ static heed_status make_state(heed_context *ctx, cl_device_id device, const stru
   }
   cl->device = device;
   cl->profiling = config->profiling;
-  const char *tf32 = getenv("HEED_TF32");
-  cl->tf32 = tf32 && strcmp(tf32, "1") == 0;
+  cl->tf32 = config->tf32;
   cl->cache_dir = config->cache_dir ? strdup(config->cache_dir) : NULL;
   cl->kernel_dir = config->kernel_dir ? strdup(config->kernel_dir) : NULL;
   if ((config->cache_dir && !cl->cache_dir) || (config->kernel_dir && !cl->kernel_dir)) {

@@ -45,7 +45,7 @@ struct heed__cl {
   struct heed__cl_traits traits;
   bool tensor_cores_off;  // a driver refused their kernels, or they computed wrong: ordinary kernels do all from now on
   unsigned revision;      // of what plans rest on; see heed__cl_revise
-  bool tf32;  // HEED_TF32=1: F32 numbers may be rounded to TF32 on their way into tensor cores
+  bool tf32;              // F32 numbers may be rounded to TF32 on their way into tensor cores
   bool profiling;
   char *cache_dir;                      // NULL: no disk cache
   bool stores_programs;                 // puts what it builds there
@@ -69,6 +69,7 @@ static inline struct heed__cl *heed__cl_state(const heed_context *ctx) { return 
 static inline void heed__cl_revise(heed_context *ctx) { ++heed__cl_state(ctx)->revision; }
 
 struct heed__cl_config {
+  bool tf32;  // products of F32 tensors may round their factors to TF32
   bool profiling;
   const char *cache_dir;   // NULL: none
   bool load_only;          // add no program to it where that compiles the program once more

@@ -73,7 +73,8 @@ typedef struct heed_context heed_context;
 // Opens a device. spec is one of: NULL (the environment's HEED_DEVICE, else auto), "auto" (best GPU, else accelerator, else
 // OpenCL CPU, else host), "host" (no OpenCL), "gpu", "cpu", "P:D" (platform and device index), "id:..." (stable id
 // as in heed_device_info.id), or a case-insensitive piece of a platform's or device's name.
-// Also read from the environment: HEED_VALIDATE, HEED_GEMM, HEED_CACHE, HEED_KERNELS, HEED_TUNE, HEED_SELF_TEST.
+// Also read from the environment: HEED_VALIDATE, HEED_GEMM, HEED_GEMM_PROBE, HEED_TF32, HEED_CACHE, HEED_KERNELS, HEED_TUNE and
+// HEED_SELF_TEST; heed_open_options says what each does.
 // Errors: NO_DEVICE when nothing or several devices fit (the message lists the devices), DEVICE, UNSUPPORTED when the
 // device has no compiler, MISMATCH when it failed heed's self-test (see heed_open_with()).
 HEED_API HEED_MUST_CHECK heed_status heed_open(const char *spec, heed_context **out);
@@ -97,8 +98,12 @@ typedef struct heed_open_options {
                        // serves; for many programs that few runs ask for. 0: store what was built
   const char *kernel_dir;  // read .cl files from here instead of the library's own; for kernel authors and tests. NULL:
                            // HEED_KERNELS, else the library's own
-  int self_test;       // 1: test the device in any case; -1: open it untested; 0: HEED_SELF_TEST, else as told below
-  unsigned uses;       // HEED_USES_...: all that will be called; the self-test leaves out the rest. 0: anything may be
+  int self_test;  // 1: test the device in any case; -1: open it untested; 0: HEED_SELF_TEST, else as told below
+  unsigned uses;  // HEED_USES_...: all that will be called; the self-test leaves out the rest. 0: anything may be
+  int tf32;  // 1: matrix products of F32 tensors, those of attention too, may round their factors to TF32 (10 bits of mantissa),
+      // where tensor cores do so; -1: never; 0: HEED_TF32, else never
+  int gemm_probe;  // -1: use a provider of matrix products without trying it first on a small product; 1: try it; 0:
+                   // HEED_GEMM_PROBE, else try it
   const char *tuning;  // file of tuned choices, "off" for none; NULL: HEED_TUNE, else
                        // $XDG_CONFIG_HOME/heed/tune/<device id>.json, see heed/tune.h
 } heed_open_options;
