@@ -168,7 +168,7 @@ static heed_status train_on(heed_context *ctx, heed_mlp **mlp, heed_optimizer **
            &t[1]));
   TRY(create(ctx, HEED_F32, 1, DIMS(1), 0, values, &t[2]));
   for (int step = 0; step < 2; step++) {
-    TRY(heed_mlp_loss(*mlp, t[0], t[1], NULL, t[2]));
+    TRY(heed_mlp_loss(*mlp, t[0], t[1], NULL, t[2], false));
     TRY(heed_optimizer_step(*optimizer));
     TRY(keep(values, t[2]));
   }

@@ -70,7 +70,7 @@ static heed_status train(struct soak *s) {
       values[i] = (lit ? 1.0F : 0.0F) + 0.1F * (float)heed_random_normal(7, 0, s->drawn++);
     }
     TRY(heed_tensor_upload_f32(s->x, values, BATCH * WIDTH));
-    TRY(heed_mlp_loss(s->mlp, s->x, s->target, s->logits, s->loss));
+    TRY(heed_mlp_loss(s->mlp, s->x, s->target, s->logits, s->loss, false));
     TRY(heed_optimizer_step(s->optimizer));
   }
   TRY(heed_tensor_download_f32(s->loss, &loss, 1));

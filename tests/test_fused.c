@@ -33,13 +33,13 @@ static void assert_gradient_is_linears_then_relus(heed_context *ctx, heed_dtype 
   heed_tensor *dweight[] = {support_like(weight), support_like(weight)},
               *dbias[] = {support_new(ctx, dtype, SHAPE(out)), support_new(ctx, dtype, SHAPE(out))};
   ASSERT_OK(heed_relu_fwd(before, x));
-  ASSERT_OK(heed_relu_linear_bwd(x, weight, dy, dx[0], dweight[0], dbias[0]));
-  ASSERT_OK(heed_linear_bwd(x, weight, dy, dx[1], dweight[1], dbias[1]));
+  ASSERT_OK(heed_relu_linear_bwd(x, weight, dy, dx[0], dweight[0], dbias[0], false));
+  ASSERT_OK(heed_linear_bwd(x, weight, dy, dx[1], dweight[1], dbias[1], false));
   ASSERT_OK(heed_relu_bwd(before, dx[1], dx[1]));
   ASSERT_SAME_BITS(dx[0], dx[1]);
   ASSERT_SAME_BITS(dweight[0], dweight[1]);
   ASSERT_SAME_BITS(dbias[0], dbias[1]);
-  ASSERT_OK(heed_relu_linear_bwd(x, weight, dy, NULL, dweight[1], NULL));
+  ASSERT_OK(heed_relu_linear_bwd(x, weight, dy, NULL, dweight[1], NULL, false));
   ASSERT_SAME_BITS(dweight[0], dweight[1]);
 }
 
@@ -100,7 +100,7 @@ static void loss_and_gradient_refuse_what_each_does(void **state) {
       HEED_ERROR_SHAPE, "linear_relu_fwd", "differ in rows",
       heed_linear_relu_fwd(x, support_new(ctx, HEED_F32, SHAPE(2, 3)), NULL, support_new(ctx, HEED_F32, SHAPE(5, 2))));
   ASSERT_REFUSED(HEED_ERROR_SHAPE, "relu_linear_bwd", "dy F32[4, 3]",
-                 heed_relu_linear_bwd(x, support_new(ctx, HEED_F32, SHAPE(2, 3)), x, dx, NULL, NULL));
+                 heed_relu_linear_bwd(x, support_new(ctx, HEED_F32, SHAPE(2, 3)), x, dx, NULL, NULL, false));
 }
 
 static size_t count_of(const heed_profile_record *records, size_t count, const char *part) {
@@ -130,7 +130,7 @@ static void a_training_step_is_a_few_launches(void **state) {
   const heed_profile_record *records;
   size_t count = 0;
   for (int step = 0; step < 3; ++step) {
-    ASSERT_OK(heed_mlp_loss(mlp, x, target, NULL, loss));
+    ASSERT_OK(heed_mlp_loss(mlp, x, target, NULL, loss, false));
     ASSERT_OK(heed_optimizer_step(optimizer));
     ASSERT_OK(heed_profile_records(ctx, &records, &count));
     if (heed_context_device(ctx)->type == HEED_DEVICE_HOST) break;

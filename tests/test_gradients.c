@@ -198,7 +198,7 @@ static heed_status linear_forward(struct gradient_case *c) {
 }
 static heed_status linear_backward(struct gradient_case *c) {
   return heed_linear_bwd(value_of(c, 0), value_of(c, 1), c->dout, grad_of(c, 0), grad_of(c, 1),
-                         c->count > 2 ? grad_of(c, 2) : NULL);
+                         c->count > 2 ? grad_of(c, 2) : NULL, false);
 }
 
 static void linear_has_its_gradients_with_and_without_bias(void **state) {
@@ -372,7 +372,7 @@ static heed_status mha_forward(struct gradient_case *c) {
                       NULL, &options, true, c->out, NULL);
 }
 static heed_status mha_backward(struct gradient_case *c) {
-  return heed_mha_bwd(c->function, c->dout, grad_of(c, 0), gradient_of(c, "key"), gradient_of(c, "value"), NULL);
+  return heed_mha_bwd(c->function, c->dout, grad_of(c, 0), gradient_of(c, "key"), gradient_of(c, "value"), NULL, false);
 }
 
 // The bias of the keys adds the same to every score of a row, which softmax does not see: its gradient is 0. It is the sum of
@@ -438,7 +438,9 @@ static void mha_has_its_gradients_for_cross_attention_of_other_widths(void **sta
 }
 
 static heed_status mlp_forward(struct gradient_case *c) { return heed_mlp_fwd(c->function, value_of(c, 0), c->out); }
-static heed_status mlp_backward(struct gradient_case *c) { return heed_mlp_bwd(c->function, c->dout, grad_of(c, 0)); }
+static heed_status mlp_backward(struct gradient_case *c) {
+  return heed_mlp_bwd(c->function, c->dout, grad_of(c, 0), false);
+}
 
 // Biases of ±3 keep every hidden unit clearly on or clearly off, away from relu's kink, however the inputs move.
 static void set_hidden_bias(const heed_parameter *bias) {

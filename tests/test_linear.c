@@ -60,7 +60,7 @@ static void backward_is_the_naive_loop(void **state) {
                       *weight = support_random(ctx, HEED_F32, SHAPE(out, in), 2);
     const heed_tensor *dy = support_random(ctx, HEED_F32, SHAPE(n, out), 3);
     heed_tensor *dx = support_like(x), *dweight = support_like(weight), *dbias = support_new(ctx, HEED_F32, SHAPE(out));
-    ASSERT_OK(heed_linear_bwd(x, weight, dy, dx, dweight, dbias));
+    ASSERT_OK(heed_linear_bwd(x, weight, dy, dx, dweight, dbias, false));
     assert_gradients(&problems[p], support_get(x), support_get(weight), support_get(dy), support_get(dx),
                      support_get(dweight), support_get(dbias));
   }
@@ -81,8 +81,8 @@ static void leading_axes_are_rows(void **state) {
   for (int i = 0; i < 4; ++i) ASSERT_CLOSE(support_get(row_y)[i], support_get(y)[i], 0);
   heed_tensor *dx = support_like(x), *flat_dx = support_like(flat), *dw = support_like(weight),
               *flat_dw = support_like(weight);
-  ASSERT_OK(heed_linear_bwd(x, weight, y, dx, dw, NULL));
-  ASSERT_OK(heed_linear_bwd(flat, weight, flat_y, flat_dx, flat_dw, NULL));
+  ASSERT_OK(heed_linear_bwd(x, weight, y, dx, dw, NULL, false));
+  ASSERT_OK(heed_linear_bwd(flat, weight, flat_y, flat_dx, flat_dw, NULL, false));
   ASSERT_SAME_BITS(dx, flat_dx);
   ASSERT_SAME_BITS(dw, flat_dw);
 }
@@ -93,11 +93,11 @@ static void each_gradient_may_be_left_out(void **state) {
                     *weight = support_random(ctx, HEED_F32, SHAPE(5, 17), 2),
                     *dy = support_random(ctx, HEED_F32, SHAPE(9, 5), 3);
   heed_tensor *all[3] = {support_like(x), support_like(weight), support_new(ctx, HEED_F32, SHAPE(5))};
-  ASSERT_OK(heed_linear_bwd(x, weight, dy, all[0], all[1], all[2]));
+  ASSERT_OK(heed_linear_bwd(x, weight, dy, all[0], all[1], all[2], false));
   for (int which = 0; which < 8; ++which) {
     heed_tensor *some[3];
     for (int i = 0; i < 3; ++i) some[i] = which >> i & 1 ? support_like(all[i]) : NULL;
-    ASSERT_OK(heed_linear_bwd(x, weight, dy, some[0], some[1], some[2]));
+    ASSERT_OK(heed_linear_bwd(x, weight, dy, some[0], some[1], some[2], false));
     for (int i = 0; i < 3; ++i)
       if (some[i]) ASSERT_SAME_BITS(some[i], all[i]);
   }
@@ -119,12 +119,12 @@ static void sides_may_be_empty(void **state) {
               *dx = support_new(ctx, HEED_F32, SHAPE(2, 5));
   ASSERT_OK(heed_linear_bwd(support_new(ctx, HEED_F32, SHAPE(0, 5)), support_random(ctx, HEED_F32, SHAPE(4, 5), 2),
                             support_new(ctx, HEED_F32, SHAPE(0, 4)), support_new(ctx, HEED_F32, SHAPE(0, 5)), dweight,
-                            dbias));
+                            dbias, false));
   for (int i = 0; i < 20; ++i) ASSERT_CLOSE(support_get(dweight)[i], 0, 0);
   for (int i = 0; i < 4; ++i) ASSERT_CLOSE(support_get(dbias)[i], 0, 0);
   ASSERT_OK(heed_linear_bwd(support_random(ctx, HEED_F32, SHAPE(2, 5), 2), support_new(ctx, HEED_F32, SHAPE(0, 5)),
                             support_new(ctx, HEED_F32, SHAPE(2, 0)), dx, support_new(ctx, HEED_F32, SHAPE(0, 5)),
-                            support_new(ctx, HEED_F32, SHAPE(0))));
+                            support_new(ctx, HEED_F32, SHAPE(0)), false));
   for (int i = 0; i < 10; ++i) ASSERT_CLOSE(support_get(dx)[i], 0, 0);
   ASSERT_OK(heed_linear_fwd(support_new(ctx, HEED_F32, SHAPE(0, 5)), support_new(ctx, HEED_F32, SHAPE(4, 5)), bias,
                             support_new(ctx, HEED_F32, SHAPE(0, 4))));
@@ -147,7 +147,7 @@ static void narrow_dtypes_differ_by_their_rounding(void **state) {
       }
       heed_tensor *y = support_like(t[narrow][2]);
       ASSERT_OK(heed_linear_fwd(t[narrow][0], t[narrow][1], NULL, y));
-      ASSERT_OK(heed_linear_bwd(t[narrow][0], t[narrow][1], t[narrow][2], t[narrow][3], t[narrow][4], NULL));
+      ASSERT_OK(heed_linear_bwd(t[narrow][0], t[narrow][1], t[narrow][2], t[narrow][3], t[narrow][4], NULL, false));
       t[narrow][2] = y;
     }
     for (int i = 2; i < 5; ++i) ASSERT_AGREE(t[1][i], t[0][i], tolerances[d]);
@@ -190,23 +190,26 @@ static void backward_refuses(void **state) {
   heed_tensor *x = support_random(ctx, HEED_F32, SHAPE(2, 3), 1), *w = support_random(ctx, HEED_F32, SHAPE(4, 3), 2),
               *dy = support_random(ctx, HEED_F32, SHAPE(2, 4), 3);
   heed_tensor *dx = support_like(x), *dw = support_like(w), *db = support_new(ctx, HEED_F32, SHAPE(4));
-  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "linear_bwd", "dy is NULL", heed_linear_bwd(x, w, NULL, dx, dw, db));
-  ASSERT_REFUSED(HEED_ERROR_SHAPE, "linear_bwd", "dy F32[2, 3] must have 4", heed_linear_bwd(x, w, dx, NULL, dw, db));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "linear_bwd", "dy is NULL",
+                 heed_linear_bwd(x, w, NULL, dx, dw, db, false));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "linear_bwd", "dy F32[2, 3] must have 4",
+                 heed_linear_bwd(x, w, dx, NULL, dw, db, false));
   ASSERT_REFUSED(HEED_ERROR_SHAPE, "linear_bwd", "x F32[2, 3] and dy F32[3, 4] differ in rows",
-                 heed_linear_bwd(x, w, support_new(ctx, HEED_F32, SHAPE(3, 4)), dx, dw, db));
+                 heed_linear_bwd(x, w, support_new(ctx, HEED_F32, SHAPE(3, 4)), dx, dw, db, false));
   ASSERT_REFUSED(HEED_ERROR_SHAPE, "linear_bwd", "dweight is F32[3, 4]",
-                 heed_linear_bwd(x, w, dy, dx, support_new(ctx, HEED_F32, SHAPE(3, 4)), db));
+                 heed_linear_bwd(x, w, dy, dx, support_new(ctx, HEED_F32, SHAPE(3, 4)), db, false));
   ASSERT_REFUSED(HEED_ERROR_SHAPE, "linear_bwd", "dx is F32[3, 2]",
-                 heed_linear_bwd(x, w, dy, support_new(ctx, HEED_F32, SHAPE(3, 2)), dw, db));
+                 heed_linear_bwd(x, w, dy, support_new(ctx, HEED_F32, SHAPE(3, 2)), dw, db, false));
   ASSERT_REFUSED(HEED_ERROR_SHAPE, "linear_bwd", "F32[5] does not fit weight F32[4, 3]",
-                 heed_linear_bwd(x, w, dy, dx, dw, support_new(ctx, HEED_F32, SHAPE(5))));
+                 heed_linear_bwd(x, w, dy, dx, dw, support_new(ctx, HEED_F32, SHAPE(5)), false));
   ASSERT_REFUSED(HEED_ERROR_DTYPE, "linear_bwd", "dbias is BF16[4]",
-                 heed_linear_bwd(x, w, dy, dx, dw, support_new(ctx, HEED_BF16, SHAPE(4))));
-  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "linear_bwd", "dx overlaps x", heed_linear_bwd(x, w, dy, x, dw, db));
+                 heed_linear_bwd(x, w, dy, dx, dw, support_new(ctx, HEED_BF16, SHAPE(4)), false));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "linear_bwd", "dx overlaps x",
+                 heed_linear_bwd(x, w, dy, x, dw, db, false));
   ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "linear_bwd", "dweight overlaps weight",
-                 heed_linear_bwd(x, w, dy, dx, w, db));
+                 heed_linear_bwd(x, w, dy, dx, w, db, false));
   ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "linear_bwd", "dx is on another context",
-                 heed_linear_bwd(x, w, dy, support_new(support_other(), HEED_F32, SHAPE(2, 3)), dw, db));
+                 heed_linear_bwd(x, w, dy, support_new(support_other(), HEED_F32, SHAPE(2, 3)), dw, db, false));
 }
 
 int main(void) {

@@ -249,7 +249,7 @@ static heed_status forward(struct fixture *f, bool train) {
   return heed_mha_fwd(f->mha, f->query, f->key, f->value, f->mask, f->kv_lengths, &f->r.p.options, train, f->out, NULL);
 }
 static heed_status backward(struct fixture *f) {
-  return heed_mha_bwd(f->mha, f->dout, f->dquery, f->dkey, f->dvalue, f->dmask);
+  return heed_mha_bwd(f->mha, f->dout, f->dquery, f->dkey, f->dvalue, f->dmask, false);
 }
 
 static void assert_close(const struct fixture *f, const char *name, const heed_tensor *tensor, const double *expected,
@@ -470,9 +470,11 @@ static void misuse_is_refused(void **state) {
   ASSERT_OK(forward(&f, false));
   ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "a backward needs a forward", backward(&f));
   ASSERT_OK(forward(&f, true));
-  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "part of dkey", heed_mha_bwd(f.mha, f.dout, NULL, NULL, f.dkey, NULL));
-  ASSERT_FAILS(HEED_ERROR_SHAPE, "dquery is F32[2, 5, 6]", heed_mha_bwd(f.mha, f.dout, f.dkey, NULL, NULL, NULL));
-  ASSERT_OK(heed_mha_bwd(f.mha, f.dout, NULL, NULL, NULL, NULL));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "part of dkey",
+               heed_mha_bwd(f.mha, f.dout, NULL, NULL, f.dkey, NULL, false));
+  ASSERT_FAILS(HEED_ERROR_SHAPE, "dquery is F32[2, 5, 6]",
+               heed_mha_bwd(f.mha, f.dout, f.dkey, NULL, NULL, NULL, false));
+  ASSERT_OK(heed_mha_bwd(f.mha, f.dout, NULL, NULL, NULL, NULL, false));
   ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "a backward needs a forward", backward(&f));
   ASSERT_FAILS(HEED_ERROR_SHAPE, "out is F32[2, 5, 6]",
                heed_mha_fwd(f.mha, f.query, f.key, NULL, NULL, NULL, NULL, false, f.key, NULL));

@@ -136,7 +136,7 @@ static void gradients_are_the_slopes_of_the_loss(void **state) {
   for (int i = 0; i < BATCH * 7; ++i) r.x[i] = x_data[i];
   ASSERT_OK(heed_tensor_create_from(ctx, HEED_I32, 1, target_dims, target_data, &target));
   ASSERT_OK(heed_tensor_create(ctx, HEED_F32, 1, loss_dims, &loss));
-  ASSERT_OK(heed_mlp_loss(mlp, x, target, NULL, loss));
+  ASSERT_OK(heed_mlp_loss(mlp, x, target, NULL, loss, false));
   ASSERT_OK(heed_tensor_download(loss, &value, sizeof value));
   if (!(fabs(value - reference_loss(&r)) <= 5e-6 * reference_loss(&r)))
     fail_msg("loss %.9g instead of %.9g", value, reference_loss(&r));
@@ -170,11 +170,11 @@ static void the_parts_add_up_to_the_loss_call(void **state) {
   const heed_parameter *parameters;
   heed_mlp_parameters(mlp, &parameters);
   const int64_t count = heed_tensor_count(parameters[0].grad);
-  ASSERT_OK(heed_mlp_loss(mlp, x, target, logits, loss));
+  ASSERT_OK(heed_mlp_loss(mlp, x, target, logits, loss, false));
   ASSERT_OK(heed_tensor_download_f32(parameters[0].grad, whole, count));
   ASSERT_OK(heed_mlp_fwd(mlp, x, logits));
   ASSERT_OK(heed_cross_entropy_bwd(logits, target, NULL, NULL, dlogits));
-  ASSERT_OK(heed_mlp_bwd(mlp, dlogits, dx));
+  ASSERT_OK(heed_mlp_bwd(mlp, dlogits, dx, false));
   ASSERT_OK(heed_tensor_download_f32(parameters[0].grad, parts, count));
   assert_memory_equal(whole, parts, (size_t)count * sizeof *whole);
   double gradient[BATCH * 7];
@@ -226,7 +226,7 @@ static void training_twice_gives_the_same_bits(void **state) {
     ASSERT_OK(heed_optimizer_create(ctx, parameters, count, &options, &optimizer));
     float first = 0, last = 0;
     for (int step = 0; step < 20; ++step) {
-      ASSERT_OK(heed_mlp_loss(mlp, x, target, NULL, loss));
+      ASSERT_OK(heed_mlp_loss(mlp, x, target, NULL, loss, false));
       ASSERT_OK(heed_tensor_download(loss, step == 0 ? &first : &last, sizeof last));
       ASSERT_OK(heed_optimizer_step(optimizer));
     }
@@ -257,14 +257,14 @@ static void misuse_is_refused(void **state) {
   mlp = make_mlp(ctx, NULL);
   heed_tensor *x = support_tensor(ctx, HEED_F32, 2, x_dims, 3, NULL);
   heed_tensor *logits = support_tensor(ctx, HEED_F32, 2, logits_dims, 4, NULL);
-  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "a backward needs a forward", heed_mlp_bwd(mlp, logits, NULL));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "a backward needs a forward", heed_mlp_bwd(mlp, logits, NULL, false));
   ASSERT_FAILS(HEED_ERROR_SHAPE, "x is F32[5, 3]", heed_mlp_fwd(mlp, logits, logits));
   ASSERT_FAILS(HEED_ERROR_SHAPE, "logits is F32[5, 7]", heed_mlp_fwd(mlp, x, x));
-  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "a backward needs a forward", heed_mlp_bwd(mlp, logits, NULL));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "a backward needs a forward", heed_mlp_bwd(mlp, logits, NULL, false));
   ASSERT_OK(heed_mlp_fwd(mlp, x, logits));
-  ASSERT_FAILS(HEED_ERROR_SHAPE, "dlogits is F32[5, 7]", heed_mlp_bwd(mlp, x, NULL));
-  ASSERT_OK(heed_mlp_bwd(mlp, logits, NULL));
-  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "a backward needs a forward", heed_mlp_bwd(mlp, logits, NULL));
+  ASSERT_FAILS(HEED_ERROR_SHAPE, "dlogits is F32[5, 7]", heed_mlp_bwd(mlp, x, NULL, false));
+  ASSERT_OK(heed_mlp_bwd(mlp, logits, NULL, false));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "a backward needs a forward", heed_mlp_bwd(mlp, logits, NULL, false));
   heed_tensor_destroy(x);
   heed_tensor_destroy(logits);
   heed_mlp_destroy(mlp);

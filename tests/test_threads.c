@@ -57,7 +57,7 @@ static heed_status run_round(struct job *job, heed_tensor **t) {
   WORK(heed_attention_bwd(&in, &options, t[OUT], t[LSE], t[DOUT], &grads));
   WORK(heed_softmax_fwd(t[OUT], 2, t[SOFT]));
   WORK(heed_linear_fwd(t[SOFT], t[WEIGHT], NULL, t[LINEAR]));
-  WORK(heed_linear_bwd(t[SOFT], t[WEIGHT], t[LINEAR], t[DX], t[DWEIGHT], NULL));
+  WORK(heed_linear_bwd(t[SOFT], t[WEIGHT], t[LINEAR], t[DX], t[DWEIGHT], NULL, false));
   WORK(heed_sgd(&sgd, t[DWEIGHT], t[WEIGHT], NULL));
   // An error of this thread is nobody else's.
   if (heed_softmax_fwd(t[OUT], 9, t[SOFT]) != HEED_ERROR_INVALID_ARGUMENT) return HEED_ERROR_MISMATCH;

@@ -112,7 +112,7 @@ static void train(heed_context *ctx, heed_mlp *mlp, const heed_parameter *parame
     ASSERT_OK(heed_tensor_upload(target, labels, sizeof labels));
     heed_tensor *loss = NULL;
     ASSERT_OK(heed_tensor_slice(all_losses, 0, step, 1, &loss));
-    ASSERT_OK(heed_mlp_loss(mlp, x, target, NULL, loss));
+    ASSERT_OK(heed_mlp_loss(mlp, x, target, NULL, loss, false));
     ASSERT_OK(heed_optimizer_step(optimizer));
     heed_tensor_destroy(loss);
     if (step == 0) live = heed_context_live_tensors(ctx);

@@ -81,7 +81,7 @@ static heed_status training(struct bench *bench) {
   heed_tensor_destroy(target);
   HEED__TRY(status);
   HEED__TRY(heed_sgd(&(heed_sgd_options){.lr = 0.1, .momentum = 0.9}, grad, param, momentum));
-  return heed_relu_linear_bwd(x, weight, dlogits, dx, dweight, dbias);
+  return heed_relu_linear_bwd(x, weight, dlogits, dx, dweight, dbias, false);
 }
 
 static const struct part {

@@ -150,7 +150,8 @@ struct heed__gemm_params {
   double alpha, beta;
 };
 struct heed__linear_params {
-  bool relu;  // fwd: y = max(x Wᵀ + b, 0). bwd: x is a relu's result, dx = (dy W) ∘ (x > 0)
+  bool relu;        // fwd: y = max(x Wᵀ + b, 0). bwd: x is a relu's result, dx = (dy W) ∘ (x > 0)
+  bool accumulate;  // bwd: dweight and dbias are added to what stands there; dx is overwritten all the same
 };
 struct heed__gelu_params {
   heed_gelu_form form;

@@ -8,13 +8,14 @@ static struct heed__cpu_matrix rows_of(const heed_tensor *t) {
 }
 
 static heed_status multiply_into(heed_tensor *c, int64_t terms, struct heed__cpu_matrix a, struct heed__cpu_matrix b,
-                                 const double *bias) {
+                                 const double *bias, double beta) {
   // c: [m, n]; a: [m, terms]; b: [terms, n]; bias: [n] or NULL
   const struct heed__cpu_product product = {
       .m = c->dims[0],
       .n = c->dims[1],
       .k = terms,
       .alpha = 1,
+      .beta = beta,
       .a = a,
       .b = b,
       .bias = bias,
@@ -52,13 +53,14 @@ heed_status heed__cpu_linear_fwd(heed_context *ctx, const struct heed__call *cal
     HEED__TRY(heed__cpu_scratch(bias->count, 1, 1, &bias_row));
     heed__cpu_load_row(bias_row, heed__cpu_data(bias), bias->dtype, 0, 1, bias->count);
   }
-  const heed_status status = multiply_into(y, x->dims[1], rows_of(x), heed__cpu_transposed(rows_of(weight)), bias_row);
+  const heed_status status =
+      multiply_into(y, x->dims[1], rows_of(x), heed__cpu_transposed(rows_of(weight)), bias_row, 0);
   free(bias_row);
   if (status == HEED_OK && params->relu) relu_in_place(y);
   return status;
 }
 
-static heed_status sum_rows(const heed_tensor *dy, heed_tensor *dbias) {
+static heed_status sum_rows(const heed_tensor *dy, bool accumulate, heed_tensor *dbias) {
   // dy: [rows, columns]; dbias: [columns]
   const int64_t rows = dy->dims[0], columns = dy->dims[1];
   double *sum, *row;
@@ -67,6 +69,10 @@ static heed_status sum_rows(const heed_tensor *dy, heed_tensor *dbias) {
   for (int64_t j = 0; j < columns; ++j) sum[j] = 0;
   for (int64_t i = 0; i < rows; ++i) {
     heed__cpu_load_row(row, heed__cpu_data(dy), dy->dtype, i * columns, 1, columns);
+    heed__cpu_axpy(columns, 1, row, sum);
+  }
+  if (accumulate) {
+    heed__cpu_load_row(row, heed__cpu_data(dbias), dbias->dtype, 0, 1, columns);
     heed__cpu_axpy(columns, 1, row, sum);
   }
   heed__cpu_store_row(heed__cpu_data(dbias), dbias->dtype, 0, 1, columns, sum);
@@ -82,9 +88,11 @@ heed_status heed__cpu_linear_bwd(heed_context *ctx, const struct heed__call *cal
   heed_tensor *dx = call->out[HEED__linear_bwd_dx], *dweight = call->out[HEED__linear_bwd_dweight];
   heed_tensor *dbias = call->out[HEED__linear_bwd_dbias];
   const struct heed__linear_params *params = call->params;
-  if (dx) HEED__TRY(multiply_into(dx, dy->dims[1], rows_of(dy), rows_of(weight), NULL));
+  if (dx) HEED__TRY(multiply_into(dx, dy->dims[1], rows_of(dy), rows_of(weight), NULL, 0));
   if (dx && params->relu) mask_in_place(x, dx);
-  if (dweight) HEED__TRY(multiply_into(dweight, dy->dims[0], heed__cpu_transposed(rows_of(dy)), rows_of(x), NULL));
-  if (dbias) HEED__TRY(sum_rows(dy, dbias));
+  if (dweight)
+    HEED__TRY(
+        multiply_into(dweight, dy->dims[0], heed__cpu_transposed(rows_of(dy)), rows_of(x), NULL, params->accumulate));
+  if (dbias) HEED__TRY(sum_rows(dy, params->accumulate, dbias));
   return HEED_OK;
 }

@@ -242,23 +242,24 @@ static heed_status input_gradients(const struct call *call, heed_tensor *dquery,
   return HEED_OK;
 }
 
-static heed_status projection_bwd(heed_mha *mha, int p, const heed_tensor *x, const heed_tensor *dy, heed_tensor *dx) {
+static heed_status projection_bwd(heed_mha *mha, int p, const heed_tensor *x, const heed_tensor *dy, heed_tensor *dx,
+                                  bool accumulate) {
   return heed_linear_bwd(x, mha->weight[p]->value, dy, dx, mha->weight[p]->grad,
-                         mha->bias[p] ? mha->bias[p]->grad : NULL);
+                         mha->bias[p] ? mha->bias[p]->grad : NULL, accumulate);
 }
 
-static heed_status project_back(heed_mha *mha, int p, heed_tensor *const target[O]) {
+static heed_status project_back(heed_mha *mha, int p, heed_tensor *const target[O], bool accumulate) {
   const heed_tensor *x = mha->call.input[p], *dy = mha->dx[p].packed.tensor;
   bool add = false;
   for (int before = Q; before < p; ++before) add = add || (target[p] && target[before] == target[p]);
-  if (!add) return projection_bwd(mha, p, x, dy, target[p]);
+  if (!add) return projection_bwd(mha, p, x, dy, target[p], accumulate);
   HEED__TRY(heed__scratch_shape(&mha->share, mha->ctx, mha->config.dtype, 3, heed_tensor_dims(x)));
-  HEED__TRY(projection_bwd(mha, p, x, dy, mha->share.tensor));
+  HEED__TRY(projection_bwd(mha, p, x, dy, mha->share.tensor, accumulate));
   return heed_add(1, target[p], 1, mha->share.tensor, target[p]);
 }
 
 heed_status heed_mha_bwd(heed_mha *mha, const heed_tensor *dout, heed_tensor *dquery, heed_tensor *dkey,
-                         heed_tensor *dvalue, heed_tensor *dmask) {
+                         heed_tensor *dvalue, heed_tensor *dmask, bool accumulate) {
   HEED__REQUIRE(mha && dout, HEED_ERROR_INVALID_ARGUMENT, "heed_mha_bwd: an argument is NULL");
   struct call *call = &mha->call;
   HEED__REQUIRE(call->ready, HEED_ERROR_INVALID_ARGUMENT, "mha: a backward needs a forward with train before it");
@@ -269,11 +270,11 @@ heed_status heed_mha_bwd(heed_mha *mha, const heed_tensor *dout, heed_tensor *dq
   HEED__TRY(all_heads_shape(mha, mha->dx, batch, lq, heed_tensor_dim(call->input[K], 1)));
   call->ready = false;
 
-  HEED__TRY(projection_bwd(mha, O, mha->x[O].packed.tensor, dout, mha->dx[O].packed.tensor));
+  HEED__TRY(projection_bwd(mha, O, mha->x[O].packed.tensor, dout, mha->dx[O].packed.tensor, accumulate));
   const heed_attention_grads grads = {
       .dq = mha->dx[Q].split, .dk = mha->dx[K].split, .dv = mha->dx[V].split, .dmask = dmask};
   HEED__TRY(
       heed_attention_bwd(&call->attention, &call->options, mha->x[O].split, mha->lse.tensor, mha->dx[O].split, &grads));
-  for (int p = Q; p < O; ++p) HEED__TRY(project_back(mha, p, target));
+  for (int p = Q; p < O; ++p) HEED__TRY(project_back(mha, p, target, accumulate));
   return HEED_OK;
 }

@@ -124,7 +124,7 @@ heed_status heed_mlp_fwd(heed_mlp *mlp, const heed_tensor *x, heed_tensor *logit
   return HEED_OK;
 }
 
-heed_status heed_mlp_bwd(heed_mlp *mlp, const heed_tensor *dlogits, heed_tensor *dx) {
+heed_status heed_mlp_bwd(heed_mlp *mlp, const heed_tensor *dlogits, heed_tensor *dx, bool accumulate) {
   HEED__REQUIRE(mlp && dlogits, HEED_ERROR_INVALID_ARGUMENT, "heed_mlp_bwd: an argument is NULL");
   HEED__REQUIRE(mlp->x, HEED_ERROR_INVALID_ARGUMENT, "mlp: a backward needs a forward before it");
   const heed_tensor *x = mlp->x;
@@ -140,15 +140,15 @@ heed_status heed_mlp_bwd(heed_mlp *mlp, const heed_tensor *dlogits, heed_tensor 
     heed_tensor *dinput = below ? below->dh.tensor : dx;
     const heed_tensor *w = weight(mlp, i)->value;
     heed_tensor *dw = weight(mlp, i)->grad, *db = bias(mlp, i)->grad;
-    HEED__TRY(below ? heed_relu_linear_bwd(input, w, dy, dinput, dw, db)
-                    : heed_linear_bwd(input, w, dy, dinput, dw, db));
+    HEED__TRY(below ? heed_relu_linear_bwd(input, w, dy, dinput, dw, db, accumulate)
+                    : heed_linear_bwd(input, w, dy, dinput, dw, db, accumulate));
     dy = dinput;
   }
   return HEED_OK;
 }
 
 heed_status heed_mlp_loss(heed_mlp *mlp, const heed_tensor *x, const heed_tensor *target, heed_tensor *logits,
-                          heed_tensor *loss) {
+                          heed_tensor *loss, bool accumulate) {
   HEED__REQUIRE(mlp && x && target && loss, HEED_ERROR_INVALID_ARGUMENT, "heed_mlp_loss: an argument is NULL");
   const int64_t out[] = {heed_tensor_dim(x, 0), classes(mlp)};
   if (!logits) {
@@ -158,5 +158,5 @@ heed_status heed_mlp_loss(heed_mlp *mlp, const heed_tensor *x, const heed_tensor
   HEED__TRY(heed_mlp_fwd(mlp, x, logits));
   HEED__TRY(heed__scratch_shape(&mlp->dlogits, mlp->ctx, mlp->dtype, 2, out));
   HEED__TRY(heed_cross_entropy_fwd_bwd(logits, target, NULL, loss, mlp->dlogits.tensor));
-  return heed_mlp_bwd(mlp, mlp->dlogits.tensor, NULL);
+  return heed_mlp_bwd(mlp, mlp->dlogits.tensor, NULL, accumulate);
 }

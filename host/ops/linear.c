@@ -40,7 +40,7 @@ static heed_status forward(const char *op, const heed_tensor *x, const heed_tens
 }
 
 static heed_status backward(const char *op, const heed_tensor *x, const heed_tensor *weight, const heed_tensor *dy,
-                            bool relu, heed_tensor *dx, heed_tensor *dweight, heed_tensor *dbias) {
+                            bool relu, heed_tensor *dx, heed_tensor *dweight, heed_tensor *dbias, bool accumulate) {
   heed_context *ctx;
   HEED__CHECK_ARGS(op, &ctx, {"x", x, HEED__FLOAT}, {"weight", weight, HEED__FLOAT}, {"dy", dy, HEED__FLOAT},
                    {"dx", dx, HEED__FLOAT | HEED__OPTIONAL | HEED__OUT},
@@ -64,7 +64,7 @@ static heed_status backward(const char *op, const heed_tensor *x, const heed_ten
                .out = {[HEED__linear_bwd_dx] = dx ? &dx2 : NULL,
                        [HEED__linear_bwd_dweight] = dweight,
                        [HEED__linear_bwd_dbias] = dbias},
-               .params = &(struct heed__linear_params){.relu = relu}});
+               .params = &(struct heed__linear_params){.relu = relu, .accumulate = accumulate}});
 }
 
 heed_status heed_linear_fwd(const heed_tensor *x, const heed_tensor *weight, const heed_tensor *bias, heed_tensor *y) {
@@ -76,10 +76,10 @@ heed_status heed_linear_relu_fwd(const heed_tensor *x, const heed_tensor *weight
 }
 
 heed_status heed_linear_bwd(const heed_tensor *x, const heed_tensor *weight, const heed_tensor *dy, heed_tensor *dx,
-                            heed_tensor *dweight, heed_tensor *dbias) {
-  return backward("linear_bwd", x, weight, dy, false, dx, dweight, dbias);
+                            heed_tensor *dweight, heed_tensor *dbias, bool accumulate) {
+  return backward("linear_bwd", x, weight, dy, false, dx, dweight, dbias, accumulate);
 }
 heed_status heed_relu_linear_bwd(const heed_tensor *x, const heed_tensor *weight, const heed_tensor *dy,
-                                 heed_tensor *dx, heed_tensor *dweight, heed_tensor *dbias) {
-  return backward("relu_linear_bwd", x, weight, dy, true, dx, dweight, dbias);
+                                 heed_tensor *dx, heed_tensor *dweight, heed_tensor *dbias, bool accumulate) {
+  return backward("relu_linear_bwd", x, weight, dy, true, dx, dweight, dbias, accumulate);
 }

@@ -18,10 +18,10 @@ __kernel void epilogue(__global real *c, long c_offset, long c_stride0, long c_s
 }
 
 // y[s, c] = Σ x[r, c] over the rows r of share s, `share` rows each. A work-item has VECTOR columns of one share; blocks keep
-// the rounding of long sums small.
+// the rounding of long sums small. `add`: to what stands in y.
 #define ROWS_A_BLOCK 32
 __kernel void column_sums(const __global TYPE(X_DTYPE) *x, long x_offset, __global TYPE(Y_DTYPE) *y, long y_offset,
-                          long rows, long cols, long share) {
+                          long rows, long cols, long share, uint add) {
   const idx per_share = ((idx)cols + VECTOR - 1) / VECTOR, shares = max(((idx)rows + (idx)share - 1) / (idx)share, (idx)1);
   const idx item = get_global_id(0);
   if (item >= shares * per_share) return;
@@ -35,7 +35,9 @@ __kernel void column_sums(const __global TYPE(X_DTYPE) *x, long x_offset, __glob
     for (idx row = block; row < block_end; ++row) part += LOADV(X_DTYPE, x + row * (idx)cols, col, (idx)cols, 0);
     sum += part;
   }
-  STOREV(Y_DTYPE, y + y_offset + s * (idx)cols, col, (idx)cols, sum);
+  y += y_offset + s * (idx)cols;
+  if (add) sum += LOADV(Y_DTYPE, y, col, (idx)cols, 0);
+  STOREV(Y_DTYPE, y, col, (idx)cols, sum);
 }
 
 // ---- the backward of few rows and few outputs, in one launch: three products so small would mostly wait for each other
@@ -51,6 +53,7 @@ typedef TYPE(X_DTYPE) element;
 #define WANTS_DWEIGHT 2
 #define WANTS_DBIAS 4
 #define MASKED 8
+#define ACCUMULATES 16
 
 // dx = dy W, and 0 where x is not above 0 if that is asked for; of the rows from `first` on, so many as are taken at a time. The last
 // strip begins before its place, so that all are whole.
@@ -81,9 +84,9 @@ INLINE void narrow_dx(const __global element *x, const __global element *weight,
   }
 }
 
-// dW = dyᵀ x, a strip of columns.
+// dW = dyᵀ x, a strip of columns. `add`: to what stands in dW.
 INLINE void narrow_dweight(const __global element *x, const __global element *dy, __global element *dweight, idx rows,
-                           idx in, idx out, idx col) {
+                           idx in, idx out, idx col, bool add) {
   for (idx first = 0; first < out; first += OUTPUTS_A_TIME) {
     idx output[OUTPUTS_A_TIME];
     floatv sum[OUTPUTS_A_TIME][VECTORS_A_TIME];
@@ -101,15 +104,20 @@ INLINE void narrow_dweight(const __global element *x, const __global element *dy
       }
     }
     UNROLL for (int o = 0; o < OUTPUTS_A_TIME; ++o)
-      UNROLL for (int v = 0; v < VECTORS_A_TIME; ++v)
-        if (first + o < out) STOREV(X_DTYPE, dweight + (first + o) * in, col + v * VECTOR, in, sum[o][v]);
+      UNROLL for (int v = 0; v < VECTORS_A_TIME; ++v) {
+        __global element *to = dweight + output[o] * in;
+        if (first + o >= out) continue;
+        if (add) sum[o][v] += LOADV(X_DTYPE, to, col + v * VECTOR, in, 0);
+        STOREV(X_DTYPE, to, col + v * VECTOR, in, sum[o][v]);
+      }
   }
 }
 
-INLINE void narrow_dbias(const __global element *dy, __global element *dbias, idx rows, idx out) {
+INLINE void narrow_dbias(const __global element *dy, __global element *dbias, idx rows, idx out, bool add) {
   for (idx o = 0; o < out; ++o) {
     float sum = 0;
     for (idx row = 0; row < rows; ++row) sum += LOAD(X_DTYPE, dy, row * out + o);
+    if (add) sum += LOAD(X_DTYPE, dbias, o);
     STORE(X_DTYPE, dbias, o, sum);
   }
 }
@@ -127,8 +135,8 @@ __kernel void narrow_linear_bwd(const __global element *x, long x_offset, const 
       narrow_dx(x, weight, dy, dx + dx_offset, rows, in, out, item * ROWS_A_TIME, what & MASKED);
   } else if (item < blocks + strips) {
     if (what & WANTS_DWEIGHT)
-      narrow_dweight(x, dy, dweight + dweight_offset, rows, in, out, (item - blocks) * STRIP);
+      narrow_dweight(x, dy, dweight + dweight_offset, rows, in, out, (item - blocks) * STRIP, what & ACCUMULATES);
   } else if (what & WANTS_DBIAS) {
-    narrow_dbias(dy, dbias + dbias_offset, rows, out);
+    narrow_dbias(dy, dbias + dbias_offset, rows, out, what & ACCUMULATES);
   }
 }

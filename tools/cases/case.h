@@ -121,6 +121,7 @@ typedef struct loss_shape {
 typedef struct linear_shape {
   int64_t rows, in, out;
   bool bias, relu;  // relu: y's, and x is one's result
+  bool accumulate;  // gradients of weight and bias are added to what stands there
 } linear_shape;
 
 typedef struct mha_shape {

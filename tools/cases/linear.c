@@ -3,29 +3,35 @@
 
 #include "cases/case.h"
 
+static heed_status linear_gradient(case_env *env, const heed_case *c, const char *name, int rank, const int64_t *dims) {
+  const double tolerance = heed_tolerance(c->dtype, true);
+  if (c->u.linear.accumulate) return case_state(env, name, c->dtype, rank, dims, CASE_NORMAL, 1, tolerance);
+  return case_output(env, name, c->dtype, rank, dims, tolerance);
+}
+
 static heed_status linear_setup(case_env *env, const heed_case *c) {
   const linear_shape *s = &c->u.linear;
-  const double gradient = heed_tolerance(c->dtype, true);
   TRY(case_input(env, "x", c->dtype, 2, DIMS(s->rows, s->in), CASE_NORMAL, 1));
   TRY(case_input(env, "weight", c->dtype, 2, DIMS(s->out, s->in), CASE_NORMAL, 1));
   TRY(case_input(env, "dy", c->dtype, 2, DIMS(s->rows, s->out), CASE_NORMAL, 1));
   TRY(case_output(env, "y", c->dtype, 2, DIMS(s->rows, s->out), heed_tolerance(c->dtype, false)));
-  TRY(case_output(env, "dx", c->dtype, 2, DIMS(s->rows, s->in), gradient));
-  TRY(case_output(env, "dweight", c->dtype, 2, DIMS(s->out, s->in), gradient));
+  TRY(case_output(env, "dx", c->dtype, 2, DIMS(s->rows, s->in), heed_tolerance(c->dtype, true)));
+  TRY(linear_gradient(env, c, "dweight", 2, DIMS(s->out, s->in)));
   if (!s->bias) return HEED_OK;
   TRY(case_input(env, "bias", c->dtype, 1, DIMS(s->out), CASE_NORMAL, 1));
-  return case_output(env, "dbias", c->dtype, 1, DIMS(s->out), gradient);
+  return linear_gradient(env, c, "dbias", 1, DIMS(s->out));
 }
 static heed_status linear_run(case_env *env, const heed_case *c) {
   heed_tensor *x = case_get(env, "x"), *weight = case_get(env, "weight"), *y = case_get(env, "y");
   const heed_tensor *bias = case_get(env, "bias"), *dy = case_get(env, "dy");
   heed_tensor *dx = case_get(env, "dx"), *dweight = case_get(env, "dweight"), *dbias = case_get(env, "dbias");
+  const bool accumulate = c->u.linear.accumulate;
   if (c->u.linear.relu) {
     TRY(heed_linear_relu_fwd(x, weight, bias, y));
-    return heed_relu_linear_bwd(x, weight, dy, dx, dweight, dbias);
+    return heed_relu_linear_bwd(x, weight, dy, dx, dweight, dbias, accumulate);
   }
   TRY(heed_linear_fwd(x, weight, bias, y));
-  return heed_linear_bwd(x, weight, dy, dx, dweight, dbias);
+  return heed_linear_bwd(x, weight, dy, dx, dweight, dbias, accumulate);
 }
 static double linear_flops(const heed_case *c) {
   const linear_shape *s = &c->u.linear;
@@ -38,8 +44,8 @@ static double linear_bytes(const heed_case *c) {
   return (rows + 3 * weight) * (double)heed_dtype_size(c->dtype);
 }
 
-// relu: its two directions are of different functions.
-static bool linear_has_gradient(const heed_case *c) { return !c->u.linear.relu; }
+// relu: its two directions are of different functions; accumulate: the gradients are sums with what stood there.
+static bool linear_has_gradient(const heed_case *c) { return !c->u.linear.relu && !c->u.linear.accumulate; }
 
 // ---------------------------------------------------------------- shapes
 
@@ -47,8 +53,8 @@ static void add_linear(case_list *list, const linear_shape *s, int dtype, int le
   heed_case *c = case_append(list, &linear_family, case_floats[dtype], level);
   if (!c) return;
   c->u.linear = *s;
-  CASE_NAME(c, "linear_%lldx%lldx%lld%s%s%s", (long long)s->rows, (long long)s->in, (long long)s->out,
-            s->bias ? "" : "_nobias", s->relu ? "_relu" : "", case_suffixes[dtype]);
+  CASE_NAME(c, "linear_%lldx%lldx%lld%s%s%s%s", (long long)s->rows, (long long)s->in, (long long)s->out,
+            s->bias ? "" : "_nobias", s->relu ? "_relu" : "", s->accumulate ? "_accumulate" : "", case_suffixes[dtype]);
 }
 
 static void linear_cases(case_list *list) {
@@ -59,9 +65,16 @@ static void linear_cases(case_list *list) {
       const linear_shape s = {size[0], size[1], size[2], .bias = i / 2 % 2 == 0, .relu = i % 2};
       add_linear(list, &s, dtype, dtype ? 1 : 0);
     }
+  static const int64_t sums[][3] = {{33, 65, 10}, {64, 784, 512}, {257, 31, 33}};
+  for (size_t i = 0; i < sizeof sums / sizeof *sums; ++i)
+    for (int dtype = 0; dtype < 3; ++dtype) {
+      const linear_shape s = {sums[i][0], sums[i][1], sums[i][2], .bias = true, .accumulate = true};
+      add_linear(list, &s, dtype, dtype ? 1 : 0);
+    }
 }
 
 static void linear_tiny(case_list *list) {
+  add_linear(list, &(linear_shape){.rows = 5, .in = 9, .out = 7, .bias = true, .accumulate = true}, 0, 0);
   for (int relu = 0; relu < 2; ++relu)
     add_linear(list, &(linear_shape){.rows = 5, .in = 9, .out = 7, .bias = true, .relu = relu}, 0, 0);
 }

@@ -36,7 +36,7 @@ static heed_status mha_run(case_env *env, const heed_case *c) {
   TRY(heed_mha_fwd(mha, case_get(env, "query"), case_get(env, "key"), NULL, NULL, NULL, &c->u.mha.options, train,
                    case_get(env, "out"), NULL));
   if (!train) return HEED_OK;
-  TRY(heed_mha_bwd(mha, case_get(env, "dout"), case_get(env, "dquery"), case_get(env, "dkey"), NULL, NULL));
+  TRY(heed_mha_bwd(mha, case_get(env, "dout"), case_get(env, "dquery"), case_get(env, "dkey"), NULL, NULL, false));
   const heed_parameter *parameters;
   const size_t count = heed_mha_parameters(mha, &parameters);
   return env->timing ? HEED_OK : case_copy_grads(env, parameters, count);

@@ -45,7 +45,7 @@ static heed_status mlp_run(case_env *env, const heed_case *c) {
   (void)c;
   mlp_module *module = env->module;
   TRY(heed_mlp_loss(module->mlp, case_get(env, "x"), case_get(env, "target"), case_get(env, "logits"),
-                    case_get(env, "loss")));
+                    case_get(env, "loss"), false));
   // Timed, a case is a whole training step; compared, it stops before the update so that a second run repeats the first.
   if (env->timing) return heed_optimizer_step(module->optimizer);
   const heed_parameter *parameters;

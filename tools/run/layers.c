@@ -26,7 +26,7 @@ static int linear(run_call *run) {
   TOOL_TRY(run_create_like(run, x, &dx));
   TOOL_TRY(run_create_like(run, weight, &dweight));
   TOOL_TRY(run_create_like(run, bias, &dbias));
-  RUN_TRY(run, heed_linear_bwd(x, weight, dout, dx, dweight, dbias));
+  RUN_TRY(run, heed_linear_bwd(x, weight, dout, dx, dweight, dbias, false));
   TOOL_TRY(run_write(run, "grad.x", dx));
   TOOL_TRY(run_write(run, "grad.weight", dweight));
   return run_write(run, "grad.bias", dbias);
@@ -72,7 +72,7 @@ static int forward_backward(run_call *run, heed_mlp *mlp, const heed_tensor *x, 
   TOOL_TRY(logits_grad(run, logits, target, &dlogits));
   if (!dlogits) return TOOL_DONE;
   TOOL_TRY(run_create_like(run, x, &dx));
-  RUN_TRY(run, heed_mlp_bwd(mlp, dlogits, dx));
+  RUN_TRY(run, heed_mlp_bwd(mlp, dlogits, dx, false));
   TOOL_TRY(run_write(run, "grad.x", dx));
   const heed_parameter *parameters;
   const size_t count = heed_mlp_parameters(mlp, &parameters);

@@ -108,7 +108,7 @@ static int backward(run_call *run, mha *m, const heed_tensor *dout) {
   TOOL_TRY(run_create_like(run, m->key, &dkey));
   TOOL_TRY(run_create_like(run, m->value, &dvalue));
   TOOL_TRY(run_create_mask_grad(run, m->mask, &dmask));
-  RUN_TRY(run, heed_mha_bwd(m->module, dout, dquery, dkey, dvalue, dmask));
+  RUN_TRY(run, heed_mha_bwd(m->module, dout, dquery, dkey, dvalue, dmask, false));
   TOOL_TRY(run_write(run, "grad.query", dquery));
   TOOL_TRY(run_write(run, "grad.key", dkey));
   TOOL_TRY(run_write(run, "grad.value", dvalue));

@@ -54,7 +54,7 @@ static int step_on(trainer *t, batch_views *v) {
   TOOL_HEED(t->command, heed_tensor_slice(t->x, 0, 0, rows, &v->x));
   TOOL_HEED(t->command, heed_tensor_slice(t->losses, 0, t->step, 1, &v->loss));
   TOOL_TRY(feed_batch(&t->images, start, rows, v->x, &v->target));
-  TOOL_HEED(t->command, heed_mlp_loss(t->mlp, v->x, v->target, NULL, v->loss));
+  TOOL_HEED(t->command, heed_mlp_loss(t->mlp, v->x, v->target, NULL, v->loss, false));
   TOOL_HEED(t->command, heed_optimizer_step(t->optimizer));
   return TOOL_DONE;
 }

@@ -53,8 +53,8 @@ static heed_status backward(const layer *l, bool first, bool last) {
   if (!first) status = heed_tensor_create(ctx, heed_tensor_dtype(l->x), 2, x, &dx);
   if (status == HEED_OK && (last || !first)) status = heed_tensor_create(ctx, heed_tensor_dtype(l->x), 2, w, &dweight);
   if (status == HEED_OK)
-    status = first ? heed_linear_bwd(l->x, l->weight, l->y, dx, dweight, l->bias)
-                   : heed_relu_linear_bwd(l->x, l->weight, l->y, dx, dweight, l->bias);
+    status = first ? heed_linear_bwd(l->x, l->weight, l->y, dx, dweight, l->bias, false)
+                   : heed_relu_linear_bwd(l->x, l->weight, l->y, dx, dweight, l->bias, false);
   heed_tensor_destroy(dx);
   heed_tensor_destroy(dweight);
   return status;

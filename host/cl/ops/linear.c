@@ -12,9 +12,9 @@ static struct heed_tensor as_matrix(const heed_tensor *t) {
 }
 
 static heed_status multiply(heed_context *ctx, bool trans_a, const heed_tensor *a, bool trans_b, const heed_tensor *b,
-                            const struct heed__cl_gemm_epilogue *epilogue, const heed_tensor *c) {
+                            const struct heed__cl_gemm_epilogue *epilogue, double beta, const heed_tensor *c) {
   // a: [m, k]; b: [k, n], either with its axes swapped where it is transposed; c: [m, n]
-  const struct heed__gemm_params params = {.trans_a = trans_a, .trans_b = trans_b, .alpha = 1, .beta = 0};
+  const struct heed__gemm_params params = {.trans_a = trans_a, .trans_b = trans_b, .alpha = 1, .beta = beta};
   const struct heed_tensor a4 = as_matrix(a), b4 = as_matrix(b);
   struct heed_tensor c4 = as_matrix(c);
   return heed__cl_gemm_with(ctx, &params, &a4, &b4, epilogue, &c4);
@@ -25,13 +25,13 @@ heed_status heed__cl_linear_fwd(heed_context *ctx, const struct heed__call *call
   const struct heed__linear_params *params = call->params;
   const struct heed__cl_gemm_epilogue epilogue = {.bias = call->in[HEED__linear_fwd_bias],
                                                   .activation = params->relu ? HEED__GEMM_RELU : HEED__GEMM_LINEAR};
-  return multiply(ctx, false, call->in[HEED__linear_fwd_x], true, call->in[HEED__linear_fwd_weight], &epilogue,
+  return multiply(ctx, false, call->in[HEED__linear_fwd_x], true, call->in[HEED__linear_fwd_weight], &epilogue, 0,
                   call->out[HEED__linear_fwd_y]);
 }
 
-// One pass of sums: `from` and `to` are a tensor, or else the partial sums in `partial`.
+// One pass of sums: `from` and `to` are a tensor, or else the partial sums in `partial`. `add`: to what stands in `to`.
 static heed_status column_sums(heed_context *ctx, const heed_tensor *from, const heed_tensor *to, cl_mem partial,
-                               int64_t rows, int64_t cols, int64_t share) {
+                               int64_t rows, int64_t cols, int64_t share, bool add) {
   // from: [rows, cols]; to: [ceil(rows / share), cols]
   const int vector = heed__cl_rows_for(ctx, cols).vector;
   struct heed__cl_kernel k;
@@ -51,24 +51,25 @@ static heed_status column_sums(heed_context *ctx, const heed_tensor *from, const
   heed__cl_long(&k, rows);
   heed__cl_long(&k, cols);
   heed__cl_long(&k, share);
+  heed__cl_uint(&k, add);
   // No rows at all are still a share, whose sum is 0.
   const int64_t shares = heed__max(1, heed__ceil_div(rows, share));
   return heed__cl_launch_walks(&k, shares * heed__ceil_div(cols, vector));
 }
 
 // dbias = Σ rows of dy: about √rows partial sums, then their sum. The same order on every run.
-static heed_status bias_gradient(heed_context *ctx, const heed_tensor *dy, const heed_tensor *dbias) {
+static heed_status bias_gradient(heed_context *ctx, const heed_tensor *dy, bool accumulate, const heed_tensor *dbias) {
   // dy: [rows, cols]; dbias: [cols]
   const int64_t rows = dy->dims[0], cols = dy->dims[1];
   int64_t share = 64;
   while (share * share < rows) share *= 2;
   const int64_t shares = heed__ceil_div(rows, share);
-  if (shares <= 2) return column_sums(ctx, dy, dbias, NULL, rows, cols, heed__max(rows, 1));
+  if (shares <= 2) return column_sums(ctx, dy, dbias, NULL, rows, cols, heed__max(rows, 1), accumulate);
   cl_mem partial = NULL;
   heed_status status;
   HEED__TRY_TO(done, status, heed__cl_scratch_take(ctx, (size_t)(shares * cols) * sizeof(float), &partial));
-  HEED__TRY_TO(done, status, column_sums(ctx, dy, NULL, partial, rows, cols, share));
-  status = column_sums(ctx, NULL, dbias, partial, shares, cols, shares);
+  HEED__TRY_TO(done, status, column_sums(ctx, dy, NULL, partial, rows, cols, share, false));
+  status = column_sums(ctx, NULL, dbias, partial, shares, cols, shares, accumulate);
 done:
   heed__cl_scratch_give(ctx, partial);
   return status;
@@ -76,7 +77,7 @@ done:
 
 // As in the kernel: how much is done at a time, and the bits of what is.
 enum { NARROW_ROWS_A_TIME = 4, NARROW_VECTORS_A_TIME = 2 };
-enum { WANTS_DX = 1, WANTS_DWEIGHT = 2, WANTS_DBIAS = 4, MASKED = 8 };
+enum { WANTS_DX = 1, WANTS_DWEIGHT = 2, WANTS_DBIAS = 4, MASKED = 8, ACCUMULATES = 16 };
 
 // Few enough rows and outputs that on a CPU one launch for all gradients beats a product for each. It does not depend on which
 // gradients are wanted, so that each has the same bits with and without the others.
@@ -108,7 +109,7 @@ static heed_status narrow_bwd(heed_context *ctx, const struct heed__call *call) 
   heed__cl_long(&k, in);
   heed__cl_long(&k, out);
   heed__cl_uint(&k, (dx ? WANTS_DX : 0u) | (dweight ? WANTS_DWEIGHT : 0u) | (dbias ? WANTS_DBIAS : 0u) |
-                        (params->relu ? MASKED : 0u));
+                        (params->relu ? MASKED : 0u) | (params->accumulate ? ACCUMULATES : 0u));
   const int64_t items =
       heed__ceil_div(rows, NARROW_ROWS_A_TIME) + heed__ceil_div(in, NARROW_VECTORS_A_TIME * vector) + 1;
   return heed__cl_launch_walks(&k, items);
@@ -123,7 +124,7 @@ heed_status heed__cl_linear_bwd(heed_context *ctx, const struct heed__call *call
   if (is_narrow(ctx, dy, x->dims[1])) return narrow_bwd(ctx, call);
   const struct heed_tensor mask = as_matrix(x);
   const struct heed__cl_gemm_epilogue masked = {.activation = HEED__GEMM_MASK, .mask = &mask};
-  if (dx) HEED__TRY(multiply(ctx, false, dy, false, weight, params->relu ? &masked : NULL, dx));
-  if (dweight) HEED__TRY(multiply(ctx, true, dy, false, x, NULL, dweight));
-  return dbias ? bias_gradient(ctx, dy, dbias) : HEED_OK;
+  if (dx) HEED__TRY(multiply(ctx, false, dy, false, weight, params->relu ? &masked : NULL, 0, dx));
+  if (dweight) HEED__TRY(multiply(ctx, true, dy, false, x, NULL, params->accumulate, dweight));
+  return dbias ? bias_gradient(ctx, dy, params->accumulate, dbias) : HEED_OK;
 }

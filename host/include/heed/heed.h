@@ -287,10 +287,10 @@ HEED_API HEED_MUST_CHECK heed_status heed_gemm(bool trans_a, bool trans_b, doubl
 // y = x Wᵀ + b. x: [..., I]; weight: [O, I]; bias: [O] or NULL; y: [..., O].
 HEED_API HEED_MUST_CHECK heed_status heed_linear_fwd(const heed_tensor *x, const heed_tensor *weight,
                                                      const heed_tensor *bias, heed_tensor *y);
-// dx = dy W, dweight = dyᵀ x, dbias = Σ_rows dy. Any of dx, dweight, dbias may be NULL.
+// dx = dy W, dweight = dyᵀ x, dbias = Σ_rows dy. Any of dx, dweight, dbias may be NULL. accumulate: see "Gradients of parameters".
 HEED_API HEED_MUST_CHECK heed_status heed_linear_bwd(const heed_tensor *x, const heed_tensor *weight,
                                                      const heed_tensor *dy, heed_tensor *dx, heed_tensor *dweight,
-                                                     heed_tensor *dbias);
+                                                     heed_tensor *dbias, bool accumulate);
 // linear, then relu, in one operator: y = max(x Wᵀ + b, 0); NaN stays NaN.
 HEED_API HEED_MUST_CHECK heed_status heed_linear_relu_fwd(const heed_tensor *x, const heed_tensor *weight,
                                                           const heed_tensor *bias, heed_tensor *y);
@@ -298,7 +298,7 @@ HEED_API HEED_MUST_CHECK heed_status heed_linear_relu_fwd(const heed_tensor *x, 
 // dbias are those of heed_linear_bwd().
 HEED_API HEED_MUST_CHECK heed_status heed_relu_linear_bwd(const heed_tensor *x, const heed_tensor *weight,
                                                           const heed_tensor *dy, heed_tensor *dx, heed_tensor *dweight,
-                                                          heed_tensor *dbias);
+                                                          heed_tensor *dbias, bool accumulate);
 
 // y = max(x, 0); NaN stays NaN. dx = dy where x > 0, else 0. y may be x; dx may be dy.
 HEED_API HEED_MUST_CHECK heed_status heed_relu_fwd(const heed_tensor *x, heed_tensor *y);

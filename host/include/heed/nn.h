@@ -53,7 +53,8 @@ HEED_API HEED_MUST_CHECK heed_status heed_mha_fwd(heed_mha *mha, const heed_tens
 // dmask: gradient of a float mask or NULL. Once for each forward.
 // Errors: INVALID_ARGUMENT without a forward with `train` before it, or for a pointer that must be NULL; SHAPE.
 HEED_API HEED_MUST_CHECK heed_status heed_mha_bwd(heed_mha *mha, const heed_tensor *dout, heed_tensor *dquery,
-                                                  heed_tensor *dkey, heed_tensor *dvalue, heed_tensor *dmask);
+                                                  heed_tensor *dkey, heed_tensor *dvalue, heed_tensor *dmask,
+                                                  bool accumulate);
 
 // ---------------------------------------------------------------- multi-layer perceptron
 
@@ -68,11 +69,12 @@ HEED_API size_t heed_mlp_parameters(const heed_mlp *mlp, const heed_parameter **
 // kept too: a call allocates nothing unless N is the largest so far. Errors: SHAPE, and those of the operators.
 HEED_API HEED_MUST_CHECK heed_status heed_mlp_fwd(heed_mlp *mlp, const heed_tensor *x, heed_tensor *logits);
 // Gradients of every parameter from dlogits; dx: gradient of x, or NULL. Once for each forward: INVALID_ARGUMENT without one.
-HEED_API HEED_MUST_CHECK heed_status heed_mlp_bwd(heed_mlp *mlp, const heed_tensor *dlogits, heed_tensor *dx);
+HEED_API HEED_MUST_CHECK heed_status heed_mlp_bwd(heed_mlp *mlp, const heed_tensor *dlogits, heed_tensor *dx,
+                                                  bool accumulate);
 // One forward, loss, backward: mean cross-entropy of class indices target [N] into loss (F32 [1]); gradients are left in
 // the parameters. logits: [N, classes] or NULL when the caller does not want them. Queues work only; no waiting.
 HEED_API HEED_MUST_CHECK heed_status heed_mlp_loss(heed_mlp *mlp, const heed_tensor *x, const heed_tensor *target,
-                                                   heed_tensor *logits, heed_tensor *loss);
+                                                   heed_tensor *logits, heed_tensor *loss, bool accumulate);
 
 // ---------------------------------------------------------------- SGD
 
