@@ -66,7 +66,7 @@ static void copy_converts_floats_to_every_dtype(void **state) {
   const heed_dtype floats[] = {HEED_F32, HEED_F16, HEED_BF16};
   for (int from = 0; from < 3; ++from) {
     const heed_tensor *x = support_put_f32(ctx, floats[from], SHAPE(NUMBERS), numbers);
-    for (heed_dtype to = 0; to < HEED_DTYPE_COUNT; ++to) {
+    for (heed_dtype to = 0; heed_dtype_size(to) > 0; ++to) {
       if (!is_tried(floats[from], to)) continue;
       double expected[NUMBERS];
       for (int i = 0; i < NUMBERS; ++i) expected[i] = converted((double)numbers[i], to);
@@ -90,7 +90,7 @@ static void copy_converts_integers_to_every_dtype(void **state) {
   } from[] = {{HEED_I64, wide}, {HEED_I32, narrow}, {HEED_U8, bytes}, {HEED_BOOL, bools}};
   for (int f = 0; f < 4; ++f) {
     const heed_tensor *x = support_put(ctx, from[f].dtype, SHAPE(11), from[f].data);
-    for (heed_dtype to = 0; to < HEED_DTYPE_COUNT; ++to) {
+    for (heed_dtype to = 0; heed_dtype_size(to) > 0; ++to) {
       if (!is_tried(from[f].dtype, to)) continue;
       double expected[11];
       for (int i = 0; i < 11; ++i) expected[i] = converted(element(from[f].dtype, from[f].data, i), to);
@@ -151,7 +151,7 @@ static void copy_takes_any_strides_on_either_side(void **state) {
 static void fill_gives_one_value_in_every_dtype(void **state) {
   heed_context *ctx = support_context(state);
   const double values[] = {0, 1, -1, 2.5, 300, -300, NAN, -(double)INFINITY};
-  for (heed_dtype dtype = 0; dtype < HEED_DTYPE_COUNT; ++dtype)
+  for (heed_dtype dtype = 0; heed_dtype_size(dtype) > 0; ++dtype)
     for (int v = 0; v < 8; ++v) {
       heed_tensor *y = support_new(ctx, dtype, SHAPE(3, 11));
       double expected[33];

@@ -59,7 +59,7 @@ static void every_dtype_and_rank_comes_back(void **state) {
   ASSERT_OK(heed_safetensors_create(&file));
   const int64_t dims[HEED_MAX_RANK] = {2, 1, 3, 2, 2};
   uint8_t data[24 * 8];
-  for (int dtype = 0; dtype < HEED_DTYPE_COUNT; ++dtype) {
+  for (int dtype = 0; heed_dtype_size((heed_dtype)dtype) > 0; ++dtype) {
     for (int rank = 0; rank <= HEED_MAX_RANK; ++rank) {
       char name[32];
       snprintf(name, sizeof name, "t.%d.%d", dtype, rank);
@@ -75,7 +75,7 @@ static void every_dtype_and_rank_comes_back(void **state) {
     assert_non_null(b);
     assert_int_equal(b->dtype, a->dtype);
     assert_int_equal(b->rank, a->rank);
-    assert_memory_equal(b->dims, a->dims, sizeof a->dims);
+    assert_memory_equal(b->dims, a->dims, (size_t)a->rank * sizeof *a->dims);
     assert_int_equal(b->bytes, a->bytes);
     assert_memory_equal(b->data, a->data, a->bytes);
     assert_int_equal((uintptr_t)b->data % 16, 0);
@@ -242,7 +242,8 @@ static void adding_checks_its_arguments(void **state) {
   ASSERT_FAILS(HEED_ERROR_SHAPE, "rank 6", heed_safetensors_add(file, "y", HEED_U8, 6, dims, truths));
   ASSERT_FAILS(HEED_ERROR_SHAPE, "negative", heed_safetensors_add(file, "y", HEED_U8, 1, negative, truths));
   ASSERT_FAILS(HEED_ERROR_OVERFLOW, "64 bits", heed_safetensors_add(file, "y", HEED_U8, 2, huge, truths));
-  ASSERT_FAILS(HEED_ERROR_DTYPE, "dtype", heed_safetensors_add(file, "y", HEED_DTYPE_COUNT, 1, dims, truths));
+  ASSERT_FAILS(HEED_ERROR_DTYPE, "dtype",
+               heed_safetensors_add(file, "y", (heed_dtype)(HEED_BOOL + 1), 1, dims, truths));
   ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "UTF-8", heed_safetensors_set_metadata(file, "k", "\xc3("));
   assert_int_equal(heed_safetensors_count(file), 1);
   ASSERT_OK(heed_safetensors_add(file, "truth", HEED_BOOL, 2, dims, truths));

@@ -80,9 +80,9 @@ void heed_device_list_destroy(heed_device_list *list) {
   free(list);
 }
 
-size_t heed_device_list_count(const heed_device_list *list) { return list->count; }
+size_t heed_device_list_count(const heed_device_list *list) { return list ? list->count : 0; }
 const heed_device_info *heed_device_list_get(const heed_device_list *list, size_t index) {
-  return index < list->count ? list->infos[index] : NULL;
+  return list && index < list->count ? list->infos[index] : NULL;
 }
 heed_status heed_device_list_find(const heed_device_list *list, const char *spec, size_t *index) {
   HEED__REQUIRE(list && index, HEED_ERROR_INVALID_ARGUMENT, "devices: an argument is NULL");
@@ -90,9 +90,9 @@ heed_status heed_device_list_find(const heed_device_list *list, const char *spec
   return heed__spec_resolve(heed__spec_or_default(spec), list->infos, list->count, index, notice, sizeof notice);
 }
 
-size_t heed_device_list_platforms(const heed_device_list *list) { return list->platform_count; }
+size_t heed_device_list_platforms(const heed_device_list *list) { return list ? list->platform_count : 0; }
 const heed_platform_info *heed_device_list_platform(const heed_device_list *list, size_t index) {
-  return index < list->platform_count ? &list->platforms[index] : NULL;
+  return list && index < list->platform_count ? &list->platforms[index] : NULL;
 }
 
 const char *heed_device_type_string(heed_device_type type) {

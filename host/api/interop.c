@@ -27,7 +27,7 @@ heed_status heed_opencl_tensor(heed_context *ctx, cl_mem buffer, heed_dtype dtyp
   HEED__REQUIRE(ctx && buffer && (dims || rank == 0), HEED_ERROR_INVALID_ARGUMENT,
                 "opencl_tensor: an argument is NULL");
   HEED__REQUIRE(handles_of(ctx), HEED_ERROR_UNSUPPORTED, "opencl_tensor: this context runs on the host, not on OpenCL");
-  HEED__REQUIRE((unsigned)dtype < HEED_DTYPE_COUNT, HEED_ERROR_DTYPE, "opencl_tensor: dtype %d is unknown", (int)dtype);
+  HEED__REQUIRE(heed_dtype_size(dtype) > 0, HEED_ERROR_DTYPE, "opencl_tensor: dtype %d is unknown", (int)dtype);
   int64_t count, bytes;
   HEED__TRY(heed__count_elements("opencl_tensor", rank, dims, &count));
   HEED__REQUIRE(heed__mul(count, (int64_t)heed_dtype_size(dtype), &bytes), HEED_ERROR_OVERFLOW,

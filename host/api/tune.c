@@ -9,7 +9,7 @@ static heed_status tuning_of(const heed_context *ctx, const struct heed__driver_
 }
 
 static heed_status check_op(heed_tune_op op) {
-  HEED__REQUIRE((unsigned)op < HEED_TUNE_OP_COUNT, HEED_ERROR_INVALID_ARGUMENT, "tune: operator %d is unknown",
+  HEED__REQUIRE((unsigned)op < HEED__CL_TUNING_OPS, HEED_ERROR_INVALID_ARGUMENT, "tune: operator %d is unknown",
                 (int)op);
   return HEED_OK;
 }
@@ -19,8 +19,8 @@ static heed_status check(const heed_context *ctx, const heed_tune_problem *probl
   HEED__TRY(tuning_of(ctx, tuning));
   HEED__REQUIRE(problem && argument, HEED_ERROR_INVALID_ARGUMENT, "tune: an argument is NULL");
   HEED__TRY(check_op(problem->op));
-  HEED__REQUIRE((unsigned)problem->dtype < HEED_DTYPE_COUNT && heed_dtype_is_float(problem->dtype), HEED_ERROR_DTYPE,
-                "tune: dtype %d is no float", (int)problem->dtype);
+  HEED__REQUIRE(heed_dtype_is_float(problem->dtype), HEED_ERROR_DTYPE, "tune: dtype %d is no float",
+                (int)problem->dtype);
   int64_t product = 1;
   for (int i = 0; i < HEED_TUNE_SIZES; ++i)
     HEED__REQUIRE(problem->sizes[i] > 0 && heed__mul(product, problem->sizes[i], &product), HEED_ERROR_SHAPE,

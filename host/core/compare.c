@@ -58,5 +58,5 @@ heed_status heed_tensor_compare(const heed_tensor *actual, const heed_tensor *ex
 }
 
 bool heed_difference_within(const heed_difference *difference, double tolerance) {
-  return !difference->non_finite_mismatch && difference->relative <= tolerance;
+  return difference && !difference->non_finite_mismatch && difference->relative <= tolerance;
 }

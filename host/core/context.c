@@ -29,7 +29,7 @@ void heed__context_tensor_gone(heed_context *ctx) {
   if (ctx->closed && ctx->live_tensors == 0) context_free(ctx);
 }
 
-size_t heed_context_live_tensors(const heed_context *ctx) { return ctx->live_tensors; }
+size_t heed_context_live_tensors(const heed_context *ctx) { return ctx ? ctx->live_tensors : 0; }
 void heed__notice_add(heed_context *ctx, const char *format, ...) {
   const size_t length = strlen(ctx->notice), room = sizeof ctx->notice - length;
   const int between = snprintf(ctx->notice + length, room, "%s", length ? "; " : "");
@@ -40,8 +40,8 @@ void heed__notice_add(heed_context *ctx, const char *format, ...) {
   va_end(arguments);
 }
 
-const char *heed_context_notice(const heed_context *ctx) { return ctx->notice; }
-const heed_device_info *heed_context_device(const heed_context *ctx) { return &ctx->device; }
+const char *heed_context_notice(const heed_context *ctx) { return ctx ? ctx->notice : ""; }
+const heed_device_info *heed_context_device(const heed_context *ctx) { return ctx ? &ctx->device : NULL; }
 
 void heed__context_defer(heed_context *ctx, heed_status status) {
   if (status == HEED_OK || ctx->pending != HEED_OK) return;

@@ -4,13 +4,19 @@
 
 #include "core/core.h"
 
+enum {
+#define ONE(name, bytes, is_float) +1
+  DTYPES = 0 HEED_DTYPE_LIST(ONE)
+#undef ONE
+};
+
 size_t heed_dtype_size(heed_dtype dtype) {
   static const size_t sizes[] = {
 #define DTYPE_SIZE(name, bytes, is_float) bytes,
       HEED_DTYPE_LIST(DTYPE_SIZE)
 #undef DTYPE_SIZE
   };
-  return (unsigned)dtype < HEED_DTYPE_COUNT ? sizes[dtype] : 0;
+  return (unsigned)dtype < DTYPES ? sizes[dtype] : 0;
 }
 
 const char *heed_dtype_string(heed_dtype dtype) {
@@ -19,7 +25,7 @@ const char *heed_dtype_string(heed_dtype dtype) {
       HEED_DTYPE_LIST(DTYPE_NAME)
 #undef DTYPE_NAME
   };
-  return (unsigned)dtype < HEED_DTYPE_COUNT ? names[dtype] : "unknown dtype";
+  return (unsigned)dtype < DTYPES ? names[dtype] : "unknown dtype";
 }
 
 bool heed_dtype_is_float(heed_dtype dtype) {
@@ -28,7 +34,7 @@ bool heed_dtype_is_float(heed_dtype dtype) {
       HEED_DTYPE_LIST(DTYPE_FLOAT)
 #undef DTYPE_FLOAT
   };
-  return (unsigned)dtype < HEED_DTYPE_COUNT && is_floats[dtype];
+  return (unsigned)dtype < DTYPES && is_floats[dtype];
 }
 
 double heed__f16_to_double(uint16_t bits) {
@@ -105,8 +111,6 @@ double heed__load(const void *data, heed_dtype dtype, int64_t index) {
     case HEED_U8:
     case HEED_BOOL:
       return ((const uint8_t *)data)[index];
-    case HEED_DTYPE_COUNT:
-      break;
   }
   return NAN;
 }
@@ -141,8 +145,6 @@ void heed__store(void *data, heed_dtype dtype, int64_t index, double value) {
       break;
     case HEED_BOOL:
       ((uint8_t *)data)[index] = value != 0;
-      break;
-    case HEED_DTYPE_COUNT:
       break;
   }
 }

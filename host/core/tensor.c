@@ -26,6 +26,8 @@ const char *heed__tensor_text(const heed_tensor *tensor) {
   return text;
 }
 
+const char *heed_tensor_describe(const heed_tensor *tensor) { return heed__tensor_text(tensor); }
+
 void heed__contiguous_strides(int rank, const int64_t *dims, int64_t *strides) {
   int64_t stride = 1;
   for (int axis = rank - 1; axis >= 0; --axis) {
@@ -82,7 +84,7 @@ heed_status heed_tensor_create(heed_context *ctx, heed_dtype dtype, int rank, co
   HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "tensor: out is NULL");
   *out = NULL;
   HEED__REQUIRE(ctx, HEED_ERROR_INVALID_ARGUMENT, "tensor: the context is NULL");
-  HEED__REQUIRE((unsigned)dtype < HEED_DTYPE_COUNT, HEED_ERROR_DTYPE, "tensor: dtype %d is unknown", (int)dtype);
+  HEED__REQUIRE(heed_dtype_size(dtype) > 0, HEED_ERROR_DTYPE, "tensor: dtype %d is unknown", (int)dtype);
   int64_t count, bytes;
   HEED__TRY(heed__count_elements("tensor", rank, dims, &count));
   HEED__REQUIRE(heed__mul(count, (int64_t)heed_dtype_size(dtype), &bytes), HEED_ERROR_OVERFLOW,
@@ -108,20 +110,24 @@ void heed_tensor_destroy(heed_tensor *tensor) {
   heed__context_tensor_gone(ctx);
 }
 
-heed_context *heed_tensor_context(const heed_tensor *tensor) { return tensor->ctx; }
-heed_dtype heed_tensor_dtype(const heed_tensor *tensor) { return tensor->dtype; }
-int heed_tensor_rank(const heed_tensor *tensor) { return tensor->rank; }
-const int64_t *heed_tensor_dims(const heed_tensor *tensor) { return tensor->dims; }
-const int64_t *heed_tensor_strides(const heed_tensor *tensor) { return tensor->strides; }
-int64_t heed_tensor_count(const heed_tensor *tensor) { return tensor->count; }
-size_t heed_tensor_bytes(const heed_tensor *tensor) { return (size_t)tensor->count * heed_dtype_size(tensor->dtype); }
+heed_context *heed_tensor_context(const heed_tensor *tensor) { return tensor ? tensor->ctx : NULL; }
+heed_dtype heed_tensor_dtype(const heed_tensor *tensor) { return tensor ? tensor->dtype : (heed_dtype)0; }
+int heed_tensor_rank(const heed_tensor *tensor) { return tensor ? tensor->rank : 0; }
+const int64_t *heed_tensor_dims(const heed_tensor *tensor) { return tensor ? tensor->dims : NULL; }
+const int64_t *heed_tensor_strides(const heed_tensor *tensor) { return tensor ? tensor->strides : NULL; }
+int64_t heed_tensor_count(const heed_tensor *tensor) { return tensor ? tensor->count : 0; }
+size_t heed_tensor_bytes(const heed_tensor *tensor) {
+  return tensor ? (size_t)tensor->count * heed_dtype_size(tensor->dtype) : 0;
+}
 
 int64_t heed_tensor_dim(const heed_tensor *tensor, int axis) {
+  if (!tensor) return 0;
   if (axis < 0) axis += tensor->rank;
   return axis >= 0 && axis < tensor->rank ? tensor->dims[axis] : 1;
 }
 
 bool heed_tensor_is_contiguous(const heed_tensor *tensor) {
+  if (!tensor) return false;
   int64_t stride = 1;
   for (int axis = tensor->rank - 1; axis >= 0; --axis) {
     if (tensor->dims[axis] != 1 && tensor->strides[axis] != stride) return tensor->count == 0;
@@ -130,8 +136,8 @@ bool heed_tensor_is_contiguous(const heed_tensor *tensor) {
   return true;
 }
 
-int64_t heed_tensor_offset(const heed_tensor *tensor) { return tensor->offset; }
-bool heed_tensor_shares_storage(const heed_tensor *a, const heed_tensor *b) { return a->buffer == b->buffer; }
+int64_t heed_tensor_offset(const heed_tensor *tensor) { return tensor ? tensor->offset : 0; }
+bool heed_tensor_shares_storage(const heed_tensor *a, const heed_tensor *b) { return a && b && a->buffer == b->buffer; }
 
 int64_t heed__tensor_span(const heed_tensor *tensor) {
   if (tensor->count == 0) return tensor->offset;

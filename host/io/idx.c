@@ -68,6 +68,8 @@ static heed_status read_header(const struct source *source, heed_idx *idx) {
   HEED__REQUIRE(magic[3] >= 1 && magic[3] <= HEED_MAX_RANK, HEED_ERROR_FORMAT,
                 "%s: IDX rank %d; heed reads rank 1 to %d", source->path, magic[3], HEED_MAX_RANK);
   idx->rank = magic[3];
+  idx->dims = calloc((size_t)idx->rank, sizeof *idx->dims);
+  HEED__REQUIRE(idx->dims, HEED_ERROR_OUT_OF_MEMORY, "%s: no memory for its shape", source->path);
   HEED__TRY(read_some(source, dims, 4 * idx->rank, &got));
   HEED__REQUIRE(got == 4 * idx->rank, HEED_ERROR_FORMAT, "%s: truncated in the header", source->path);
   int64_t bytes = 1;
@@ -152,8 +154,9 @@ static heed_status open_source(const char *path, struct source *source) {
 }
 
 heed_status heed_idx_read(const char *path, heed_idx *out) {
-  HEED__REQUIRE(path && out, HEED_ERROR_INVALID_ARGUMENT, "heed_idx_read: an argument is NULL");
+  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "heed_idx_read: out is NULL");
   *out = (heed_idx){0};
+  HEED__REQUIRE(path, HEED_ERROR_INVALID_ARGUMENT, "heed_idx_read: the path is NULL");
   struct source source = {0};
   heed_status status = open_source(path, &source);
   if (status == HEED_OK) status = read_header(&source, out);
@@ -167,6 +170,7 @@ heed_status heed_idx_read(const char *path, heed_idx *out) {
 
 void heed_idx_free(heed_idx *idx) {
   if (!idx) return;
+  free(idx->dims);
   free(idx->data);
   *idx = (heed_idx){0};
 }

@@ -42,8 +42,9 @@ static heed_status read_part(const char *images_path, const char *labels_path, i
 }
 
 heed_status heed_mnist_read(const char *dir, const char *part, int classes, heed_mnist *out) {
-  HEED__REQUIRE(dir && part && out, HEED_ERROR_INVALID_ARGUMENT, "heed_mnist_read: an argument is NULL");
+  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "heed_mnist_read: out is NULL");
   *out = (heed_mnist){0};
+  HEED__REQUIRE(dir && part, HEED_ERROR_INVALID_ARGUMENT, "heed_mnist_read: an argument is NULL");
   HEED__REQUIRE(classes >= 1, HEED_ERROR_INVALID_ARGUMENT, "heed_mnist_read: %d classes; at least 1 is needed",
                 classes);
   heed_idx images = {0}, labels = {0};
@@ -63,6 +64,9 @@ heed_status heed_mnist_read(const char *dir, const char *part, int classes, heed
                       .cols = images.dims[2],
                       .images = images.data,
                       .labels = labels.data};
+  images.data = labels.data = NULL;
+  heed_idx_free(&images);
+  heed_idx_free(&labels);
   return HEED_OK;
 }
 

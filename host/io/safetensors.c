@@ -32,14 +32,18 @@ heed_status heed__safetensors_append(heed_safetensors *file, const char *name, h
   heed_status status = reserve(&arrays, file->count, &file->capacity, sizeof *file->arrays);
   file->arrays = arrays;
   char *copy = status == HEED_OK ? strdup(name) : NULL;
-  if (status == HEED_OK && !copy) status = heed__fail(HEED_ERROR_OUT_OF_MEMORY, "no memory for a tensor's name");
+  int64_t *own_dims = status == HEED_OK ? calloc((size_t)rank + 1, sizeof *own_dims) : NULL;
+  if (status == HEED_OK && (!copy || !own_dims))
+    status = heed__fail(HEED_ERROR_OUT_OF_MEMORY, "no memory for a tensor's name and shape");
   if (status != HEED_OK) {
+    free(copy);
+    free(own_dims);
     free(data);
     return status;
   }
+  if (rank > 0) memcpy(own_dims, dims, (size_t)rank * sizeof *dims);
   heed_array *array = &file->arrays[file->count++];
-  *array = (heed_array){.name = copy, .dtype = dtype, .rank = rank, .data = data, .bytes = bytes};
-  if (rank > 0) memcpy(array->dims, dims, (size_t)rank * sizeof *dims);
+  *array = (heed_array){.name = copy, .dtype = dtype, .rank = rank, .dims = own_dims, .data = data, .bytes = bytes};
   return HEED_OK;
 }
 
@@ -69,6 +73,7 @@ void heed_safetensors_destroy(heed_safetensors *file) {
   if (!file) return;
   for (size_t i = 0; i < file->count; ++i) {
     free((char *)file->arrays[i].name);
+    free((int64_t *)file->arrays[i].dims);
     free(file->arrays[i].data);
   }
   for (size_t i = 0; i < file->metadata_count; ++i) {
@@ -80,21 +85,21 @@ void heed_safetensors_destroy(heed_safetensors *file) {
   free(file);
 }
 
-size_t heed_safetensors_count(const heed_safetensors *file) { return file->count; }
+size_t heed_safetensors_count(const heed_safetensors *file) { return file ? file->count : 0; }
 
 const heed_array *heed_safetensors_get(const heed_safetensors *file, size_t index) {
-  return index < file->count ? &file->arrays[index] : NULL;
+  return file && index < file->count ? &file->arrays[index] : NULL;
 }
 
 const heed_array *heed_safetensors_find(const heed_safetensors *file, const char *name) {
-  for (size_t i = 0; i < file->count; ++i) {
+  for (size_t i = 0; file && name && i < file->count; ++i) {
     if (strcmp(file->arrays[i].name, name) == 0) return &file->arrays[i];
   }
   return NULL;
 }
 
 static struct heed__metadata *find_metadata(const heed_safetensors *file, const char *key) {
-  for (size_t i = 0; i < file->metadata_count; ++i) {
+  for (size_t i = 0; file && key && i < file->metadata_count; ++i) {
     if (strcmp(file->metadata[i].key, key) == 0) return &file->metadata[i];
   }
   return NULL;
@@ -105,10 +110,10 @@ const char *heed_safetensors_metadata(const heed_safetensors *file, const char *
   return entry ? entry->value : NULL;
 }
 
-size_t heed_safetensors_metadata_count(const heed_safetensors *file) { return file->metadata_count; }
+size_t heed_safetensors_metadata_count(const heed_safetensors *file) { return file ? file->metadata_count : 0; }
 
 const char *heed_safetensors_metadata_key(const heed_safetensors *file, size_t index) {
-  return index < file->metadata_count ? file->metadata[index].key : NULL;
+  return file && index < file->metadata_count ? file->metadata[index].key : NULL;
 }
 
 // RFC 3629: no overlong forms, no surrogates, nothing past U+10FFFF. (json_string() would not tell bad text from no memory.)
@@ -137,8 +142,8 @@ static heed_status check_new_array(const heed_safetensors *file, const char *nam
                 "a tensor cannot be called " HEED__SAFETENSORS_METADATA ": safetensors keeps that name for itself");
   HEED__REQUIRE(!heed_safetensors_find(file, name), HEED_ERROR_INVALID_ARGUMENT, "tensor \"%s\" is there already",
                 shown.text);
-  HEED__REQUIRE(dtype >= 0 && dtype < HEED_DTYPE_COUNT, HEED_ERROR_DTYPE, "tensor \"%s\": %d is not a dtype",
-                shown.text, (int)dtype);
+  HEED__REQUIRE(heed_dtype_size(dtype) > 0, HEED_ERROR_DTYPE, "tensor \"%s\": %d is not a dtype", shown.text,
+                (int)dtype);
   HEED__REQUIRE(rank >= 0 && rank <= HEED_MAX_RANK, HEED_ERROR_SHAPE, "tensor \"%s\": rank %d is not 0 to %d",
                 shown.text, rank, HEED_MAX_RANK);
   *bytes = (int64_t)heed_dtype_size(dtype);
@@ -203,7 +208,9 @@ heed_status heed_safetensors_set_metadata(heed_safetensors *file, const char *ke
 }
 
 heed_status heed_array_to_tensor(const heed_array *array, heed_context *ctx, heed_tensor **out) {
-  HEED__REQUIRE(array && ctx && out, HEED_ERROR_INVALID_ARGUMENT, "heed_array_to_tensor: an argument is NULL");
+  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "heed_array_to_tensor: out is NULL");
+  *out = NULL;
+  HEED__REQUIRE(array && ctx, HEED_ERROR_INVALID_ARGUMENT, "heed_array_to_tensor: an argument is NULL");
   const heed_status status = heed_tensor_create_from(ctx, array->dtype, array->rank, array->dims, array->data, out);
   if (status == HEED_OK) return HEED_OK;
   return heed__fail_prefix(status, "tensor \"%s\"", heed__printable(array->name).text);

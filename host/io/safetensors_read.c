@@ -117,7 +117,7 @@ static bool parse_dtype(const char *text, struct entry *entry) {
   entry->from_f64 = strcmp(text, "F64") == 0;
   entry->dtype = HEED_F32;
   if (entry->from_f64) return true;
-  for (int dtype = 0; dtype < HEED_DTYPE_COUNT; ++dtype) {
+  for (int dtype = 0; heed_dtype_size((heed_dtype)dtype) > 0; ++dtype) {
     if (strcmp(text, heed_dtype_string((heed_dtype)dtype)) == 0) {
       entry->dtype = (heed_dtype)dtype;
       return true;
@@ -321,7 +321,9 @@ static heed_status open_source(struct source *source) {
 }
 
 heed_status heed_safetensors_read(const char *path, heed_safetensors **out) {
-  HEED__REQUIRE(path && out, HEED_ERROR_INVALID_ARGUMENT, "heed_safetensors_read: an argument is NULL");
+  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "heed_safetensors_read: out is NULL");
+  *out = NULL;
+  HEED__REQUIRE(path, HEED_ERROR_INVALID_ARGUMENT, "heed_safetensors_read: the path is NULL");
   HEED__TRY(heed_safetensors_create(out));
   struct source source = {.path = path, .fd = -1};
   heed_status status = open_source(&source);

@@ -64,8 +64,8 @@ static heed_status complete(heed_mha_config *c) {
                 c->key_dim, c->value_dim, c->head_dim, c->value_head_dim, c->out_dim);
   HEED__REQUIRE(c->kv_heads >= 1 && c->heads % c->kv_heads == 0, HEED_ERROR_INVALID_ARGUMENT,
                 "mha: heads %" PRId64 " is not a multiple of kv_heads %" PRId64, c->heads, c->kv_heads);
-  HEED__REQUIRE((unsigned)c->dtype < HEED_DTYPE_COUNT && heed_dtype_is_float(c->dtype), HEED_ERROR_DTYPE,
-                "mha: dtype %s; F32, F16 or BF16 is needed", heed_dtype_string(c->dtype));
+  HEED__REQUIRE(heed_dtype_is_float(c->dtype), HEED_ERROR_DTYPE, "mha: dtype %s; F32, F16 or BF16 is needed",
+                heed_dtype_string(c->dtype));
   return HEED_OK;
 }
 
@@ -145,8 +145,8 @@ void heed_mha_destroy(heed_mha *mha) {
 }
 
 size_t heed_mha_parameters(const heed_mha *mha, const heed_parameter **parameters) {
-  if (parameters) *parameters = mha->parameters;
-  return mha->count;
+  if (parameters) *parameters = mha ? mha->parameters : NULL;
+  return mha ? mha->count : 0;
 }
 
 // ---------------------------------------------------------------- forward
@@ -179,7 +179,7 @@ static heed_status all_heads_shape(const heed_mha *mha, struct heads *heads, int
 static heed_status check_shape(const char *name, const heed_tensor *tensor, const int64_t dims[3]) {
   HEED__REQUIRE(heed__has_shape(tensor, 3, dims), HEED_ERROR_SHAPE,
                 "mha: %s is %s; [%" PRId64 ", %" PRId64 ", %" PRId64 "] is needed (-1: any)", name,
-                heed__shape_text(tensor).text, dims[0], dims[1], dims[2]);
+                heed_tensor_describe(tensor), dims[0], dims[1], dims[2]);
   return HEED_OK;
 }
 

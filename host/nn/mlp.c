@@ -62,8 +62,8 @@ heed_status heed_mlp_create(heed_context *ctx, const int64_t *sizes, size_t coun
   for (size_t i = 0; i < count; ++i)
     HEED__REQUIRE(sizes[i] >= 1, HEED_ERROR_INVALID_ARGUMENT, "mlp: size %zu is %" PRId64 "; at least 1 is needed", i,
                   sizes[i]);
-  HEED__REQUIRE((unsigned)dtype < HEED_DTYPE_COUNT && heed_dtype_is_float(dtype), HEED_ERROR_DTYPE,
-                "mlp: dtype %s; F32, F16 or BF16 is needed", heed_dtype_string(dtype));
+  HEED__REQUIRE(heed_dtype_is_float(dtype), HEED_ERROR_DTYPE, "mlp: dtype %s; F32, F16 or BF16 is needed",
+                heed_dtype_string(dtype));
   heed_mlp *mlp = calloc(1, sizeof *mlp);
   HEED__REQUIRE(mlp, HEED_ERROR_OUT_OF_MEMORY, "no memory for an mlp");
   mlp->ctx = ctx;
@@ -93,8 +93,8 @@ void heed_mlp_destroy(heed_mlp *mlp) {
 }
 
 size_t heed_mlp_parameters(const heed_mlp *mlp, const heed_parameter **parameters) {
-  if (parameters) *parameters = mlp->parameters;
-  return 2 * mlp->layers;
+  if (parameters) *parameters = mlp ? mlp->parameters : NULL;
+  return mlp ? 2 * mlp->layers : 0;
 }
 
 static int64_t classes(const heed_mlp *mlp) { return mlp->layer[mlp->layers - 1].out; }
@@ -104,10 +104,10 @@ heed_status heed_mlp_fwd(heed_mlp *mlp, const heed_tensor *x, heed_tensor *logit
   mlp->x = NULL;
   const int64_t in[] = {-1, mlp->layer[0].in};
   HEED__REQUIRE(heed__has_shape(x, 2, in), HEED_ERROR_SHAPE, "mlp: x is %s; [N, %" PRId64 "] is needed",
-                heed__shape_text(x).text, in[1]);
+                heed_tensor_describe(x), in[1]);
   const int64_t n = heed_tensor_dim(x, 0), out[] = {n, classes(mlp)};
   HEED__REQUIRE(heed__has_shape(logits, 2, out), HEED_ERROR_SHAPE,
-                "mlp: logits is %s; [%" PRId64 ", %" PRId64 "] is needed", heed__shape_text(logits).text, n, out[1]);
+                "mlp: logits is %s; [%" PRId64 ", %" PRId64 "] is needed", heed_tensor_describe(logits), n, out[1]);
   const heed_tensor *input = x;
   for (size_t i = 0; i < mlp->layers; ++i) {
     struct layer *layer = &mlp->layer[i];
@@ -130,7 +130,7 @@ heed_status heed_mlp_bwd(heed_mlp *mlp, const heed_tensor *dlogits, heed_tensor 
   const heed_tensor *x = mlp->x;
   const int64_t n = heed_tensor_dim(x, 0), out[] = {n, classes(mlp)};
   HEED__REQUIRE(heed__has_shape(dlogits, 2, out), HEED_ERROR_SHAPE,
-                "mlp: dlogits is %s; [%" PRId64 ", %" PRId64 "] is needed", heed__shape_text(dlogits).text, n, out[1]);
+                "mlp: dlogits is %s; [%" PRId64 ", %" PRId64 "] is needed", heed_tensor_describe(dlogits), n, out[1]);
   mlp->x = NULL;
   const heed_tensor *dy = dlogits;
   for (size_t i = mlp->layers; i-- > 0;) {

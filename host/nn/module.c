@@ -142,17 +142,6 @@ void heed__parameter_destroy(heed_parameter *parameter) {
   *parameter = (heed_parameter){0};
 }
 
-struct heed__shape_text heed__shape_text(const heed_tensor *tensor) {
-  struct heed__shape_text out = {"none"};
-  if (!tensor) return out;
-  int used = snprintf(out.text, sizeof out.text, "%s[", heed_dtype_string(heed_tensor_dtype(tensor)));
-  for (int i = 0; i < heed_tensor_rank(tensor); ++i)
-    used += snprintf(out.text + used, sizeof out.text - (size_t)used, "%s%" PRId64, i ? ", " : "",
-                     heed_tensor_dim(tensor, i));
-  snprintf(out.text + used, sizeof out.text - (size_t)used, "]");
-  return out;
-}
-
 bool heed__has_shape(const heed_tensor *tensor, int rank, const int64_t *dims) {
   if (!tensor || heed_tensor_rank(tensor) != rank) return false;
   for (int i = 0; i < rank; ++i) {

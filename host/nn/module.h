@@ -38,13 +38,8 @@ void heed__parameter_destroy(heed_parameter *parameter);
 // A contiguous tensor of zeros. They are uploaded: no kernel is built for what is done once.
 heed_status heed__zeros_create(heed_context *ctx, heed_dtype dtype, int64_t count, heed_tensor **out);
 
-// ---------------------------------------------------------------- messages
+// ---------------------------------------------------------------- shapes
 
-// "F32[2, 3]", or "none".
-struct heed__shape_text {
-  char text[144];
-};
-struct heed__shape_text heed__shape_text(const heed_tensor *tensor);
 // Whether the tensor has this rank and these dims; a dim of −1 fits any.
 bool heed__has_shape(const heed_tensor *tensor, int rank, const int64_t *dims);
 

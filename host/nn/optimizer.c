@@ -55,8 +55,8 @@ static heed_status check_parameter(const heed_parameter *p) {
   HEED__REQUIRE(p->value && p->grad, HEED_ERROR_INVALID_ARGUMENT, "optimizer: %s has no %s", p->name,
                 p->value ? "gradient" : "value");
   HEED__REQUIRE(heed__has_shape(p->grad, heed_tensor_rank(p->value), heed_tensor_dims(p->value)), HEED_ERROR_SHAPE,
-                "optimizer: %s is %s but its gradient is %s", p->name, heed__shape_text(p->value).text,
-                heed__shape_text(p->grad).text);
+                "optimizer: %s is %s but its gradient is %s", p->name, heed_tensor_describe(p->value),
+                heed_tensor_describe(p->grad));
   return HEED_OK;
 }
 
@@ -158,9 +158,11 @@ heed_status heed_optimizer_step(heed_optimizer *optimizer) {
 }
 
 heed_tensor *heed_optimizer_momentum(const heed_optimizer *optimizer, size_t index) {
-  return index < optimizer->count ? optimizer->momentum[index] : NULL;
+  return optimizer && index < optimizer->count ? optimizer->momentum[index] : NULL;
 }
 
-int64_t heed_optimizer_steps(const heed_optimizer *optimizer) { return optimizer->steps; }
+int64_t heed_optimizer_steps(const heed_optimizer *optimizer) { return optimizer ? optimizer->steps : 0; }
 
-void heed_optimizer_set_steps(heed_optimizer *optimizer, int64_t steps) { optimizer->steps = steps > 0 ? steps : 0; }
+void heed_optimizer_set_steps(heed_optimizer *optimizer, int64_t steps) {
+  if (optimizer) optimizer->steps = steps > 0 ? steps : 0;
+}

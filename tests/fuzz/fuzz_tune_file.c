@@ -22,7 +22,7 @@ static heed_context *made_up(void) {
 // What the table says of some calls: its ranges are looked through.
 static void look_up(const heed_context *ctx) {
   for (int i = 0; i < 64; ++i) {
-    heed_tune_problem problem = {.op = (heed_tune_op)(i % HEED_TUNE_OP_COUNT), .causal = i & 4, .trans_a = i & 8};
+    heed_tune_problem problem = {.op = (heed_tune_op)(i % HEED__CL_TUNING_OPS), .causal = i & 4, .trans_a = i & 8};
     for (int size = 0; size < HEED_TUNE_SIZES; ++size) problem.sizes[size] = (int64_t)1 << (i % 32);
     problem = heed__cl_tuning_plain(heed__cl_tuning_of(ctx), &problem);
     const struct heed__cl_tuning_choice *choice = heed__cl_tuning_find(ctx, &problem);

@@ -76,23 +76,22 @@ typedef struct attention {
 static int read_headed(run_call *run, attention *a, const char *name, bool optional, bool query, headed *tensor) {
   TOOL_TRY(optional ? run_optional(run, name, &tensor->stored) : run_input(run, name, &tensor->stored));
   if (!tensor->stored) return TOOL_DONE;
-  char text[TOOL_SHAPE_TEXT];
   const int rank = heed_tensor_rank(tensor->stored);
   if (rank != 3 && rank != 4)
     return tool_fail(run->args->command,
                      "attention: %s is %s; it must be of rank 4 [B, H, L, D], or 3 [B, L, H*D] with --heads", name,
-                     run_tensor_text(tensor->stored, text));
+                     heed_tensor_describe(tensor->stored));
   if (a->rank == 0) a->rank = rank;
   if (a->rank != rank)
     return tool_fail(run->args->command, "attention: %s is %s, but q is of rank %d; all must be of one rank", name,
-                     run_tensor_text(tensor->stored, text), a->rank);
+                     heed_tensor_describe(tensor->stored), a->rank);
   if (rank == 3 && a->heads == 0)
     return tool_usage(run->args->command, "attention: %s is %s, of rank 3: give --heads", name,
-                      run_tensor_text(tensor->stored, text));
+                      heed_tensor_describe(tensor->stored));
   const int64_t heads = query ? a->heads : a->kv_heads;
   if (rank == 4 && heads && heed_tensor_dim(tensor->stored, 1) != heads)
     return tool_fail(run->args->command, "attention: %s is %s, which does not have %lld heads", name,
-                     run_tensor_text(tensor->stored, text), (long long)heads);
+                     heed_tensor_describe(tensor->stored), (long long)heads);
   return see_heads(run, name, heads, tensor);
 }
 

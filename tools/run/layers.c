@@ -7,14 +7,13 @@
 
 static int linear(run_call *run) {
   heed_tensor *x, *weight, *bias, *out, *dout, *dx, *dweight, *dbias;
-  char x_text[TOOL_SHAPE_TEXT], weight_text[TOOL_SHAPE_TEXT];
   TOOL_TRY(run_input(run, "x", &x));
   TOOL_TRY(run_input(run, "weight", &weight));
   TOOL_TRY(run_optional(run, "bias", &bias));
   const int rank = heed_tensor_rank(x);
   if (rank < 1 || heed_tensor_rank(weight) != 2 || heed_tensor_dim(x, -1) != heed_tensor_dim(weight, 1))
     return tool_fail(run->args->command, "linear: x is %s and weight %s; they must be [..., in] and [out, in]",
-                     run_tensor_text(x, x_text), run_tensor_text(weight, weight_text));
+                     heed_tensor_describe(x), heed_tensor_describe(weight));
   int64_t dims[HEED_MAX_RANK];
   memcpy(dims, heed_tensor_dims(x), (size_t)rank * sizeof *dims);
   dims[rank - 1] = heed_tensor_dim(weight, 0);
@@ -83,12 +82,11 @@ static int forward_backward(run_call *run, heed_mlp *mlp, const heed_tensor *x, 
 static int mlp(run_call *run) {
   heed_tensor *x;
   model_shape shape;
-  char text[TOOL_SHAPE_TEXT];
   TOOL_TRY(run_input(run, "x", &x));
   TOOL_TRY(model_read_shape(run->args->command, run->settings.input, run->in, &shape));
   if (heed_tensor_rank(x) != 2 || heed_tensor_dim(x, 1) != shape.sizes[0] || heed_tensor_dtype(x) != shape.dtype)
     return tool_fail(run->args->command, "mlp: x is %s; with these weights it must be %s[N, %lld]",
-                     run_tensor_text(x, text), heed_dtype_string(shape.dtype), (long long)shape.sizes[0]);
+                     heed_tensor_describe(x), heed_dtype_string(shape.dtype), (long long)shape.sizes[0]);
   heed_mlp *module = NULL;
   RUN_TRY(run, heed_mlp_create(run->ctx, shape.sizes, shape.count, shape.dtype, 0, &module));
   int status = model_load(run->args->command, run->settings.input, run->in, run->ctx, module);

@@ -51,10 +51,9 @@ static int cross_entropy(run_call *run) {
                                               .label_smoothing = settings->label_smoothing,
                                               .has_ignore_index = tool_given(run->args, "ignore-index"),
                                               .ignore_index = settings->ignore_index};
-  char text[TOOL_SHAPE_TEXT];
   if (heed_tensor_rank(input) != 2)
     return tool_fail(run->args->command, "cross_entropy: %s is %s; it must be [N, classes]", name,
-                     run_tensor_text(input, text));
+                     heed_tensor_describe(input));
   const int64_t rows = options.reduction == HEED_REDUCTION_NONE ? heed_tensor_dim(input, 0) : 1;
   TOOL_TRY(run_create(run, HEED_F32, 1, &rows, &loss));
   RUN_TRY(run, heed_cross_entropy_fwd(input, target, &options, loss));

@@ -14,10 +14,9 @@ typedef struct mha {
 static int read_projection(run_call *run, const char *name, int64_t dims[2], heed_dtype *dtype) {
   heed_tensor *weight = NULL;
   TOOL_TRY(run_input(run, name, &weight));
-  char text[TOOL_SHAPE_TEXT];
   if (heed_tensor_rank(weight) != 2 || !heed_dtype_is_float(heed_tensor_dtype(weight)))
     return tool_fail(run->args->command, "mha: %s is %s; it must be a floating-point [out, in]", name,
-                     run_tensor_text(weight, text));
+                     heed_tensor_describe(weight));
   memcpy(dims, heed_tensor_dims(weight), 2 * sizeof *dims);
   *dtype = heed_tensor_dtype(weight);
   return TOOL_DONE;
@@ -83,7 +82,6 @@ static int read_sequences(run_call *run, const heed_mha_config *config, mha *m) 
   TOOL_TRY(run_optional(run, "mask", &m->mask));
   TOOL_TRY(run_optional(run, "kv_lengths", &m->kv_lengths));
   if (m->value && !m->key) return tool_fail(run->args->command, "mha: %s has a value but no key", run->settings.input);
-  char text[TOOL_SHAPE_TEXT];
   const struct {
     const char *name;
     const heed_tensor *tensor;
@@ -98,7 +96,7 @@ static int read_sequences(run_call *run, const heed_mha_config *config, mha *m) 
   for (int i = 0; i < 3; i++)
     if (heed_tensor_rank(sequences[i].tensor) != 3 || heed_tensor_dim(sequences[i].tensor, 2) != sequences[i].width)
       return tool_fail(run->args->command, "mha: %s is %s; with these weights it must be [batch, length, %lld]",
-                       sequences[i].name, run_tensor_text(sequences[i].tensor, text), (long long)sequences[i].width);
+                       sequences[i].name, heed_tensor_describe(sequences[i].tensor), (long long)sequences[i].width);
   return TOOL_DONE;
 }
 

@@ -75,8 +75,6 @@ int run_own(run_call *run, heed_tensor *tensor);
 int run_write(run_call *run, const char *name, const heed_tensor *tensor);
 // The same as "grad.NAME".
 int run_write_grad(run_call *run, const char *name, const heed_tensor *tensor);
-// "F32[2, 3]" into text of at least TOOL_SHAPE_TEXT bytes; returns text.
-const char *run_tensor_text(const heed_tensor *tensor, char *text);
 
 // Attention's options as --flags, and as the library wants them.
 #define RUN_ATTENTION_OPTIONS                                                                                   \

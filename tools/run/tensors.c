@@ -48,13 +48,6 @@ int run_input(run_call *run, const char *name, heed_tensor **out) {
   return *out ? TOOL_DONE : missing(run, name);
 }
 
-const char *run_tensor_text(const heed_tensor *tensor, char *text) {
-  char shape[TOOL_SHAPE_TEXT];
-  tool_shape_text(heed_tensor_rank(tensor), heed_tensor_dims(tensor), shape);
-  snprintf(text, TOOL_SHAPE_TEXT, "%s%.100s", heed_dtype_string(heed_tensor_dtype(tensor)), shape);
-  return text;
-}
-
 int run_optional_like(run_call *run, const char *name, const char *like_name, const heed_tensor *like,
                       heed_tensor **out) {
   TOOL_TRY(run_optional(run, name, out));
@@ -63,9 +56,8 @@ int run_optional_like(run_call *run, const char *name, const char *like_name, co
   if (heed_tensor_rank(*out) == rank && heed_tensor_dtype(*out) == heed_tensor_dtype(like) &&
       memcmp(heed_tensor_dims(*out), heed_tensor_dims(like), (size_t)rank * sizeof(int64_t)) == 0)
     return TOOL_DONE;
-  char is[TOOL_SHAPE_TEXT], needed[TOOL_SHAPE_TEXT];
   return tool_fail(run->args->command, "%s: %s is %s, but %s is %s; the two must agree", run->op, name,
-                   run_tensor_text(*out, is), like_name, run_tensor_text(like, needed));
+                   heed_tensor_describe(*out), like_name, heed_tensor_describe(like));
 }
 
 int run_create(run_call *run, heed_dtype dtype, int rank, const int64_t *dims, heed_tensor **out) {

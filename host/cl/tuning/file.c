@@ -94,14 +94,13 @@ static heed_status read_kind(const struct reader *r, const json_t *item, const s
   const char *op = json_string_value(json_object_get(item, "op"));
   const char *dtype = json_string_value(json_object_get(item, "dtype"));
   int found = 0;
-  while (op && found < HEED_TUNE_OP_COUNT && strcmp(heed__cl_tuning_op_name((heed_tune_op)found), op) != 0) ++found;
-  NEED(r, op && found < HEED_TUNE_OP_COUNT, "\"op\" must be the name of a tuned operator");
+  while (op && found < HEED__CL_TUNING_OPS && strcmp(heed__cl_tuning_op_name((heed_tune_op)found), op) != 0) ++found;
+  NEED(r, op && found < HEED__CL_TUNING_OPS, "\"op\" must be the name of a tuned operator");
   problem->op = (heed_tune_op)found;
   const enum heed__cl_tuning_kind kind = ops[found]->kind;
-  for (found = 0; dtype && found < HEED_DTYPE_COUNT; ++found)
+  for (found = 0; dtype && heed_dtype_size((heed_dtype)found) > 0; ++found)
     if (strcmp(heed_dtype_string((heed_dtype)found), dtype) == 0) break;
-  NEED(r, dtype && found < HEED_DTYPE_COUNT && heed_dtype_is_float((heed_dtype)found),
-       "\"dtype\" must be F32, F16 or BF16");
+  NEED(r, dtype && heed_dtype_is_float((heed_dtype)found), "\"dtype\" must be F32, F16 or BF16");
   problem->dtype = (heed_dtype)found;
   if (kind == HEED__TUNE_BY_CAUSAL) {
     NEED(r, json_is_boolean(json_object_get(item, "causal")), "\"causal\" must be true or false");

@@ -74,6 +74,12 @@ struct heed__cl_tuning_entry {
   bool wrong;  // seen to compute wrong here: as if it were not there
 };
 
+enum {
+#define HEED__CL_TUNING_ONE(op, name, a, b, c, d) +1
+  HEED__CL_TUNING_OPS = 0 HEED_TUNE_OP_LIST(HEED__CL_TUNING_ONE)
+#undef HEED__CL_TUNING_ONE
+};
+
 struct heed__cl_tuning {
   const struct heed__cl_tuning_op *const *ops;  // by heed_tune_op
   char *path;                                   // NULL: nowhere
@@ -83,7 +89,7 @@ struct heed__cl_tuning {
   struct heed__cl_tuning_forced {
     bool set, wrong;
     struct heed__cl_tuning_choice choice;
-  } forced[HEED_TUNE_OP_COUNT];
+  } forced[HEED__CL_TUNING_OPS];
 };
 
 static inline struct heed__cl_tuning *heed__cl_tuning_of(const heed_context *ctx) {

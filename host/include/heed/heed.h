@@ -186,7 +186,7 @@ HEED_API const heed_device_info *heed_context_device(const heed_context *ctx);
 
 // ---------------------------------------------------------------- tensors
 
-// X(name, bytes, is it floating point, safetensors name)
+// X(name, bytes of an element, is it floating point). New ones are added at the end; values never change.
 #define HEED_DTYPE_LIST(X) \
   X(F32, 4, true)          \
   X(F16, 2, true)          \
@@ -200,10 +200,9 @@ typedef enum heed_dtype {
 #define HEED_DTYPE_ENUM(name, bytes, is_float) HEED_##name,
   HEED_DTYPE_LIST(HEED_DTYPE_ENUM)
 #undef HEED_DTYPE_ENUM
-      HEED_DTYPE_COUNT
 } heed_dtype;
 
-HEED_API size_t heed_dtype_size(heed_dtype dtype);
+HEED_API size_t heed_dtype_size(heed_dtype dtype);         // bytes of an element; 0 for a value that is no dtype
 HEED_API const char *heed_dtype_string(heed_dtype dtype);  // "F32"
 HEED_API bool heed_dtype_is_float(heed_dtype dtype);
 
@@ -232,6 +231,8 @@ HEED_API size_t heed_tensor_bytes(const heed_tensor *tensor);   // count x eleme
 HEED_API bool heed_tensor_is_contiguous(const heed_tensor *tensor);
 HEED_API int64_t heed_tensor_offset(const heed_tensor *tensor);  // elements from the start of its storage to its first
 HEED_API bool heed_tensor_shares_storage(const heed_tensor *a, const heed_tensor *b);
+// "F32[2, 3]", for messages; "none" for NULL. The text belongs to the thread and stands until eight more calls have been made.
+HEED_API const char *heed_tensor_describe(const heed_tensor *tensor);
 
 // Views share the storage of `base` and keep it alive. Errors: SHAPE when the view would leave the base.
 HEED_API HEED_MUST_CHECK heed_status heed_tensor_view(const heed_tensor *base, int rank, const int64_t *dims,

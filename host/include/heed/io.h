@@ -13,12 +13,13 @@ extern "C" {
 
 typedef struct heed_safetensors heed_safetensors;
 
-// One named array of a file. data is densely packed, row-major, aligned to 16 bytes, owned by the file object.
+// One named array of a file. name, dims and data belong to the file object. data is densely packed, row-major and aligned to 16
+// bytes; a caller may change it in place. A pointer to the struct is valid until something is added to the file object.
 typedef struct heed_array {
   const char *name;
   heed_dtype dtype;  // F64 in a file is read as F32
   int rank;
-  int64_t dims[HEED_MAX_RANK];
+  const int64_t *dims;  // `rank` of them; never NULL
   void *data;
   size_t bytes;
 } heed_array;
@@ -60,7 +61,7 @@ HEED_API HEED_MUST_CHECK heed_status heed_array_to_tensor(const heed_array *arra
 // An IDX file of unsigned bytes (type 0x08): the header's dimensions and the raw bytes.
 typedef struct heed_idx {
   int rank;
-  int64_t dims[HEED_MAX_RANK];
+  int64_t *dims;  // `rank` of them
   uint8_t *data;
   size_t bytes;
 } heed_idx;

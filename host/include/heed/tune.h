@@ -27,7 +27,6 @@ typedef enum heed_tune_op {
 #define HEED_TUNE_OP_ENUM(op, name, a, b, c, d) HEED_TUNE_##op,
   HEED_TUNE_OP_LIST(HEED_TUNE_OP_ENUM)
 #undef HEED_TUNE_OP_ENUM
-      HEED_TUNE_OP_COUNT
 } heed_tune_op;
 
 enum { HEED_TUNE_SIZES = 4, HEED_TUNE_TEXT = 192 };

@@ -1,0 +1,130 @@
+// What heed.h promises of NULL: destroying it does nothing, asking about it gives nothing, and a call that fails leaves NULL in `out`,
+// whichever argument was wrong.
+#include <heed/io.h>
+#include <heed/nn.h>
+#include <heed/opencl.h>
+#include <heed/tune.h>
+
+#include "support_values.h"
+
+static void destroying_nothing_does_nothing(void **state) {
+  (void)state;
+  heed_context_destroy(NULL);
+  heed_device_list_destroy(NULL);
+  heed_tensor_destroy(NULL);
+  heed_mha_destroy(NULL);
+  heed_mlp_destroy(NULL);
+  heed_optimizer_destroy(NULL);
+  heed_safetensors_destroy(NULL);
+  heed_idx_free(NULL);
+  heed_mnist_free(NULL);
+}
+
+static void there_is_nothing_in_no_tensor(void **state) {
+  (void)state;
+  assert_null(heed_tensor_context(NULL));
+  assert_int_equal(heed_tensor_dtype(NULL), 0);
+  assert_int_equal(heed_tensor_rank(NULL), 0);
+  assert_int_equal(heed_tensor_dim(NULL, -1), 0);
+  assert_null(heed_tensor_dims(NULL));
+  assert_null(heed_tensor_strides(NULL));
+  assert_int_equal(heed_tensor_count(NULL), 0);
+  assert_int_equal(heed_tensor_bytes(NULL), 0);
+  assert_int_equal(heed_tensor_offset(NULL), 0);
+  assert_false(heed_tensor_is_contiguous(NULL));
+  assert_false(heed_tensor_shares_storage(NULL, NULL));
+  assert_string_equal(heed_tensor_describe(NULL), "none");
+}
+
+static void there_is_nothing_in_no_object(void **state) {
+  (void)state;
+  assert_int_equal(heed_context_live_tensors(NULL), 0);
+  assert_string_equal(heed_context_notice(NULL), "");
+  assert_null(heed_context_device(NULL));
+  assert_int_equal(heed_device_list_count(NULL), 0);
+  assert_null(heed_device_list_get(NULL, 0));
+  assert_int_equal(heed_device_list_platforms(NULL), 0);
+  assert_null(heed_device_list_platform(NULL, 0));
+  assert_false(heed_difference_within(NULL, 1));
+  assert_string_equal(heed_tune_path(NULL), "");
+  const heed_parameter *parameters = (const heed_parameter *)state;
+  assert_int_equal(heed_mha_parameters(NULL, &parameters), 0);
+  assert_null(parameters);
+  parameters = (const heed_parameter *)state;
+  assert_int_equal(heed_mlp_parameters(NULL, &parameters), 0);
+  assert_null(parameters);
+  assert_null(heed_optimizer_momentum(NULL, 0));
+  assert_int_equal(heed_optimizer_steps(NULL), 0);
+  heed_optimizer_set_steps(NULL, 1);
+  assert_int_equal(heed_safetensors_count(NULL), 0);
+  assert_null(heed_safetensors_get(NULL, 0));
+  assert_null(heed_safetensors_find(NULL, "x"));
+  assert_null(heed_safetensors_metadata(NULL, "x"));
+  assert_int_equal(heed_safetensors_metadata_count(NULL), 0);
+  assert_null(heed_safetensors_metadata_key(NULL, 0));
+  heed_safetensors *file;
+  ASSERT_OK(heed_safetensors_create(&file));
+  assert_null(heed_safetensors_find(file, NULL));
+  assert_null(heed_safetensors_metadata(file, NULL));
+  heed_safetensors_destroy(file);
+}
+
+#define LEAVES_NULL(type, ...)                                        \
+  do {                                                                \
+    type *out = (type *)(void *)state;                                \
+    ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", (__VA_ARGS__)); \
+    assert_null(out);                                                 \
+  } while (0)
+
+static void a_call_without_its_first_argument_leaves_null(void **state) {
+  const int64_t dims[] = {1};
+  LEAVES_NULL(heed_tensor, heed_tensor_create(NULL, HEED_F32, 1, dims, &out));
+  LEAVES_NULL(heed_tensor, heed_tensor_create_from(NULL, HEED_F32, 1, dims, dims, &out));
+  LEAVES_NULL(heed_tensor, heed_tensor_view(NULL, 1, dims, dims, 0, &out));
+  LEAVES_NULL(heed_tensor, heed_tensor_reshape(NULL, 1, dims, &out));
+  LEAVES_NULL(heed_tensor, heed_tensor_permute(NULL, (const int[]){0}, &out));
+  LEAVES_NULL(heed_tensor, heed_tensor_slice(NULL, 0, 0, 1, &out));
+  LEAVES_NULL(heed_tensor, heed_array_to_tensor(NULL, NULL, &out));
+  LEAVES_NULL(heed_tensor, heed_opencl_tensor(NULL, NULL, HEED_F32, 1, dims, &out));
+  LEAVES_NULL(heed_context, heed_open_opencl(NULL, NULL, NULL, NULL, &out));
+  LEAVES_NULL(heed_mha, heed_mha_create(NULL, NULL, 0, &out));
+  LEAVES_NULL(heed_mlp, heed_mlp_create(NULL, NULL, 0, HEED_F32, 0, &out));
+  LEAVES_NULL(heed_optimizer, heed_optimizer_create(NULL, NULL, 1, NULL, &out));
+  LEAVES_NULL(heed_safetensors, heed_safetensors_read(NULL, &out));
+  heed_idx idx = {.rank = 3, .data = (uint8_t *)state};
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_idx_read(NULL, &idx));
+  assert_null(idx.data);
+  heed_mnist mnist = {.images = (uint8_t *)state};
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_mnist_read(NULL, "train", 10, &mnist));
+  assert_null(mnist.images);
+}
+
+// The numbers are part of what is promised: names are added at the end of a list only.
+static void enumerators_keep_their_values(void **state) {
+  (void)state;
+  assert_int_equal(HEED_OK, 0);
+  assert_int_equal(HEED_ERROR_OUT_OF_MEMORY, 5);
+  assert_int_equal(HEED_ERROR_MISMATCH, 12);
+  assert_int_equal(HEED_F32, 0);
+  assert_int_equal(HEED_BOOL, 6);
+  assert_int_equal(HEED_DEVICE_ACCELERATOR, 3);
+  assert_int_equal(HEED_TUNE_ATTENTION_BWD, 2);
+}
+
+static void a_tensor_is_described_by_dtype_and_shape(void **state) {
+  heed_context *ctx = support_context(state);
+  assert_string_equal(heed_tensor_describe(support_new(ctx, HEED_BF16, SHAPE(2, 3))), "BF16[2, 3]");
+  assert_string_equal(heed_tensor_describe(support_new(ctx, HEED_I64, 0, NULL)), "I64[]");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(destroying_nothing_does_nothing),
+      cmocka_unit_test(there_is_nothing_in_no_tensor),
+      cmocka_unit_test(there_is_nothing_in_no_object),
+      cmocka_unit_test(a_call_without_its_first_argument_leaves_null),
+      cmocka_unit_test(enumerators_keep_their_values),
+      TEST(a_tensor_is_described_by_dtype_and_shape),
+  };
+  return cmocka_run_group_tests_name("NULL", tests, support_open_host, support_close);
+}
