@@ -158,11 +158,12 @@ static heed_status attention_profiled(heed_context *ctx, struct fault_values *va
 
 static heed_status train_on(heed_context *ctx, heed_mlp **mlp, heed_optimizer **optimizer, heed_tensor **t,
                             struct fault_values *values) {
-  const heed_sgd_options sgd = {.lr = 0.1, .momentum = 0.9, .nesterov = true};
+  const heed_optimizer_config sgd = {.sgd = {.lr = 0.1, .momentum = 0.9, .nesterov = true}};
+  const heed_mlp_config config = {.sizes = (const int64_t[]){12, 20, 5}, .count = 3, .prefix = "mlp."};
   const heed_parameter *parameters;
-  TRY(made(values, heed_mlp_create(ctx, (const int64_t[]){12, 20, 5}, 3, HEED_F32, 1, mlp), mlp));
+  TRY(made(values, heed_mlp_create(ctx, &config, 1, mlp), mlp));
   const size_t count = heed_mlp_parameters(*mlp, &parameters);
-  TRY(made(values, heed_optimizer_create(ctx, parameters, count, &sgd, optimizer), optimizer));
+  TRY(made(values, heed_optimizer_create(parameters, count, &sgd, optimizer), optimizer));
   TRY(create(ctx, HEED_F32, 2, DIMS(7, 12), 1, values, &t[0]));
   TRY(made(values, heed_tensor_create_from(ctx, HEED_I32, 1, DIMS(7), (const int32_t[]){0, 1, 2, 3, 4, 0, 1}, &t[1]),
            &t[1]));

@@ -49,12 +49,12 @@ static size_t sample_count;
 
 static heed_status set_up_training(struct soak *s) {
   const heed_parameter *parameters;
-  const heed_sgd_options sgd = {.lr = 0.05, .momentum = 0.5};
+  const heed_optimizer_config sgd = {.sgd = {.lr = 0.05, .momentum = 0.5}};
   uint8_t labels[BATCH];
   for (int i = 0; i < BATCH; ++i) labels[i] = (uint8_t)(i % CLASSES);
-  TRY(heed_mlp_create(s->ctx, DIMS(WIDTH, 48, CLASSES), 3, HEED_F32, 1, &s->mlp));
+  TRY(heed_mlp_create(s->ctx, &(heed_mlp_config){.sizes = DIMS(WIDTH, 48, CLASSES), .count = 3}, 1, &s->mlp));
   const size_t count = heed_mlp_parameters(s->mlp, &parameters);
-  TRY(heed_optimizer_create(s->ctx, parameters, count, &sgd, &s->optimizer));
+  TRY(heed_optimizer_create(parameters, count, &sgd, &s->optimizer));
   TRY(heed_tensor_create(s->ctx, HEED_F32, 2, DIMS(BATCH, WIDTH), &s->x));
   TRY(heed_tensor_create_from(s->ctx, HEED_U8, 1, DIMS(BATCH), labels, &s->target));
   TRY(heed_tensor_create(s->ctx, HEED_F32, 2, DIMS(BATCH, CLASSES), &s->logits));

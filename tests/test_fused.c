@@ -117,14 +117,14 @@ static void a_training_step_is_a_few_launches(void **state) {
   heed_context *ctx = NULL;
   ASSERT_OK(heed_open_with(&(heed_open_options){.profile = 1, .validate = -1, .gemm = "native"}, &ctx));
   const int64_t sizes[] = {24, 32, 16, 10}, rows = 8;
-  const heed_sgd_options options = {.lr = 0.1, .momentum = 0.5};
+  const heed_optimizer_config config = {.sgd = {.lr = 0.1, .momentum = 0.5}};
   uint8_t labels[8] = {0, 1, 2, 3, 4, 5, 6, 9};
   heed_mlp *mlp = NULL;
   heed_optimizer *optimizer = NULL;
   const heed_parameter *parameters;
-  ASSERT_OK(heed_mlp_create(ctx, sizes, 4, HEED_F32, 1, &mlp));
+  ASSERT_OK(heed_mlp_create(ctx, &(heed_mlp_config){.sizes = sizes, .count = 4}, 1, &mlp));
   const size_t parameter_count = heed_mlp_parameters(mlp, &parameters);
-  ASSERT_OK(heed_optimizer_create(ctx, parameters, parameter_count, &options, &optimizer));
+  ASSERT_OK(heed_optimizer_create(parameters, parameter_count, &config, &optimizer));
   heed_tensor *x = support_random(ctx, HEED_F32, SHAPE(rows, 24), 1),
               *target = support_put(ctx, HEED_U8, SHAPE(rows), labels), *loss = support_new(ctx, HEED_F32, SHAPE(1));
   const heed_profile_record *records;

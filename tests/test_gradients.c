@@ -368,8 +368,9 @@ static void attention_has_its_gradients_with_every_option(void **state) {
 static heed_status mha_forward(struct gradient_case *c) {
   const bool self = gradient_of(c, "key") == NULL;
   const heed_attention_options options = {.causal = self ? HEED_CAUSAL_TOP_LEFT : HEED_CAUSAL_NONE};
-  return heed_mha_fwd(c->function, value_of(c, 0), self ? NULL : value_of(c, 1), self ? NULL : value_of(c, 2), NULL,
-                      NULL, &options, true, c->out, NULL);
+  const heed_mha_inputs inputs = {
+      .query = value_of(c, 0), .key = self ? NULL : value_of(c, 1), .value = self ? NULL : value_of(c, 2)};
+  return heed_mha_fwd(c->function, &inputs, &options, true, c->out, NULL);
 }
 static heed_status mha_backward(struct gradient_case *c) {
   return heed_mha_bwd(c->function, c->dout, grad_of(c, 0), gradient_of(c, "key"), gradient_of(c, "value"), NULL, false);
@@ -437,7 +438,9 @@ static void mha_has_its_gradients_for_cross_attention_of_other_widths(void **sta
             false);
 }
 
-static heed_status mlp_forward(struct gradient_case *c) { return heed_mlp_fwd(c->function, value_of(c, 0), c->out); }
+static heed_status mlp_forward(struct gradient_case *c) {
+  return heed_mlp_fwd(c->function, value_of(c, 0), true, c->out);
+}
 static heed_status mlp_backward(struct gradient_case *c) {
   return heed_mlp_bwd(c->function, c->dout, grad_of(c, 0), false);
 }
@@ -456,7 +459,7 @@ static void mlp_has_its_gradients(void **state) {
   struct gradient_case c;
   heed_mlp *mlp = NULL;
   const heed_parameter *parameters;
-  ASSERT_OK(heed_mlp_create(*state, sizes, 3, HEED_F32, 1, &mlp));
+  ASSERT_OK(heed_mlp_create(*state, &(heed_mlp_config){.sizes = sizes, .count = 3}, 1, &mlp));
   const size_t count = heed_mlp_parameters(mlp, &parameters);
   gradient_begin(&c, "mlp", *state, 70);
   gradient_add(&c, "x", 2, DIMS(7, 6), -0.5, 0.5);

@@ -246,7 +246,8 @@ static void tear_down(struct fixture *f) {
 }
 
 static heed_status forward(struct fixture *f, bool train) {
-  return heed_mha_fwd(f->mha, f->query, f->key, f->value, f->mask, f->kv_lengths, &f->r.p.options, train, f->out, NULL);
+  const heed_mha_inputs inputs = {f->query, f->key, f->value, f->mask, f->kv_lengths};
+  return heed_mha_fwd(f->mha, &inputs, &f->r.p.options, train, f->out, NULL);
 }
 static heed_status backward(struct fixture *f) {
   return heed_mha_bwd(f->mha, f->dout, f->dquery, f->dkey, f->dvalue, f->dmask, false);
@@ -433,7 +434,7 @@ static void weights_are_handed_out_and_sum_to_1(void **state) {
   const int64_t l = f.r.p.lq, dims[] = {BATCH, 2, l, l};
   heed_tensor *weights = NULL;
   ASSERT_OK(heed_tensor_create(ctx, HEED_F32, 4, dims, &weights));
-  ASSERT_OK(heed_mha_fwd(f.mha, f.query, NULL, NULL, NULL, NULL, &f.r.p.options, false, f.out, weights));
+  ASSERT_OK(heed_mha_fwd(f.mha, &(heed_mha_inputs){.query = f.query}, &f.r.p.options, false, f.out, weights));
   float w[MAX_VALUES];
   ASSERT_OK(heed_tensor_download_f32(weights, w, heed_tensor_count(weights)));
   for (int64_t row = 0; row < BATCH * 2 * l; ++row) {
@@ -477,11 +478,11 @@ static void misuse_is_refused(void **state) {
   ASSERT_OK(heed_mha_bwd(f.mha, f.dout, NULL, NULL, NULL, NULL, false));
   ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "a backward needs a forward", backward(&f));
   ASSERT_FAILS(HEED_ERROR_SHAPE, "out is F32[2, 5, 6]",
-               heed_mha_fwd(f.mha, f.query, f.key, NULL, NULL, NULL, NULL, false, f.key, NULL));
+               heed_mha_fwd(f.mha, &(heed_mha_inputs){.query = f.query, .key = f.key}, NULL, false, f.key, NULL));
   tear_down(&f);
   set_up(&f, ctx, &problems[5], HEED_F32);
   ASSERT_FAILS(HEED_ERROR_SHAPE, "query as key is F32[2, 3, 6]",
-               heed_mha_fwd(f.mha, f.query, NULL, NULL, NULL, NULL, NULL, false, f.out, NULL));
+               heed_mha_fwd(f.mha, &(heed_mha_inputs){.query = f.query}, NULL, false, f.out, NULL));
   tear_down(&f);
   heed_mha_destroy(NULL);
 }

@@ -42,7 +42,7 @@ static double reference_loss(const struct reference *r) {
 
 static heed_mlp *make_mlp(heed_context *ctx, struct reference *r) {
   heed_mlp *mlp = NULL;
-  ASSERT_OK(heed_mlp_create(ctx, sizes, LAYERS + 1, HEED_F32, 5, &mlp));
+  ASSERT_OK(heed_mlp_create(ctx, &(heed_mlp_config){.sizes = sizes, .count = LAYERS + 1}, 5, &mlp));
   const heed_parameter *parameters;
   assert_int_equal(heed_mlp_parameters(mlp, &parameters), PARAMETERS);
   for (int p = 0; p < PARAMETERS; ++p) {
@@ -172,7 +172,7 @@ static void the_parts_add_up_to_the_loss_call(void **state) {
   const int64_t count = heed_tensor_count(parameters[0].grad);
   ASSERT_OK(heed_mlp_loss(mlp, x, target, logits, loss, false));
   ASSERT_OK(heed_tensor_download_f32(parameters[0].grad, whole, count));
-  ASSERT_OK(heed_mlp_fwd(mlp, x, logits));
+  ASSERT_OK(heed_mlp_fwd(mlp, x, true, logits));
   ASSERT_OK(heed_cross_entropy_bwd(logits, target, NULL, NULL, dlogits));
   ASSERT_OK(heed_mlp_bwd(mlp, dlogits, dx, false));
   ASSERT_OK(heed_tensor_download_f32(parameters[0].grad, parts, count));
@@ -194,12 +194,12 @@ static void a_smaller_batch_reuses_memory(void **state) {
   ASSERT_OK(heed_tensor_slice(x, 0, 0, 2, &few_x));
   ASSERT_OK(heed_tensor_slice(logits, 0, 0, 2, &few_logits));
   float before[BATCH * CLASSES], few[2 * CLASSES], after[BATCH * CLASSES];
-  ASSERT_OK(heed_mlp_fwd(mlp, x, logits));
+  ASSERT_OK(heed_mlp_fwd(mlp, x, true, logits));
   ASSERT_OK(heed_tensor_download(logits, before, sizeof before));
   const size_t live = heed_context_live_tensors(ctx);
-  ASSERT_OK(heed_mlp_fwd(mlp, few_x, few_logits));
+  ASSERT_OK(heed_mlp_fwd(mlp, few_x, true, few_logits));
   ASSERT_OK(heed_tensor_download(few_logits, few, sizeof few));
-  ASSERT_OK(heed_mlp_fwd(mlp, x, logits));
+  ASSERT_OK(heed_mlp_fwd(mlp, x, true, logits));
   ASSERT_OK(heed_tensor_download(logits, after, sizeof after));
   assert_int_equal(heed_context_live_tensors(ctx), live);
   assert_memory_equal(before, after, sizeof before);
@@ -222,8 +222,8 @@ static void training_twice_gives_the_same_bits(void **state) {
     const heed_parameter *parameters;
     const size_t count = heed_mlp_parameters(mlp, &parameters);
     heed_optimizer *optimizer = NULL;
-    const heed_sgd_options options = {.lr = 0.1, .momentum = 0.5};
-    ASSERT_OK(heed_optimizer_create(ctx, parameters, count, &options, &optimizer));
+    const heed_optimizer_config config = {.sgd = {.lr = 0.1, .momentum = 0.5}};
+    ASSERT_OK(heed_optimizer_create(parameters, count, &config, &optimizer));
     float first = 0, last = 0;
     for (int step = 0; step < 20; ++step) {
       ASSERT_OK(heed_mlp_loss(mlp, x, target, NULL, loss, false));
@@ -245,23 +245,29 @@ static void training_twice_gives_the_same_bits(void **state) {
 static void misuse_is_refused(void **state) {
   heed_context *ctx = support_context(state);
   heed_mlp *mlp = (heed_mlp *)1;
-  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "1 sizes", heed_mlp_create(ctx, sizes, 1, HEED_F32, 0, &mlp));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "1 sizes",
+               heed_mlp_create(ctx, &(heed_mlp_config){.sizes = sizes, .count = 1, .dtype = HEED_F32}, 0, &mlp));
   assert_null(mlp);
-  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "size 1 is 0",
-               heed_mlp_create(ctx, (const int64_t[]){3, 0, 2}, 3, HEED_F32, 0, &mlp));
-  ASSERT_FAILS(HEED_ERROR_DTYPE, "I32", heed_mlp_create(ctx, sizes, 4, HEED_I32, 0, &mlp));
-  const heed_status huge =
-      heed_mlp_create(ctx, (const int64_t[]){INT64_C(1) << 40, INT64_C(1) << 40}, 2, HEED_F32, 0, &mlp);
+  ASSERT_FAILS(
+      HEED_ERROR_INVALID_ARGUMENT, "size 1 is 0",
+      heed_mlp_create(ctx, &(heed_mlp_config){.sizes = (const int64_t[]){3, 0, 2}, .count = 3, .dtype = HEED_F32}, 0,
+                      &mlp));
+  ASSERT_FAILS(HEED_ERROR_DTYPE, "I32",
+               heed_mlp_create(ctx, &(heed_mlp_config){.sizes = sizes, .count = 4, .dtype = HEED_I32}, 0, &mlp));
+  const heed_status huge = heed_mlp_create(
+      ctx,
+      &(heed_mlp_config){.sizes = (const int64_t[]){INT64_C(1) << 40, INT64_C(1) << 40}, .count = 2, .dtype = HEED_F32},
+      0, &mlp);
   assert_true(huge == HEED_ERROR_OVERFLOW || huge == HEED_ERROR_OUT_OF_MEMORY);
   assert_non_null(strstr(heed_last_error(), "l1.weight"));
   mlp = make_mlp(ctx, NULL);
   heed_tensor *x = support_tensor(ctx, HEED_F32, 2, x_dims, 3, NULL);
   heed_tensor *logits = support_tensor(ctx, HEED_F32, 2, logits_dims, 4, NULL);
   ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "a backward needs a forward", heed_mlp_bwd(mlp, logits, NULL, false));
-  ASSERT_FAILS(HEED_ERROR_SHAPE, "x is F32[5, 3]", heed_mlp_fwd(mlp, logits, logits));
-  ASSERT_FAILS(HEED_ERROR_SHAPE, "logits is F32[5, 7]", heed_mlp_fwd(mlp, x, x));
+  ASSERT_FAILS(HEED_ERROR_SHAPE, "x is F32[5, 3]", heed_mlp_fwd(mlp, logits, true, logits));
+  ASSERT_FAILS(HEED_ERROR_SHAPE, "logits is F32[5, 7]", heed_mlp_fwd(mlp, x, true, x));
   ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "a backward needs a forward", heed_mlp_bwd(mlp, logits, NULL, false));
-  ASSERT_OK(heed_mlp_fwd(mlp, x, logits));
+  ASSERT_OK(heed_mlp_fwd(mlp, x, true, logits));
   ASSERT_FAILS(HEED_ERROR_SHAPE, "dlogits is F32[5, 7]", heed_mlp_bwd(mlp, x, NULL, false));
   ASSERT_OK(heed_mlp_bwd(mlp, logits, NULL, false));
   ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "a backward needs a forward", heed_mlp_bwd(mlp, logits, NULL, false));

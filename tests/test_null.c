@@ -33,6 +33,7 @@ static void there_is_nothing_in_no_tensor(void **state) {
   assert_int_equal(heed_tensor_offset(NULL), 0);
   assert_false(heed_tensor_is_contiguous(NULL));
   assert_false(heed_tensor_shares_storage(NULL, NULL));
+  assert_false(heed_tensor_overlaps(NULL, NULL));
   assert_string_equal(heed_tensor_describe(NULL), "none");
 }
 
@@ -53,8 +54,9 @@ static void there_is_nothing_in_no_object(void **state) {
   parameters = (const heed_parameter *)state;
   assert_int_equal(heed_mlp_parameters(NULL, &parameters), 0);
   assert_null(parameters);
-  assert_null(heed_optimizer_momentum(NULL, 0));
+  assert_null(heed_optimizer_state(NULL, "momentum_buffer", 0));
   assert_int_equal(heed_optimizer_steps(NULL), 0);
+  assert_true(heed_optimizer_learning_rate(NULL) == 0);
   heed_optimizer_set_steps(NULL, 1);
   assert_int_equal(heed_safetensors_count(NULL), 0);
   assert_null(heed_safetensors_get(NULL, 0));
@@ -88,8 +90,8 @@ static void a_call_without_its_first_argument_leaves_null(void **state) {
   LEAVES_NULL(heed_tensor, heed_opencl_tensor(NULL, NULL, HEED_F32, 1, dims, &out));
   LEAVES_NULL(heed_context, heed_open_opencl(NULL, NULL, NULL, NULL, &out));
   LEAVES_NULL(heed_mha, heed_mha_create(NULL, NULL, 0, &out));
-  LEAVES_NULL(heed_mlp, heed_mlp_create(NULL, NULL, 0, HEED_F32, 0, &out));
-  LEAVES_NULL(heed_optimizer, heed_optimizer_create(NULL, NULL, 1, NULL, &out));
+  LEAVES_NULL(heed_mlp, heed_mlp_create(NULL, NULL, 0, &out));
+  LEAVES_NULL(heed_optimizer, heed_optimizer_create(NULL, 1, NULL, &out));
   LEAVES_NULL(heed_safetensors, heed_safetensors_read(NULL, &out));
   heed_idx idx = {.rank = 3, .data = (uint8_t *)state};
   ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_idx_read(NULL, &idx));

@@ -44,7 +44,7 @@ static void steps_match_the_formula(void **state, heed_sgd_options options) {
   double value[2][SIZE], buffer[2][SIZE] = {{0}};
   heed_parameter parameters[] = {make_parameter(ctx, "a", 1, value[0]), make_parameter(ctx, "b", 2, value[1])};
   heed_optimizer *optimizer = NULL;
-  ASSERT_OK(heed_optimizer_create(ctx, parameters, 2, &options, &optimizer));
+  ASSERT_OK(heed_optimizer_create(parameters, 2, &(heed_optimizer_config){.sgd = options}, &optimizer));
   for (int step = 0; step < STEPS; ++step) {
     for (int p = 0; p < 2; ++p) {
       float grad[SIZE];
@@ -57,13 +57,13 @@ static void steps_match_the_formula(void **state, heed_sgd_options options) {
   }
   for (int p = 0; p < 2; ++p) {
     assert_close(parameters[p].value, value[p]);
-    heed_tensor *momentum = heed_optimizer_momentum(optimizer, (size_t)p);
+    heed_tensor *momentum = heed_optimizer_state(optimizer, "momentum_buffer", (size_t)p);
     assert_int_equal(momentum != NULL, options.momentum > 0);
     if (momentum) assert_close(momentum, buffer[p]);
     heed_tensor_destroy(parameters[p].value);
     heed_tensor_destroy(parameters[p].grad);
   }
-  assert_null(heed_optimizer_momentum(optimizer, 2));
+  assert_null(heed_optimizer_state(optimizer, "momentum_buffer", 2));
   heed_optimizer_destroy(optimizer);
 }
 
@@ -89,13 +89,13 @@ static void a_restored_optimizer_goes_on(void **state) {
   for (int restored = 0; restored < 2; ++restored) {
     heed_parameter parameter = make_parameter(ctx, "a", 1, unused);
     heed_optimizer *optimizer = NULL;
-    ASSERT_OK(heed_optimizer_create(ctx, &parameter, 1, &options, &optimizer));
+    ASSERT_OK(heed_optimizer_create(&parameter, 1, &(heed_optimizer_config){.sgd = options}, &optimizer));
     for (int step = 0; step < STEPS; ++step) {
       if (restored && step == 2) {
-        ASSERT_OK(heed_tensor_download_f32(heed_optimizer_momentum(optimizer, 0), saved, SIZE));
+        ASSERT_OK(heed_tensor_download_f32(heed_optimizer_state(optimizer, "momentum_buffer", 0), saved, SIZE));
         heed_optimizer_destroy(optimizer);
-        ASSERT_OK(heed_optimizer_create(ctx, &parameter, 1, &options, &optimizer));
-        ASSERT_OK(heed_tensor_upload_f32(heed_optimizer_momentum(optimizer, 0), saved, SIZE));
+        ASSERT_OK(heed_optimizer_create(&parameter, 1, &(heed_optimizer_config){.sgd = options}, &optimizer));
+        ASSERT_OK(heed_tensor_upload_f32(heed_optimizer_state(optimizer, "momentum_buffer", 0), saved, SIZE));
         heed_optimizer_set_steps(optimizer, step);
       }
       support_fill(grad, SIZE, (uint64_t)(20 + step));
@@ -131,9 +131,9 @@ static void neighbours_in_memory_step_to_the_same_bits(void **state) {
           ASSERT_OK(heed_tensor_view(storage[i], 1, &one, strides, p * SIZE, parts[i]));
     }
     heed_optimizer *optimizer = NULL;
-    ASSERT_OK(heed_optimizer_create(ctx, parameters, 3, &options, &optimizer));
-    assert_true(heed_tensor_shares_storage(heed_optimizer_momentum(optimizer, 0),
-                                           heed_optimizer_momentum(optimizer, 2)) == !apart);
+    ASSERT_OK(heed_optimizer_create(parameters, 3, &(heed_optimizer_config){.sgd = options}, &optimizer));
+    assert_true(heed_tensor_shares_storage(heed_optimizer_state(optimizer, "momentum_buffer", 0),
+                                           heed_optimizer_state(optimizer, "momentum_buffer", 2)) == !apart);
     for (int step = 0; step < STEPS; ++step) {
       support_fill(grad, 3 * SIZE, (uint64_t)(30 + step));
       for (int p = 0; p < 3; ++p) ASSERT_OK(heed_tensor_upload_f32(parameters[p].grad, grad + p * SIZE, SIZE));
@@ -141,8 +141,8 @@ static void neighbours_in_memory_step_to_the_same_bits(void **state) {
     }
     for (int p = 0; p < 3; ++p) {
       ASSERT_OK(heed_tensor_download_f32(parameters[p].value, results[apart] + p * SIZE, SIZE));
-      ASSERT_OK(
-          heed_tensor_download_f32(heed_optimizer_momentum(optimizer, (size_t)p), buffers[apart] + p * SIZE, SIZE));
+      ASSERT_OK(heed_tensor_download_f32(heed_optimizer_state(optimizer, "momentum_buffer", (size_t)p),
+                                         buffers[apart] + p * SIZE, SIZE));
       heed_tensor_destroy(parameters[p].value);
       heed_tensor_destroy(parameters[p].grad);
     }
@@ -169,7 +169,7 @@ static void a_gap_or_another_order_is_stepped_all_the_same(void **state) {
     ASSERT_OK(heed_tensor_view(grads, 1, &one, strides, places[p] * SIZE, &parameters[p].grad));
   }
   heed_optimizer *optimizer = NULL;
-  ASSERT_OK(heed_optimizer_create(ctx, parameters, 3, &(heed_sgd_options){.lr = 1}, &optimizer));
+  ASSERT_OK(heed_optimizer_create(parameters, 3, &(heed_optimizer_config){.sgd = {.lr = 1}}, &optimizer));
   ASSERT_OK(heed_optimizer_step(optimizer));
   ASSERT_OK(heed_tensor_download_f32(values, after, 4 * SIZE));
   for (int i = 0; i < 4 * SIZE; ++i) assert_true(after[i] == (i / SIZE == 2 ? start[i] : 0));
@@ -190,13 +190,13 @@ static void a_gradient_of_another_shape_is_refused(void **state) {
   ASSERT_OK(heed_tensor_create(ctx, HEED_F32, 2, (const int64_t[]){SIZE, 1}, &parameter.grad));
   heed_optimizer *optimizer = NULL;
   ASSERT_FAILS(HEED_ERROR_SHAPE, "its gradient is F32[37, 1]",
-               heed_optimizer_create(ctx, &parameter, 1, &(heed_sgd_options){.lr = 1}, &optimizer));
+               heed_optimizer_create(&parameter, 1, &(heed_optimizer_config){.sgd = {.lr = 1}}, &optimizer));
   heed_tensor_destroy(parameter.value);
   heed_tensor_destroy(parameter.grad);
 }
 
 static void impossible_options_are_refused(void **state) {
-  heed_context *ctx = support_context(state);
+  (void)state;
   const struct {
     heed_sgd_options options;
     const char *part;
@@ -210,7 +210,7 @@ static void impossible_options_are_refused(void **state) {
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
     heed_optimizer *optimizer = (heed_optimizer *)1;
     ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, cases[i].part,
-                 heed_optimizer_create(ctx, NULL, 0, &cases[i].options, &optimizer));
+                 heed_optimizer_create(NULL, 0, &(heed_optimizer_config){.sgd = cases[i].options}, &optimizer));
     assert_null(optimizer);
   }
 }

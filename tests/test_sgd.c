@@ -8,7 +8,7 @@ static const heed_sgd_options choices[] = {
     {.lr = 0.1, .weight_decay = 0.01},
     {.lr = 0.05, .momentum = 0.9},
     {.lr = 0.05, .momentum = 0.9, .dampening = 0.3},
-    {.lr = 0.05, .momentum = 0.5, .dampening = -0.2},
+    {.lr = 0.05, .momentum = 0.5, .dampening = 0.2},
     {.lr = 0.05, .momentum = 0.9, .nesterov = true},
     {.lr = 0.02, .momentum = 0.7, .nesterov = true, .weight_decay = 0.05},
     {.lr = 0, .momentum = 0.9},
@@ -109,9 +109,8 @@ static void options_that_make_no_sense_are_refused(void **state) {
                    heed_sgd(&(heed_sgd_options){.momentum = bad[i]}, g, p, b));
     ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "sgd", "weight_decay is",
                    heed_sgd(&(heed_sgd_options){.weight_decay = bad[i]}, g, p, NULL));
-    if (i > 0)
-      ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "sgd", "dampening is",
-                     heed_sgd(&(heed_sgd_options){.momentum = 0.5, .dampening = bad[i]}, g, p, b));
+    ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "sgd", "dampening is",
+                   heed_sgd(&(heed_sgd_options){.momentum = 0.5, .dampening = bad[i]}, g, p, b));
   }
   ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "sgd", "nesterov needs momentum > 0 (it is 0)",
                  heed_sgd(&(heed_sgd_options){.nesterov = true}, g, p, NULL));

@@ -95,11 +95,11 @@ static void assert_losses(const heed_safetensors *reference, const float *losses
 
 // All steps are queued; losses stay on the device until the end.
 static void train(heed_context *ctx, heed_mlp *mlp, const heed_parameter *parameters, size_t count, float *losses) {
-  const heed_sgd_options options = {.lr = 0.01, .momentum = 0.5};
+  const heed_optimizer_config config = {.sgd = {.lr = 0.01, .momentum = 0.5}};
   const int64_t x_dims[] = {BATCH, INPUTS}, target_dims[] = {BATCH}, loss_dims[] = {STEPS};
   heed_optimizer *optimizer = NULL;
   heed_tensor *x = NULL, *target = NULL, *all_losses = NULL;
-  ASSERT_OK(heed_optimizer_create(ctx, parameters, count, &options, &optimizer));
+  ASSERT_OK(heed_optimizer_create(parameters, count, &config, &optimizer));
   ASSERT_OK(heed_tensor_create(ctx, HEED_F32, 2, x_dims, &x));
   ASSERT_OK(heed_tensor_create(ctx, HEED_I32, 1, target_dims, &target));
   ASSERT_OK(heed_tensor_create(ctx, HEED_F32, 1, loss_dims, &all_losses));
@@ -130,7 +130,7 @@ static void training_ends_where_pytorch_ends(void **state) {
   heed_context *ctx = support_context(state);
   heed_safetensors *reference = read_reference();
   heed_mlp *mlp = NULL;
-  ASSERT_OK(heed_mlp_create(ctx, sizes, 3, HEED_F32, 0, &mlp));
+  ASSERT_OK(heed_mlp_create(ctx, &(heed_mlp_config){.sizes = sizes, .count = 3}, 0, &mlp));
   const heed_parameter *parameters;
   const size_t count = heed_mlp_parameters(mlp, &parameters);
   draw_parameters(parameters, count);

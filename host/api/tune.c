@@ -8,9 +8,14 @@ static heed_status tuning_of(const heed_context *ctx, const struct heed__driver_
   return HEED_OK;
 }
 
+enum {
+#define COUNT_ONE(op, name, a, b, c, d) +1
+  TUNED_OPS = 0 HEED_TUNE_OP_LIST(COUNT_ONE)
+#undef COUNT_ONE
+};
+
 static heed_status check_op(heed_tune_op op) {
-  HEED__REQUIRE((unsigned)op < HEED__CL_TUNING_OPS, HEED_ERROR_INVALID_ARGUMENT, "tune: operator %d is unknown",
-                (int)op);
+  HEED__REQUIRE((unsigned)op < TUNED_OPS, HEED_ERROR_INVALID_ARGUMENT, "tune: operator %d is unknown", (int)op);
   return HEED_OK;
 }
 

@@ -103,7 +103,8 @@ static heed_status create_parameters(heed_mha *mha, uint64_t seed) {
   struct heed__parameter_plan plans[2 * PROJECTIONS];
   HEED__TRY(lay_out(mha));
   for (int p = Q; p < PROJECTIONS; ++p) plan_projection(mha, (enum projection)p, no_bias[p], plans);
-  const heed_status status = heed__parameters_create(mha->ctx, c->dtype, plans, mha->count, seed, mha->parameters);
+  const heed_status status =
+      heed__parameters_create(mha->ctx, c->dtype, c->prefix, plans, mha->count, seed, mha->parameters);
   return status == HEED_OK ? HEED_OK : heed__fail_prefix(status, "mha");
 }
 
@@ -118,6 +119,7 @@ heed_status heed_mha_create(heed_context *ctx, const heed_mha_config *config, ui
   mha->ctx = ctx;
   mha->config = complete_config;
   const heed_status status = create_parameters(mha, seed);
+  mha->config.prefix = NULL;  // the caller's
   if (status != HEED_OK) {
     heed_mha_destroy(mha);
     return status;
@@ -183,37 +185,49 @@ static heed_status check_shape(const char *name, const heed_tensor *tensor, cons
   return HEED_OK;
 }
 
-static heed_status check_inputs(const heed_mha *mha, const struct call *call, const heed_tensor *out) {
+static heed_status check_forward(const heed_mha *mha, const struct call *call, const heed_tensor *out,
+                                 const heed_tensor *weights) {
   HEED__TRY(check_shape("query", call->query, (int64_t[]){-1, -1, mha->in[Q]}));
   const int64_t batch = heed_tensor_dim(call->query, 0), lq = heed_tensor_dim(call->query, 1);
   HEED__TRY(check_shape(call->key ? "key" : "query as key", call->input[K], (int64_t[]){batch, -1, mha->in[K]}));
   const int64_t lk = heed_tensor_dim(call->input[K], 1);
   HEED__TRY(check_shape(call->value ? "value" : "key as value", call->input[V], (int64_t[]){batch, lk, mha->in[V]}));
-  return check_shape("out", out, (int64_t[]){batch, lq, mha->out[O]});
+  HEED__TRY(check_shape("out", out, (int64_t[]){batch, lq, mha->out[O]}));
+  const struct heed__named outputs[] = {{"out", out}, {"weights", weights}};
+  const struct heed__named inputs[] = {{"query", call->query},
+                                       {"key", call->key},
+                                       {"value", call->value},
+                                       {"mask", call->attention.mask},
+                                       {"kv_lengths", call->attention.kv_lengths}};
+  return heed__check_apart("mha", outputs, 2, inputs, 5, mha->parameters, mha->count);
 }
 
 static heed_tensor *bias_value(const heed_mha *mha, int p) { return mha->bias[p] ? mha->bias[p]->value : NULL; }
 
-heed_status heed_mha_fwd(heed_mha *mha, const heed_tensor *query, const heed_tensor *key, const heed_tensor *value,
-                         const heed_tensor *mask, const heed_tensor *kv_lengths, const heed_attention_options *options,
+heed_status heed_mha_fwd(heed_mha *mha, const heed_mha_inputs *inputs, const heed_attention_options *options,
                          bool train, heed_tensor *out, heed_tensor *weights) {
-  HEED__REQUIRE(mha && query && out, HEED_ERROR_INVALID_ARGUMENT, "heed_mha_fwd: an argument is NULL");
-  struct call call = {.query = query, .key = key, .value = value};
-  call.input[Q] = query;
-  call.input[K] = key ? key : query;
-  call.input[V] = value ? value : call.input[K];
+  HEED__REQUIRE(mha && inputs && inputs->query && out, HEED_ERROR_INVALID_ARGUMENT,
+                "heed_mha_fwd: an argument is NULL");
+  struct call call = {.query = inputs->query,
+                      .key = inputs->key,
+                      .value = inputs->value,
+                      .attention = {.mask = inputs->mask, .kv_lengths = inputs->kv_lengths}};
+  call.input[Q] = call.query;
+  call.input[K] = call.key ? call.key : call.query;
+  call.input[V] = call.value ? call.value : call.input[K];
   if (options) call.options = *options;
   mha->call.ready = false;
-  HEED__TRY(check_inputs(mha, &call, out));
-  const int64_t batch = heed_tensor_dim(query, 0), lq = heed_tensor_dim(query, 1);
+  HEED__TRY(check_forward(mha, &call, out, weights));
+  const int64_t batch = heed_tensor_dim(call.query, 0), lq = heed_tensor_dim(call.query, 1);
   HEED__TRY(all_heads_shape(mha, mha->x, batch, lq, heed_tensor_dim(call.input[K], 1)));
   if (train)
     HEED__TRY(heed__scratch_shape(&mha->lse, mha->ctx, HEED_F32, 3, (int64_t[]){batch, mha->config.heads, lq}));
 
   for (int p = Q; p < O; ++p)
     HEED__TRY(heed_linear_fwd(call.input[p], mha->weight[p]->value, bias_value(mha, p), mha->x[p].packed.tensor));
-  call.attention = (heed_attention_inputs){
-      .q = mha->x[Q].split, .k = mha->x[K].split, .v = mha->x[V].split, .mask = mask, .kv_lengths = kv_lengths};
+  call.attention.q = mha->x[Q].split;
+  call.attention.k = mha->x[K].split;
+  call.attention.v = mha->x[V].split;
   HEED__TRY(
       heed_attention_fwd(&call.attention, &call.options, mha->x[O].split, train ? mha->lse.tensor : NULL, weights));
   HEED__TRY(heed_linear_fwd(mha->x[O].packed.tensor, mha->weight[O]->value, bias_value(mha, O), out));
@@ -242,6 +256,17 @@ static heed_status input_gradients(const struct call *call, heed_tensor *dquery,
   return HEED_OK;
 }
 
+// A gradient is written while others still read what it may not lie on.
+static heed_status check_gradients(const heed_mha *mha, const heed_tensor *dout, const heed_tensor *dquery,
+                                   const heed_tensor *dkey, const heed_tensor *dvalue, const heed_tensor *dmask) {
+  const struct call *call = &mha->call;
+  const struct heed__named outputs[] = {{"dquery", dquery}, {"dkey", dkey}, {"dvalue", dvalue}, {"dmask", dmask}};
+  const struct heed__named inputs[] = {
+      {"dout", dout},         {"query", call->query},         {"key", call->key},
+      {"value", call->value}, {"mask", call->attention.mask}, {"kv_lengths", call->attention.kv_lengths}};
+  return heed__check_apart("mha", outputs, 4, inputs, 6, mha->parameters, mha->count);
+}
+
 static heed_status projection_bwd(heed_mha *mha, int p, const heed_tensor *x, const heed_tensor *dy, heed_tensor *dx,
                                   bool accumulate) {
   return heed_linear_bwd(x, mha->weight[p]->value, dy, dx, mha->weight[p]->grad,
@@ -267,6 +292,7 @@ heed_status heed_mha_bwd(heed_mha *mha, const heed_tensor *dout, heed_tensor *dq
   HEED__TRY(check_shape("dout", dout, (int64_t[]){batch, lq, mha->out[O]}));
   heed_tensor *target[O];
   HEED__TRY(input_gradients(call, dquery, dkey, dvalue, target));
+  HEED__TRY(check_gradients(mha, dout, dquery, dkey, dvalue, dmask));
   HEED__TRY(all_heads_shape(mha, mha->dx, batch, lq, heed_tensor_dim(call->input[K], 1)));
   call->ready = false;
 

@@ -37,7 +37,7 @@ static void plan_layer(heed_mlp *mlp, size_t index, int64_t in, int64_t out, str
   snprintf(b->name, sizeof b->name, "l%zu.bias", index + 1);
 }
 
-static heed_status create_layers(heed_mlp *mlp, const int64_t *sizes, uint64_t seed) {
+static heed_status create_layers(heed_mlp *mlp, const heed_mlp_config *config, uint64_t seed) {
   mlp->layer = calloc(mlp->layers, sizeof *mlp->layer);
   mlp->parameters = calloc(2 * mlp->layers, sizeof *mlp->parameters);
   struct heed__parameter_plan *plans = calloc(2 * mlp->layers, sizeof *plans);
@@ -45,31 +45,30 @@ static heed_status create_layers(heed_mlp *mlp, const int64_t *sizes, uint64_t s
     free(plans);
     return heed__fail(HEED_ERROR_OUT_OF_MEMORY, "no memory for an mlp of %zu layers", mlp->layers);
   }
-  for (size_t i = 0; i < mlp->layers; ++i) plan_layer(mlp, i, sizes[i], sizes[i + 1], plans);
+  for (size_t i = 0; i < mlp->layers; ++i) plan_layer(mlp, i, config->sizes[i], config->sizes[i + 1], plans);
   const heed_status status =
-      heed__parameters_create(mlp->ctx, mlp->dtype, plans, 2 * mlp->layers, seed, mlp->parameters);
+      heed__parameters_create(mlp->ctx, mlp->dtype, config->prefix, plans, 2 * mlp->layers, seed, mlp->parameters);
   free(plans);
   return status == HEED_OK ? HEED_OK : heed__fail_prefix(status, "mlp");
 }
 
-heed_status heed_mlp_create(heed_context *ctx, const int64_t *sizes, size_t count, heed_dtype dtype, uint64_t seed,
-                            heed_mlp **out) {
+heed_status heed_mlp_create(heed_context *ctx, const heed_mlp_config *config, uint64_t seed, heed_mlp **out) {
   HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "heed_mlp_create: out is NULL");
   *out = NULL;
-  HEED__REQUIRE(ctx && sizes, HEED_ERROR_INVALID_ARGUMENT, "heed_mlp_create: an argument is NULL");
-  HEED__REQUIRE(count >= 2, HEED_ERROR_INVALID_ARGUMENT, "mlp: %zu sizes; at least inputs and classes are needed",
-                count);
-  for (size_t i = 0; i < count; ++i)
-    HEED__REQUIRE(sizes[i] >= 1, HEED_ERROR_INVALID_ARGUMENT, "mlp: size %zu is %" PRId64 "; at least 1 is needed", i,
-                  sizes[i]);
-  HEED__REQUIRE(heed_dtype_is_float(dtype), HEED_ERROR_DTYPE, "mlp: dtype %s; F32, F16 or BF16 is needed",
-                heed_dtype_string(dtype));
+  HEED__REQUIRE(ctx && config && config->sizes, HEED_ERROR_INVALID_ARGUMENT, "heed_mlp_create: an argument is NULL");
+  HEED__REQUIRE(config->count >= 2, HEED_ERROR_INVALID_ARGUMENT,
+                "mlp: %zu sizes; at least inputs and classes are needed", config->count);
+  for (size_t i = 0; i < config->count; ++i)
+    HEED__REQUIRE(config->sizes[i] >= 1, HEED_ERROR_INVALID_ARGUMENT,
+                  "mlp: size %zu is %" PRId64 "; at least 1 is needed", i, config->sizes[i]);
+  HEED__REQUIRE(heed_dtype_is_float(config->dtype), HEED_ERROR_DTYPE, "mlp: dtype %s; F32, F16 or BF16 is needed",
+                heed_dtype_string(config->dtype));
   heed_mlp *mlp = calloc(1, sizeof *mlp);
   HEED__REQUIRE(mlp, HEED_ERROR_OUT_OF_MEMORY, "no memory for an mlp");
   mlp->ctx = ctx;
-  mlp->dtype = dtype;
-  mlp->layers = count - 1;
-  const heed_status status = create_layers(mlp, sizes, seed);
+  mlp->dtype = config->dtype;
+  mlp->layers = config->count - 1;
+  const heed_status status = create_layers(mlp, config, seed);
   if (status != HEED_OK) {
     heed_mlp_destroy(mlp);
     return status;
@@ -99,7 +98,7 @@ size_t heed_mlp_parameters(const heed_mlp *mlp, const heed_parameter **parameter
 
 static int64_t classes(const heed_mlp *mlp) { return mlp->layer[mlp->layers - 1].out; }
 
-heed_status heed_mlp_fwd(heed_mlp *mlp, const heed_tensor *x, heed_tensor *logits) {
+heed_status heed_mlp_fwd(heed_mlp *mlp, const heed_tensor *x, bool train, heed_tensor *logits) {
   HEED__REQUIRE(mlp && x && logits, HEED_ERROR_INVALID_ARGUMENT, "heed_mlp_fwd: an argument is NULL");
   mlp->x = NULL;
   const int64_t in[] = {-1, mlp->layer[0].in};
@@ -108,6 +107,8 @@ heed_status heed_mlp_fwd(heed_mlp *mlp, const heed_tensor *x, heed_tensor *logit
   const int64_t n = heed_tensor_dim(x, 0), out[] = {n, classes(mlp)};
   HEED__REQUIRE(heed__has_shape(logits, 2, out), HEED_ERROR_SHAPE,
                 "mlp: logits is %s; [%" PRId64 ", %" PRId64 "] is needed", heed_tensor_describe(logits), n, out[1]);
+  HEED__TRY(heed__check_apart("mlp", &(struct heed__named){"logits", logits}, 1, &(struct heed__named){"x", x}, 1,
+                              mlp->parameters, 2 * mlp->layers));
   const heed_tensor *input = x;
   for (size_t i = 0; i < mlp->layers; ++i) {
     struct layer *layer = &mlp->layer[i];
@@ -120,17 +121,19 @@ heed_status heed_mlp_fwd(heed_mlp *mlp, const heed_tensor *x, heed_tensor *logit
       HEED__TRY(heed_linear_relu_fwd(input, weight(mlp, i)->value, bias(mlp, i)->value, output));
     input = output;
   }
-  mlp->x = x;
+  if (train) mlp->x = x;
   return HEED_OK;
 }
 
 heed_status heed_mlp_bwd(heed_mlp *mlp, const heed_tensor *dlogits, heed_tensor *dx, bool accumulate) {
   HEED__REQUIRE(mlp && dlogits, HEED_ERROR_INVALID_ARGUMENT, "heed_mlp_bwd: an argument is NULL");
-  HEED__REQUIRE(mlp->x, HEED_ERROR_INVALID_ARGUMENT, "mlp: a backward needs a forward before it");
+  HEED__REQUIRE(mlp->x, HEED_ERROR_INVALID_ARGUMENT, "mlp: a backward needs a forward with train before it");
   const heed_tensor *x = mlp->x;
   const int64_t n = heed_tensor_dim(x, 0), out[] = {n, classes(mlp)};
   HEED__REQUIRE(heed__has_shape(dlogits, 2, out), HEED_ERROR_SHAPE,
                 "mlp: dlogits is %s; [%" PRId64 ", %" PRId64 "] is needed", heed_tensor_describe(dlogits), n, out[1]);
+  const struct heed__named read[] = {{"x", x}, {"dlogits", dlogits}};
+  HEED__TRY(heed__check_apart("mlp", &(struct heed__named){"dx", dx}, 1, read, 2, mlp->parameters, 2 * mlp->layers));
   mlp->x = NULL;
   const heed_tensor *dy = dlogits;
   for (size_t i = mlp->layers; i-- > 0;) {
@@ -155,7 +158,9 @@ heed_status heed_mlp_loss(heed_mlp *mlp, const heed_tensor *x, const heed_tensor
     HEED__TRY(heed__scratch_shape(&mlp->logits, mlp->ctx, mlp->dtype, 2, out));
     logits = mlp->logits.tensor;
   }
-  HEED__TRY(heed_mlp_fwd(mlp, x, logits));
+  const struct heed__named outputs[] = {{"logits", logits}, {"loss", loss}}, inputs[] = {{"x", x}, {"target", target}};
+  HEED__TRY(heed__check_apart("mlp", outputs, 2, inputs, 2, mlp->parameters, 2 * mlp->layers));
+  HEED__TRY(heed_mlp_fwd(mlp, x, true, logits));
   HEED__TRY(heed__scratch_shape(&mlp->dlogits, mlp->ctx, mlp->dtype, 2, out));
   HEED__TRY(heed_cross_entropy_fwd_bwd(logits, target, NULL, loss, mlp->dlogits.tensor));
   return heed_mlp_bwd(mlp, mlp->dlogits.tensor, NULL, accumulate);

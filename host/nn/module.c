@@ -100,12 +100,14 @@ static heed_status part_of(const heed_tensor *storage, const struct heed__parame
   return heed_tensor_view(storage, plan->rank, plan->dims, strides, offset, out);
 }
 
-static heed_status fill_parameters(const struct heed__parameter_plan *plans, size_t count, uint64_t seed,
-                                   heed_tensor *values, heed_tensor *grads, heed_parameter *out) {
+static heed_status fill_parameters(const char *prefix, const struct heed__parameter_plan *plans, size_t count,
+                                   uint64_t seed, heed_tensor *values, heed_tensor *grads, heed_parameter *out) {
   int64_t offset = 0;
   for (size_t i = 0; i < count; ++i) {
-    out[i].name = strdup(plans[i].name);
-    HEED__REQUIRE(out[i].name, HEED_ERROR_OUT_OF_MEMORY, "no memory for a parameter's name");
+    char *name = NULL;
+    if (asprintf(&name, "%s%s", prefix ? prefix : "", plans[i].name) < 0) name = NULL;
+    out[i].name = name;
+    HEED__REQUIRE(name, HEED_ERROR_OUT_OF_MEMORY, "no memory for a parameter's name");
     HEED__TRY(part_of(values, &plans[i], offset, &out[i].value));
     HEED__TRY(part_of(grads, &plans[i], offset, &out[i].grad));
     offset += plan_count(&plans[i]);
@@ -113,24 +115,26 @@ static heed_status fill_parameters(const struct heed__parameter_plan *plans, siz
   return initialise(values, plans, count, seed);
 }
 
-static heed_status create_run(heed_context *ctx, heed_dtype dtype, const struct heed__parameter_plan *plans,
-                              struct plan_run run, uint64_t seed, heed_parameter *out) {
+static heed_status create_run(heed_context *ctx, heed_dtype dtype, const char *prefix,
+                              const struct heed__parameter_plan *plans, struct plan_run run, uint64_t seed,
+                              heed_parameter *out) {
   heed_tensor *values = NULL, *grads = NULL;
   heed_status status = heed_tensor_create(ctx, dtype, 1, &run.total, &values);
   if (status == HEED_OK) status = heed__zeros_create(ctx, dtype, run.total, &grads);
-  if (status == HEED_OK) status = fill_parameters(plans, run.count, seed, values, grads, out);
+  if (status == HEED_OK) status = fill_parameters(prefix, plans, run.count, seed, values, grads, out);
   heed_tensor_destroy(values);
   heed_tensor_destroy(grads);
   return status;
 }
 
-heed_status heed__parameters_create(heed_context *ctx, heed_dtype dtype, const struct heed__parameter_plan *plans,
-                                    size_t count, uint64_t seed, heed_parameter *out) {
+heed_status heed__parameters_create(heed_context *ctx, heed_dtype dtype, const char *prefix,
+                                    const struct heed__parameter_plan *plans, size_t count, uint64_t seed,
+                                    heed_parameter *out) {
   for (size_t i = 0; i < count; ++i) out[i] = (heed_parameter){0};
   struct plan_run run;
   for (size_t first = 0; first < count; first += run.count) {
     HEED__TRY(next_run(ctx, dtype, plans + first, count - first, &run));
-    HEED__TRY(create_run(ctx, dtype, plans + first, run, seed, out + first));
+    HEED__TRY(create_run(ctx, dtype, prefix, plans + first, run, seed, out + first));
   }
   return HEED_OK;
 }
@@ -148,4 +152,42 @@ bool heed__has_shape(const heed_tensor *tensor, int rank, const int64_t *dims) {
     if (dims[i] != -1 && heed_tensor_dim(tensor, i) != dims[i]) return false;
   }
   return true;
+}
+
+static heed_status check_pair(const char *who, const struct heed__named *output, const char *name,
+                              const heed_tensor *other) {
+  HEED__REQUIRE(!heed_tensor_overlaps(output->tensor, other), HEED_ERROR_INVALID_ARGUMENT,
+                "%s: %s overlaps %s in memory", who, output->name, name);
+  return HEED_OK;
+}
+
+heed_status heed__check_apart(const char *who, const struct heed__named *outputs, size_t output_count,
+                              const struct heed__named *inputs, size_t input_count, const heed_parameter *parameters,
+                              size_t parameter_count) {
+  for (size_t i = 0; i < output_count; ++i) {
+    for (size_t j = 0; j < i; ++j) HEED__TRY(check_pair(who, &outputs[i], outputs[j].name, outputs[j].tensor));
+    for (size_t j = 0; j < input_count; ++j) HEED__TRY(check_pair(who, &outputs[i], inputs[j].name, inputs[j].tensor));
+    for (size_t j = 0; j < parameter_count; ++j) {
+      HEED__TRY(check_pair(who, &outputs[i], parameters[j].name, parameters[j].value));
+      HEED__TRY(check_pair(who, &outputs[i], parameters[j].name, parameters[j].grad));
+    }
+  }
+  return HEED_OK;
+}
+
+heed_status heed_parameters_append(heed_parameter **list, size_t *count, const heed_parameter *more,
+                                   size_t more_count) {
+  HEED__REQUIRE(list && count && (*list || *count == 0) && (more || more_count == 0), HEED_ERROR_INVALID_ARGUMENT,
+                "heed_parameters_append: an argument is NULL");
+  for (size_t i = 0; i < more_count; ++i)
+    for (size_t j = 0; j < *count; ++j)
+      HEED__REQUIRE(!more[i].name || !(*list)[j].name || strcmp(more[i].name, (*list)[j].name) != 0,
+                    HEED_ERROR_INVALID_ARGUMENT,
+                    "parameters: two are called \"%s\"; give their modules different prefixes", more[i].name);
+  heed_parameter *grown = reallocarray(*list, *count + more_count + 1, sizeof *grown);
+  HEED__REQUIRE(grown, HEED_ERROR_OUT_OF_MEMORY, "no memory for a list of %zu parameters", *count + more_count);
+  if (more_count > 0) memcpy(grown + *count, more, more_count * sizeof *more);
+  *list = grown;
+  *count += more_count;
+  return HEED_OK;
 }

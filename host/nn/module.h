@@ -22,18 +22,19 @@ void heed__scratch_destroy(struct heed__scratch *scratch);
 
 // What a parameter is made from. values: uniform in ±bound from (seed, stream); bound 0 gives zeros.
 struct heed__parameter_plan {
-  char name[48];
+  char name[48];  // after the module's prefix
   int rank;
   int64_t dims[2];
   double bound;
   uint64_t stream;
 };
-// Makes parameters with gradients of zeros. The values are views that lie one after another, in this order, in one storage (or a
+// Makes parameters with gradients of zeros. prefix begins their names; NULL: none. The values are views that lie one after another, in this order, in one storage (or a
 // few, where the device has no buffer that large), and so are the gradients: what goes over all of a module's parameters takes
 // one launch (heed_tensor_join()).
 // After a failure heed__parameter_destroy() is still to be called for each.
-heed_status heed__parameters_create(heed_context *ctx, heed_dtype dtype, const struct heed__parameter_plan *plans,
-                                    size_t count, uint64_t seed, heed_parameter *out);
+heed_status heed__parameters_create(heed_context *ctx, heed_dtype dtype, const char *prefix,
+                                    const struct heed__parameter_plan *plans, size_t count, uint64_t seed,
+                                    heed_parameter *out);
 void heed__parameter_destroy(heed_parameter *parameter);
 // A contiguous tensor of zeros. They are uploaded: no kernel is built for what is done once.
 heed_status heed__zeros_create(heed_context *ctx, heed_dtype dtype, int64_t count, heed_tensor **out);
@@ -42,5 +43,18 @@ heed_status heed__zeros_create(heed_context *ctx, heed_dtype dtype, int64_t coun
 
 // Whether the tensor has this rank and these dims; a dim of −1 fits any.
 bool heed__has_shape(const heed_tensor *tensor, int rank, const int64_t *dims);
+
+// ---------------------------------------------------------------- aliasing
+
+// A tensor of a module's call, by the name that the call gives it; tensor NULL: left out.
+struct heed__named {
+  const char *name;
+  const heed_tensor *tensor;
+};
+// A module writes its outputs while it still reads its inputs and parameters, so none of the first may lie on any of the others.
+// Errors, which `who` begins: INVALID_ARGUMENT.
+heed_status heed__check_apart(const char *who, const struct heed__named *outputs, size_t output_count,
+                              const struct heed__named *inputs, size_t input_count, const heed_parameter *parameters,
+                              size_t parameter_count);
 
 #endif

@@ -1,6 +1,5 @@
-// SGD over a module's parameters: keeps momentum buffers and counts steps; the formula is heed_sgd()'s. Parameters that lie one
-// after another in memory, as a module's do, are stepped as one.
-#include <math.h>
+// The optimizer: keeps what each kind remembers of every parameter, and counts steps; the formula of SGD is heed_sgd()'s. Parameters
+// that lie one after another in memory, as a module's do, are stepped as one.
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,7 +8,7 @@
 // Parameters first .. first + count − 1 of the list, seen as rank 1 tensors: one launch a step.
 struct run {
   size_t first, count;
-  heed_tensor *value, *grad, *momentum;  // momentum NULL where options.momentum is 0
+  heed_tensor *value, *grad, *momentum;  // momentum NULL where the options' is 0
 };
 
 struct heed_optimizer {
@@ -18,25 +17,15 @@ struct heed_optimizer {
   size_t count;
   struct run *runs;
   size_t run_count;
-  heed_sgd_options options;
+  heed_optimizer_config config;
   int64_t steps;
 };
 
-static bool is_rate(double value) { return isfinite(value) && value >= 0; }
-
-static heed_status check_options(const heed_sgd_options *o) {
-  HEED__REQUIRE(is_rate(o->lr), HEED_ERROR_INVALID_ARGUMENT, "optimizer: lr is %g; it must be finite and not negative",
-                o->lr);
-  HEED__REQUIRE(is_rate(o->momentum), HEED_ERROR_INVALID_ARGUMENT,
-                "optimizer: momentum is %g; it must be finite and not negative", o->momentum);
-  HEED__REQUIRE(is_rate(o->dampening), HEED_ERROR_INVALID_ARGUMENT,
-                "optimizer: dampening is %g; it must be finite and not negative", o->dampening);
-  HEED__REQUIRE(is_rate(o->weight_decay), HEED_ERROR_INVALID_ARGUMENT,
-                "optimizer: weight_decay is %g; it must be finite and not negative", o->weight_decay);
-  HEED__REQUIRE(!o->nesterov || (o->momentum > 0 && o->dampening == 0), HEED_ERROR_INVALID_ARGUMENT,
-                "optimizer: nesterov needs a momentum over 0 and dampening 0, not %g and %g", o->momentum,
-                o->dampening);
-  return HEED_OK;
+static heed_status check_config(const heed_optimizer_config *config) {
+  HEED__REQUIRE(config->kind == HEED_OPTIMIZER_SGD, HEED_ERROR_INVALID_ARGUMENT, "optimizer: kind %d is unknown",
+                (int)config->kind);
+  const heed_status status = heed_sgd_check(&config->sgd);
+  return status == HEED_OK ? HEED_OK : heed__fail_prefix(status, "optimizer");
 }
 
 // ---------------------------------------------------------------- runs
@@ -51,12 +40,16 @@ static bool continues(const heed_parameter *before, const heed_parameter *parame
   return follows(before->value, parameter->value) && follows(before->grad, parameter->grad);
 }
 
-static heed_status check_parameter(const heed_parameter *p) {
+static heed_status check_parameter(const heed_parameter *first, const heed_parameter *p) {
   HEED__REQUIRE(p->value && p->grad, HEED_ERROR_INVALID_ARGUMENT, "optimizer: %s has no %s", p->name,
                 p->value ? "gradient" : "value");
   HEED__REQUIRE(heed__has_shape(p->grad, heed_tensor_rank(p->value), heed_tensor_dims(p->value)), HEED_ERROR_SHAPE,
                 "optimizer: %s is %s but its gradient is %s", p->name, heed_tensor_describe(p->value),
                 heed_tensor_describe(p->grad));
+  const heed_context *ctx = heed_tensor_context(first->value);
+  HEED__REQUIRE(heed_tensor_context(p->value) == ctx && heed_tensor_context(p->grad) == ctx,
+                HEED_ERROR_INVALID_ARGUMENT,
+                "optimizer: %s is on another context than %s; each needs its own optimizer", p->name, first->name);
   return HEED_OK;
 }
 
@@ -69,8 +62,9 @@ static heed_status join_run(const heed_optimizer *optimizer, struct run *run, co
   return heed_tensor_join(parts, run->count, &run->grad);
 }
 
-static heed_status create_momentum(heed_optimizer *optimizer, heed_context *ctx, struct run *run) {
-  HEED__TRY(heed__zeros_create(ctx, heed_tensor_dtype(run->value), heed_tensor_count(run->value), &run->momentum));
+static heed_status create_momentum(heed_optimizer *optimizer, struct run *run) {
+  HEED__TRY(heed__zeros_create(heed_tensor_context(run->value), heed_tensor_dtype(run->value),
+                               heed_tensor_count(run->value), &run->momentum));
   int64_t offset = 0;
   for (size_t i = run->first; i < run->first + run->count; ++i) {
     const heed_tensor *value = optimizer->parameters[i].value;
@@ -81,17 +75,17 @@ static heed_status create_momentum(heed_optimizer *optimizer, heed_context *ctx,
   return HEED_OK;
 }
 
-static heed_status create_runs(heed_optimizer *optimizer, heed_context *ctx, const heed_tensor **parts) {
+static heed_status create_runs(heed_optimizer *optimizer, const heed_tensor **parts) {
   for (size_t i = 0; i < optimizer->count; ++i) {
     const heed_parameter *parameter = &optimizer->parameters[i];
-    HEED__TRY(check_parameter(parameter));
+    HEED__TRY(check_parameter(optimizer->parameters, parameter));
     if (i == 0 || !continues(parameter - 1, parameter)) optimizer->runs[optimizer->run_count++].first = i;
     ++optimizer->runs[optimizer->run_count - 1].count;
   }
   for (size_t i = 0; i < optimizer->run_count; ++i) {
     struct run *run = &optimizer->runs[i];
     heed_status status = join_run(optimizer, run, parts);
-    if (status == HEED_OK && optimizer->options.momentum != 0) status = create_momentum(optimizer, ctx, run);
+    if (status == HEED_OK && optimizer->config.sgd.momentum != 0) status = create_momentum(optimizer, run);
     if (status != HEED_OK) return heed__fail_prefix(status, "optimizer: %s", optimizer->parameters[run->first].name);
   }
   return HEED_OK;
@@ -99,16 +93,16 @@ static heed_status create_runs(heed_optimizer *optimizer, heed_context *ctx, con
 
 // ---------------------------------------------------------------- the optimizer
 
-heed_status heed_optimizer_create(heed_context *ctx, const heed_parameter *parameters, size_t count,
-                                  const heed_sgd_options *options, heed_optimizer **out) {
+heed_status heed_optimizer_create(const heed_parameter *parameters, size_t count, const heed_optimizer_config *config,
+                                  heed_optimizer **out) {
   HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "heed_optimizer_create: out is NULL");
   *out = NULL;
-  HEED__REQUIRE(ctx && options && (parameters || count == 0), HEED_ERROR_INVALID_ARGUMENT,
+  HEED__REQUIRE(config && (parameters || count == 0), HEED_ERROR_INVALID_ARGUMENT,
                 "heed_optimizer_create: an argument is NULL");
-  HEED__TRY(check_options(options));
+  HEED__TRY(check_config(config));
   heed_optimizer *optimizer = calloc(1, sizeof *optimizer);
   HEED__REQUIRE(optimizer, HEED_ERROR_OUT_OF_MEMORY, "no memory for an optimizer");
-  optimizer->options = *options;
+  optimizer->config = *config;
   optimizer->parameters = calloc(count + 1, sizeof *optimizer->parameters);
   optimizer->momentum = calloc(count + 1, sizeof *optimizer->momentum);
   optimizer->runs = calloc(count + 1, sizeof *optimizer->runs);
@@ -119,7 +113,7 @@ heed_status heed_optimizer_create(heed_context *ctx, const heed_parameter *param
   } else {
     if (count > 0) memcpy(optimizer->parameters, parameters, count * sizeof *parameters);
     optimizer->count = count;
-    status = create_runs(optimizer, ctx, parts);
+    status = create_runs(optimizer, parts);
   }
   free(parts);
   if (status != HEED_OK) {
@@ -146,7 +140,7 @@ void heed_optimizer_destroy(heed_optimizer *optimizer) {
 
 heed_status heed_optimizer_step(heed_optimizer *optimizer) {
   HEED__REQUIRE(optimizer, HEED_ERROR_INVALID_ARGUMENT, "heed_optimizer_step: the optimizer is NULL");
-  heed_sgd_options options = optimizer->options;
+  heed_sgd_options options = optimizer->config.sgd;
   options.first = optimizer->steps == 0;
   for (size_t i = 0; i < optimizer->run_count; ++i) {
     const struct run *run = &optimizer->runs[i];
@@ -157,8 +151,22 @@ heed_status heed_optimizer_step(heed_optimizer *optimizer) {
   return HEED_OK;
 }
 
-heed_tensor *heed_optimizer_momentum(const heed_optimizer *optimizer, size_t index) {
-  return optimizer && index < optimizer->count ? optimizer->momentum[index] : NULL;
+heed_tensor *heed_optimizer_state(const heed_optimizer *optimizer, const char *name, size_t index) {
+  if (!optimizer || !name || index >= optimizer->count) return NULL;
+  return strcmp(name, "momentum_buffer") == 0 ? optimizer->momentum[index] : NULL;
+}
+
+double heed_optimizer_learning_rate(const heed_optimizer *optimizer) {
+  return optimizer ? optimizer->config.sgd.lr : 0;
+}
+
+heed_status heed_optimizer_set_learning_rate(heed_optimizer *optimizer, double learning_rate) {
+  HEED__REQUIRE(optimizer, HEED_ERROR_INVALID_ARGUMENT, "heed_optimizer_set_learning_rate: the optimizer is NULL");
+  heed_optimizer_config config = optimizer->config;
+  config.sgd.lr = learning_rate;
+  HEED__TRY(check_config(&config));
+  optimizer->config = config;
+  return HEED_OK;
 }
 
 int64_t heed_optimizer_steps(const heed_optimizer *optimizer) { return optimizer ? optimizer->steps : 0; }

@@ -24,58 +24,9 @@ static heed_status check_arg(const char *op, const struct heed__arg *arg, const 
 }
 
 // ---------------------------------------------------------------- aliasing
-// All of it counts bytes: two tensors over one cl_mem of a program's own may differ in dtype.
-
-static int64_t byte_stride(const heed_tensor *t, int axis) {
-  return t->strides[axis] * (int64_t)heed_dtype_size(t->dtype);
-}
-static int64_t first_byte(const heed_tensor *t) { return t->offset * (int64_t)heed_dtype_size(t->dtype); }
-
-// Bytes from the first element to the end of the last one, along the axes whose stride is no multiple of `period`; 0: all axes.
-static int64_t extent(const heed_tensor *t, int64_t period) {
-  int64_t bytes = (int64_t)heed_dtype_size(t->dtype);
-  for (int axis = 0; axis < t->rank; ++axis) {
-    const int64_t stride = byte_stride(t, axis);
-    if (period == 0 || stride % period != 0) bytes += (t->dims[axis] - 1) * stride;
-  }
-  return bytes;
-}
-
-// Whether both, seen modulo `period`, keep to parts of it that are apart, as columns of one matrix do modulo its row.
-static bool apart_modulo(const heed_tensor *a, const heed_tensor *b, int64_t period) {
-  if (period <= 0) return false;
-  int64_t distance = (first_byte(b) - first_byte(a)) % period;
-  if (distance < 0) distance += period;
-  return distance >= extent(a, period) && extent(b, period) <= period - distance;
-}
-
-static int64_t common_divisor(int64_t a, int64_t b) {
-  while (b != 0) {
-    const int64_t rest = a % b;
-    a = b;
-    b = rest;
-  }
-  return a;
-}
-
-// Whether no element of a lies on one of b. It is decided by where they begin and end, and else modulo each stride of the two and
-// modulo the common divisor of all strides. That tells apart all that slices and permutations of one tensor can; other views that
-// interleave count as overlapping.
-static bool are_apart(const heed_tensor *a, const heed_tensor *b) {
-  if (first_byte(a) + extent(a, 0) <= first_byte(b) || first_byte(b) + extent(b, 0) <= first_byte(a)) return true;
-  const heed_tensor *const both[] = {a, b};
-  int64_t divisor = 0;
-  for (int i = 0; i < 2; ++i) {
-    for (int axis = 0; axis < both[i]->rank; ++axis) {
-      if (both[i]->dims[axis] == 1) continue;
-      if (apart_modulo(a, b, byte_stride(both[i], axis))) return true;
-      divisor = common_divisor(divisor, byte_stride(both[i], axis));
-    }
-  }
-  return apart_modulo(a, b, divisor);
-}
 
 static bool is_same_view(const heed_tensor *a, const heed_tensor *b) {
+  if (a->buffer->handle != b->buffer->handle) return false;
   if (a->offset != b->offset || a->dtype != b->dtype) return false;
   if (heed_tensor_is_contiguous(a) && heed_tensor_is_contiguous(b)) return a->count == b->count;
   if (a->rank != b->rank) return false;
@@ -87,9 +38,8 @@ static bool is_same_view(const heed_tensor *a, const heed_tensor *b) {
 // Whether the two share elements in a way that `out` must not.
 static bool clashes(const struct heed__arg *out, const struct heed__arg *other) {
   const heed_tensor *a = out->tensor, *b = other->tensor;
-  if (a->buffer->handle != b->buffer->handle || a->count == 0 || b->count == 0) return false;
   if ((out->flags & HEED__IN_PLACE) && is_same_view(a, b)) return false;
-  return !are_apart(a, b);
+  return heed_tensor_overlaps(a, b);
 }
 
 // Whether elements of t lie on each other: seen from the smallest stride up, each must be as long as what is inside of it.

@@ -9,17 +9,21 @@ static heed_status check_option(const char *op, const char *name, double value) 
   return HEED_OK;
 }
 
-heed_status heed_sgd(const heed_sgd_options *options, const heed_tensor *grad, heed_tensor *param,
-                     heed_tensor *momentum_buffer) {
+heed_status heed_sgd_check(const heed_sgd_options *options) {
   HEED__REQUIRE(options, HEED_ERROR_INVALID_ARGUMENT, "sgd: options is NULL");
   HEED__TRY(check_option("sgd", "lr", options->lr));
   HEED__TRY(check_option("sgd", "momentum", options->momentum));
+  HEED__TRY(check_option("sgd", "dampening", options->dampening));
   HEED__TRY(check_option("sgd", "weight_decay", options->weight_decay));
-  HEED__REQUIRE(isfinite(options->dampening), HEED_ERROR_INVALID_ARGUMENT, "sgd: dampening is %g; it must be finite",
-                options->dampening);
   HEED__REQUIRE(!options->nesterov || (options->momentum > 0 && options->dampening == 0), HEED_ERROR_INVALID_ARGUMENT,
                 "sgd: nesterov needs momentum > 0 (it is %g) and dampening 0 (it is %g)", options->momentum,
                 options->dampening);
+  return HEED_OK;
+}
+
+heed_status heed_sgd(const heed_sgd_options *options, const heed_tensor *grad, heed_tensor *param,
+                     heed_tensor *momentum_buffer) {
+  HEED__TRY(heed_sgd_check(options));
   heed_context *ctx;
   HEED__CHECK_ARGS("sgd", &ctx, {"grad", grad, HEED__FLOAT}, {"param", param, HEED__FLOAT | HEED__OUT},
                    {"momentum_buffer", momentum_buffer, HEED__FLOAT | HEED__OPTIONAL | HEED__OUT});

@@ -33,8 +33,8 @@ static heed_status mha_setup(case_env *env, const heed_case *c) {
 static heed_status mha_run(case_env *env, const heed_case *c) {
   heed_mha *mha = env->module;
   const bool train = c->phase != CASE_FORWARD;
-  TRY(heed_mha_fwd(mha, case_get(env, "query"), case_get(env, "key"), NULL, NULL, NULL, &c->u.mha.options, train,
-                   case_get(env, "out"), NULL));
+  const heed_mha_inputs inputs = {.query = case_get(env, "query"), .key = case_get(env, "key")};
+  TRY(heed_mha_fwd(mha, &inputs, &c->u.mha.options, train, case_get(env, "out"), NULL));
   if (!train) return HEED_OK;
   TRY(heed_mha_bwd(mha, case_get(env, "dout"), case_get(env, "dquery"), case_get(env, "dkey"), NULL, NULL, false));
   const heed_parameter *parameters;

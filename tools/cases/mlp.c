@@ -23,10 +23,11 @@ static heed_status mlp_setup(case_env *env, const heed_case *c) {
   if (!module) return HEED_ERROR_OUT_OF_MEMORY;
   env->module = module;
   env->module_free = free_mlp;
-  TRY(heed_mlp_create(env->ctx, s->sizes, (size_t)s->count, c->dtype, 11, &module->mlp));
+  TRY(heed_mlp_create(env->ctx, &(heed_mlp_config){.sizes = s->sizes, .count = (size_t)s->count, .dtype = c->dtype}, 11,
+                      &module->mlp));
   const heed_parameter *parameters;
   const size_t count = heed_mlp_parameters(module->mlp, &parameters);
-  TRY(heed_optimizer_create(env->ctx, parameters, count, &(heed_sgd_options){.lr = 0.01, .momentum = 0.5},
+  TRY(heed_optimizer_create(parameters, count, &(heed_optimizer_config){.sgd = {.lr = 0.01, .momentum = 0.5}},
                             &module->optimizer));
   TRY(case_input(env, "x", c->dtype, 2, DIMS(s->batch, s->sizes[0]), CASE_NORMAL, 1));
   uint8_t *target = malloc((size_t)s->batch);

@@ -61,7 +61,7 @@ static int forward_backward(run_call *run, heed_mlp *mlp, const heed_tensor *x, 
   heed_tensor *target, *logits, *loss, *dlogits, *dx;
   TOOL_TRY(run_optional(run, "target", &target));
   TOOL_TRY(run_create(run, heed_tensor_dtype(x), 2, (const int64_t[]){heed_tensor_dim(x, 0), classes}, &logits));
-  RUN_TRY(run, heed_mlp_fwd(mlp, x, logits));
+  RUN_TRY(run, heed_mlp_fwd(mlp, x, true, logits));
   TOOL_TRY(run_write(run, "out", logits));
   if (target) {
     TOOL_TRY(run_create(run, HEED_F32, 1, (const int64_t[]){1}, &loss));
@@ -88,7 +88,8 @@ static int mlp(run_call *run) {
     return tool_fail(run->args->command, "mlp: x is %s; with these weights it must be %s[N, %lld]",
                      heed_tensor_describe(x), heed_dtype_string(shape.dtype), (long long)shape.sizes[0]);
   heed_mlp *module = NULL;
-  RUN_TRY(run, heed_mlp_create(run->ctx, shape.sizes, shape.count, shape.dtype, 0, &module));
+  const heed_mlp_config config = {.sizes = shape.sizes, .count = shape.count, .dtype = shape.dtype};
+  RUN_TRY(run, heed_mlp_create(run->ctx, &config, 0, &module));
   int status = model_load(run->args->command, run->settings.input, run->in, run->ctx, module);
   if (status == TOOL_DONE) status = forward_backward(run, module, x, shape.sizes[shape.count - 1]);
   heed_mlp_destroy(module);

@@ -128,8 +128,8 @@ static int forward_backward(run_call *run, const heed_mha_config *config, mha *m
         run_create(run, config->dtype, 4, (const int64_t[]){query[0], config->heads, query[1], keys}, &m->weights));
   heed_tensor *dout = NULL;
   TOOL_TRY(run_optional_like(run, "grad.out", "out", m->out, &dout));
-  RUN_TRY(run, heed_mha_fwd(m->module, m->query, m->key, m->value, m->mask, m->kv_lengths, &m->options, dout != NULL,
-                            m->out, m->weights));
+  const heed_mha_inputs inputs = {m->query, m->key, m->value, m->mask, m->kv_lengths};
+  RUN_TRY(run, heed_mha_fwd(m->module, &inputs, &m->options, dout != NULL, m->out, m->weights));
   TOOL_TRY(run_write(run, "out", m->out));
   TOOL_TRY(run_write(run, "weights", m->weights));
   return dout ? backward(run, m, dout) : TOOL_DONE;

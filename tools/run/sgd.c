@@ -24,7 +24,7 @@ static int sgd(run_call *run) {
 static const tool_option sgd_options[] = {
     TOOL_OPTION_REAL("lr", run_settings, lr, 0, TOOL_MAX_REAL, "at least 0", "learning rate (default 0.01)"),
     TOOL_OPTION_REAL("momentum", run_settings, momentum, 0, TOOL_MAX_REAL, "at least 0", "(default 0)"),
-    TOOL_OPTION_REAL("dampening", run_settings, dampening, -TOOL_MAX_REAL, TOOL_MAX_REAL, NULL,
+    TOOL_OPTION_REAL("dampening", run_settings, dampening, 0, TOOL_MAX_REAL, "at least 0",
                      "of the gradient's entry into the momentum (default 0)"),
     TOOL_OPTION_FLAG("nesterov", run_settings, nesterov, "Nesterov momentum"),
     TOOL_OPTION_REAL("weight-decay", run_settings, weight_decay, 0, TOOL_MAX_REAL, "at least 0", "(default 0)"),

@@ -127,7 +127,7 @@ int checkpoint_restore(trainer *t, const heed_safetensors *file) {
   const bool history =
       t->settings.momentum > 0 && heed_safetensors_find(file, momentum_name(&t->parameters[0], name)) != NULL;
   for (size_t i = 0; history && i < t->parameter_count; i++) {
-    heed_tensor *momentum = heed_optimizer_momentum(t->optimizer, i);
+    heed_tensor *momentum = heed_optimizer_state(t->optimizer, "momentum_buffer", i);
     const heed_array *array;
     TOOL_TRY(find_f32(t, file, momentum_name(&t->parameters[i], name), heed_tensor_rank(momentum),
                       heed_tensor_dims(momentum), &array));
@@ -159,7 +159,7 @@ static int add_tensors(const trainer *t, heed_safetensors *file) {
   for (size_t i = 0; i < t->parameter_count; i++)
     TOOL_TRY(add_finite(t, file, t->parameters[i].name, t->parameters[i].value));
   for (size_t i = 0; i < t->parameter_count; i++) {
-    const heed_tensor *momentum = heed_optimizer_momentum(t->optimizer, i);
+    const heed_tensor *momentum = heed_optimizer_state(t->optimizer, "momentum_buffer", i);
     if (momentum) TOOL_TRY(add_finite(t, file, momentum_name(&t->parameters[i], name), momentum));
   }
   if (t->step > 0)

@@ -51,7 +51,8 @@ static int evaluate(const eval_settings *settings, const heed_safetensors *file,
   heed_mlp *mlp = NULL;
   evaluator tester = {0};
   evaluation result;
-  TOOL_HEED(command, heed_mlp_create(ctx, shape->sizes, shape->count, shape->dtype, 0, &mlp));
+  const heed_mlp_config config = {.sizes = shape->sizes, .count = shape->count, .dtype = shape->dtype};
+  TOOL_HEED(command, heed_mlp_create(ctx, &config, 0, &mlp));
   int status = model_load(command, settings->model, file, ctx, mlp);
   if (status == TOOL_DONE) status = evaluator_create(command, ctx, &data->test, shape->dtype, classes, &tester);
   if (status == TOOL_DONE) status = evaluator_run(&tester, mlp, &result);

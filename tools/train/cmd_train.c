@@ -116,10 +116,11 @@ static int check_save(const char *path) {
 // ---------------------------------------------------------------- on the device
 
 static int create_model(trainer *t) {
-  const heed_sgd_options sgd = {.lr = t->settings.lr, .momentum = t->settings.momentum};
-  TOOL_HEED(command, heed_mlp_create(t->ctx, t->shape.sizes, t->shape.count, HEED_F32, t->settings.seed, &t->mlp));
+  const heed_optimizer_config sgd = {.sgd = {.lr = t->settings.lr, .momentum = t->settings.momentum}};
+  const heed_mlp_config config = {.sizes = t->shape.sizes, .count = t->shape.count, .dtype = HEED_F32};
+  TOOL_HEED(command, heed_mlp_create(t->ctx, &config, t->settings.seed, &t->mlp));
   t->parameter_count = heed_mlp_parameters(t->mlp, &t->parameters);
-  TOOL_HEED(command, heed_optimizer_create(t->ctx, t->parameters, t->parameter_count, &sgd, &t->optimizer));
+  TOOL_HEED(command, heed_optimizer_create(t->parameters, t->parameter_count, &sgd, &t->optimizer));
   return TOOL_DONE;
 }
 

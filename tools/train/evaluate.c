@@ -43,7 +43,7 @@ static int run_batch(evaluator *e, heed_mlp *mlp, int64_t number, views *v) {
   TOOL_HEED(e->command, heed_tensor_slice(e->predictions, 0, start, rows, &v->predictions));
   TOOL_HEED(e->command, heed_tensor_slice(e->losses, 0, number, 1, &v->loss));
   TOOL_TRY(feed_batch(&e->images, start, rows, v->x, &v->target));
-  TOOL_HEED(e->command, heed_mlp_fwd(mlp, v->x, v->logits));
+  TOOL_HEED(e->command, heed_mlp_fwd(mlp, v->x, false, v->logits));
   TOOL_HEED(e->command, heed_cross_entropy_fwd(v->logits, v->target, &sum, v->loss));
   TOOL_HEED(e->command, heed_argmax(v->logits, v->predictions));
   return TOOL_DONE;

@@ -231,6 +231,9 @@ HEED_API size_t heed_tensor_bytes(const heed_tensor *tensor);   // count x eleme
 HEED_API bool heed_tensor_is_contiguous(const heed_tensor *tensor);
 HEED_API int64_t heed_tensor_offset(const heed_tensor *tensor);  // elements from the start of its storage to its first
 HEED_API bool heed_tensor_shares_storage(const heed_tensor *a, const heed_tensor *b);
+// Whether some element of a lies on one of b. Views that slices and permutations cannot make may count as overlapping where they
+// only interleave.
+HEED_API bool heed_tensor_overlaps(const heed_tensor *a, const heed_tensor *b);
 // "F32[2, 3]", for messages; "none" for NULL. The text belongs to the thread and stands until eight more calls have been made.
 HEED_API const char *heed_tensor_describe(const heed_tensor *tensor);
 
@@ -361,6 +364,9 @@ typedef struct heed_sgd_options {
 // Errors: INVALID_ARGUMENT for a negative or non-finite option.
 HEED_API HEED_MUST_CHECK heed_status heed_sgd(const heed_sgd_options *options, const heed_tensor *grad,
                                               heed_tensor *param, heed_tensor *momentum_buffer);
+
+// The check of the options alone, for who keeps them for later calls. Errors: as heed_sgd().
+HEED_API HEED_MUST_CHECK heed_status heed_sgd_check(const heed_sgd_options *options);
 
 // Square roots by gradient descent, each element on its own: minimises f(x) = (x² − a)² from x0 by x ← x − lr · 4x(x² − a).
 // An element stops after `epochs` steps, or after the first step that began with f(x) <= tolerance. a, x0, x: F32 [N].

@@ -1,5 +1,16 @@
-// Modules made of heed's operators: multi-head attention, multi-layer perceptron, SGD. They hold parameters and
-// gradients by name, as PyTorch's state dicts do, and add nothing that a caller of heed.h could not do.
+// Modules made of heed's operators: multi-head attention, multi-layer perceptron, and an optimizer that steps their parameters.
+// A module holds parameters and gradients under names, as PyTorch's state dicts do. It does nothing that a caller of heed.h could
+// not do.
+//
+// Conventions of modules, beside those of heed.h:
+//   Names            A module puts its `prefix` before the names of its parameters, so that several modules fit in one file and in
+//                    one list. The module copies the prefix.
+//   Forward          With `train`, a forward keeps what its backward needs, and borrows its inputs until then. Each backward
+//                    uses up one forward.
+//   Memory           A module keeps its memory from call to call: a call with the shapes of the last one allocates nothing.
+//   Aliasing         An output of a module may not overlap its inputs, its parameters or another output. A gradient may also not
+//                    overlap what the backward reads. Such calls are refused with INVALID_ARGUMENT.
+//   Accumulation     As told in heed.h: `accumulate` adds to the gradients of parameters; gradients of inputs are overwritten.
 #ifndef HEED_NN_H
 #define HEED_NN_H
 
@@ -9,48 +20,61 @@
 extern "C" {
 #endif
 
-// One trainable tensor of a module. Both tensors belong to the module. A module's values lie one after another in memory, in the
-// order of its list, and so do its gradients: heed_tensor_join() makes one tensor of them.
+// One trainable tensor of a module. The module owns the name and both tensors. In memory the values of a module lie one after
+// another, in the order of its list, and so do its gradients: heed_tensor_join() makes one tensor of them.
 typedef struct heed_parameter {
   const char *name;  // "l1.weight"
   heed_tensor *value;
-  heed_tensor *grad;  // written by the module's backward, overwritten each time
+  heed_tensor *grad;  // written by the module's backward
 } heed_parameter;
+
+// Appends the parameters of a module to a list of the caller's, for one optimizer over several modules. Start with *list NULL and
+// *count 0, and free() the list. The tensors stay the modules'.
+// Errors: INVALID_ARGUMENT when a name is already in the list; OUT_OF_MEMORY. The list stays as it was.
+HEED_API HEED_MUST_CHECK heed_status heed_parameters_append(heed_parameter **list, size_t *count,
+                                                            const heed_parameter *more, size_t more_count);
 
 // ---------------------------------------------------------------- multi-head attention
 
 // out = (concat_h attention(query Wqᵀ + bq, key Wkᵀ + bk, value Wvᵀ + bv)_h) Woᵀ + bo
-// (Vaswani et al. 2017, arXiv 1706.03762, section 3.2.2). Zero fields take the default.
+// (Vaswani et al. 2017, arXiv 1706.03762, section 3.2.2). A zero field takes its default.
 typedef struct heed_mha_config {
   int64_t embed_dim;                 // width of query
-  int64_t key_dim, value_dim;        // width of key and value; default embed_dim
+  int64_t key_dim, value_dim;        // width of key and of value; default: embed_dim
   int64_t heads;                     // query heads
-  int64_t kv_heads;                  // default heads
-  int64_t head_dim, value_head_dim;  // default embed_dim / heads; head_dim
-  int64_t out_dim;                   // default embed_dim
+  int64_t kv_heads;                  // default: heads
+  int64_t head_dim, value_head_dim;  // default: embed_dim / heads; head_dim
+  int64_t out_dim;                   // default: embed_dim
   bool no_bias_q, no_bias_k, no_bias_v, no_bias_o;
   heed_dtype dtype;
+  const char *prefix;  // "blocks.0.attention."; NULL: none
 } heed_mha_config;
 
 typedef struct heed_mha heed_mha;
-// Parameters {q,k,v,o}_proj.weight [out features, in features] and .bias, initialised uniformly in ±√(6/(in + out)) (Glorot
-// and Bengio 2010) from seed; biases 0. Errors: INVALID_ARGUMENT, OUT_OF_MEMORY.
+// Makes the parameters {q,k,v,o}_proj.weight [out features, in features] and {q,k,v,o}_proj.bias. Weights are drawn from seed,
+// uniformly in ±√(6/(in + out)) (Glorot and Bengio 2010); biases are 0. Errors: INVALID_ARGUMENT, DTYPE, OVERFLOW, OUT_OF_MEMORY.
 HEED_API HEED_MUST_CHECK heed_status heed_mha_create(heed_context *ctx, const heed_mha_config *config, uint64_t seed,
                                                      heed_mha **out);
 HEED_API void heed_mha_destroy(heed_mha *mha);
+// Returns how many parameters there are, and points *parameters to the list, which lives as long as the module.
 HEED_API size_t heed_mha_parameters(const heed_mha *mha, const heed_parameter **parameters);
 
-// query: [B, Lq, embed_dim]; key: [B, Lk, key_dim] or NULL for query; value: [B, Lk, value_dim] or NULL for key; mask and
-// kv_lengths as in heed_attention_inputs, or NULL; options NULL: none. out: [B, Lq, out_dim]; weights: [B, heads, Lq, Lk] or NULL.
-// Keeps what the backward needs (inputs are borrowed until then) when `train`. options.dropout acts with and without it.
-// Memory is kept: a call with the shapes of the last one allocates nothing. Errors: SHAPE, and those of the operators.
-HEED_API HEED_MUST_CHECK heed_status heed_mha_fwd(heed_mha *mha, const heed_tensor *query, const heed_tensor *key,
-                                                  const heed_tensor *value, const heed_tensor *mask,
-                                                  const heed_tensor *kv_lengths, const heed_attention_options *options,
-                                                  bool train, heed_tensor *out, heed_tensor *weights);
-// Gradients of every parameter, and of the inputs whose pointers are given (each may be NULL). Where key or value was
-// NULL in the forward its gradient is summed into the tensor that stood in for it, and its pointer must be NULL.
-// dmask: gradient of a float mask or NULL. Once for each forward.
+typedef struct heed_mha_inputs {
+  const heed_tensor *query;       // [B, Lq, embed_dim]
+  const heed_tensor *key;         // [B, Lk, key_dim]; NULL: query
+  const heed_tensor *value;       // [B, Lk, value_dim]; NULL: key
+  const heed_tensor *mask;        // as in heed_attention_inputs; NULL: none
+  const heed_tensor *kv_lengths;  // as in heed_attention_inputs; NULL: none
+} heed_mha_inputs;
+
+// out: [B, Lq, out_dim]. weights: [B, heads, Lq, Lk], or NULL. options NULL: none; options.dropout acts with and without `train`.
+// Errors: SHAPE, and those of the operators.
+HEED_API HEED_MUST_CHECK heed_status heed_mha_fwd(heed_mha *mha, const heed_mha_inputs *inputs,
+                                                  const heed_attention_options *options, bool train, heed_tensor *out,
+                                                  heed_tensor *weights);
+// Computes the gradients of every parameter, and of those inputs whose pointers are given; dmask is the gradient of a float mask.
+// When the forward had no key (or no value), query (or key) stood in for it: the gradient is then summed into that tensor's, and
+// dkey (or dvalue) must be NULL.
 // Errors: INVALID_ARGUMENT without a forward with `train` before it, or for a pointer that must be NULL; SHAPE.
 HEED_API HEED_MUST_CHECK heed_status heed_mha_bwd(heed_mha *mha, const heed_tensor *dout, heed_tensor *dquery,
                                                   heed_tensor *dkey, heed_tensor *dvalue, heed_tensor *dmask,
@@ -58,39 +82,64 @@ HEED_API HEED_MUST_CHECK heed_status heed_mha_bwd(heed_mha *mha, const heed_tens
 
 // ---------------------------------------------------------------- multi-layer perceptron
 
-// x → linear → relu → … → linear: sizes[0] inputs, sizes[count − 1] classes. Parameters l1.weight [out, in], l1.bias, l2.…
+// x → linear → relu → … → linear.
+typedef struct heed_mlp_config {
+  const int64_t *sizes;  // sizes[0] inputs, the hidden layers' units, sizes[count − 1] classes; copied
+  size_t count;          // at least 2
+  heed_dtype dtype;
+  const char *prefix;  // NULL: none
+} heed_mlp_config;
+
 typedef struct heed_mlp heed_mlp;
-// Initialised as PyTorch's Linear: weight and bias uniform in ±1/√in, from seed. count >= 2.
-HEED_API HEED_MUST_CHECK heed_status heed_mlp_create(heed_context *ctx, const int64_t *sizes, size_t count,
-                                                     heed_dtype dtype, uint64_t seed, heed_mlp **out);
+// Makes the parameters l1.weight [out, in], l1.bias, l2.weight, … as PyTorch's Linear starts them: weight and bias are drawn from
+// seed, uniformly in ±1/√in. Errors: INVALID_ARGUMENT, DTYPE, OVERFLOW, OUT_OF_MEMORY.
+HEED_API HEED_MUST_CHECK heed_status heed_mlp_create(heed_context *ctx, const heed_mlp_config *config, uint64_t seed,
+                                                     heed_mlp **out);
 HEED_API void heed_mlp_destroy(heed_mlp *mlp);
 HEED_API size_t heed_mlp_parameters(const heed_mlp *mlp, const heed_parameter **parameters);
-// logits: [N, classes] for x: [N, sizes[0]]. Keeps activations for the backward (x is borrowed until then). Memory is
-// kept too: a call allocates nothing unless N is the largest so far. Errors: SHAPE, and those of the operators.
-HEED_API HEED_MUST_CHECK heed_status heed_mlp_fwd(heed_mlp *mlp, const heed_tensor *x, heed_tensor *logits);
-// Gradients of every parameter from dlogits; dx: gradient of x, or NULL. Once for each forward: INVALID_ARGUMENT without one.
+// x: [N, sizes[0]]; logits: [N, classes]. A call allocates nothing unless N is the largest so far.
+// Errors: SHAPE, and those of the operators.
+HEED_API HEED_MUST_CHECK heed_status heed_mlp_fwd(heed_mlp *mlp, const heed_tensor *x, bool train, heed_tensor *logits);
+// Computes the gradients of every parameter from dlogits. dx: gradient of x, or NULL.
+// Errors: INVALID_ARGUMENT without a forward with `train` before it; SHAPE.
 HEED_API HEED_MUST_CHECK heed_status heed_mlp_bwd(heed_mlp *mlp, const heed_tensor *dlogits, heed_tensor *dx,
                                                   bool accumulate);
-// One forward, loss, backward: mean cross-entropy of class indices target [N] into loss (F32 [1]); gradients are left in
-// the parameters. logits: [N, classes] or NULL when the caller does not want them. Queues work only; no waiting.
+// Forward, loss and backward in one call: writes the mean cross-entropy with the class indices target [N] to loss (F32 [1]), and
+// the gradients to the parameters. logits: [N, classes], or NULL if the caller does not want them. Queues work and does not wait.
 HEED_API HEED_MUST_CHECK heed_status heed_mlp_loss(heed_mlp *mlp, const heed_tensor *x, const heed_tensor *target,
                                                    heed_tensor *logits, heed_tensor *loss, bool accumulate);
 
-// ---------------------------------------------------------------- SGD
+// ---------------------------------------------------------------- optimizer
 
-// Steps a module's parameters with heed_sgd(). Keeps one momentum buffer a parameter, when momentum is not 0. Parameters of the
-// list that follow one another in memory, as those of one module do, are stepped in one launch, to the same bits.
+typedef enum heed_optimizer_kind {
+  HEED_OPTIMIZER_SGD = 0  // heed_sgd()
+} heed_optimizer_kind;
+
+// Zero-initialise it, and set the options of the kind.
+typedef struct heed_optimizer_config {
+  heed_optimizer_kind kind;
+  heed_sgd_options sgd;  // `first` is not read: the optimizer knows its first step
+} heed_optimizer_config;
+
+// Steps parameters. An optimizer keeps what its kind remembers of each parameter; SGD keeps a momentum buffer, unless momentum is 0.
+// Parameters that follow one another both in the list and in memory, as those of one module do, are stepped in one launch, to the
+// same bits.
 typedef struct heed_optimizer heed_optimizer;
-// The parameters must outlive the optimizer. Errors: INVALID_ARGUMENT, OUT_OF_MEMORY, SHAPE for a gradient of another shape than
-// its value and for parameters that are not contiguous.
-HEED_API HEED_MUST_CHECK heed_status heed_optimizer_create(heed_context *ctx, const heed_parameter *parameters,
-                                                           size_t count, const heed_sgd_options *options,
-                                                           heed_optimizer **out);
+// The optimizer copies the list; the tensors must outlive it, and all of them must be on one context.
+// Errors: INVALID_ARGUMENT (options, a second context), OUT_OF_MEMORY, SHAPE when a gradient has another shape than its value or a
+// parameter is not contiguous.
+HEED_API HEED_MUST_CHECK heed_status heed_optimizer_create(const heed_parameter *parameters, size_t count,
+                                                           const heed_optimizer_config *config, heed_optimizer **out);
 HEED_API void heed_optimizer_destroy(heed_optimizer *optimizer);
+// Updates every parameter from its gradient. Queues work and does not wait.
 HEED_API HEED_MUST_CHECK heed_status heed_optimizer_step(heed_optimizer *optimizer);
-// The momentum buffer of parameter `index` for saving and restoring; NULL when momentum is 0.
-HEED_API heed_tensor *heed_optimizer_momentum(const heed_optimizer *optimizer, size_t index);
-// Steps taken; setting it to 0 makes the next step the first one (no momentum history), as options.first does.
+// The learning rate of the steps to come. Changing it keeps what the optimizer remembers.
+HEED_API double heed_optimizer_learning_rate(const heed_optimizer *optimizer);
+HEED_API HEED_MUST_CHECK heed_status heed_optimizer_set_learning_rate(heed_optimizer *optimizer, double learning_rate);
+// What the optimizer remembers of parameter `index`, to be saved and restored; NULL if its kind has nothing of this name. SGD with
+// momentum has "momentum_buffer". The tensor belongs to the optimizer.
+HEED_API heed_tensor *heed_optimizer_state(const heed_optimizer *optimizer, const char *name, size_t index);
+// Steps taken so far. Setting it to 0 makes the next step the first one, which reads no momentum.
 HEED_API int64_t heed_optimizer_steps(const heed_optimizer *optimizer);
 HEED_API void heed_optimizer_set_steps(heed_optimizer *optimizer, int64_t steps);
 
