@@ -252,6 +252,22 @@ static void contexts_do_not_mix(void **state) {
       c.grads.dv = support_new(support_other(), HEED_F32, SHAPE(B, HKV, LK, DV)));
 }
 
+// The keys with their past before them take memory of the call's own.
+static void a_past_that_does_not_fit_is_told_by_the_call(void **state) {
+  struct call c = make(state);
+  enum { WIDE = 1 << 20 };
+  const int64_t past[] = {1, 1, INT64_C(1) << 30, WIDE}, strides[] = {0, 0, 0, 1};
+  heed_tensor *line = support_random(c.ctx, HEED_F32, SHAPE(1, 1, 1, WIDE), 1), *many = NULL;
+  ASSERT_OK(heed_tensor_view(line, 4, past, strides, 0, &many));
+  support_keep(many);
+  const heed_attention_inputs inputs = {.q = line, .k = line, .v = line, .past_k = many, .past_v = many};
+  heed_tensor *out = support_like(line), *lse = support_new(c.ctx, HEED_F32, SHAPE(1, 1, 1));
+  ASSERT_REFUSED(HEED_ERROR_OUT_OF_MEMORY, "attention_fwd", "F32[1, 1, 1073741825, 1048576]",
+                 heed_attention_fwd(&inputs, NULL, out, lse, NULL));
+  ASSERT_REFUSED(HEED_ERROR_OUT_OF_MEMORY, "attention_bwd", "F32[1, 1, 1073741825, 1048576]",
+                 heed_attention_bwd(&inputs, NULL, out, lse, out, &(heed_attention_grads){0}));
+}
+
 static void more_keys_than_31_bits_overflow(void **state) {
   struct call c = make(state);
   // Storage for it is not needed: a view with stride 0 has any length.
@@ -282,6 +298,7 @@ int main(void) {
       TEST(only_a_float_mask_has_a_gradient),
       TEST(results_overlap_neither_inputs_nor_each_other),
       TEST(contexts_do_not_mix),
+      TEST(a_past_that_does_not_fit_is_told_by_the_call),
       TEST(more_keys_than_31_bits_overflow),
   };
   return RUN_ON_BOTH("attention's refusals", tests);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/core.h"
 #include <heed/nn.h>
 
 #include "support_values.h"
@@ -103,6 +104,35 @@ static void loss_and_gradient_refuse_what_each_does(void **state) {
                  heed_relu_linear_bwd(x, support_new(ctx, HEED_F32, SHAPE(2, 3)), x, dx, NULL, NULL, false));
 }
 
+static heed_status broken(heed_context *ctx, const struct heed__call *call) {
+  (void)ctx;
+  (void)call;
+  return heed__fail(HEED_ERROR_DEVICE, "the device is on fire");
+}
+
+// What a backend says of itself begins with the function that was called, not with the operator that does it.
+static void errors_of_a_backend_name_the_call(void **state) {
+  heed_context *ctx = support_context(state);
+  const heed_tensor *x = support_random(ctx, HEED_F32, SHAPE(4, 3), 1),
+                    *w = support_random(ctx, HEED_F32, SHAPE(3, 3), 1);
+  heed_tensor *y = support_new(ctx, HEED_F32, SHAPE(4, 3));
+  struct heed__backend fake = *ctx->backend;
+  const struct heed__backend *real = ctx->backend;
+  for (int op = 0; op < HEED__OP_COUNT; ++op) fake.ops[op] = broken;
+  ctx->backend = &fake;
+  const heed_tensor *dy = x;
+  static const char fire[] = "the device is on fire";
+  ASSERT_REFUSED(HEED_ERROR_DEVICE, "linear_fwd", fire, heed_linear_fwd(x, w, NULL, y));
+  ASSERT_REFUSED(HEED_ERROR_DEVICE, "linear_relu_fwd", fire, heed_linear_relu_fwd(x, w, NULL, y));
+  ASSERT_REFUSED(HEED_ERROR_DEVICE, "linear_bwd", fire, heed_linear_bwd(x, w, dy, y, NULL, NULL, false));
+  ASSERT_REFUSED(HEED_ERROR_DEVICE, "relu_linear_bwd", fire, heed_relu_linear_bwd(x, w, dy, y, NULL, NULL, false));
+  ASSERT_REFUSED(HEED_ERROR_DEVICE, "softmax_fwd", fire, heed_softmax_fwd(x, 1, y));
+  ASSERT_REFUSED(HEED_ERROR_DEVICE, "log_softmax_fwd", fire, heed_log_softmax_fwd(x, 1, y));
+  ASSERT_REFUSED(HEED_ERROR_DEVICE, "log_softmax_bwd", fire, heed_log_softmax_bwd(x, dy, 1, y));
+  ASSERT_REFUSED(HEED_ERROR_DEVICE, "gelu_fwd", fire, heed_gelu_fwd(x, HEED_GELU_ERF, y));
+  ctx->backend = real;
+}
+
 static size_t count_of(const heed_profile_record *records, size_t count, const char *part) {
   size_t found = 0;
   for (size_t i = 0; i < count; ++i) found += strstr(records[i].kernel, part) != NULL;
@@ -151,6 +181,7 @@ int main(void) {
       TEST(its_gradient_is_linears_then_relus),
       TEST(loss_and_gradient_at_once_are_those_of_two_calls),
       TEST(loss_and_gradient_refuse_what_each_does),
+      TEST(errors_of_a_backend_name_the_call),
       TEST(a_training_step_is_a_few_launches),
   };
   return RUN_ON_BOTH("fused", tests);

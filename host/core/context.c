@@ -63,7 +63,8 @@ heed_status heed_sync(heed_context *ctx) {
 
 heed_status heed__dispatch(heed_context *ctx, const struct heed__call *call) {
   heed_status status = ctx->backend->ops[call->op](ctx, call);
-  return status == HEED_OK ? HEED_OK : heed__fail_prefix(status, "%s", heed__op_name(call->op));
+  return status == HEED_OK ? HEED_OK
+                           : heed__fail_prefix(status, "%s", call->name ? call->name : heed__op_name(call->op));
 }
 
 heed_status heed_profile_records(heed_context *ctx, const heed_profile_record **records, size_t *count) {

@@ -103,6 +103,7 @@ HEED__OPERATORS(HEED__SLOTS)
 // One call: tensors in the operator's slots (NULL: left out), and its parameters.
 struct heed__call {
   enum heed__op op;
+  const char *name;  // the public function's, for messages, where several share an operator; NULL: the operator's
   const heed_tensor *in[HEED__MAX_IN];
   heed_tensor *out[HEED__MAX_OUT];
   const void *params;

@@ -136,12 +136,18 @@ static heed_status check_kv_lengths(const char *op, const heed_tensor *lengths, 
   return HEED_OK;
 }
 
+static heed_status create_named(const char *op, heed_context *ctx, heed_dtype dtype, const int64_t dims[4],
+                                heed_tensor **out) {
+  const heed_status status = heed_tensor_create(ctx, dtype, 4, dims, out);
+  return status == HEED_OK ? HEED_OK : heed__fail_prefix(status, "%s", op);
+}
+
 // past and new, one after the other along the keys, in a tensor of its own.
-static heed_status join(const heed_tensor *past, const heed_tensor *new, struct joined *out) {
+static heed_status join(const char *op, const heed_tensor *past, const heed_tensor *new, struct joined *out) {
   *out = (struct joined){.tensor = new};
   if (!past) return HEED_OK;
   const int64_t dims[4] = {new->dims[0], new->dims[1], past->dims[2] + new->dims[2], new->dims[3]};
-  HEED__TRY(heed_tensor_create(new->ctx, new->dtype, 4, dims, &out->owned));
+  HEED__TRY(create_named(op, new->ctx, new->dtype, dims, &out->owned));
   out->tensor = out->owned;
   struct heed_tensor part;
   heed__view_init(&part, out->owned, 4, past->dims, out->owned->strides, 0);
@@ -200,8 +206,8 @@ heed_status heed_attention_fwd(const heed_attention_inputs *in, const heed_atten
                 "%s: the fused path never forms the weights; take staged or auto", op);
   if (out->count == 0) return HEED_OK;
   if (s->lk == 0) return nothing_to_attend(out, lse);
-  heed_status status = join(in->past_k, in->k, &p.k);
-  if (status == HEED_OK) status = join(in->past_v, in->v, &p.v);
+  heed_status status = join(op, in->past_k, in->k, &p.k);
+  if (status == HEED_OK) status = join(op, in->past_v, in->v, &p.v);
   if (status == HEED_OK)
     status = heed__dispatch(ctx, &(struct heed__call){
                                      .op = HEED__OP_attention_fwd,
@@ -229,11 +235,11 @@ static heed_status nothing_to_differentiate(const heed_attention_grads *g) {
 }
 
 // The gradient of keys or values with a past: one tensor for the backend, split into the caller's two afterwards.
-static heed_status split_begin(const struct joined *joined, const heed_tensor *past, heed_tensor *dpast,
+static heed_status split_begin(const char *op, const struct joined *joined, const heed_tensor *past, heed_tensor *dpast,
                                heed_tensor *dnew, struct joined *out) {
   *out = (struct joined){.tensor = dnew};
   if (!past || (!dpast && !dnew)) return HEED_OK;
-  HEED__TRY(heed_tensor_create(past->ctx, past->dtype, 4, joined->tensor->dims, &out->owned));
+  HEED__TRY(create_named(op, past->ctx, past->dtype, joined->tensor->dims, &out->owned));
   out->tensor = out->owned;
   return HEED_OK;
 }
@@ -310,10 +316,10 @@ heed_status heed_attention_bwd(const heed_attention_inputs *in, const heed_atten
   }
   struct joined dk = {0}, dv = {0};
   heed_status status;
-  HEED__TRY_TO(done, status, join(in->past_k, in->k, &p.k));
-  HEED__TRY_TO(done, status, join(in->past_v, in->v, &p.v));
-  HEED__TRY_TO(done, status, split_begin(&p.k, in->past_k, grads->dpast_k, grads->dk, &dk));
-  HEED__TRY_TO(done, status, split_begin(&p.v, in->past_v, grads->dpast_v, grads->dv, &dv));
+  HEED__TRY_TO(done, status, join(op, in->past_k, in->k, &p.k));
+  HEED__TRY_TO(done, status, join(op, in->past_v, in->v, &p.v));
+  HEED__TRY_TO(done, status, split_begin(op, &p.k, in->past_k, grads->dpast_k, grads->dk, &dk));
+  HEED__TRY_TO(done, status, split_begin(op, &p.v, in->past_v, grads->dpast_v, grads->dv, &dv));
   HEED__TRY_TO(done, status,
                heed__dispatch(ctx, &(struct heed__call){
                                        .op = HEED__OP_attention_bwd,

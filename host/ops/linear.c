@@ -34,6 +34,7 @@ static heed_status forward(const char *op, const heed_tensor *x, const heed_tens
   return heed__dispatch(
       ctx, &(struct heed__call){
                .op = HEED__OP_linear_fwd,
+               .name = op,
                .in = {[HEED__linear_fwd_x] = &x2, [HEED__linear_fwd_weight] = weight, [HEED__linear_fwd_bias] = bias},
                .out = {[HEED__linear_fwd_y] = &y2},
                .params = &(struct heed__linear_params){.relu = relu}});
@@ -60,6 +61,7 @@ static heed_status backward(const char *op, const heed_tensor *x, const heed_ten
   return heed__dispatch(
       ctx, &(struct heed__call){
                .op = HEED__OP_linear_bwd,
+               .name = op,
                .in = {[HEED__linear_bwd_x] = &x2, [HEED__linear_bwd_weight] = weight, [HEED__linear_bwd_dy] = &dy2},
                .out = {[HEED__linear_bwd_dx] = dx ? &dx2 : NULL,
                        [HEED__linear_bwd_dweight] = dweight,

@@ -19,6 +19,7 @@ static heed_status softmax_fwd(const char *name, const heed_tensor *x, int axis,
   to_rank3(y, axis, &y3);
   const struct heed__softmax_params params = {log};
   return heed__dispatch(ctx, &(struct heed__call){.op = HEED__OP_softmax_fwd,
+                                                  .name = name,
                                                   .in = {[HEED__softmax_fwd_x] = &x3},
                                                   .out = {[HEED__softmax_fwd_y] = &y3},
                                                   .params = &params});
@@ -38,6 +39,7 @@ static heed_status softmax_bwd(const char *name, const heed_tensor *y, const hee
   to_rank3(dx, axis, &dx3);
   const struct heed__softmax_params params = {log};
   return heed__dispatch(ctx, &(struct heed__call){.op = HEED__OP_softmax_bwd,
+                                                  .name = name,
                                                   .in = {[HEED__softmax_bwd_y] = &y3, [HEED__softmax_bwd_dy] = &dy3},
                                                   .out = {[HEED__softmax_bwd_dx] = &dx3},
                                                   .params = &params});

@@ -38,8 +38,9 @@ static int create_staging(feed *f, heed_context *ctx) {
     status = heed_tensor_create_from(ctx, HEED_I32, 1, &f->batch, numbers, &f->numbers);
     for (int i = 0; status == HEED_OK && i < 2; i++) status = heed_tensor_create(ctx, HEED_U8, 2, dims, &f->staged[i]);
   }
+  const bool had_memory = f->gathered && numbers;
   free(numbers);
-  if (!f->gathered) return tool_fail(f->command, "out of memory");
+  if (!had_memory) return tool_fail(f->command, "out of memory");
   return status == HEED_OK ? TOOL_DONE : tool_fail_status(f->command, status);
 }
 
