@@ -94,6 +94,12 @@ runs "$scratch/pc_static"
 version=$(pkg-config --modversion heed)
 [ "$("$prefix/bin/heed" --version)" = "heed $version" ] || fail "the program's version is not $version"
 grep -q "HEED_VERSION_STRING \"$version\"" "$prefix/include/heed/heed.h" || fail "the header's version is not $version"
+soname=$(readelf -d "$shared" | sed -nE 's/.*\(SONAME\).*\[(.*)\]/\1/p')
+case $version in # until 1.0 a minor version may change the ABI
+0.*) promised=libheed.so.${version%.*} ;;
+*) promised=libheed.so.${version%%.*} ;;
+esac
+[ "$soname" = "$promised" ] || fail "the shared library is called $soname, not $promised"
 grep -q "^## .*$version" "$source_dir/CHANGELOG.md" || fail "CHANGELOG.md does not tell of $version"
 
 # ---- man pages
