@@ -82,6 +82,29 @@ end:
   return status;
 }
 
+// Asked for once and then waited for; a view with gaps is gathered at the end.
+static heed_status reads(heed_context *ctx, struct fault_values *values) {
+  heed_tensor *t[2] = {NULL};
+  heed_read *read[2] = {NULL};
+  float *const data = values->values + values->count;
+  heed_status status;
+  TRY_TO(end, status, create(ctx, HEED_F32, 2, DIMS(6, 10), 1, values, &t[0]));
+  TRY_TO(end, status, made(values, heed_tensor_slice(t[0], 1, 2, 6, &t[1]), &t[1]));
+  TRY_TO(end, status, heed_fill(t[1], 3));
+  for (int i = 0; i < 2; i++)
+    TRY_TO(end, status,
+           made(values, heed_read_start(t[i], data + 60 * i, heed_tensor_bytes(t[i]), &read[i]), &read[i]));
+  bool done;
+  TRY_TO(end, status, heed_read_test(read[0], &done));
+  for (int i = 0; i < 2; i++) TRY_TO(end, status, heed_read_wait(read[i]));
+  TRY_TO(end, status, heed_sync(ctx));
+  values->count += 60 + 36;
+end:
+  for (int i = 0; i < 2; i++) heed_read_destroy(read[i]);
+  destroy_all(t, 2);
+  return status;
+}
+
 // More small uploads than are in flight at once.
 static heed_status many_uploads(heed_context *ctx, struct fault_values *values) {
   heed_tensor *t = NULL;
@@ -332,6 +355,7 @@ const struct fault_scenario fault_scenarios[] = {
     {.name = "cache", .work = one_operator, .options = {.cache_dir = "cold/heed"}, .cold_cache = true},
     {.name = "transfers", .work = transfers},
     {.name = "uploads", .work = many_uploads},
+    {.name = "reads", .work = reads},
     {.name = "attention staged", .work = attention_staged},
     {.name = "attention auto", .work = attention_auto},
     {.name = "profile", .work = attention_profiled, .options = {.profile = 1}},

@@ -12,6 +12,7 @@ static void destroying_nothing_does_nothing(void **state) {
   heed_context_destroy(NULL);
   heed_device_list_destroy(NULL);
   heed_tensor_destroy(NULL);
+  heed_read_destroy(NULL);
   heed_mha_destroy(NULL);
   heed_mlp_destroy(NULL);
   heed_optimizer_destroy(NULL);
@@ -86,6 +87,7 @@ static void a_call_without_its_first_argument_leaves_null(void **state) {
   LEAVES_NULL(heed_tensor, heed_tensor_reshape(NULL, 1, dims, &out));
   LEAVES_NULL(heed_tensor, heed_tensor_permute(NULL, (const int[]){0}, &out));
   LEAVES_NULL(heed_tensor, heed_tensor_slice(NULL, 0, 0, 1, &out));
+  LEAVES_NULL(heed_read, heed_read_start(NULL, NULL, 0, &out));
   LEAVES_NULL(heed_tensor, heed_array_to_tensor(NULL, NULL, &out));
   LEAVES_NULL(heed_tensor, heed_opencl_tensor(NULL, NULL, HEED_F32, 1, dims, &out));
   LEAVES_NULL(heed_context, heed_open_opencl(NULL, NULL, NULL, NULL, &out));

@@ -18,15 +18,24 @@ static void context_free(heed_context *ctx) {
   free(ctx);
 }
 
+static void free_if_unused(heed_context *ctx) {
+  if (ctx->closed && ctx->live_tensors == 0 && ctx->live_reads == 0) context_free(ctx);
+}
+
 void heed_context_destroy(heed_context *ctx) {
   if (!ctx) return;
   ctx->closed = true;
-  if (ctx->live_tensors == 0) context_free(ctx);
+  free_if_unused(ctx);
 }
 
 void heed__context_tensor_gone(heed_context *ctx) {
   ctx->live_tensors -= 1;
-  if (ctx->closed && ctx->live_tensors == 0) context_free(ctx);
+  free_if_unused(ctx);
+}
+
+void heed__context_read_gone(heed_context *ctx) {
+  ctx->live_reads -= 1;
+  free_if_unused(ctx);
 }
 
 size_t heed_context_live_tensors(const heed_context *ctx) { return ctx ? ctx->live_tensors : 0; }

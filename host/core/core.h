@@ -58,7 +58,7 @@ float heed__bf16_to_float(uint16_t bits);
 
 typedef heed_status (*heed__op_fn)(heed_context *ctx, const struct heed__call *call);
 
-// Memory functions work on the whole buffer's bytes; bytes > 0. All are queued in order but download and sync, which wait.
+// Memory functions work on the whole buffer's bytes; bytes > 0. All are queued in order; download and sync wait, too.
 struct heed__backend {
   const char *name;
   void (*destroy)(heed_context *ctx);
@@ -66,6 +66,10 @@ struct heed__backend {
   void (*buffer_destroy)(heed_context *ctx, void *handle);
   heed_status (*upload)(heed_context *ctx, void *handle, size_t offset, const void *data, size_t bytes);
   heed_status (*download)(heed_context *ctx, void *handle, size_t offset, void *data, size_t bytes);
+  // download without the wait. *transfer is NULL where it has ended already; else read_end takes it, until it says `done`.
+  heed_status (*read_start)(heed_context *ctx, void *handle, size_t offset, void *data, size_t bytes, void **transfer);
+  // Whether the transfer has ended; `wait` makes it end. An error is its own, or that of work before it: then it has ended as well.
+  heed_status (*read_end)(heed_context *ctx, void *transfer, bool wait, bool *done);
   heed_status (*sync)(heed_context *ctx);
   heed_status (*profile)(heed_context *ctx, const heed_profile_record **records, size_t *count);
   heed_status (*measure_peak)(heed_context *ctx, size_t bytes, double *fma_gflops, double *copy_gbytes);
@@ -78,8 +82,8 @@ struct heed_context {
   void *state;           // of device_backend
   heed_context *shadow;  // validate: the host context that repeats every call
   heed_device_info device;
-  size_t live_tensors;
-  bool closed;          // destroyed by the caller; goes with its last tensor
+  size_t live_tensors, live_reads;
+  bool closed;          // destroyed by the caller; goes with the last of them
   heed_status pending;  // first error of the queue, until heed_sync
   char pending_message[512];
   char notice[1024];
@@ -88,8 +92,9 @@ struct heed_context {
 heed_status heed__context_create(heed_context **out);  // zeroed
 // One more sentence of heed_context_notice(); what does not fit is cut off.
 __attribute__((format(printf, 2, 3))) void heed__notice_add(heed_context *ctx, const char *format, ...);
-// A tensor of ctx is destroyed; the last one of a closed context takes it along.
+// A tensor or a read of ctx is destroyed; the last one of a closed context takes it along.
 void heed__context_tensor_gone(heed_context *ctx);
+void heed__context_read_gone(heed_context *ctx);
 // Keeps the first error for heed_sync.
 void heed__context_defer(heed_context *ctx, heed_status status);
 // What heed_sync() would return of the work that has ended; keeps it.

@@ -1,6 +1,7 @@
-// Moving whole tensors between the caller's memory and the device. Views that are not contiguous travel as the span of
+// Moving whole tensors between the caller's memory and the device, with a wait or without. Views that are not contiguous travel as the span of
 // storage they touch and are gathered or scattered here, so that a transfer never needs a kernel.
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -119,4 +120,94 @@ heed_status heed_tensor_download_f32(const heed_tensor *tensor, float *data, int
   for (int64_t i = 0; status == HEED_OK && i < count; ++i) data[i] = (float)heed__load(narrow, tensor->dtype, i);
   free(narrow);
   return status;
+}
+
+// ---------------------------------------------------------------- reads that nobody waits for
+
+struct heed_read {
+  heed_context *ctx;
+  void *transfer;  // NULL: it has ended
+  void *data;      // the caller's
+  char *storage;   // of a view with gaps: the span it touches, to be gathered at the end; NULL: read into data
+  struct heed_tensor tensor;  // how it lies in there; holds no reference
+  heed_status status;         // once it has ended
+  char message[512];
+};
+
+static void keep_status(heed_read *read, heed_status status) {
+  read->status = status;
+  if (status != HEED_OK) snprintf(read->message, sizeof read->message, "%s", heed_last_error());
+}
+
+// Asks the backend, and does what is left to do at the end. The status is kept, for who asks again.
+static void advance(heed_read *read, bool wait) {
+  if (!read->transfer) return;
+  bool done = false;
+  heed_status status = read->ctx->backend->read_end(read->ctx, read->transfer, wait, &done);
+  if (!done) return;
+  read->transfer = NULL;
+  if (status == HEED_OK && read->storage) copy_strided(read->data, read->storage, &read->tensor, true);
+  // What was read may have been made from work that failed.
+  if (status == HEED_OK) status = heed__context_pending(read->ctx);
+  keep_status(read, status);
+}
+
+static heed_status begin(heed_read *read, const heed_tensor *tensor, size_t bytes) {
+  if (bytes == 0) return HEED_OK;
+  const struct span span = span_of(tensor);
+  if (!heed_tensor_is_contiguous(tensor)) {
+    read->storage = malloc(span.bytes);
+    HEED__REQUIRE(read->storage, HEED_ERROR_OUT_OF_MEMORY, "read: no host memory for the storage of %s",
+                  heed__tensor_text(tensor));
+  }
+  void *const to = read->storage ? read->storage : read->data;
+  const size_t size = read->storage ? span.bytes : bytes;
+  HEED__TRY(read->ctx->backend->read_start(read->ctx, tensor->buffer->handle, span.start, to, size, &read->transfer));
+  if (read->transfer) return HEED_OK;
+  if (read->storage) copy_strided(read->data, read->storage, &read->tensor, true);
+  keep_status(read, heed__context_pending(read->ctx));
+  return HEED_OK;
+}
+
+heed_status heed_read_start(const heed_tensor *tensor, void *data, size_t bytes, heed_read **out) {
+  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "read: out is NULL");
+  *out = NULL;
+  HEED__TRY(check_transfer("read", tensor, data, bytes));
+  heed_read *read = calloc(1, sizeof *read);
+  HEED__REQUIRE(read, HEED_ERROR_OUT_OF_MEMORY, "read: no host memory for its description");
+  *read = (heed_read){.ctx = tensor->ctx, .data = data, .tensor = *tensor};
+  const heed_status status = begin(read, tensor, bytes);
+  if (status != HEED_OK) {
+    free(read->storage);
+    free(read);
+    return status;
+  }
+  read->ctx->live_reads += 1;
+  *out = read;
+  return HEED_OK;
+}
+
+static heed_status status_of(const heed_read *read) {
+  return read->transfer || read->status == HEED_OK ? HEED_OK : heed__fail(read->status, "%s", read->message);
+}
+
+heed_status heed_read_test(heed_read *read, bool *done) {
+  HEED__REQUIRE(read && done, HEED_ERROR_INVALID_ARGUMENT, "read: an argument is NULL");
+  advance(read, false);
+  *done = !read->transfer;
+  return status_of(read);
+}
+
+heed_status heed_read_wait(heed_read *read) {
+  HEED__REQUIRE(read, HEED_ERROR_INVALID_ARGUMENT, "read: the read is NULL");
+  advance(read, true);
+  return status_of(read);
+}
+
+void heed_read_destroy(heed_read *read) {
+  if (!read) return;
+  advance(read, true);  // the caller's memory is written to until then
+  heed__context_read_gone(read->ctx);
+  free(read->storage);
+  free(read);
 }

@@ -182,6 +182,13 @@ static heed_status upload(heed_context *ctx, void *handle, size_t offset, const 
 static heed_status download(heed_context *ctx, void *handle, size_t offset, void *data, size_t bytes) {
   return ctx->device_backend->download(ctx, handle, offset, data, bytes);
 }
+static heed_status read_start(heed_context *ctx, void *handle, size_t offset, void *data, size_t bytes,
+                              void **transfer) {
+  return ctx->device_backend->read_start(ctx, handle, offset, data, bytes, transfer);
+}
+static heed_status read_end(heed_context *ctx, void *transfer, bool wait, bool *done) {
+  return ctx->device_backend->read_end(ctx, transfer, wait, done);
+}
 static heed_status sync(heed_context *ctx) { return ctx->device_backend->sync(ctx); }
 static heed_status profile(heed_context *ctx, const heed_profile_record **records, size_t *count) {
   return ctx->device_backend->profile(ctx, records, count);
@@ -196,6 +203,8 @@ const struct heed__backend heed__validate_backend = {
     .buffer_destroy = buffer_destroy,
     .upload = upload,
     .download = download,
+    .read_start = read_start,
+    .read_end = read_end,
     .sync = sync,
     .profile = profile,
     .measure_peak = measure_peak,

@@ -60,6 +60,20 @@ static heed_status download(heed_context *ctx, void *handle, size_t offset, void
   return HEED_OK;
 }
 
+static heed_status read_start(heed_context *ctx, void *handle, size_t offset, void *data, size_t bytes,
+                              void **transfer) {
+  *transfer = NULL;
+  return download(ctx, handle, offset, data, bytes);
+}
+
+static heed_status read_end(heed_context *ctx, void *transfer, bool wait, bool *done) {
+  (void)ctx;
+  (void)transfer;  // there is none that has not ended
+  (void)wait;
+  *done = true;
+  return HEED_OK;
+}
+
 // ---------------------------------------------------------------- the table
 
 static heed_status sync_host(heed_context *ctx) {
@@ -214,6 +228,8 @@ const struct heed__backend heed__cpu_backend = {
     .buffer_destroy = buffer_destroy,
     .upload = upload,
     .download = download,
+    .read_start = read_start,
+    .read_end = read_end,
     .sync = sync_host,
     .profile = profile,
     .measure_peak = measure_peak,

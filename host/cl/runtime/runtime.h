@@ -184,6 +184,9 @@ heed_status heed__cl_buffer_create(heed_context *ctx, size_t bytes, void **handl
 void heed__cl_buffer_destroy(heed_context *ctx, void *handle);
 heed_status heed__cl_upload(heed_context *ctx, void *handle, size_t offset, const void *data, size_t bytes);
 heed_status heed__cl_download(heed_context *ctx, void *handle, size_t offset, void *data, size_t bytes);
+heed_status heed__cl_read_start(heed_context *ctx, void *handle, size_t offset, void *data, size_t bytes,
+                                void **transfer);
+heed_status heed__cl_read_end(heed_context *ctx, void *transfer, bool wait, bool *done);
 heed_status heed__cl_sync(heed_context *ctx);
 void heed__cl_uploads_destroy(heed_context *ctx);  // after the queue has finished
 

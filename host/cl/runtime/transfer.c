@@ -1,4 +1,5 @@
-// Transfers between the caller's memory and the device: uploads that are copied aside and queued, downloads, and the end of the queue.
+// Transfers between the caller's memory and the device: uploads that are copied aside and queued, downloads,
+// reads that nobody waits for, and the end of the queue.
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,6 +83,47 @@ heed_status heed__cl_download(heed_context *ctx, void *handle, size_t offset, vo
   if (error == CL_SUCCESS) return HEED_OK;
   // It may be an earlier command's error that comes out here, so heed_sync() tells it too.
   const heed_status status = heed__cl_fail(ctx, error, "download, or work queued before it");
+  heed__context_defer(ctx, status);
+  return status;
+}
+
+// The transfer is the read's event. The flush makes the device begin, since whoever asks later may only ask.
+heed_status heed__cl_read_start(heed_context *ctx, void *handle, size_t offset, void *data, size_t bytes,
+                                void **transfer) {
+  struct heed__cl *cl = heed__cl_state(ctx);
+  cl_event event = NULL;
+  *transfer = NULL;
+  cl_int error = clEnqueueReadBuffer(cl->queue, handle, CL_FALSE, offset, bytes, data, 0, NULL, &event);
+  if (error != CL_SUCCESS) return heed__cl_fail(ctx, error, "read");
+  error = clFlush(cl->queue);
+  cl->unflushed = 0;
+  if (error != CL_SUCCESS) {
+    clFinish(cl->queue);  // nothing may write to `data` after a failure
+    clReleaseEvent(event);
+    return heed__cl_fail(ctx, error, "read");
+  }
+  *transfer = event;
+  return HEED_OK;
+}
+
+heed_status heed__cl_read_end(heed_context *ctx, void *transfer, bool wait, bool *done) {
+  cl_event event = transfer;
+  cl_int state = CL_QUEUED;
+  *done = false;
+  if (wait) clWaitForEvents(1, &event);
+  cl_int error = clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof state, &state, NULL);
+  if (error == CL_SUCCESS && state > CL_COMPLETE && !wait) return HEED_OK;
+  if (error != CL_SUCCESS ||
+      state > CL_COMPLETE) {  // the wait or the question failed: the end of the queue is the end of the read
+    const cl_int finished = clFinish(heed__cl_state(ctx)->queue);
+    if (error == CL_SUCCESS) error = finished;
+  }
+  if (error == CL_SUCCESS && state < CL_COMPLETE) error = state;
+  clReleaseEvent(event);
+  *done = true;
+  if (error == CL_SUCCESS) return HEED_OK;
+  // As in a download it may be an earlier command's error, so heed_sync() tells it too.
+  const heed_status status = heed__cl_fail(ctx, error, "read, or work queued before it");
   heed__context_defer(ctx, status);
   return status;
 }

@@ -258,6 +258,19 @@ HEED_API HEED_MUST_CHECK heed_status heed_tensor_download(const heed_tensor *ten
 HEED_API HEED_MUST_CHECK heed_status heed_tensor_upload_f32(heed_tensor *tensor, const float *data, int64_t count);
 HEED_API HEED_MUST_CHECK heed_status heed_tensor_download_f32(const heed_tensor *tensor, float *data, int64_t count);
 
+// A download that nobody waits for: of a loss while the next steps are queued, say. The values are those that the tensor has at this
+// point of the queue. `data` must stay until the read is done, and holds them from then on; the tensor may be changed or destroyed at
+// once. On the host a read is done when it is started.
+typedef struct heed_read heed_read;
+HEED_API HEED_MUST_CHECK heed_status heed_read_start(const heed_tensor *tensor, void *data, size_t bytes,
+                                                     heed_read **out);
+// test asks whether the read is done, and wait waits until it is. Once it is, both return OK, or the first error that the read or
+// work queued before it met; that stays for heed_sync(), as with a download.
+HEED_API HEED_MUST_CHECK heed_status heed_read_test(heed_read *read, bool *done);
+HEED_API HEED_MUST_CHECK heed_status heed_read_wait(heed_read *read);
+// Waits where the read is not done. A context that is destroyed stays open until its reads are destroyed, too.
+HEED_API void heed_read_destroy(heed_read *read);
+
 // ---------------------------------------------------------------- operators
 // Unless an operator says otherwise: every tensor is on the same context and contiguous; floating-point tensors of one
 // call share one dtype (F32, F16 or BF16); outputs are overwritten and must not alias inputs; a zero count is a no-op.
