@@ -1,15 +1,21 @@
 // heed: attention and MLP training, forward and backward, on any OpenCL device or on the CPU.
 //
-// This header holds contexts, devices, tensors and operators. It reads from simple to advanced:
-// status, opening a device, tensors, operators, attention, and last what only tools and tests need.
+// This header holds contexts, devices, tensors and operators. It reads from simple to advanced: status, opening a device, tensors,
+// operators, attention. What only tools and tests need is in heed/measure.h, which this header includes.
 //
 // Conventions that hold everywhere:
 //   Status           Every call that can fail returns a heed_status. heed_last_error() has the sentence for people.
-//   Ownership        create(..., **out) sets *out to NULL on failure; destroy(NULL) is legal; arguments are borrowed.
-//   Synchronisation  Operators are queued and return at once, in order. heed_tensor_download() waits for what it
-//                    needs; heed_sync() waits for everything and returns the first error of the queue.
+//   Ownership        create(..., **out) sets *out to NULL when it fails, whichever argument was wrong. Arguments are borrowed.
+//   NULL             destroy(NULL) does nothing. An accessor that is given NULL returns nothing: 0, false, NULL or an empty text.
+//   Synchronisation  Operators are queued in order and return at once. heed_tensor_download() waits for what it needs; heed_sync()
+//                    waits for everything and returns the first error of the queue.
 //   Threads          A context belongs to one thread at a time; two contexts may run in two threads.
 //   Arithmetic       Storage may be F16 or BF16; every sum is F32 on devices and F64 on the host backend.
+//   Gradients of parameters  A backward that gives some takes a last argument `accumulate`. False overwrites the tensors. True adds
+//                    to what they hold: devices add in F32 and round once, and the same calls give the same bits each time.
+//                    Gradients of inputs are always overwritten.
+//   Structs          Zero-initialise a struct that you make: a zero field takes its default. Structs that only the library makes
+//                    (heed_device_info) may grow. ABI: promised from 1.0; until then the soname carries the minor version.
 #ifndef HEED_H
 #define HEED_H
 
@@ -55,14 +61,14 @@ typedef enum heed_status {
 #undef HEED_STATUS_ENUM
 } heed_status;
 
-// Static text for a status; never NULL, also for values outside the enum.
+// The text of a status. It is static, and never NULL, even for a value outside the enum.
 HEED_API const char *heed_status_string(heed_status status);
 
-// The sentence of the last failure in this thread: operator, offending shapes, OpenCL symbol, device, head of a build
-// log. Empty when nothing has failed. Valid until the thread's next heed call.
+// The sentence of the last failure in this thread: it names the operator, the shapes, the OpenCL error and the device, or shows the
+// head of a build log. Empty when nothing has failed. Valid until the thread's next heed call.
 HEED_API const char *heed_last_error(void);
 
-// Version of the library that is linked, "major.minor.patch".
+// The version of the library that the program runs with, "major.minor.patch".
 HEED_API const char *heed_version(void);
 
 // ---------------------------------------------------------------- context
@@ -70,63 +76,62 @@ HEED_API const char *heed_version(void);
 // A device, its queue and everything made on it.
 typedef struct heed_context heed_context;
 
-// Opens a device. spec is one of: NULL (the environment's HEED_DEVICE, else auto), "auto" (best GPU, else accelerator, else
-// OpenCL CPU, else host), "host" (no OpenCL), "gpu", "cpu", "P:D" (platform and device index), "id:..." (stable id
-// as in heed_device_info.id), or a case-insensitive piece of a platform's or device's name.
+// Opens a device. spec is one of: NULL (the environment's HEED_DEVICE, else auto), "auto" (the best GPU, else an accelerator, else
+// an OpenCL CPU, else the host), "host" (no OpenCL), "gpu", "cpu", "P:D" (platform and device index), "id:..." (the stable
+// heed_device_info.id), or a piece of a platform's or device's name, in any case.
 // Also read from the environment: HEED_VALIDATE, HEED_GEMM, HEED_GEMM_PROBE, HEED_TF32, HEED_CACHE, HEED_KERNELS, HEED_TUNE and
 // HEED_SELF_TEST; heed_open_options says what each does.
-// Errors: NO_DEVICE when nothing or several devices fit (the message lists the devices), DEVICE, UNSUPPORTED when the
-// device has no compiler, MISMATCH when it failed heed's self-test (see heed_open_with()).
+// Errors: NO_DEVICE when no device or several fit (the message lists the devices), DEVICE, UNSUPPORTED when the device has no
+// compiler, MISMATCH when the device failed heed's self-test (see heed_open_with()), INVALID_ARGUMENT for a choice that is none.
 HEED_API HEED_MUST_CHECK heed_status heed_open(const char *spec, heed_context **out);
 
-// What a program calls, for heed_open_options.uses.
+// Kinds of operators that a program calls, for heed_open_options.uses.
 enum {
-  HEED_USES_PRODUCTS = 1,  // gemm, linear, and what is not named below
+  HEED_USES_PRODUCTS = 1,  // gemm, linear, and whatever is not named below
   HEED_USES_ROWS = 2,      // softmax
   HEED_USES_TRAINING = 4,  // cross-entropy, SGD
   HEED_USES_ATTENTION = 8,
 };
 
-// The same with every choice in the caller's hands. Zero-initialise it; a zero field means "as heed_open does".
+// heed_open() with every choice in the caller's hands. A zero field means "as heed_open() does".
 typedef struct heed_open_options {
   const char *device;  // as spec above
-  int validate;  // 1: run every operator on the host too and stop at the first difference; -1: off; 0: HEED_VALIDATE
-  int profile;   // 1: record {kernel, start, end} for each launch, see heed_profile_records()
+  int validate;  // 1: also run every operator on the host, and stop at the first difference; -1: do not; 0: HEED_VALIDATE
+  int profile;            // 1: record {kernel, start, end} of each launch, see heed_profile_records()
   const char *gemm;       // "auto", "native" or "clblast"; NULL: HEED_GEMM, else auto
   const char *cache_dir;  // folder for compiled programs, "off" for none; NULL: HEED_CACHE, else $XDG_CACHE_HOME/heed
-  int store_programs;  // -1: add no program to that folder where this compiles it once more, as on PoCL, whose own cache then
-                       // serves; for many programs that few runs ask for. 0: store what was built
-  const char *kernel_dir;  // read .cl files from here instead of the library's own; for kernel authors and tests. NULL:
-                           // HEED_KERNELS, else the library's own
-  int self_test;  // 1: test the device in any case; -1: open it untested; 0: HEED_SELF_TEST, else as told below
-  unsigned uses;  // HEED_USES_...: all that will be called; the self-test leaves out the rest. 0: anything may be
-  int tf32;  // 1: matrix products of F32 tensors, those of attention too, may round their factors to TF32 (10 bits of mantissa),
-      // where tensor cores do so; -1: never; 0: HEED_TF32, else never
+  int store_programs;  // -1: do not store compiled programs if storing means compiling a second time (PoCL does, and has its own
+                       // cache); for programs that run once. 0: store them
+  const char *kernel_dir;  // .cl files to use instead of the library's own; NULL: HEED_KERNELS, else the library's own
+  int self_test;           // 1: test the device in any case; -1: do not test it; 0: HEED_SELF_TEST, else as told below
+  unsigned uses;           // HEED_USES_... of all calls to come: the self-test leaves out the rest. 0: there may be any
+  int tf32;        // 1: tensor cores may round the factors of F32 products, those of attention too, to TF32 (10 bits of
+                   // mantissa); -1: they may not; 0: HEED_TF32, else they may not
   int gemm_probe;  // -1: use a provider of matrix products without trying it first on a small product; 1: try it; 0:
                    // HEED_GEMM_PROBE, else try it
   const char *tuning;  // file of tuned choices, "off" for none; NULL: HEED_TUNE, else
                        // $XDG_CONFIG_HOME/heed/tune/<device id>.json, see heed/tune.h
 } heed_open_options;
 HEED_API HEED_MUST_CHECK heed_status heed_open_with(const heed_open_options *options, heed_context **out);
-// Self-test: a device, driver and version of heed that meet for the first time have a few small calls compared with the host, which
-// takes seconds where kernels are compiled for it: a part for each kind of HEED_USES_, those that `uses` asks for. The verdicts are
-// kept in the cache folder; without one there is no test, unless HEED_SELF_TEST=on or self_test = 1 asks for it at each open. A
-// device that has failed in any part is passed over by "auto" (see heed_context_notice()), and named otherwise is refused with
-// MISMATCH and the reason. HEED_SELF_TEST=off opens it all the same.
-// heed_open_opencl() does not test: that device is the caller's choice.
+// Self-test: when a device, its driver and this version of heed meet for the first time, heed compares a few small calls with the
+// host. The test has a part for each kind of HEED_USES_, runs those that `uses` asks for, and takes seconds if kernels must be
+// compiled. heed keeps the verdicts in the cache folder; without such a folder it tests only where HEED_SELF_TEST=on or
+// self_test = 1 asks for it, and then at each open. "auto" passes over a device that has failed in any part
+// (heed_context_notice() says so); if the caller named the device, the open fails with MISMATCH and the reason.
+// HEED_SELF_TEST=off opens it all the same. heed_open_opencl() does not test: that device is the caller's choice.
 
-// Waits for queued work and releases everything of the context. Tensors that are still alive
-// (heed_context_live_tensors()) keep it open until the last of them is destroyed.
+// Waits for queued work and releases everything of the context. Tensors and reads that are still alive keep the context open until
+// the last of them is destroyed (heed_context_live_tensors() counts the tensors).
 HEED_API void heed_context_destroy(heed_context *ctx);
 
 // Waits for all queued work. Returns the first error that any queued call met since the last heed_sync().
 HEED_API HEED_MUST_CHECK heed_status heed_sync(heed_context *ctx);
 
-// Tensors (views included) of this context that are not destroyed yet.
+// How many tensors of this context, views included, are not destroyed yet.
 HEED_API size_t heed_context_live_tensors(const heed_context *ctx);
 
-// What the caller should tell its user about how the context was opened (no OpenCL platform: fell back to host; a folder for
-// compiled programs that is not trusted). Empty string when there is nothing to say.
+// What a program should tell its user about this context: that it fell back to the host for want of OpenCL, say, or that a folder of
+// compiled programs is not trusted. Empty when there is nothing to say.
 HEED_API const char *heed_context_notice(const heed_context *ctx);
 
 // ---------------------------------------------------------------- devices
@@ -140,6 +145,7 @@ typedef enum heed_device_type {
 
 typedef enum heed_self_test { HEED_SELF_TEST_UNTESTED, HEED_SELF_TEST_OK, HEED_SELF_TEST_FAILED } heed_self_test;
 
+// Only the library makes it, and it may grow.
 typedef struct heed_device_info {
   int platform_index, device_index;  // -1, -1 for the host backend
   heed_device_type type;
@@ -157,8 +163,8 @@ typedef struct heed_device_info {
   bool has_compiler;
   bool unified_memory;         // shares the host's memory
   bool is_auto;                // what "auto" picks
-  heed_self_test self_test;    // as far as is remembered
-  char self_test_reason[320];  // of a failure: operator, shapes, index, both values
+  heed_self_test self_test;    // the verdict that heed remembers
+  char self_test_reason[320];  // why it failed: operator, shapes, index, both values
 } heed_device_info;
 
 typedef struct heed_platform_info {
@@ -169,19 +175,19 @@ typedef struct heed_platform_info {
 } heed_platform_info;
 
 typedef struct heed_device_list heed_device_list;
-// Lists the host backend's device and every OpenCL device. Errors: OUT_OF_MEMORY. No platform at all is not an error.
+// Lists every OpenCL device, and the host backend's device last. A machine without any platform is no error. Errors: OUT_OF_MEMORY.
 HEED_API HEED_MUST_CHECK heed_status heed_device_list_create(heed_device_list **out);
 HEED_API void heed_device_list_destroy(heed_device_list *list);
 HEED_API size_t heed_device_list_count(const heed_device_list *list);
 HEED_API const heed_device_info *heed_device_list_get(const heed_device_list *list, size_t index);
-// The place of the device that heed_open(spec) would choose, as far as verdicts are remembered. Errors: NO_DEVICE.
+// Writes the place in the list of the device that heed_open(spec) would choose by the verdicts that heed remembers. Errors: NO_DEVICE.
 HEED_API HEED_MUST_CHECK heed_status heed_device_list_find(const heed_device_list *list, const char *spec,
                                                            size_t *index);
 HEED_API size_t heed_device_list_platforms(const heed_device_list *list);
 HEED_API const heed_platform_info *heed_device_list_platform(const heed_device_list *list, size_t index);
 HEED_API const char *heed_device_type_string(heed_device_type type);
 
-// The device a context runs on; valid as long as the context.
+// The device that a context runs on; valid as long as the context.
 HEED_API const heed_device_info *heed_context_device(const heed_context *ctx);
 
 // ---------------------------------------------------------------- tensors
@@ -208,14 +214,14 @@ HEED_API bool heed_dtype_is_float(heed_dtype dtype);
 
 #define HEED_MAX_RANK 5
 
-// A rank 0 to 5 array on a context's device: row-major unless it is a view; strides and offset count elements.
+// An array of rank 0 to 5 on a context's device. It is row-major unless it is a view; strides and offset count elements.
 typedef struct heed_tensor heed_tensor;
 
-// Contents are undefined. A dimension may be 0.
-// Errors: OVERFLOW when the size does not fit, OUT_OF_MEMORY with the figures (checked before anything is allocated).
+// Makes a tensor of undefined contents. A dimension may be 0.
+// Errors: OVERFLOW when the size does not fit 64 bits; OUT_OF_MEMORY, with the figures, before anything is allocated.
 HEED_API HEED_MUST_CHECK heed_status heed_tensor_create(heed_context *ctx, heed_dtype dtype, int rank,
                                                         const int64_t *dims, heed_tensor **out);
-// create + upload of `data`, densely packed, row-major.
+// heed_tensor_create(), then heed_tensor_upload() of `data`.
 HEED_API HEED_MUST_CHECK heed_status heed_tensor_create_from(heed_context *ctx, heed_dtype dtype, int rank,
                                                              const int64_t *dims, const void *data, heed_tensor **out);
 HEED_API void heed_tensor_destroy(heed_tensor *tensor);
@@ -223,7 +229,8 @@ HEED_API void heed_tensor_destroy(heed_tensor *tensor);
 HEED_API heed_context *heed_tensor_context(const heed_tensor *tensor);
 HEED_API heed_dtype heed_tensor_dtype(const heed_tensor *tensor);
 HEED_API int heed_tensor_rank(const heed_tensor *tensor);
-HEED_API int64_t heed_tensor_dim(const heed_tensor *tensor, int axis);  // axis may count from the end: -1 is the last
+HEED_API int64_t heed_tensor_dim(const heed_tensor *tensor,
+                                 int axis);  // -1 is the last axis; 1 for an axis there is not
 HEED_API const int64_t *heed_tensor_dims(const heed_tensor *tensor);
 HEED_API const int64_t *heed_tensor_strides(const heed_tensor *tensor);
 HEED_API int64_t heed_tensor_count(const heed_tensor *tensor);  // elements
@@ -234,10 +241,11 @@ HEED_API bool heed_tensor_shares_storage(const heed_tensor *a, const heed_tensor
 // Whether some element of a lies on one of b. Views that slices and permutations cannot make may count as overlapping where they
 // only interleave.
 HEED_API bool heed_tensor_overlaps(const heed_tensor *a, const heed_tensor *b);
-// "F32[2, 3]", for messages; "none" for NULL. The text belongs to the thread and stands until eight more calls have been made.
+// "F32[2, 3]", for messages; "none" for NULL. The text is the library's: use it before the thread's next call of another function.
+// Up to eight may stand in one message.
 HEED_API const char *heed_tensor_describe(const heed_tensor *tensor);
 
-// Views share the storage of `base` and keep it alive. Errors: SHAPE when the view would leave the base.
+// A view shares the storage of `base` and keeps it alive. Errors: SHAPE when the view would leave the base.
 HEED_API HEED_MUST_CHECK heed_status heed_tensor_view(const heed_tensor *base, int rank, const int64_t *dims,
                                                       const int64_t *strides, int64_t offset, heed_tensor **out);
 HEED_API HEED_MUST_CHECK heed_status heed_tensor_reshape(const heed_tensor *base, int rank, const int64_t *dims,
@@ -245,44 +253,45 @@ HEED_API HEED_MUST_CHECK heed_status heed_tensor_reshape(const heed_tensor *base
 HEED_API HEED_MUST_CHECK heed_status heed_tensor_permute(const heed_tensor *base, const int *order, heed_tensor **out);
 HEED_API HEED_MUST_CHECK heed_status heed_tensor_slice(const heed_tensor *base, int axis, int64_t start, int64_t length,
                                                        heed_tensor **out);
-// A rank 1 view of `count` contiguous tensors that lie one after another, in this order, in one storage.
-// Errors: SHAPE when they do not, DTYPE when they differ.
+// One rank 1 view of `count` contiguous tensors, which must lie one after another in one storage, in this order.
+// Errors: SHAPE when they do not; DTYPE when their dtypes differ.
 HEED_API HEED_MUST_CHECK heed_status heed_tensor_join(const heed_tensor *const *parts, size_t count, heed_tensor **out);
 
-// Transfers of the whole tensor, densely packed and row-major on the caller's side; `bytes` must be heed_tensor_bytes().
-// upload returns when `data` may be reused; download waits for the work that makes the tensor, and returns the first error that
-// queued work met before it, which stays for heed_sync().
+// Transfer the whole tensor. `data` is densely packed and row-major; `bytes` must be heed_tensor_bytes().
+// An upload returns when `data` may be reused. A download waits for the work that makes the tensor. It returns the first error that
+// the queue has met, and leaves that error for heed_sync(), too.
 HEED_API HEED_MUST_CHECK heed_status heed_tensor_upload(heed_tensor *tensor, const void *data, size_t bytes);
 HEED_API HEED_MUST_CHECK heed_status heed_tensor_download(const heed_tensor *tensor, void *data, size_t bytes);
-// The same from and to F32, whatever the float dtype of the tensor (round to nearest even).
+// The same from and to F32, whatever float dtype the tensor has (rounded to nearest even).
 HEED_API HEED_MUST_CHECK heed_status heed_tensor_upload_f32(heed_tensor *tensor, const float *data, int64_t count);
 HEED_API HEED_MUST_CHECK heed_status heed_tensor_download_f32(const heed_tensor *tensor, float *data, int64_t count);
 
-// A download that nobody waits for: of a loss while the next steps are queued, say. The values are those that the tensor has at this
-// point of the queue. `data` must stay until the read is done, and holds them from then on; the tensor may be changed or destroyed at
-// once. On the host a read is done when it is started.
+// A download that does not wait, of a loss while the next steps are queued, for instance. start queues the read among the operators and
+// returns: the read gets the values that the tensor has at this point. The caller leaves `data` alone until the read is done, and may
+// change or destroy the tensor at once. On the host a read is done when start returns.
 typedef struct heed_read heed_read;
 HEED_API HEED_MUST_CHECK heed_status heed_read_start(const heed_tensor *tensor, void *data, size_t bytes,
                                                      heed_read **out);
-// test asks whether the read is done, and wait waits until it is. Once it is, both return OK, or the first error that the read or
-// work queued before it met; that stays for heed_sync(), as with a download.
+// test tells whether the read is done; wait waits for it. Once it is done, both return the first error that the read, or the queue
+// before it, has met. heed_sync() still tells that error, too.
 HEED_API HEED_MUST_CHECK heed_status heed_read_test(heed_read *read, bool *done);
 HEED_API HEED_MUST_CHECK heed_status heed_read_wait(heed_read *read);
-// Waits where the read is not done. A context that is destroyed stays open until its reads are destroyed, too.
+// Waits if the read is not done yet.
 HEED_API void heed_read_destroy(heed_read *read);
 
 // ---------------------------------------------------------------- operators
-// Unless an operator says otherwise: every tensor is on the same context and contiguous; floating-point tensors of one
-// call share one dtype (F32, F16 or BF16); outputs are overwritten and must not alias inputs; a zero count is a no-op.
-// Errors: SHAPE, DTYPE, INVALID_ARGUMENT for what the arguments say; DEVICE, BUILD, OUT_OF_MEMORY from the device.
+// Unless an operator says otherwise: all tensors are on one context and contiguous; the floating-point tensors of a call share one
+// dtype (F32, F16 or BF16); outputs are overwritten, and overlap neither inputs, nor each other, nor themselves (as a view of stride 0
+// does); a call on no elements does nothing.
+// Errors: SHAPE, DTYPE and INVALID_ARGUMENT for the arguments; DEVICE, BUILD and OUT_OF_MEMORY from the device.
 
 // y = value everywhere. y: any shape, any dtype, any strides.
 HEED_API HEED_MUST_CHECK heed_status heed_fill(heed_tensor *y, double value);
 
-// y = x, converted to y's dtype (float to integer truncates; to BOOL: x != 0). Same shape, any strides on both.
+// y = x, converted to y's dtype: a float is cut to an integer, and becomes a BOOL by x != 0. One shape; any strides on both.
 HEED_API HEED_MUST_CHECK heed_status heed_copy(const heed_tensor *x, heed_tensor *y);
 
-// y = alpha a + beta b, elementwise. Same shape; y may be a or b itself.
+// y = alpha a + beta b, elementwise. One shape; y may be a or b itself.
 HEED_API HEED_MUST_CHECK heed_status heed_add(double alpha, const heed_tensor *a, double beta, const heed_tensor *b,
                                               heed_tensor *y);
 
@@ -294,25 +303,26 @@ HEED_API HEED_MUST_CHECK heed_status heed_gather_rows(const heed_tensor *x, cons
 // y[r] = the smallest c with the largest x[r, c]; a NaN counts as the largest. x: float [N, C], C >= 1; y: I32 [N].
 HEED_API HEED_MUST_CHECK heed_status heed_argmax(const heed_tensor *x, heed_tensor *y);
 
-// C = alpha op(A) op(B) + beta C, for each of the leading (batch) dimensions.
-// a: [..., M, K] ([..., K, M] when trans_a), b: [..., K, N] ([..., N, K] when trans_b), c: [..., M, N]; rank 2 to 4,
-// last stride 1; rows may be apart (leading dimension) and batches too. beta 0 does not read C. A batch dimension of
-// 1 in a or b is broadcast.
+// C = alpha op(A) op(B) + beta C, for each matrix of the leading (batch) dimensions.
+// a: [..., M, K], or [..., K, M] with trans_a; b: [..., K, N], or [..., N, K] with trans_b; c: [..., M, N]. Rank 2 to 4. The last
+// stride is 1; rows may be apart (a leading dimension), and so may matrices. A batch dimension of 1 in a or b is broadcast. With
+// beta 0, C is not read.
 HEED_API HEED_MUST_CHECK heed_status heed_gemm(bool trans_a, bool trans_b, double alpha, const heed_tensor *a,
                                                const heed_tensor *b, double beta, heed_tensor *c);
 
 // y = x Wᵀ + b. x: [..., I]; weight: [O, I]; bias: [O] or NULL; y: [..., O].
 HEED_API HEED_MUST_CHECK heed_status heed_linear_fwd(const heed_tensor *x, const heed_tensor *weight,
                                                      const heed_tensor *bias, heed_tensor *y);
-// dx = dy W, dweight = dyᵀ x, dbias = Σ_rows dy. Any of dx, dweight, dbias may be NULL. accumulate: see "Gradients of parameters".
+// dx = dy W, dweight = dyᵀ x, dbias = Σ_rows dy. Each of dx, dweight and dbias may be NULL. With accumulate, dweight and dbias are
+// added to what the tensors hold (see "Gradients of parameters" above).
 HEED_API HEED_MUST_CHECK heed_status heed_linear_bwd(const heed_tensor *x, const heed_tensor *weight,
                                                      const heed_tensor *dy, heed_tensor *dx, heed_tensor *dweight,
                                                      heed_tensor *dbias, bool accumulate);
-// linear, then relu, in one operator: y = max(x Wᵀ + b, 0); NaN stays NaN.
+// linear and relu in one operator: y = max(x Wᵀ + b, 0); NaN stays NaN.
 HEED_API HEED_MUST_CHECK heed_status heed_linear_relu_fwd(const heed_tensor *x, const heed_tensor *weight,
                                                           const heed_tensor *bias, heed_tensor *y);
-// relu, then linear, backward: x is a relu's result and dx the gradient of its argument, (dy W) ∘ (x > 0); dweight and
-// dbias are those of heed_linear_bwd().
+// The backward of relu, then linear: x is the relu's result, and dx is the gradient of the relu's argument, (dy W) ∘ (x > 0).
+// dweight and dbias are those of heed_linear_bwd().
 HEED_API HEED_MUST_CHECK heed_status heed_relu_linear_bwd(const heed_tensor *x, const heed_tensor *weight,
                                                           const heed_tensor *dy, heed_tensor *dx, heed_tensor *dweight,
                                                           heed_tensor *dbias, bool accumulate);
@@ -332,7 +342,7 @@ HEED_API HEED_MUST_CHECK heed_status heed_gelu_bwd(const heed_tensor *x, const h
 // log_softmax: y_i = x_i − m − log Σ_j exp(x_j − m). A slice that is −inf throughout gives zeros (softmax) or −inf.
 HEED_API HEED_MUST_CHECK heed_status heed_softmax_fwd(const heed_tensor *x, int axis, heed_tensor *y);
 HEED_API HEED_MUST_CHECK heed_status heed_log_softmax_fwd(const heed_tensor *x, int axis, heed_tensor *y);
-// From the forward's y. softmax: dx = y ∘ (dy − Σ_j y_j dy_j). log_softmax: dx = dy − exp(y) Σ_j dy_j.
+// y is the forward's. softmax: dx = y ∘ (dy − Σ_j y_j dy_j). log_softmax: dx = dy − exp(y) Σ_j dy_j.
 HEED_API HEED_MUST_CHECK heed_status heed_softmax_bwd(const heed_tensor *y, const heed_tensor *dy, int axis,
                                                       heed_tensor *dx);
 HEED_API HEED_MUST_CHECK heed_status heed_log_softmax_bwd(const heed_tensor *y, const heed_tensor *dy, int axis,
@@ -342,17 +352,16 @@ typedef enum heed_reduction { HEED_REDUCTION_MEAN, HEED_REDUCTION_SUM, HEED_REDU
 
 typedef struct heed_cross_entropy_options {
   heed_reduction reduction;
-  bool from_probs;  // the input holds probabilities: loss_n = −Σ_c target_nc log input_nc; target is a float tensor
+  bool from_probs;  // input holds probabilities and target is a float tensor: loss_n = −Σ_c target_nc log input_nc
   double label_smoothing;  // ε in [0, 1]: target becomes (1 − ε) target + ε/C. Not with from_probs.
-  bool has_ignore_index;   // rows whose class index is ignore_index add nothing, and are not counted by the mean
+  bool has_ignore_index;   // rows of class ignore_index add nothing to the loss, and the mean does not count them
   int64_t ignore_index;
 } heed_cross_entropy_options;
 
-// loss_n = −Σ_c t_nc log_softmax(logits_n)_c. t is the one-hot of a class index (target: I32, I64 or U8 [N]) or a row of
-// probabilities (target: float [N, C]). MEAN divides by the rows that count (all of them for probabilities; NaN when none
-// does), as PyTorch's cross_entropy. input: [N, C]; loss: F32, [1], or [N] for NONE. An index outside [0, C)
-// that is not ignored makes that row's loss, and its gradient, NaN. options NULL: mean, class indices.
-// 0 · log 0 counts as 0.
+// loss_n = −Σ_c t_nc log_softmax(logits_n)_c. t_n is the one-hot of a class index (target: I32, I64 or U8 [N]), or a row of
+// probabilities (target: float [N, C]). As in PyTorch's cross_entropy, MEAN divides by the rows that count: by all of them for
+// probabilities; it is NaN when none counts. input: [N, C]; loss: F32 [1], or [N] for NONE. An index outside [0, C) that is not
+// ignored makes the row's loss and gradient NaN. 0 · log 0 counts as 0. options NULL: mean, class indices.
 HEED_API HEED_MUST_CHECK heed_status heed_cross_entropy_fwd(const heed_tensor *input, const heed_tensor *target,
                                                             const heed_cross_entropy_options *options,
                                                             heed_tensor *loss);
@@ -360,8 +369,8 @@ HEED_API HEED_MUST_CHECK heed_status heed_cross_entropy_fwd(const heed_tensor *i
 HEED_API HEED_MUST_CHECK heed_status heed_cross_entropy_bwd(const heed_tensor *input, const heed_tensor *target,
                                                             const heed_cross_entropy_options *options,
                                                             const heed_tensor *dloss, heed_tensor *dinput);
-// Both at once: loss as heed_cross_entropy_fwd(), dinput as heed_cross_entropy_bwd() with dloss NULL, to the same bits. One
-// launch for class indices in small batches of few classes.
+// Both at once, to the same bits: loss as of heed_cross_entropy_fwd(), dinput as of heed_cross_entropy_bwd() with dloss NULL. For
+// class indices, small batches and few classes it takes one launch.
 HEED_API HEED_MUST_CHECK heed_status heed_cross_entropy_fwd_bwd(const heed_tensor *input, const heed_tensor *target,
                                                                 const heed_cross_entropy_options *options,
                                                                 heed_tensor *loss, heed_tensor *dinput);
@@ -371,17 +380,17 @@ HEED_API HEED_MUST_CHECK heed_status heed_cross_entropy_fwd_bwd(const heed_tenso
 typedef struct heed_sgd_options {
   double lr, momentum, dampening, weight_decay;
   bool nesterov;  // needs momentum > 0 and dampening 0
-  bool first;     // momentum_buffer has no history yet
+  bool first;     // momentum_buffer holds nothing yet
 } heed_sgd_options;
-// In place on param and momentum_buffer (NULL exactly when momentum is 0), same shape as grad.
-// Errors: INVALID_ARGUMENT for a negative or non-finite option.
+// Updates param and momentum_buffer in place. Both have grad's shape; momentum_buffer is NULL exactly when momentum is 0.
+// Errors: INVALID_ARGUMENT for an option that is negative or not finite, or for nesterov without what it needs.
 HEED_API HEED_MUST_CHECK heed_status heed_sgd(const heed_sgd_options *options, const heed_tensor *grad,
                                               heed_tensor *param, heed_tensor *momentum_buffer);
 
-// The check of the options alone, for who keeps them for later calls. Errors: as heed_sgd().
+// Checks the options alone, for a caller that keeps them for later. Errors: as of heed_sgd().
 HEED_API HEED_MUST_CHECK heed_status heed_sgd_check(const heed_sgd_options *options);
 
-// Square roots by gradient descent, each element on its own: minimises f(x) = (x² − a)² from x0 by x ← x − lr · 4x(x² − a).
+// Square roots by gradient descent, each element for itself: x ← x − lr · 4x(x² − a) minimises f(x) = (x² − a)² from x0 on.
 // An element stops after `epochs` steps, or after the first step that began with f(x) <= tolerance. a, x0, x: F32 [N].
 typedef struct heed_sqrt_options {
   double lr;
@@ -396,11 +405,10 @@ HEED_API HEED_MUST_CHECK heed_status heed_sqrt_sgd(const heed_sqrt_options *opti
 // The ONNX operator Attention (opsets 23 to 25), with gradients. Memory-linear form: Dao 2023, arXiv 2307.08691.
 
 typedef enum heed_causal { HEED_CAUSAL_NONE, HEED_CAUSAL_TOP_LEFT, HEED_CAUSAL_BOTTOM_RIGHT } heed_causal;
-// AUTO: FUSED where it can do the call, else STAGED. STAGED: score, mask, softmax and output as kernels of their own; O(Lq Lk)
-// memory; the one path that returns weights and the gradient of a float mask. FUSED: tiles, O(L) memory.
+// AUTO: FUSED if it can do the call, else STAGED. STAGED: score, mask, softmax and output are kernels of their own, in O(Lq Lk)
+// memory; only this path returns weights and the gradient of a float mask. FUSED: one pass over tiles, in O(L) memory.
 typedef enum heed_attention_path { HEED_PATH_AUTO, HEED_PATH_STAGED, HEED_PATH_FUSED } heed_attention_path;
 
-// Zero-initialise; a zero field is the default.
 typedef struct heed_attention_options {
   heed_causal causal;  // TOP_LEFT: key j <= i + offset. BOTTOM_RIGHT: j <= i + Lk − Lq
   bool has_scale;      // false: scale = 1/√D
@@ -408,12 +416,13 @@ typedef struct heed_attention_options {
   double softcap;   // c > 0; 0: none
   bool has_window;  // i + offset − left <= j <= i + offset + right; −1: unbounded
   int64_t window_left, window_right;
-  double dropout;  // probability in [0, 1) that a weight is dropped; kept ones are scaled by 1/(1 − p)
-  uint64_t seed;   // with (batch, head, i, j) it decides what is dropped: the same on every device
+  double dropout;  // probability p in [0, 1) that a weight is dropped; the kept ones are scaled by 1/(1 − p)
+  uint64_t seed;   // seed, batch, head, i and j decide what is dropped, alike on every device
   heed_attention_path path;
 } heed_attention_options;
 
-// offset, the position of query 0 among the keys: the length of past_k; or kv_lengths[b] − Lq where kv_lengths is given; else 0.
+// offset is the position of query 0 among the keys: the length of past_k, if there is one; kv_lengths[b] − Lq, if there are
+// kv_lengths; else 0.
 typedef struct heed_attention_inputs {
   const heed_tensor *q;     // [B, Hq, Lq, D]
   const heed_tensor *k;     // [B, Hkv, Lk, D]; Hkv divides Hq: query head h reads head h / (Hq/Hkv)
@@ -421,16 +430,18 @@ typedef struct heed_attention_inputs {
   const heed_tensor *mask;  // or NULL. BOOL (true: attend) or float (added; −inf: not), rank 1 to 4, broadcast from the
       // right to [B, Hq, Lq, Lk]; a last dimension shorter than Lk (and not 1): the rest is not allowed
   const heed_tensor
-      *kv_lengths;            // or NULL. I32 or I64 [B]: keys at or past the length are not attended. Not with past_k
-  const heed_tensor *past_k;  // or NULL. [B, Hkv, Lp, D], put before k; then Lk counts both
+      *kv_lengths;  // or NULL. I32 or I64 [B]: keys at or past the length are not attended. Not with past_k
+  const heed_tensor
+      *past_k;  // or NULL. [B, Hkv, Lp, D], put before k; then Lk counts both. Each call copies past and new keys
+  // into one tensor. For a text that grows by tokens keep a cache of full length and give kv_lengths: that copies nothing
   const heed_tensor *past_v;  // with past_k: [B, Hkv, Lp, Dv]
 } heed_attention_inputs;
 
-// out: [B, Hq, Lq, Dv]; lse: F32 [B, Hq, Lq] or NULL, the log of each row's Σ exp; weights: [B, Hq, Lq, Lk] or NULL (as
-// applied to v, after dropout; STAGED or AUTO). q, k, v, past and out may have any strides but 1 in the last
-// dimension: [B, L, H, D] storage is read in place through heed_tensor_permute().
-// A row with nothing to attend gives zeros in out and weights and lse = −inf. A key or value that is not attended never
-// reaches the result, NaN and Inf included.
+// out: [B, Hq, Lq, Dv]. lse: F32 [B, Hq, Lq], the log of each row's Σ exp; or NULL. weights: [B, Hq, Lq, Lk], as they are applied to
+// v, after dropout, with STAGED or AUTO; or NULL. The last stride of q, k, v, past and out is 1, and their other strides are free:
+// heed_tensor_permute() reads [B, L, H, D] storage in place.
+// A row that attends nothing gives zeros in out and weights, and lse = −inf. What stands in a key or value that is not attended never
+// reaches the result, not even NaN or Inf.
 // Errors: SHAPE, DTYPE, INVALID_ARGUMENT, UNSUPPORTED (FUSED asked for what only STAGED does), OUT_OF_MEMORY.
 HEED_API HEED_MUST_CHECK heed_status heed_attention_fwd(const heed_attention_inputs *inputs,
                                                         const heed_attention_options *options, heed_tensor *out,
@@ -442,57 +453,16 @@ typedef struct heed_attention_grads {
   heed_tensor *dmask;  // shape of a float mask
 } heed_attention_grads;
 
-// Gradients from the forward's inputs, out, lse and dout = d loss/d out. Deterministic: the same call gives the same bits
-// on the same device. options as in the forward.
+// Computes gradients from the forward's inputs, options, out and lse, and from dout = d loss/d out. The same call gives the same bits
+// on the same device.
 HEED_API HEED_MUST_CHECK heed_status heed_attention_bwd(const heed_attention_inputs *inputs,
                                                         const heed_attention_options *options, const heed_tensor *out,
                                                         const heed_tensor *lse, const heed_tensor *dout,
                                                         const heed_attention_grads *grads);
 
-// ---------------------------------------------------------------- random numbers
-// Counter-based (Philox4x32-10, Salmon et al. 2011): the same on every machine, in any order.
-HEED_API void heed_philox(uint64_t seed, const uint32_t counter[4], uint32_t random[4]);
-HEED_API double heed_random_uniform(uint64_t seed, uint64_t stream, uint64_t index);  // [0, 1), 32 random bits
-HEED_API double heed_random_normal(uint64_t seed, uint64_t stream, uint64_t index);   // mean 0, variance 1
-HEED_API uint64_t heed_random_below(uint64_t seed, uint64_t stream, uint64_t index, uint64_t n);  // [0, n), n >= 1
-
-// ---------------------------------------------------------------- comparing and measuring
-
-// How two tensors of one shape differ. relative = ‖a − e‖/‖e‖ over the finite elements (‖a − e‖ where ‖e‖ is 0).
-typedef struct heed_difference {
-  double relative;
-  double error;    // ‖a − e‖ over the finite elements
-  double max_abs;  // largest |a − e| of them
-  int64_t index;   // flat index of the worst element; one that is non-finite on one side only comes first; −1: none
-  double actual, expected;   // there
-  bool non_finite_mismatch;  // some element is NaN, +Inf or −Inf in one and not the same in the other
-  bool has_nan;              // either holds a NaN
-} heed_difference;
-// Downloads both (they may be on different contexts and have different float dtypes) and compares them in F64.
-HEED_API HEED_MUST_CHECK heed_status heed_tensor_compare(const heed_tensor *actual, const heed_tensor *expected,
-                                                         heed_difference *difference);
-// The verdict: !(relative <= tolerance), or a non-finite mismatch, is a failure.
-HEED_API bool heed_difference_within(const heed_difference *difference, double tolerance);
-// The relative difference that heed allows itself: what heed_open_options.validate and `heed check` judge operators by.
-// `dtype` is the result's; `gradient`: the result of a backward. F32: 5e-6, gradients 2e-5; F16: 4e-3; BF16: 3.2e-2;
-// integers and BOOL: 0. Operators that only move or round values (fill, copy) must be exact in any dtype.
-HEED_API double heed_tolerance(heed_dtype dtype, bool gradient);
-
-// One launch of a profiling context. Times in nanoseconds of the device's clock.
-typedef struct heed_profile_record {
-  const char *kernel;
-  uint64_t start_ns, end_ns;
-} heed_profile_record;
-// Waits, then hands out the launches since the last call; valid until the next call on ctx. Empty without profiling.
-HEED_API HEED_MUST_CHECK heed_status heed_profile_records(heed_context *ctx, const heed_profile_record **records,
-                                                          size_t *count);
-
-// What the device reaches with code of heed's own kind: fma_gflops from multiply-adds on registers, copy_gbytes from a copy
-// (bytes read + written) of `bytes` bytes. Takes about a second.
-HEED_API HEED_MUST_CHECK heed_status heed_measure_peak(heed_context *ctx, size_t bytes, double *fma_gflops,
-                                                       double *copy_gbytes);
-
 #ifdef __cplusplus
 }
 #endif
+
+#include <heed/measure.h>  // what tools and tests need: random numbers, comparing, times
 #endif

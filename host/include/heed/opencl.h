@@ -12,19 +12,21 @@
 extern "C" {
 #endif
 
-// Opens a context on the caller's OpenCL objects; heed retains them and uses this queue, which must be in-order.
-// Errors: INVALID_ARGUMENT when they do not belong together or the queue is out-of-order.
+// Opens a context on the caller's OpenCL objects. heed retains them and works on this queue, which must be in-order. options.device is
+// not read. Errors: INVALID_ARGUMENT when the objects do not belong together or the queue is out-of-order.
 HEED_API HEED_MUST_CHECK heed_status heed_open_opencl(cl_context context, cl_device_id device, cl_command_queue queue,
                                                       const heed_open_options *options, heed_context **out);
 
-// The context's handles, still owned by heed: UNSUPPORTED on the host backend. Any out pointer may be NULL.
+// Gives the context's handles, which stay heed's. Each out pointer may be NULL. Errors: UNSUPPORTED on the host backend.
 HEED_API HEED_MUST_CHECK heed_status heed_opencl_handles(heed_context *ctx, cl_context *context, cl_device_id *device,
                                                          cl_command_queue *queue);
 
-// The buffer of a tensor, still owned by it; the tensor's first element is `offset` elements into it.
+// Gives the buffer of a tensor, which stays the tensor's. The tensor's first element stands `offset` elements from its start.
+// Errors: UNSUPPORTED on the host backend.
 HEED_API HEED_MUST_CHECK heed_status heed_opencl_buffer(const heed_tensor *tensor, cl_mem *buffer, int64_t *offset);
 
-// A tensor over a caller's buffer, densely packed from its start; heed retains the buffer. Errors: SHAPE when it is too small.
+// Makes a tensor over a caller's buffer, densely packed from the buffer's start. heed retains the buffer.
+// Errors: SHAPE when the buffer is too small; INVALID_ARGUMENT when it belongs to another OpenCL context; UNSUPPORTED on the host.
 HEED_API HEED_MUST_CHECK heed_status heed_opencl_tensor(heed_context *ctx, cl_mem buffer, heed_dtype dtype, int rank,
                                                         const int64_t *dims, heed_tensor **out);
 
