@@ -130,26 +130,26 @@ struct heed_read {
   void *data;      // the caller's
   char *storage;   // of a view with gaps: the span it touches, to be gathered at the end; NULL: read into data
   struct heed_tensor tensor;  // how it lies in there; holds no reference
-  heed_status status;         // once it has ended
+  heed_status status;         // once it has ended; kept with its message for who asks again
   char message[512];
 };
 
-static void keep_status(heed_read *read, heed_status status) {
+// The read has ended with this status of its own. What was read may have been made from work that failed.
+static void finish(heed_read *read, heed_status status) {
+  if (status == HEED_OK && read->storage) copy_strided(read->data, read->storage, &read->tensor, true);
+  free(read->storage);
+  read->storage = NULL;
+  read->transfer = NULL;
+  if (status == HEED_OK) status = heed__context_pending(read->ctx);
   read->status = status;
   if (status != HEED_OK) snprintf(read->message, sizeof read->message, "%s", heed_last_error());
 }
 
-// Asks the backend, and does what is left to do at the end. The status is kept, for who asks again.
 static void advance(heed_read *read, bool wait) {
   if (!read->transfer) return;
   bool done = false;
-  heed_status status = read->ctx->backend->read_end(read->ctx, read->transfer, wait, &done);
-  if (!done) return;
-  read->transfer = NULL;
-  if (status == HEED_OK && read->storage) copy_strided(read->data, read->storage, &read->tensor, true);
-  // What was read may have been made from work that failed.
-  if (status == HEED_OK) status = heed__context_pending(read->ctx);
-  keep_status(read, status);
+  const heed_status status = read->ctx->backend->read_end(read->ctx, read->transfer, wait, &done);
+  if (done) finish(read, status);
 }
 
 static heed_status begin(heed_read *read, const heed_tensor *tensor, size_t bytes) {
@@ -163,9 +163,7 @@ static heed_status begin(heed_read *read, const heed_tensor *tensor, size_t byte
   void *const to = read->storage ? read->storage : read->data;
   const size_t size = read->storage ? span.bytes : bytes;
   HEED__TRY(read->ctx->backend->read_start(read->ctx, tensor->buffer->handle, span.start, to, size, &read->transfer));
-  if (read->transfer) return HEED_OK;
-  if (read->storage) copy_strided(read->data, read->storage, &read->tensor, true);
-  keep_status(read, heed__context_pending(read->ctx));
+  if (!read->transfer) finish(read, HEED_OK);
   return HEED_OK;
 }
 
@@ -208,6 +206,5 @@ void heed_read_destroy(heed_read *read) {
   if (!read) return;
   advance(read, true);  // the caller's memory is written to until then
   heed__context_read_gone(read->ctx);
-  free(read->storage);
   free(read);
 }

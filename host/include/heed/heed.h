@@ -272,8 +272,8 @@ HEED_API HEED_MUST_CHECK heed_status heed_tensor_download_f32(const heed_tensor 
 typedef struct heed_read heed_read;
 HEED_API HEED_MUST_CHECK heed_status heed_read_start(const heed_tensor *tensor, void *data, size_t bytes,
                                                      heed_read **out);
-// test tells whether the read is done; wait waits for it. Once it is done, both return the first error that the read, or the queue
-// before it, has met. heed_sync() still tells that error, too.
+// test tells whether the read is done; wait waits for it. Once it is done, both return the first error that the queue had met by then.
+// They leave that error for heed_sync(), too.
 HEED_API HEED_MUST_CHECK heed_status heed_read_test(heed_read *read, bool *done);
 HEED_API HEED_MUST_CHECK heed_status heed_read_wait(heed_read *read);
 // Waits if the read is not done yet.
