@@ -33,6 +33,10 @@ HEED_API HEED_MUST_CHECK heed_status heed_tensor_compare(const heed_tensor *actu
                                                          heed_difference *difference);
 // The verdict: false for a non-finite mismatch and for !(relative <= tolerance).
 HEED_API bool heed_difference_within(const heed_difference *difference, double tolerance);
+// The relative difference that heed allows: heed_open_options.validate and `heed check` judge operators by it.
+// `dtype` is the result's; `gradient`: the result of a backward. F32: 5e-6, gradients 2e-5; F16: 4e-3; BF16: 3.2e-2;
+// integers and BOOL: 0. Operators that only move or round values (fill, copy) must be exact in any dtype.
+HEED_API double heed_tolerance(heed_dtype dtype, bool gradient);
 
 // ---------------------------------------------------------------- measuring
 
