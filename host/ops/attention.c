@@ -282,6 +282,22 @@ static heed_status check_grads(const char *op, const heed_attention_inputs *in, 
   return HEED_OK;
 }
 
+// What the forward gave, and what is asked of the backward.
+static heed_status check_results(const char *op, const heed_attention_inputs *in, const struct prepared *p,
+                                 const heed_tensor *out, const heed_tensor *lse, const heed_tensor *dout,
+                                 const heed_attention_grads *grads) {
+  const struct sizes *s = &p->sizes;
+  HEED__TRY(check_dims(op, "out", out, s->b, s->hq, s->lq, s->dv));
+  HEED__TRY(check_dims(op, "dout", dout, s->b, s->hq, s->lq, s->dv));
+  HEED__REQUIRE(lse->rank == 3 && lse->dims[0] == s->b && lse->dims[1] == s->hq && lse->dims[2] == s->lq,
+                HEED_ERROR_SHAPE, "%s: lse is %s; with these inputs it must be %s", op, heed__tensor_text(lse),
+                heed__dims_text(3, (const int64_t[]){s->b, s->hq, s->lq}));
+  HEED__TRY(check_grads(op, in, grads));
+  HEED__REQUIRE(!grads->dmask || p->params.path != HEED_PATH_FUSED, HEED_ERROR_UNSUPPORTED,
+                "%s: the fused path has no gradient of the mask; take staged or auto", op);
+  return HEED_OK;
+}
+
 heed_status heed_attention_bwd(const heed_attention_inputs *in, const heed_attention_options *options,
                                const heed_tensor *out, const heed_tensor *lse, const heed_tensor *dout,
                                const heed_attention_grads *grads) {
@@ -298,15 +314,7 @@ heed_status heed_attention_bwd(const heed_attention_inputs *in, const heed_atten
   struct prepared p = {0};
   HEED__TRY(prepare(op, in, options, &p));
   const struct sizes *s = &p.sizes;
-  HEED__TRY(check_dims(op, "out", out, s->b, s->hq, s->lq, s->dv));
-  HEED__TRY(check_dims(op, "dout", dout, s->b, s->hq, s->lq, s->dv));
-  HEED__REQUIRE(lse->rank == 3 && lse->dims[0] == s->b && lse->dims[1] == s->hq && lse->dims[2] == s->lq,
-                HEED_ERROR_SHAPE, "%s: lse is %s; with these inputs it must be %s", op, heed__tensor_text(lse),
-                heed__dims_text(3, (const int64_t[]){s->b, s->hq, s->lq}));
-  HEED__TRY(check_grads(op, in, grads));
-  HEED__REQUIRE(!grads->dmask || p.params.path != HEED_PATH_FUSED, HEED_ERROR_UNSUPPORTED,
-                "%s: the fused path has no gradient of the mask; take staged or auto", op);
-
+  HEED__TRY(check_results(op, in, &p, out, lse, dout, grads));
   if (out->count == 0 || s->lk == 0) return nothing_to_differentiate(grads);
   struct heed_tensor dmask4;
   if (grads->dmask) {
