@@ -195,6 +195,40 @@ static void a_download_tells_of_the_upload_that_failed_before_it(void **state) {
   heed_tensor_destroy(other);
 }
 
+// How many reads fail from now on.
+static int reads_lost;
+
+cl_int clEnqueueReadBuffer(cl_command_queue queue, cl_mem buffer, cl_bool blocking, size_t offset, size_t size,
+                           void *data, cl_uint count, const cl_event *waits, cl_event *event) {
+  cl_int (*real)(cl_command_queue, cl_mem, cl_bool, size_t, size_t, void *, cl_uint, const cl_event *, cl_event *);
+  real_function("clEnqueueReadBuffer", &real);
+  if (reads_lost == 0) return real(queue, buffer, blocking, offset, size, data, count, waits, event);
+  --reads_lost;
+  return CL_OUT_OF_RESOURCES;
+}
+
+// An operator that reads on the way passes the runtime, which keeps the error for heed_sync(): it may be an earlier command's.
+static void a_sync_tells_of_a_read_that_failed_in_an_operator(void **state) {
+  heed_context *ctx = support_context(state);
+  heed_tensor *a, *x0, *x;
+  ASSERT_OK(heed_tensor_create(ctx, HEED_F32, 1, (int64_t[]){3}, &a));
+  ASSERT_OK(heed_tensor_create(ctx, HEED_F32, 1, (int64_t[]){3}, &x0));
+  ASSERT_OK(heed_tensor_create(ctx, HEED_F32, 1, (int64_t[]){3}, &x));
+  ASSERT_OK(heed_fill(a, 2));
+  ASSERT_OK(heed_fill(x0, 1));
+  ASSERT_OK(heed_sync(ctx));
+  reads_lost = 1;
+  const heed_status status =
+      heed_sqrt_sgd(&(heed_sqrt_options){.lr = 1e-9, .epochs = 1 << 24, .tolerance = 0}, a, x0, x);
+  reads_lost = 0;
+  ASSERT_FAILS(HEED_ERROR_DEVICE, "CL_OUT_OF_RESOURCES", status);
+  ASSERT_FAILS(HEED_ERROR_DEVICE, "CL_OUT_OF_RESOURCES", heed_sync(ctx));
+  ASSERT_OK(heed_sync(ctx));
+  heed_tensor_destroy(a);
+  heed_tensor_destroy(x0);
+  heed_tensor_destroy(x);
+}
+
 // Two contexts, or processes, have built the same: the first one that waits, or ends, stores it.
 static void a_binary_that_another_has_stored_is_not_asked_for(void **state) {
   write_kernel("shared.cl", "__kernel void nothing(void) {}\n");
@@ -269,6 +303,7 @@ int main(void) {
       TEST(a_kernel_that_runs_with_fewer_work_items_has_smaller_tiles),
       TEST(a_build_without_resources_is_no_verdict_on_the_device),
       TEST(a_download_tells_of_the_upload_that_failed_before_it),
+      cmocka_unit_test(a_sync_tells_of_a_read_that_failed_in_an_operator),
   };
   void *nothing = NULL;
   if (support_make_folder(&nothing) != 0) return 1;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cl/attention/fused_cpu.h"
+#include "cl/operators.h"
 #include "cl/tuning/tuning.h"
 #include "support_devices.h"
 #include <heed/tune.h>
@@ -156,6 +157,16 @@ static void what_is_no_choice_is_refused(void **state) {
   ASSERT_FAILS(HEED_ERROR_SHAPE, "size 2", heed_tune_set(ctx, &empty, a_choice, 0));
   assert_choice(ctx, &a_problem, "default");
   heed_context_destroy(ctx);
+}
+
+// Files name variants by keys. Names for people may be worded anew, keys may not.
+static void variants_have_keys_beside_their_names(void **state) {
+  (void)state;
+  for (int op = HEED_TUNE_GEMM; op <= HEED_TUNE_ATTENTION_BWD; ++op) {
+    const struct heed__cl_tuning_variant *variant;
+    for (size_t i = 0; (variant = heed__cl_tuned_operators[op]->variant(i)) != NULL; ++i)
+      assert_int_equal(strspn(variant->key, "abcdefghijklmnopqrstuvwxyz-"), strlen(variant->key));
+  }
 }
 
 static void the_host_has_nothing_to_tune(void **state) {
@@ -454,6 +465,7 @@ int main(void) {
       cmocka_unit_test(a_forced_choice_goes_before_the_table),
       cmocka_unit_test(a_forced_choice_that_computes_wrong_is_given_up),
       cmocka_unit_test(what_is_no_choice_is_refused),
+      cmocka_unit_test(variants_have_keys_beside_their_names),
       cmocka_unit_test(the_host_has_nothing_to_tune),
       cmocka_unit_test(a_table_comes_back_from_its_file),
       cmocka_unit_test(the_usual_place_is_the_users_alone_and_may_be_empty),
