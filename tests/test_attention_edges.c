@@ -96,7 +96,7 @@ static void tiles_for_cpus(void **state) {
                                          .value_dim = 9,
                                          .backward = backward};
     struct heed__cl_attention_fused_cpu plan;
-    heed__cl_attention_fused_cpu_plan(device, &a, &plan);
+    heed__cl_attention_fused_cpu_plan(device, &a, NULL, &plan);
     add_edges(&queries, plan.tile_rows);
     add_edges(&queries, plan.query_block);
     add_edges(&keys, 2 * plan.vector);
@@ -140,7 +140,8 @@ static int64_t chunk_rows(const struct attention *t, bool backward) {
                                  .value_dim = q[3]};
   if (backward) a.dq = a.dk = a.dv = t->out;
   struct heed__cl_attention_staged plan;
-  return heed__cl_attention_staged_plan(heed_tensor_context(t->in.q), &a, &plan) == HEED_OK ? plan.chunk_rows : 0;
+  heed__cl_attention_staged_plan(heed_tensor_context(t->in.q), &a, &plan);
+  return plan.needed <= plan.available ? plan.chunk_rows : 0;
 }
 
 // Little more than one tile takes.

@@ -121,7 +121,7 @@ static void internal_call(const struct shape *c, const struct side *s, heed_caus
 static struct heed__cl_attention_fused_cpu plan_of(const struct internal *call, heed_context *ctx,
                                                    const struct tiles *tiles) {
   struct heed__cl_attention_fused_cpu plan;
-  heed__cl_attention_fused_cpu_plan(ctx, &call->a, &plan);
+  heed__cl_attention_fused_cpu_plan(ctx, &call->a, NULL, &plan);
   if (tiles) {
     plan.vector = tiles->vector;
     plan.tile_rows = tiles->rows;
@@ -137,14 +137,14 @@ static void run_internal(const struct shape *c, const struct side *s, heed_causa
   struct internal call;
   internal_call(c, s, causal, &call);
   struct heed__cl_attention_fused_cpu plan = plan_of(&call, s->ctx, tiles);
-  ASSERT_OK(heed__cl_attention_fused_cpu_run(&plan));
+  ASSERT_OK(heed__cl_attention_fused_cpu_run(s->ctx, &call.a, &plan));
   call.a.backward = true;
   call.a.dout = s->t[DOUT];
   call.a.dq = s->t[DQ];
   call.a.dk = s->t[DK];
   call.a.dv = s->t[DV];
   plan = plan_of(&call, s->ctx, tiles);
-  ASSERT_OK(heed__cl_attention_fused_cpu_run(&plan));
+  ASSERT_OK(heed__cl_attention_fused_cpu_run(s->ctx, &call.a, &plan));
 }
 
 // As DESIGN's F32 numbers. A gradient that cancels is off by the rounding of its terms, which are of order 1.
@@ -252,9 +252,10 @@ static void gradients_left_out_do_not_change_the_others(void **state) {
   side_destroy(&one);
 }
 
-static double total_bytes(const struct heed__cl_attention_fused_cpu *plan) {
+static double total_bytes(const struct internal *call, heed_context *ctx) {
+  const struct heed__cl_attention_fused_cpu plan = plan_of(call, ctx, NULL);
   double bytes[HEED__FUSED_CPU_BUFFERS], total = 0;
-  heed__cl_attention_fused_cpu_sizes(plan, plan->slots, bytes);
+  heed__cl_attention_fused_cpu_sizes(&call->a, &plan, plan.slots, bytes);
   for (int i = 0; i < HEED__FUSED_CPU_BUFFERS; ++i) total += bytes[i];
   return total;
 }
@@ -267,7 +268,7 @@ static void memory_is_linear_and_bounded(void **state) {
   struct internal call;
   const struct shape long_row = {1, 1, 1, 65536, 65536, 64, 0};
   internal_call(&long_row, &empty, HEED_CAUSAL_NONE, &call);
-  assert_true(total_bytes(&(struct heed__cl_attention_fused_cpu[]){plan_of(&call, ctx, NULL)}[0]) < 64e6);
+  assert_true(total_bytes(&call, ctx) < 64e6);
 
   const struct shape c = {3, 2, 2, 40, 100, 16, 2};
   const heed_attention_options fused = {.path = HEED_PATH_FUSED};

@@ -393,6 +393,13 @@ static heed_context *cpu_context(void **state) {
   return NULL;
 }
 
+// The plan of a call that the kernels for CPUs do.
+static struct heed__cl_attention_fused_cpu cpu_plan(heed_context *ctx, const struct heed__cl_attention *a) {
+  const struct heed__cl_attention_way way = heed__cl_attention_choose(ctx, a);
+  assert_ptr_equal(way.variant, &heed__cl_attention_fused_cpu);
+  return way.plan.fused_cpu;
+}
+
 static void tuned_blocks_are_whole_tiles_and_fit_a_stack(void **state) {
   heed_context *ctx = cpu_context(state);
   const struct heed__attention_params params = {.scale = 1};
@@ -414,10 +421,8 @@ static void tuned_blocks_are_whole_tiles_and_fit_a_stack(void **state) {
                                        .keys = 200,
                                        .dim = dim,
                                        .value_dim = dim};
-        struct heed__cl_attention_fused_cpu plan;
         ASSERT_OK(heed_tune_force(ctx, backward ? HEED_TUNE_ATTENTION_BWD : HEED_TUNE_ATTENTION_FWD, choices[i]));
-        assert_ptr_equal(heed__cl_attention_pick(ctx, &a), &heed__cl_attention_fused_cpu);
-        heed__cl_attention_fused_cpu_plan(ctx, &a, &plan);
+        const struct heed__cl_attention_fused_cpu plan = cpu_plan(ctx, &a);
         assert_int_equal(plan.key_block % (2 * plan.vector), 0);
         assert_int_equal(plan.query_block % plan.tile_rows, 0);
         if (backward) assert_int_equal(plan.key_block % plan.tile_rows, 0);
@@ -443,17 +448,13 @@ static void a_tuned_choice_reaches_the_plan_of_its_class(void **state) {
                                  .keys = 1024,
                                  .dim = 64,
                                  .value_dim = 64};
-  struct heed__cl_attention_fused_cpu own, tuned, outside;
-  assert_ptr_equal(heed__cl_attention_pick(ctx, &a), &heed__cl_attention_fused_cpu);
-  heed__cl_attention_fused_cpu_plan(ctx, &a, &own);
+  const struct heed__cl_attention_fused_cpu own = cpu_plan(ctx, &a);
   ASSERT_OK(heed_tune_set(ctx, &an_attention, "fused-cpu: key_block=192", 0));
-  assert_ptr_equal(heed__cl_attention_pick(ctx, &a), &heed__cl_attention_fused_cpu);
-  heed__cl_attention_fused_cpu_plan(ctx, &a, &tuned);
+  const struct heed__cl_attention_fused_cpu tuned = cpu_plan(ctx, &a);
   assert_int_equal(tuned.key_block, 192);
   assert_int_equal(tuned.query_block, own.query_block);
   a.keys = 4096;
-  assert_ptr_equal(heed__cl_attention_pick(ctx, &a), &heed__cl_attention_fused_cpu);
-  heed__cl_attention_fused_cpu_plan(ctx, &a, &outside);
+  const struct heed__cl_attention_fused_cpu outside = cpu_plan(ctx, &a);
   assert_int_equal(outside.key_block, own.key_block);
   heed_context_destroy(ctx);
 }

@@ -66,6 +66,13 @@ static heed_context *gpu_context(void **state) {
   return ctx;
 }
 
+// The plan of a call that the kernels for CPUs do.
+static struct heed__cl_attention_fused_cpu cpu_plan(heed_context *ctx, const struct heed__cl_attention *a) {
+  const struct heed__cl_attention_way way = heed__cl_attention_choose(ctx, a);
+  assert_ptr_equal(way.variant, &heed__cl_attention_fused_cpu);
+  return way.plan.fused_cpu;
+}
+
 // Blocks that the fused kernels would round to those they have are no step: each would be compiled and measured for nothing.
 static void each_step_of_attention_on_cpus_is_another_plan(void **state) {
   heed_context *ctx = cpu_context(state);
@@ -90,18 +97,15 @@ static void each_step_of_attention_on_cpus_is_another_plan(void **state) {
                                      .keys = 500,
                                      .dim = dim,
                                      .value_dim = dim};
-      struct heed__cl_attention_fused_cpu own, other;
       const struct steps steps = steps_from(ctx, &problem, from);
       assert_true(steps.count >= 2);
       assert_true(has_step(&steps, "staged"));
       ASSERT_OK(heed_tune_force(ctx, op, from));
-      assert_ptr_equal(heed__cl_attention_pick(ctx, &a), &heed__cl_attention_fused_cpu);
-      heed__cl_attention_fused_cpu_plan(ctx, &a, &own);
+      const struct heed__cl_attention_fused_cpu own = cpu_plan(ctx, &a);
       for (size_t i = 0; i < steps.count; ++i) {
         if (strcmp(steps.list[i].text, "staged") == 0) continue;
         ASSERT_OK(heed_tune_force(ctx, op, steps.list[i].text));
-        assert_ptr_equal(heed__cl_attention_pick(ctx, &a), &heed__cl_attention_fused_cpu);
-        heed__cl_attention_fused_cpu_plan(ctx, &a, &other);
+        const struct heed__cl_attention_fused_cpu other = cpu_plan(ctx, &a);
         assert_true(other.tile_rows != own.tile_rows || other.key_block != own.key_block ||
                     other.query_block != own.query_block);
       }

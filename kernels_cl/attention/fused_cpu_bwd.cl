@@ -28,9 +28,6 @@
 #else
 #define DK_FACTOR(pr) LN2
 #endif
-#define WANTS_DQ 1
-#define WANTS_DK 2
-#define WANTS_DV 4
 #define Q_BAD 1 // a block of rows of q, or of dO, holds NaN or Inf
 #define DOUT_BAD 2
 
@@ -59,21 +56,21 @@ INLINE int has_one_key(const problem *pr, const query_row *row) {
 }
 
 // Largest score and sum of exp(score - largest) of `rows` rows from i0 on, from the very products the walk makes.
-void find_largest_and_sum(const problem *pr, const bounds *w, __global const float *qs, IN_TENSOR(k), int b, int hk,
-                          int h, int i0, int rows, float *largest, float *sum) {
+void find_largest_and_sum(const problem *pr, const struct reach *w, __global const float *qs, IN_TENSOR(k),
+                          const struct heed__cl_attention_place *k_place, int b, int hk, int h, int i0, int rows, float *largest, float *sum) {
   float k_rows[VECTOR * D_PAD], k_panels[KEY_BLOCK * D_PAD], s[TILE_ROWS * KEY_BLOCK];
-  const int last = i0 + rows - 1, key_end = row_hi(w, last);
+  const int last = i0 + rows - 1, key_end = end_key(w, last);
   floatv gathered = 0;
   for (int r = 0; r < rows; ++r) {
     largest[r] = -INFINITY;
     sum[r] = 0;
   }
-  for (int j0 = row_lo(w, i0) / KEY_BLOCK * KEY_BLOCK; j0 < key_end; j0 += KEY_BLOCK) {
-    const int live = min(KEY_BLOCK, w->length - j0), padded = ROUND_UP(live, PANEL);
+  for (int j0 = first_key(w, i0) / KEY_BLOCK * KEY_BLOCK; j0 < key_end; j0 += KEY_BLOCK) {
+    const int live = min(KEY_BLOCK, w->end - j0), padded = ROUND_UP(live, PANEL);
     for (int c = 0; c < padded; c += VECTOR) {
       for (int r = 0; r < VECTOR; ++r)
         if (c + r < live)
-          load_row(k, ROW_AT(k, b, hk, j0 + c + r), HEAD_D, 1, k_rows + r * D_PAD, &gathered);
+          load_row(k, ROW_AT(*k_place, b, hk, j0 + c + r), HEAD_D, 1, k_rows + r * D_PAD, &gathered);
         else
           zero_row(HEAD_D, k_rows + r * D_PAD);
       to_panel(k_rows, D_PAD, k_panels + c / PANEL * (D_PAD * PANEL) + c % PANEL);
@@ -120,19 +117,18 @@ INLINE floatv dot_rows(const float *dout_rows, const float *out_rows) {
 // What the walk needs of each row, stats (shift Inf and so p = 0 where it has no keys), and q times Q_FACTOR and dO,
 // packed; zeros for rows without keys and past the end. bad: Q_BAD and DOUT_BAD of each block.
 // global: slots x group x ceil(queries / QUERY_BLOCK)
-ONE_ITEM __kernel void attention_fused_bwd_rows(IN_TENSOR(q), IN_TENSOR(k), IN_TENSOR(out), IN_TENSOR(dout),
-                                                __global const float *lse, long lse_offset, __global float *qs,
-                                                __global float *douts, __global float *stats, __global int *bad,
-                                                PROBLEM_ARGS) {
+ONE_ITEM __kernel void attention_fused_bwd_rows(CALL_ARGUMENTS, IN_TENSOR(q), IN_TENSOR(k), IN_TENSOR(out),
+                                                IN_TENSOR(dout), __global const float *lse, __global float *qs,
+                                                __global float *douts, __global float *stats, __global int *bad) {
   const problem pr = PROBLEM;
   const int blocks = (pr.queries + QUERY_BLOCK - 1) / QUERY_BLOCK, item = get_global_id(0);
   const int slot = pr.slot0 + item / blocks / pr.group, b = slot / pr.kv_heads, hk = slot % pr.kv_heads;
   const int h = hk * pr.group + item / blocks % pr.group;
   const int i0 = item % blocks * QUERY_BLOCK, rows = min(QUERY_BLOCK, pr.queries - i0);
-  bounds w;
-  get_bounds(&pr, b, &w);
+  struct reach w;
+  reach_of(&call.reach, kv_lengths, b, &w);
   const size_t first = (size_t)(item / blocks) * QUERIES_PAD(pr.queries) + i0;
-  lse += (idx)lse_offset + (b * (idx)heads + h) * (idx)pr.queries + i0;
+  lse += (idx)call.lse_offset + (b * (idx)call.heads + h) * (idx)pr.queries + i0;
   qs += first * D_PAD;
   douts += first * DV_PAD;
   stats += first * 4;
@@ -149,9 +145,9 @@ ONE_ITEM __kernel void attention_fused_bwd_rows(IN_TENSOR(q), IN_TENSOR(k), IN_T
       floatv gathered = 0;
       zero_row(HEAD_D, q_row_);
       if (r < rows && lse[r] != -INFINITY) {
-        load_row(q, ROW_AT(q, b, h, i0 + r), HEAD_D, Q_FACTOR(&pr), q_row_, &q_gathered);
-        load_row(dout, ROW_AT(dout, b, h, i0 + r), HEAD_DV, 1, dout_row_, &dout_gathered);
-        load_row(out, ROW_AT(out, b, h, i0 + r), HEAD_DV, 1, out_row_, &gathered);
+        load_row(q, ROW_AT(call.q, b, h, i0 + r), HEAD_D, Q_FACTOR(&pr), q_row_, &q_gathered);
+        load_row(dout, ROW_AT(call.dout, b, h, i0 + r), HEAD_DV, 1, dout_row_, &dout_gathered);
+        load_row(out, ROW_AT(call.out, b, h, i0 + r), HEAD_DV, 1, out_row_, &gathered);
         coarse |= LSE_IS_COARSE(lse[r]);
       }
       for (int d = 0; d < D_PAD; d += VECTOR) VSTORE(VLOAD(q_row_ + d), qs + r * D_PAD + d);
@@ -167,7 +163,7 @@ ONE_ITEM __kernel void attention_fused_bwd_rows(IN_TENSOR(q), IN_TENSOR(k), IN_T
 
   float largest[QUERY_BLOCK], sum[QUERY_BLOCK];
   if (coarse)
-    find_largest_and_sum(&pr, &w, qs, k, k_offset, k_batch, k_head, k_row, b, hk, h, i0, rows, largest, sum);
+    find_largest_and_sum(&pr, &w, qs, k, &call.k, b, hk, h, i0, rows, largest, sum);
   for (int r = 0; r < rows; ++r) {
     if (lse[r] == -INFINITY) continue;
     query_row row;
@@ -243,17 +239,17 @@ INLINE int2 tiles_of_columns(const int *c_first, const int *c_end, int tiles, in
 }
 
 // qs, douts, stats: rows [slots x group][QUERIES_PAD] of D_PAD, DV_PAD and 4; dq_parts: such rows of D_PAD for each split.
-// wants: which of dq, dk, dv. slots: of this launch. global: slots x splits
-ONE_ITEM __kernel void attention_fused_bwd_walk(IN_TENSOR(k), IN_TENSOR(v), __global const float *qs,
-                                                __global const float *douts, __global const float *stats,
-                                                __global const int *bad, __global float *dq_parts, OUT_TENSOR(dk),
-                                                OUT_TENSOR(dv), long slots, long splits_, long wants_, PROBLEM_ARGS) {
+// global: slots x splits
+ONE_ITEM __kernel void attention_fused_bwd_walk(CALL_ARGUMENTS, IN_TENSOR(k), IN_TENSOR(v),
+                                                __global const float *qs, __global const float *douts,
+                                                __global const float *stats, __global const int *bad,
+                                                __global float *dq_parts, OUT_TENSOR(dk), OUT_TENSOR(dv)) {
   const problem pr = PROBLEM;
-  const int item = get_global_id(0), splits = splits_, split = item % splits, wants = wants_;
+  const int item = get_global_id(0), splits = call.splits, split = item % splits, wants = call.wants;
   const int slot = pr.slot0 + item / splits, b = slot / pr.kv_heads, hk = slot % pr.kv_heads;
   const int wants_ds = wants & (WANTS_DQ | WANTS_DK);
-  bounds w;
-  get_bounds(&pr, b, &w);
+  struct reach w;
+  reach_of(&call.reach, kv_lengths, b, &w);
   const int blocks = (pr.queries + QUERY_BLOCK - 1) / QUERY_BLOCK;
   const size_t head_rows = QUERIES_PAD(pr.queries), head0 = (size_t)(slot - pr.slot0) * pr.group;
 
@@ -262,20 +258,20 @@ ONE_ITEM __kernel void attention_fused_bwd_walk(IN_TENSOR(k), IN_TENSOR(v), __gl
   float p[QUERY_BLOCK * KEY_BLOCK], ds[QUERY_BLOCK * KEY_BLOCK];
 
   if (!wants_ds) zero_row(QUERY_BLOCK * KEY_BLOCK, ds);
-  dq_parts += (split * slots + (slot - pr.slot0)) * pr.group * head_rows * D_PAD;
+  dq_parts += (split * call.slots + (slot - pr.slot0)) * pr.group * head_rows * D_PAD;
   if (wants & WANTS_DQ)
     for (size_t x = 0; x < pr.group * head_rows * D_PAD; x += VECTOR) VSTORE((floatv)0, dq_parts + x);
 
   for (int j0 = split * KEY_BLOCK; j0 < pr.keys; j0 += splits * KEY_BLOCK) {
-    const int keys_here = min(KEY_BLOCK, pr.keys - j0), live = clamp(w.length - j0, 0, keys_here);
+    const int keys_here = min(KEY_BLOCK, pr.keys - j0), live = clamp(w.end - j0, 0, keys_here);
     const int padded = ROUND_UP(live, PANEL);
     floatv k_gathered = 0, v_gathered = 0; // keys at or past the length are taken as zeros
     for (int c = 0; c < padded; c += VECTOR) {
       float v_rows[VECTOR * DV_PAD];
       for (int r = 0; r < VECTOR; ++r)
         if (c + r < live) {
-          load_row(k, ROW_AT(k, b, hk, j0 + c + r), HEAD_D, 1, k_rows + (c + r) * D_PAD, &k_gathered);
-          load_row(v, ROW_AT(v, b, hk, j0 + c + r), HEAD_DV, 1, v_rows + r * DV_PAD, &v_gathered);
+          load_row(k, ROW_AT(call.k, b, hk, j0 + c + r), HEAD_D, 1, k_rows + (c + r) * D_PAD, &k_gathered);
+          load_row(v, ROW_AT(call.v, b, hk, j0 + c + r), HEAD_DV, 1, v_rows + r * DV_PAD, &v_gathered);
         } else {
           zero_row(HEAD_D, k_rows + (c + r) * D_PAD);
           zero_row(HEAD_DV, v_rows + r * DV_PAD);
@@ -291,7 +287,7 @@ ONE_ITEM __kernel void attention_fused_bwd_walk(IN_TENSOR(k), IN_TENSOR(v), __gl
       const int h = hk * pr.group + hg;
       for (int i0 = 0; i0 < pr.queries; i0 += QUERY_BLOCK) {
         const int rows = min(QUERY_BLOCK, pr.queries - i0), last = i0 + rows - 1;
-        if (max(row_lo(&w, i0), j0) >= min(row_hi(&w, last), j0 + live)) continue; // no pair in this block
+        if (max(first_key(&w, i0), j0) >= min(end_key(&w, last), j0 + live)) continue; // no pair in this block
         const int tiles = (rows + TILE_ROWS - 1) / TILE_ROWS, rows_bad = bad[(head0 + hg) * blocks + i0 / QUERY_BLOCK];
         const size_t first = (head0 + hg) * head_rows + i0;
         __global const float *q_block = qs + first * D_PAD, *dout_block = douts + first * DV_PAD;
@@ -299,12 +295,12 @@ ONE_ITEM __kernel void attention_fused_bwd_walk(IN_TENSOR(k), IN_TENSOR(v), __gl
         int c_first[TILES], c_end[TILES]; // columns that each tile of rows computed
         for (int g = 0; g < tiles; ++g) {
           const int i = i0 + g * TILE_ROWS, i_last = min(i + TILE_ROWS - 1, last);
-          const int lo = max(row_lo(&w, i) - j0, 0), hi = min(row_hi(&w, i_last) - j0, live);
+          const int lo = max(first_key(&w, i) - j0, 0), hi = min(end_key(&w, i_last) - j0, live);
           float *p_tile = p + g * TILE_ROWS * KEY_BLOCK, *ds_tile = ds + g * TILE_ROWS * KEY_BLOCK;
           c_first[g] = c_end[g] = 0;
           if (lo >= hi) continue;
           const int c0 = lo / PANEL * PANEL, c1 = ROUND_UP(hi, PANEL);
-          const int edge = j0 + c0 < row_lo(&w, i_last) || j0 + c1 > row_hi(&w, i);
+          const int edge = j0 + c0 < first_key(&w, i_last) || j0 + c1 > end_key(&w, i);
           c_first[g] = c0;
           c_end[g] = c1;
           for (int c = c0; c < c1; c += PANEL) {
@@ -355,15 +351,14 @@ ONE_ITEM __kernel void attention_fused_bwd_walk(IN_TENSOR(k), IN_TENSOR(v), __gl
     }
     for (int c = 0; c < keys_here; ++c) {
       if (wants & WANTS_DK)
-        store_row(dk_sum + c * D_PAD, HEAD_D, DK_FACTOR(&pr), dk, ROW_AT(dk, b, hk, j0 + c));
-      if (wants & WANTS_DV) store_row(dv_sum + c * DV_PAD, HEAD_DV, 1, dv, ROW_AT(dv, b, hk, j0 + c));
+        store_row(dk_sum + c * D_PAD, HEAD_D, DK_FACTOR(&pr), dk, ROW_AT(call.dk, b, hk, j0 + c));
+      if (wants & WANTS_DV) store_row(dv_sum + c * DV_PAD, HEAD_DV, 1, dv, ROW_AT(call.dv, b, hk, j0 + c));
     }
   }
 }
 
 // dQ = scale times the sum of the splits' parts, in their order. global: slots x group x ceil(queries / QUERY_BLOCK)
-ONE_ITEM __kernel void attention_fused_bwd_dq(__global const float *dq_parts, OUT_TENSOR(dq), long slots, long splits,
-                                              PROBLEM_ARGS) {
+ONE_ITEM __kernel void attention_fused_bwd_dq(CALL_ARGUMENTS, __global const float *dq_parts, OUT_TENSOR(dq)) {
   const problem pr = PROBLEM;
   const int tiles = (pr.queries + QUERY_BLOCK - 1) / QUERY_BLOCK, item = get_global_id(0);
   const int slot = pr.slot0 + item / tiles / pr.group, b = slot / pr.kv_heads;
@@ -375,10 +370,10 @@ ONE_ITEM __kernel void attention_fused_bwd_dq(__global const float *dq_parts, OU
     float row[D_PAD];
     for (int d = 0; d < D_PAD; d += VECTOR) {
       floatv total = 0;
-      for (long s = 0; s < splits; ++s)
-        total += VLOAD(dq_parts + (size_t)s * slots * pr.group * head_size + (size_t)i * D_PAD + d);
+      for (int s = 0; s < call.splits; ++s)
+        total += VLOAD(dq_parts + (size_t)s * call.slots * pr.group * head_size + (size_t)i * D_PAD + d);
       VSTORE(total, row + d);
     }
-    store_row(row, HEAD_D, scale, dq, ROW_AT(dq, b, h, i));
+    store_row(row, HEAD_D, call.scale, dq, ROW_AT(call.dq, b, h, i));
   }
 }

@@ -24,18 +24,6 @@
 #ifndef MASK
 #define MASK 0 // 1: BOOL, 2: added to the scores
 #endif
-#ifndef MASK_DTYPE
-#define MASK_DTYPE BOOL
-#endif
-#ifndef LENGTH_DTYPE
-#define LENGTH_DTYPE I32
-#endif
-#ifndef SOFTCAP
-#define SOFTCAP 0
-#endif
-#ifndef DROPOUT
-#define DROPOUT 0
-#endif
 
 #define PANEL (2 * VECTOR) // columns of a register tile: two vectors. A packed panel lies [D_PAD][PANEL]
 #define ROUND_UP(n, m) (((n) + (m) - 1) / (m) * (m))
@@ -45,6 +33,7 @@
 #define ONE_ITEM __attribute__((reqd_work_group_size(1, 1, 1)))
 #define UNROLL _Pragma("unroll")
 #define NO_UNROLL _Pragma("nounroll")
+#include "attention/options.cl"
 
 // ---- rows of vectors
 
@@ -154,75 +143,43 @@ INLINE floatv tanh_of(floatv x) {
 #define CAPPED(pr, x) (x)
 #endif
 
-// ---- what a call is: one list of arguments for all kernels
+// ---- what a call is
 
-// A tensor [batch, head, row, column] by its strides; that of columns is 1.
-#define TENSOR(type, name) \
-  __global type *name, long name##_offset, long name##_batch, long name##_head, long name##_row
-#define IN_TENSOR(name) TENSOR(const TYPE(X_DTYPE), name)
-#define OUT_TENSOR(name) TENSOR(TYPE(X_DTYPE), name)
-#define ROW_AT(name, b, h, i) \
-  ((idx)name##_offset + (b) * (idx)name##_batch + (h) * (idx)name##_head + (i) * (idx)name##_row)
+#define IN_TENSOR(name) __global const TYPE(X_DTYPE) *name
+#define OUT_TENSOR(name) __global TYPE(X_DTYPE) *name
+#define ROW_AT(place, b, h, i) \
+  ((idx)(place).offset + (b) * (idx)(place).stride0 + (h) * (idx)(place).stride1 + (i) * (idx)(place).stride2)
 
-// slot0: the first pair of batch and key head of this launch; scratch counts from there. Bounds on keys that do not apply are wide
-// enough to say nothing. Strides of the mask are 0 where it is broadcast.
-#define PROBLEM_ARGS                                                                                               \
-  long slot0, long heads, long kv_heads, long queries, long keys, float scale, float softcap,                     \
-      __global const TYPE(LENGTH_DTYPE) *kv_lengths, long lengths_offset, long has_lengths, long past,            \
-      long window_left, long window_right, long bottom_right, __global const TYPE(MASK_DTYPE) *mask,              \
-      long mask_offset, long mask_batch, long mask_head, long mask_row, long mask_key, long mask_columns,         \
-      uint seed_low, uint seed_high, uint drop_threshold, float drop_scale
+// The numbers that inner loops need, as short as they may be here.
 typedef struct {
   int slot0, kv_heads, group, queries, keys;
   float scale, softcap;
-  __global const TYPE(LENGTH_DTYPE) *lengths;
-  int has_lengths, past, window_left, window_right, bottom_right;
   __global const TYPE(MASK_DTYPE) *mask;
   idx mask_batch, mask_head, mask_row, mask_key;
-  int mask_columns;
   uint seed_low, seed_high, drop_threshold;
   float drop_scale;
 } problem;
-#define PROBLEM                                                                                                    \
-  {                                                                                                                \
-    slot0, kv_heads, heads / kv_heads, queries, keys, scale, softcap, kv_lengths + lengths_offset, has_lengths,    \
-        past, window_left, window_right, bottom_right, mask + mask_offset, mask_batch, mask_head, mask_row,        \
-        mask_key, mask_columns, seed_low, seed_high, drop_threshold, drop_scale                                    \
+#define PROBLEM                                                                                                      \
+  {                                                                                                                  \
+    .slot0 = call.slot0, .kv_heads = call.kv_heads, .group = call.group, .queries = call.reach.queries,              \
+    .keys = call.reach.keys, .scale = call.scale, .softcap = call.softcap, .mask = mask + call.mask.offset,          \
+    .mask_batch = call.mask.stride0, .mask_head = call.mask.stride1, .mask_row = call.mask.stride2,                  \
+    .mask_key = call.mask_stride3, .seed_low = call.seed_low, .seed_high = call.seed_high,                           \
+    .drop_threshold = call.dropout_threshold, .drop_scale = call.dropout_scale                                       \
   }
-
-// Keys that row i may attend by position: [max(0, i + lo_add), min(length, i + hi_add)). Both ends grow with i.
-typedef struct {
-  int length, lo_add, hi_add;
-} bounds;
-// By pointer, like every struct that a function makes: Oclgrind cannot run what clang inlines of a struct returned by value.
-INLINE void get_bounds(const problem *pr, int b, bounds *w) {
-  int offset = pr->past;
-  w->length = pr->keys;
-  if (pr->has_lengths) {
-    w->length = (int)clamp((long)pr->lengths[b], 0L, (long)pr->keys);
-    offset = w->length - pr->queries;
-  }
-#if MASK
-  w->length = min(w->length, pr->mask_columns); // keys that the mask does not reach are not allowed
-#endif
-  w->lo_add = offset - pr->window_left;
-  w->hi_add = min(offset + pr->window_right, pr->bottom_right) + 1;
-}
-INLINE int row_lo(const bounds *w, int i) { return max(0, i + w->lo_add); }
-INLINE int row_hi(const bounds *w, int i) { return min(w->length, i + w->hi_add); }
 
 // One query row: its range of keys and its place in the mask.
 typedef struct {
   int b, h, i, lo, hi, length;
   idx mask_at;
 } query_row;
-INLINE void get_row(const problem *pr, const bounds *w, int b, int h, int i, query_row *row) {
+INLINE void get_row(const problem *pr, const struct reach *w, int b, int h, int i, query_row *row) {
   row->b = b;
   row->h = h;
   row->i = i;
-  row->lo = row_lo(w, i);
-  row->hi = row_hi(w, i);
-  row->length = w->length;
+  row->lo = first_key(w, i);
+  row->hi = end_key(w, i);
+  row->length = w->end;
   row->mask_at = b * pr->mask_batch + h * pr->mask_head + i * pr->mask_row;
 }
 

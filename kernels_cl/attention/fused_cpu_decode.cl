@@ -118,23 +118,23 @@ INLINE void add_all_values(const float *s, __global const TYPE(X_DTYPE) *v, idx 
 
 // Parts: out_parts [slots][splits][ROWS][DV_PAD], not yet divided by the sum, and row_parts [slots][splits][ROWS][2] = largest score
 // and sum. Split x takes keys from x chunk on, chunk a multiple of KEY_BLOCK. global: slots x splits
-ONE_ITEM __kernel void attention_fused_decode(IN_TENSOR(q), IN_TENSOR(k), IN_TENSOR(v), __global float *out_parts,
-                                              __global float *row_parts, long splits_, long chunk_, PROBLEM_ARGS) {
+ONE_ITEM __kernel void attention_fused_decode(CALL_ARGUMENTS, IN_TENSOR(q), IN_TENSOR(k), IN_TENSOR(v),
+                                              __global float *out_parts, __global float *row_parts) {
   const problem pr = PROBLEM;
-  const int item = get_global_id(0), splits = splits_, chunk = chunk_, split = item % splits;
+  const int item = get_global_id(0), splits = call.splits, chunk = call.chunk_keys, split = item % splits;
   const int slot = pr.slot0 + item / splits, hk = slot % pr.kv_heads, b = slot / pr.kv_heads;
   const int rows = pr.group * pr.queries; // row r: query r % queries of head hk group + r / queries
-  bounds w;
-  get_bounds(&pr, b, &w);
-  const int first = max(split * chunk, row_lo(&w, 0) / KEY_BLOCK * KEY_BLOCK);
-  const int end = min((split + 1) * chunk, row_hi(&w, pr.queries - 1));
-  const idx k_at = ROW_AT(k, b, hk, 0), v_at = ROW_AT(v, b, hk, 0);
+  struct reach w;
+  reach_of(&call.reach, kv_lengths, b, &w);
+  const int first = max(split * chunk, first_key(&w, 0) / KEY_BLOCK * KEY_BLOCK);
+  const int end = min((split + 1) * chunk, end_key(&w, pr.queries - 1));
+  const idx k_at = ROW_AT(call.k, b, hk, 0), v_at = ROW_AT(call.v, b, hk, 0);
 
   float qs[ROWS * D_PAD], out[ROWS * DV_PAD], s[ROWS * KEY_BLOCK], largest[ROWS], sum[ROWS];
   floatv gathered = 0;
   for (int r = 0; r < ROWS; ++r)
     if (r < rows)
-      load_row(q, ROW_AT(q, b, hk * pr.group + r / pr.queries, r % pr.queries), HEAD_D, Q_FACTOR(&pr), qs + r * D_PAD, &gathered);
+      load_row(q, ROW_AT(call.q, b, hk * pr.group + r / pr.queries, r % pr.queries), HEAD_D, Q_FACTOR(&pr), qs + r * D_PAD, &gathered);
     else
       zero_row(HEAD_D, qs + r * D_PAD);
 
@@ -149,13 +149,13 @@ ONE_ITEM __kernel void attention_fused_decode(IN_TENSOR(q), IN_TENSOR(k), IN_TEN
       const int n = min(KEY_BLOCK, end - j0);
       for (int r = 0; r < ROWS; r += ROW_TILE)
         for (int c = 0; c < n; c += KEY_TILE)
-          score_tile(qs + r * D_PAD, k, k_at, (idx)k_row, j0 + c, end - 1, s + r * KEY_BLOCK + c);
+          score_tile(qs + r * D_PAD, k, k_at, (idx)call.k.stride2, j0 + c, end - 1, s + r * KEY_BLOCK + c);
       for (int r = 0; r < rows; ++r) {
         query_row row;
         get_row(&pr, &w, b, hk * pr.group + r / pr.queries, r % pr.queries, &row);
         softmax_row(&pr, &row, j0, n, s + r * KEY_BLOCK, &largest[r], &sum[r], out + r * DV_PAD);
       }
-      add_all_values(s, v, v_at + j0 * (idx)v_row, (idx)v_row, n, careful, out);
+      add_all_values(s, v, v_at + j0 * (idx)call.v.stride2, (idx)call.v.stride2, n, careful, out);
     }
     gathered = 0;
     for (int x = 0; x < rows * DV_PAD; x += VECTOR) gathered += VLOAD(out + x) * 0;
@@ -171,18 +171,19 @@ ONE_ITEM __kernel void attention_fused_decode(IN_TENSOR(q), IN_TENSOR(k), IN_TEN
 }
 
 // global: slots x group x queries
-ONE_ITEM __kernel void attention_fused_decode_merge(__global const float *out_parts, __global const float *row_parts,
-                                                    OUT_TENSOR(out), __global float *lse, long lse_offset,
-                                                    long has_lse, long splits, PROBLEM_ARGS) {
+ONE_ITEM __kernel void attention_fused_decode_merge(CALL_ARGUMENTS, __global const float *out_parts,
+                                                    __global const float *row_parts, OUT_TENSOR(out),
+                                                    __global float *lse) {
   const problem pr = PROBLEM;
+  const int splits = call.splits;
   const int item = get_global_id(0), rows = pr.group * pr.queries, r = item % rows, slot = pr.slot0 + item / rows;
   const int b = slot / pr.kv_heads, h = slot % pr.kv_heads * pr.group + r / pr.queries, i = r % pr.queries;
   const size_t first = (size_t)(item / rows) * splits * ROWS + r;
   float largest = -INFINITY, sum = 0, total[DV_PAD];
   zero_row(DV_PAD, total);
-  for (long s = 0; s < splits; ++s) largest = fmax(largest, row_parts[(first + s * ROWS) * 2]);
+  for (int s = 0; s < splits; ++s) largest = fmax(largest, row_parts[(first + s * ROWS) * 2]);
   const float shift = largest == -INFINITY ? 0 : largest;
-  for (long s = 0; s < splits; ++s) {
+  for (int s = 0; s < splits; ++s) {
     const size_t part = first + s * ROWS;
     const float part_sum = row_parts[part * 2 + 1];
     const floatv decay = EXP_OF((floatv)row_parts[part * 2] - shift);
@@ -191,8 +192,8 @@ ONE_ITEM __kernel void attention_fused_decode_merge(__global const float *out_pa
     for (int d = 0; d < DV_PAD; d += VECTOR)
       VSTORE(VLOAD(total + d) + decay * VLOAD(out_parts + part * DV_PAD + d), total + d);
   }
-  store_row(total, HEAD_DV, sum == 0 ? 0 : 1 / sum, out, ROW_AT(out, b, h, i));
-  if (has_lse)
-    lse[(idx)lse_offset + (b * (idx)heads + h) * (idx)pr.queries + i] =
+  store_row(total, HEAD_DV, sum == 0 ? 0 : 1 / sum, out, ROW_AT(call.out, b, h, i));
+  if (call.wants & WANTS_LSE)
+    lse[(idx)call.lse_offset + (b * (idx)call.heads + h) * (idx)pr.queries + i] =
         sum == 0 ? -INFINITY : largest * SCORE_TO_LN + log(sum);
 }

@@ -27,14 +27,14 @@ DEFINE_TO_PANEL(to_panel, __global)
 
 // Packs one block of one key head. Keys at or past the length become zeros, so that NaN there cannot leak. v_bad: whether the
 // block of v holds NaN or Inf. global: slots x blocks
-ONE_ITEM __kernel void attention_fused_pack(IN_TENSOR(k), IN_TENSOR(v), __global float *k_packed,
-                                            __global float *v_packed, __global int *v_bad, PROBLEM_ARGS) {
+ONE_ITEM __kernel void attention_fused_pack(CALL_ARGUMENTS, IN_TENSOR(k), IN_TENSOR(v), __global float *k_packed,
+                                            __global float *v_packed, __global int *v_bad) {
   const problem pr = PROBLEM;
   const int blocks = (pr.keys + KEY_BLOCK - 1) / KEY_BLOCK, item = get_global_id(0);
   const int slot = pr.slot0 + item / blocks, hk = slot % pr.kv_heads, b = slot / pr.kv_heads;
-  bounds w;
-  get_bounds(&pr, b, &w);
-  const int first = item % blocks * KEY_BLOCK, live = clamp(w.length - first, 0, KEY_BLOCK);
+  struct reach w;
+  reach_of(&call.reach, kv_lengths, b, &w);
+  const int first = item % blocks * KEY_BLOCK, live = clamp(w.end - first, 0, KEY_BLOCK);
   const int padded = min(ROUND_UP(live, PANEL), KEY_BLOCK);
   k_packed += (size_t)item * K_BLOCK_SIZE;
   v_packed += (size_t)item * V_BLOCK_SIZE;
@@ -44,7 +44,7 @@ ONE_ITEM __kernel void attention_fused_pack(IN_TENSOR(k), IN_TENSOR(v), __global
   for (int c = 0; c < padded; c += VECTOR) {
     for (int r = 0; r < VECTOR; ++r)
       if (c + r < live)
-        load_row(k, ROW_AT(k, b, hk, first + c + r), HEAD_D, 1, rows + r * D_PAD, &k_gathered);
+        load_row(k, ROW_AT(call.k, b, hk, first + c + r), HEAD_D, 1, rows + r * D_PAD, &k_gathered);
       else
         zero_row(HEAD_D, rows + r * D_PAD);
     to_panel(rows, D_PAD, k_packed + c / PANEL * (D_PAD * PANEL) + c % PANEL);
@@ -52,7 +52,7 @@ ONE_ITEM __kernel void attention_fused_pack(IN_TENSOR(k), IN_TENSOR(v), __global
   for (int c = 0; c < padded; ++c) {
     float row[DV_PAD];
     if (c < live)
-      load_row(v, ROW_AT(v, b, hk, first + c), HEAD_DV, 1, row, &v_gathered);
+      load_row(v, ROW_AT(call.v, b, hk, first + c), HEAD_DV, 1, row, &v_gathered);
     else
       zero_row(HEAD_DV, row);
     for (int d = 0; d < DV_PAD; d += VECTOR) {
@@ -119,10 +119,9 @@ INLINE void add_values(const float *p, int lo, int hi, __global const float *v, 
 }
 
 // global: slots x group x ceil(queries / QUERY_BLOCK)
-ONE_ITEM __kernel void attention_fused_fwd(IN_TENSOR(q), __global const float *k_packed,
+ONE_ITEM __kernel void attention_fused_fwd(CALL_ARGUMENTS, IN_TENSOR(q), __global const float *k_packed,
                                            __global const float *v_packed, __global const int *v_bad,
-                                           OUT_TENSOR(out), __global float *lse, long lse_offset, long has_lse,
-                                           PROBLEM_ARGS) {
+                                           OUT_TENSOR(out), __global float *lse) {
   const problem pr = PROBLEM;
   const int tiles = (pr.queries + QUERY_BLOCK - 1) / QUERY_BLOCK, item = get_global_id(0);
   const int slot = pr.slot0 + item / tiles / pr.group, b = slot / pr.kv_heads;
@@ -130,8 +129,8 @@ ONE_ITEM __kernel void attention_fused_fwd(IN_TENSOR(q), __global const float *k
   // Causal tiles grow with their index: taking them from both ends in turn evens out the runs of items that a core gets.
   const int turn = item % tiles, tile = turn % 2 ? tiles - 1 - turn / 2 : turn / 2;
   const int i0 = tile * QUERY_BLOCK, rows = min(QUERY_BLOCK, pr.queries - i0), last = i0 + rows - 1;
-  bounds w;
-  get_bounds(&pr, b, &w);
+  struct reach w;
+  reach_of(&call.reach, kv_lengths, b, &w);
   const int blocks = (pr.keys + KEY_BLOCK - 1) / KEY_BLOCK;
 
   float qs[QUERY_BLOCK * D_PAD], o[QUERY_BLOCK * DV_PAD], s[TILE_ROWS * KEY_BLOCK];
@@ -142,21 +141,21 @@ ONE_ITEM __kernel void attention_fused_fwd(IN_TENSOR(q), __global const float *k
     sum[r] = 0;
     zero_row(HEAD_DV, o + r * DV_PAD);
     if (r < rows)
-      load_row(q, ROW_AT(q, b, h, i0 + r), HEAD_D, Q_FACTOR(&pr), qs + r * D_PAD, &q_gathered);
+      load_row(q, ROW_AT(call.q, b, h, i0 + r), HEAD_D, Q_FACTOR(&pr), qs + r * D_PAD, &q_gathered);
     else
       zero_row(HEAD_D, qs + r * D_PAD);
   }
 
-  const int key_end = row_hi(&w, last);
-  for (int j0 = row_lo(&w, i0) / KEY_BLOCK * KEY_BLOCK; j0 < key_end; j0 += KEY_BLOCK) {
+  const int key_end = end_key(&w, last);
+  for (int j0 = first_key(&w, i0) / KEY_BLOCK * KEY_BLOCK; j0 < key_end; j0 += KEY_BLOCK) {
     const size_t block = (size_t)(slot - pr.slot0) * blocks + j0 / KEY_BLOCK;
     __global const float *k_block = k_packed + block * K_BLOCK_SIZE, *v_block = v_packed + block * V_BLOCK_SIZE;
     for (int r = 0; r < rows; r += TILE_ROWS) {
       const int i = i0 + r, i_last = min(i + TILE_ROWS - 1, last);
-      const int lo = max(row_lo(&w, i) - j0, 0), hi = min(row_hi(&w, i_last) - j0, KEY_BLOCK);
+      const int lo = max(first_key(&w, i) - j0, 0), hi = min(end_key(&w, i_last) - j0, KEY_BLOCK);
       if (lo >= hi) continue;
       const int c0 = lo / PANEL * PANEL, c1 = ROUND_UP(hi, PANEL);
-      const int edge = j0 + c0 < row_lo(&w, i_last) || j0 + c1 > row_hi(&w, i);
+      const int edge = j0 + c0 < first_key(&w, i_last) || j0 + c1 > end_key(&w, i);
       for (int c = c0; c < c1; c += PANEL)
         score_panel(qs + r * D_PAD, k_block + c * D_PAD, s + c, KEY_BLOCK);
       for (int t = 0; t < TILE_ROWS; ++t) {
@@ -170,9 +169,9 @@ ONE_ITEM __kernel void attention_fused_fwd(IN_TENSOR(q), __global const float *k
 
   for (int r = 0; r < rows; ++r) { // a row with nothing to attend: zeros and -Inf
     const float total = sum[r];
-    store_row(o + r * DV_PAD, HEAD_DV, total == 0 ? 0 : 1 / total, out, ROW_AT(out, b, h, i0 + r));
-    if (has_lse)
-      lse[(idx)lse_offset + (b * (idx)heads + h) * (idx)pr.queries + i0 + r] =
+    store_row(o + r * DV_PAD, HEAD_DV, total == 0 ? 0 : 1 / total, out, ROW_AT(call.out, b, h, i0 + r));
+    if (call.wants & WANTS_LSE)
+      lse[(idx)call.lse_offset + (b * (idx)call.heads + h) * (idx)pr.queries + i0 + r] =
           total == 0 ? -INFINITY : largest[r] * SCORE_TO_LN + log(total);
   }
 }

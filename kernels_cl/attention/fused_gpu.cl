@@ -1,6 +1,6 @@
 // Fused attention on GPUs: what the kernels of its forward and backward share (FlashAttention-2, Dao 2023, arXiv 2307.08691,
 // sections 3.1 and 3.2). A work-group of ITEMS work-items holds a tile of scores, QUERIES x KEYS, in registers; factors come
-// through local memory in chunks. What is chosen for a device and a problem comes in as -D; see host/cl/attention_fused_gpu.c.
+// through local memory in chunks. What is chosen for a device and a problem comes in as -D; see host/cl/attention/fused_gpu_plan.c.
 #pragma OPENCL FP_CONTRACT ON
 #ifndef X_DTYPE
 #define X_DTYPE F32
@@ -50,7 +50,13 @@
 #define LOG2E 1.44269504f
 #include "shuffle.cl"
 
-#include "attention/reach.cl"
+#ifndef HAS_MASK
+#define HAS_MASK 0
+#endif
+#ifndef MASK_IS_BOOL
+#define MASK_IS_BOOL 0
+#endif
+#include "attention/options.cl"
 #ifndef GATED
 #define GATED 0
 #endif
@@ -289,8 +295,8 @@ void finish_scores(float s[SCORE_ROWS][4], float slope[SCORE_ROWS][4], struct re
     const int row = row0 + SCORE_ROW(r), key = key0 + SCORE_KEY, i = QUERY_OF(row, queries);
     int first = 0, end = INT_MAX;
     if (!whole) {
-      first = first_key(reach, i);
-      end = row < row_end ? end_key(reach, i) : 0;
+      first = first_key(&reach, i);
+      end = row < row_end ? end_key(&reach, i) : 0;
     }
 #pragma unroll
     for (int j = 0; j < 4; ++j) {

@@ -22,22 +22,17 @@
 #define KERNEL_QUERIES 3
 #define HAS_KERNEL(which) (KERNEL == 0 || KERNEL == which)
 
-#define TENSOR4(x) storage x, long x##_offset, long x##_stride0, long x##_stride1, long x##_stride2
-#define RESULT4(x) \
-  __global TYPE(X_DTYPE) *x, long x##_offset, long x##_stride0, long x##_stride1, long x##_stride2
-#define BWD_ARGUMENTS                                                                                               \
-  TENSOR4(q), TENSOR4(k), TENSOR4(v), TENSOR4(dout), MASK_ARGUMENTS, REACH_ARGUMENTS, long heads, long group, long first, \
-      float scale, float softcap, DROPOUT_ARGUMENTS
-#define AT_HEAD(x, batch, head) (x + x##_offset + (batch)*x##_stride0 + (head)*x##_stride1)
+#define RESULT __global TYPE(X_DTYPE) *
+#define BWD_ARGUMENTS CALL_ARGUMENTS, storage q, storage k, storage v, storage dout
 
 // The scores of a tile, in s and slope.
 #define SCORES(s, slope, whole)                                                                                      \
-  multiply_rows(q_head, 0, (idx)q_stride2, (int)queries, row0, row_end, k_head, (idx)k_stride2, key0, key_end, QK_WIDTH, \
+  multiply_rows(q_head, 0, (idx)call.q.stride2, (int)queries, row0, row_end, k_head, (idx)call.k.stride2, key0, key_end, QK_WIDTH, \
                 true, stage, s);                                                                                           \
-  finish_scores(s, slope, reach, whole, row0, row_end, key0, (int)queries, scale, softcap, mask_head, 0,             \
-                (idx)mask_stride2, (idx)mask_stride3)
+  finish_scores(s, slope, reach, whole, row0, row_end, key0, (int)queries, call.scale, call.softcap, mask_head, 0,             \
+                (idx)call.mask.stride2, (idx)call.mask_stride3)
 #define DWEIGHTS(dp)                                                                                              \
-  multiply_rows(dout_head, 0, (idx)dout_stride2, (int)queries, row0, row_end, v_head, (idx)v_stride2, key0, key_end, \
+  multiply_rows(dout_head, 0, (idx)call.dout.stride2, (int)queries, row0, row_end, v_head, (idx)call.v.stride2, key0, key_end, \
                 V_WIDTH, false, stage, dp)
 
 // From the scores of a tile to its weights. stats of each row: {shift, 1/Σ exp(s − shift), δ}.
@@ -80,17 +75,18 @@ void store_dscores(float p[SCORE_ROWS][4], float dp[SCORE_ROWS][4], float slope[
 #define LSE_EXACT 32
 
 // stats[b, h, i] = {shift, 1/Σ exp(s − shift), δ}: from lse and out where they have the digits for it, else from q, k, v, dout.
-ITEMS_GROUP __kernel void attention_rows(BWD_ARGUMENTS, TENSOR4(out), __global const float *lse, long lse_offset,
+ITEMS_GROUP __kernel void attention_rows(BWD_ARGUMENTS, storage out, __global const float *lse,
                                          __global float4 *stats GATE_ARGUMENT) {
   __local float4 stage[STAGE / 4], weights[QUERIES * WEIGHT_PITCH];
   __local float row_max[QUERIES], row_factor[QUERIES], row_delta[QUERIES];
   __local int recompute;
   LEAVE_IF_CLOSED;
+  const long queries = call.reach.queries, heads = call.heads, group = call.group;
   const int tiles = ((int)queries + QUERIES - 1) / QUERIES;
-  const long work = first + get_group_id(0), batch_head = work / tiles;
+  const long work = call.first + get_group_id(0), batch_head = work / tiles;
   const long batch = batch_head / heads, head = batch_head - batch * heads;
   const int row0 = (int)(work - batch_head * tiles) * QUERIES, row_end = min(row0 + QUERIES, (int)queries);
-  lse += lse_offset + batch_head * queries;
+  lse += call.lse_offset + batch_head * queries;
   stats += batch_head * queries;
 
   if (ITEM == 0) recompute = EXACT_DELTA;
@@ -104,8 +100,8 @@ ITEMS_GROUP __kernel void attention_rows(BWD_ARGUMENTS, TENSOR4(out), __global c
   for (int row = row0 + ITEM; row < row_end; row += ITEMS) {
     float delta = 0;
     for (int column = 0; column < V_WIDTH; column += 4) {
-      const float4 x = load4(dout_head, row * (idx)dout_stride2, column, V_WIDTH);
-      const float4 y = load4(out_head, row * (idx)out_stride2, column, V_WIDTH);
+      const float4 x = load4(dout_head, row * (idx)call.dout.stride2, column, V_WIDTH);
+      const float4 y = load4(out_head, row * (idx)call.out.stride2, column, V_WIDTH);
       delta += x.x * y.x;
       delta += x.y * y.y;
       delta += x.z * y.z;
@@ -122,9 +118,10 @@ ITEMS_GROUP __kernel void attention_rows(BWD_ARGUMENTS, TENSOR4(out), __global c
 
   const storage q_head = AT_HEAD(q, batch, head), k_head = AT_HEAD(k, batch, head / group);
   __global const TYPE(MASK_DTYPE) *mask_head = AT_HEAD(mask, batch, head);
-  const struct reach reach = REACH_OF(batch);
-  const int key_first = first_key(reach, row0) / KEYS * KEYS, key_end = end_key(reach, row_end - 1);
-  const int inner_first = first_key(reach, row_end - 1), inner_end = end_key(reach, row0);
+  struct reach reach;
+  reach_of(&call.reach, kv_lengths, batch, &reach);
+  const int key_first = first_key(&reach, row0) / KEYS * KEYS, key_end = end_key(&reach, row_end - 1);
+  const int inner_first = first_key(&reach, row_end - 1), inner_end = end_key(&reach, row0);
   float row_sum[SCORE_ROWS], part_delta[SCORE_ROWS];
 #pragma unroll
   for (int r = 0; r < SCORE_ROWS; ++r) row_sum[r] = part_delta[r] = 0;
@@ -140,7 +137,7 @@ ITEMS_GROUP __kernel void attention_rows(BWD_ARGUMENTS, TENSOR4(out), __global c
     DWEIGHTS(dp);
 #endif
 #if EXACT_DELTA && DROPOUT
-    const uint kept = kept_weights(seed_low, seed_high, threshold, (uint)batch, (uint)head, row0, key0, (int)queries);
+    const uint kept = kept_weights(call.seed_low, call.seed_high, call.dropout_threshold, (uint)batch, (uint)head, row0, key0, (int)queries);
 #endif
 #pragma unroll
     for (int r = 0; r < SCORE_ROWS; ++r) {
@@ -154,7 +151,7 @@ ITEMS_GROUP __kernel void attention_rows(BWD_ARGUMENTS, TENSOR4(out), __global c
 #if EXACT_DELTA
         float d = dp[r][j];
 #if DROPOUT
-        d = IS_KEPT(kept, r, j) ? d * dropout_scale : 0;
+        d = IS_KEPT(kept, r, j) ? d * call.dropout_scale : 0;
 #endif
         if (e != 0) part_delta[r] += e * d;
 #endif
@@ -182,20 +179,21 @@ DEFINE_OUTPUT_OF_KEYS(V)
 DEFINE_OUTPUT_OF_KEYS(QK)
 
 // dk and dv of KEYS keys: over the query heads of the group in order, and over their tiles of rows.
-ITEMS_GROUP __kernel void attention_keys_bwd(BWD_ARGUMENTS, __global const float4 *stats, RESULT4(dk), long has_dk,
-                                             RESULT4(dv), long has_dv GATE_ARGUMENT) {
+ITEMS_GROUP __kernel void attention_keys_bwd(BWD_ARGUMENTS, __global const float4 *stats, RESULT dk,
+                                             RESULT dv GATE_ARGUMENT) {
   __local float4 stage[STAGE / 4], weights[QUERIES * WEIGHT_PITCH];
   __local int bad;
   LEAVE_IF_CLOSED;
+  const long queries = call.reach.queries, keys = call.reach.keys, heads = call.heads, group = call.group;
   const int tiles = ((int)keys + KEYS - 1) / KEYS;
-  const long work = first + get_group_id(0), slot = work / tiles, kv_heads = heads / group;
+  const long work = call.first + get_group_id(0), slot = work / tiles, kv_heads = heads / group;
   const long batch = slot / kv_heads, kv_head = slot - batch * kv_heads;
   const int key0 = (int)(work - slot * tiles) * KEYS;
-  const struct reach reach = REACH_OF(batch);
-  const int key_end = (int)min((long)key0 + KEYS, reach.end);
+  struct reach reach;
+  reach_of(&call.reach, kv_lengths, batch, &reach);
+  const int key_end = min(key0 + KEYS, reach.end);
   const storage k_head = AT_HEAD(k, batch, kv_head), v_head = AT_HEAD(v, batch, kv_head);
-  // Rows that reach a key of the tile: i + high > key0 and i + low < key0 + KEYS.
-  const long row_first = max(0L, key0 - reach.high + 1), row_stop = min(queries, key0 + KEYS - reach.low);
+  const long row_first = first_row(&reach, key0), row_stop = end_row(&reach, key0 + KEYS, queries);
 
   float dk_sum[OUT_KEYS][COLUMNS(QK)], dv_sum[OUT_KEYS][COLUMNS(V)];
 #pragma unroll
@@ -212,18 +210,18 @@ ITEMS_GROUP __kernel void attention_keys_bwd(BWD_ARGUMENTS, __global const float
     __global const float4 *stats_head = stats + (batch * heads + head) * queries;
     for (int row0 = (int)row_first / QUERIES * QUERIES; row0 < row_stop; row0 += QUERIES) {
       const int row_end = min(row0 + QUERIES, (int)queries);
-      const bool whole = row0 + QUERIES <= queries && first_key(reach, row_end - 1) <= key0 &&
-                         end_key(reach, row0) >= key0 + KEYS;
+      const bool whole = row0 + QUERIES <= queries && first_key(&reach, row_end - 1) <= key0 &&
+                         end_key(&reach, row0) >= key0 + KEYS;
       float p[SCORE_ROWS][4], slope[SCORE_ROWS][4], dp[SCORE_ROWS][4];
       SCORES(p, slope, whole);
       weights_of(p, stats_head, row0, row_end);
-      const uint kept = kept_weights(seed_low, seed_high, threshold, (uint)batch, (uint)head, row0, key0, (int)queries);
+      const uint kept = kept_weights(call.seed_low, call.seed_high, call.dropout_threshold, (uint)batch, (uint)head, row0, key0, (int)queries);
 #pragma unroll
       for (int r = 0; r < SCORE_ROWS; ++r) {
 #if DROPOUT
         float w[4];
 #pragma unroll
-        for (int j = 0; j < 4; ++j) w[j] = IS_KEPT(kept, r, j) ? p[r][j] * dropout_scale : 0;
+        for (int j = 0; j < 4; ++j) w[j] = IS_KEPT(kept, r, j) ? p[r][j] * call.dropout_scale : 0;
         store_weights(weights, r, w);
 #else
         store_weights(weights, r, p[r]);
@@ -231,15 +229,15 @@ ITEMS_GROUP __kernel void attention_keys_bwd(BWD_ARGUMENTS, __global const float
       }
       for (int row = 0; row < QUERIES; row += V_ROWS) {
         barrier(CLK_LOCAL_MEM_FENCE);
-        stage_rows(dout_head, (idx)dout_stride2, row0 + row, row_end, V_ROWS, V_WIDTH, PADDED(V), stage, &bad);
+        stage_rows(dout_head, (idx)call.dout.stride2, row0 + row, row_end, V_ROWS, V_WIDTH, PADDED(V), stage, &bad);
         barrier(CLK_LOCAL_MEM_FENCE);
         output_of_keys_V((const __local float *)weights, row, (const __local float *)stage, bad, dv_sum);
       }
       DWEIGHTS(dp);
-      store_dscores(p, dp, slope, kept, dropout_scale, stats_head, row0, row_end, weights);
+      store_dscores(p, dp, slope, kept, call.dropout_scale, stats_head, row0, row_end, weights);
       for (int row = 0; row < QUERIES; row += QK_ROWS) {
         barrier(CLK_LOCAL_MEM_FENCE);
-        stage_rows(q_head, (idx)q_stride2, row0 + row, row_end, QK_ROWS, QK_WIDTH, PADDED(QK), stage, &bad);
+        stage_rows(q_head, (idx)call.q.stride2, row0 + row, row_end, QK_ROWS, QK_WIDTH, PADDED(QK), stage, &bad);
         barrier(CLK_LOCAL_MEM_FENCE);
         output_of_keys_QK((const __local float *)weights, row, (const __local float *)stage, bad, dk_sum);
       }
@@ -255,12 +253,12 @@ ITEMS_GROUP __kernel void attention_keys_bwd(BWD_ARGUMENTS, __global const float
 #pragma unroll
     for (int c = 0; c < COLUMNS(QK); ++c) {
       const int column = OUT_COLUMN(QK, c);
-      if (has_dk && column < QK_WIDTH) STORE(X_DTYPE, dk, key * (idx)dk_stride2 + column, dk_sum[n][c] * scale);
+      if ((call.wants & WANTS_DK) && column < QK_WIDTH) STORE(X_DTYPE, dk, key * (idx)call.dk.stride2 + column, dk_sum[n][c] * call.scale);
     }
 #pragma unroll
     for (int c = 0; c < COLUMNS(V); ++c) {
       const int column = OUT_COLUMN(V, c);
-      if (has_dv && column < V_WIDTH) STORE(X_DTYPE, dv, key * (idx)dv_stride2 + column, dv_sum[n][c]);
+      if ((call.wants & WANTS_DV) && column < V_WIDTH) STORE(X_DTYPE, dv, key * (idx)call.dv.stride2 + column, dv_sum[n][c]);
     }
   }
 }
@@ -273,20 +271,22 @@ DEFINE_COLUMNS(QK)
 DEFINE_OUTPUT_OF_QUERIES(QK)
 
 // dq of QUERIES rows of a head, over tiles of keys.
-ITEMS_GROUP __kernel void attention_queries_bwd(BWD_ARGUMENTS, __global const float4 *stats, RESULT4(dq) GATE_ARGUMENT) {
+ITEMS_GROUP __kernel void attention_queries_bwd(BWD_ARGUMENTS, __global const float4 *stats, RESULT dq GATE_ARGUMENT) {
   __local float4 stage[STAGE / 4], weights[QUERIES * WEIGHT_PITCH];
   __local int bad;
   LEAVE_IF_CLOSED;
+  const long queries = call.reach.queries, heads = call.heads, group = call.group;
   const int tiles = ((int)queries + QUERIES - 1) / QUERIES;
-  const long work = first + get_group_id(0), batch_head = work / tiles;
+  const long work = call.first + get_group_id(0), batch_head = work / tiles;
   const long batch = batch_head / heads, head = batch_head - batch * heads;
   const int row0 = (tiles - 1 - (int)(work - batch_head * tiles)) * QUERIES, row_end = min(row0 + QUERIES, (int)queries);
   const storage q_head = AT_HEAD(q, batch, head), dout_head = AT_HEAD(dout, batch, head);
   const storage k_head = AT_HEAD(k, batch, head / group), v_head = AT_HEAD(v, batch, head / group);
   __global const TYPE(MASK_DTYPE) *mask_head = AT_HEAD(mask, batch, head);
-  const struct reach reach = REACH_OF(batch);
-  const int key_first = first_key(reach, row0) / KEYS * KEYS, key_end = end_key(reach, row_end - 1);
-  const int inner_first = first_key(reach, row_end - 1), inner_end = end_key(reach, row0);
+  struct reach reach;
+  reach_of(&call.reach, kv_lengths, batch, &reach);
+  const int key_first = first_key(&reach, row0) / KEYS * KEYS, key_end = end_key(&reach, row_end - 1);
+  const int inner_first = first_key(&reach, row_end - 1), inner_end = end_key(&reach, row0);
   stats += batch_head * queries;
 
   float sum[QUERIES / OUT_Y][COLUMNS(QK)];
@@ -300,12 +300,12 @@ ITEMS_GROUP __kernel void attention_queries_bwd(BWD_ARGUMENTS, __global const fl
     const bool whole = key0 >= inner_first && key0 + KEYS <= inner_end && row0 + QUERIES <= queries;
     SCORES(p, slope, whole);
     weights_of(p, stats, row0, row_end);
-    const uint kept = kept_weights(seed_low, seed_high, threshold, (uint)batch, (uint)head, row0, key0, (int)queries);
+    const uint kept = kept_weights(call.seed_low, call.seed_high, call.dropout_threshold, (uint)batch, (uint)head, row0, key0, (int)queries);
     DWEIGHTS(dp);
-    store_dscores(p, dp, slope, kept, dropout_scale, stats, row0, row_end, weights);
+    store_dscores(p, dp, slope, kept, call.dropout_scale, stats, row0, row_end, weights);
     for (int row = 0; row < KEYS; row += QK_ROWS) {
       barrier(CLK_LOCAL_MEM_FENCE);
-      stage_rows(k_head, (idx)k_stride2, key0 + row, key_end, QK_ROWS, QK_WIDTH, PADDED(QK), stage, &bad);
+      stage_rows(k_head, (idx)call.k.stride2, key0 + row, key_end, QK_ROWS, QK_WIDTH, PADDED(QK), stage, &bad);
       barrier(CLK_LOCAL_MEM_FENCE);
       output_of_queries(weights, row, (const __local float *)stage, bad, sum);
     }
@@ -319,7 +319,7 @@ ITEMS_GROUP __kernel void attention_queries_bwd(BWD_ARGUMENTS, __global const fl
 #pragma unroll
     for (int c = 0; c < COLUMNS(QK); ++c) {
       const int column = OUT_COLUMN(QK, c);
-      if (column < QK_WIDTH) STORE(X_DTYPE, dq, row * (idx)dq_stride2 + column, sum[r][c] * scale);
+      if (column < QK_WIDTH) STORE(X_DTYPE, dq, row * (idx)call.dq.stride2 + column, sum[r][c] * call.scale);
     }
   }
 }

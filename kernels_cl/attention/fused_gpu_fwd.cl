@@ -17,31 +17,29 @@ DEFINE_OUTPUT_OF_QUERIES(V)
 // out[b, h, i] = Σ_j p v and lse. A work-group does QUERIES rows of a head, or of all heads of a group (PACKED). With SPLIT it
 // does one of `splits` parts of the keys and leaves Σ exp(s − m) v in part_out[split, row] and {m, Σ exp(s − m)} in part_stats.
 // Work-group `first` + group id: from the last tile of rows to the first (with causal, the longest first).
-ITEMS_GROUP __kernel void attention_forward(
-    storage q, long q_offset, long q_stride0, long q_stride1, long q_stride2, storage k, long k_offset, long k_stride0,
-    long k_stride1, long k_stride2, storage v, long v_offset, long v_stride0, long v_stride1, long v_stride2,
-    __global TYPE(X_DTYPE) *out, long out_offset, long out_stride0, long out_stride1, long out_stride2,
-    __global float *lse, long lse_offset, long has_lse, MASK_ARGUMENTS, REACH_ARGUMENTS, long heads, long group,
-    long first, long splits, long all_rows, __global float *part_out, __global float2 *part_stats, float scale,
-    float softcap, DROPOUT_ARGUMENTS GATE_ARGUMENT) {
+ITEMS_GROUP __kernel void attention_forward(CALL_ARGUMENTS, storage q, storage k, storage v,
+                                            __global TYPE(X_DTYPE) *out, __global float *lse, __global float *part_out,
+                                            __global float2 *part_stats GATE_ARGUMENT) {
   __local float4 stage[STAGE / 4], weights[QUERIES * WEIGHT_PITCH];
   __local float row_max[QUERIES], row_factor[QUERIES];
   __local int bad;
   LEAVE_IF_CLOSED;
+  const long queries = call.reach.queries, heads = call.heads, group = call.group, splits = call.splits;
   const int rows = (int)(PACKED ? group * queries : queries), tiles = (rows + QUERIES - 1) / QUERIES;
-  const long work = first + get_group_id(0), tile = work / splits % tiles;
+  const long work = call.first + get_group_id(0), tile = work / splits % tiles;
   const long slot = work / splits / tiles, slots = PACKED ? heads / group : heads;
   const long batch = slot / slots, head = (slot - batch * slots) * (PACKED ? group : 1);
   const int row0 = (int)(tiles - 1 - tile) * QUERIES, row_end = min(row0 + QUERIES, rows);
-  q += q_offset + batch * q_stride0 + head * q_stride1;
-  k += k_offset + batch * k_stride0 + head / group * k_stride1;
-  v += v_offset + batch * v_stride0 + head / group * v_stride1;
-  mask += mask_offset + batch * mask_stride0 + head * mask_stride1;
+  q = AT_HEAD(q, batch, head);
+  k = AT_HEAD(k, batch, head / group);
+  v = AT_HEAD(v, batch, head / group);
+  mask = AT_HEAD(mask, batch, head);
 
-  const struct reach reach = REACH_OF(batch);
+  struct reach reach;
+  reach_of(&call.reach, kv_lengths, batch, &reach);
   const int i_first = PACKED ? 0 : row0, i_last = PACKED ? (int)queries - 1 : row_end - 1;
-  int key_first = first_key(reach, i_first) / KEYS * KEYS, key_end = end_key(reach, i_last);
-  const int inner_first = first_key(reach, i_last), inner_end = end_key(reach, i_first);
+  int key_first = first_key(&reach, i_first) / KEYS * KEYS, key_end = end_key(&reach, i_last);
+  const int inner_first = first_key(&reach, i_last), inner_end = end_key(&reach, i_first);
 #if SPLIT
   const long split = work % splits;
   const int key_tiles = (max(key_end - key_first, 0) + KEYS - 1) / KEYS;
@@ -64,16 +62,16 @@ ITEMS_GROUP __kernel void attention_forward(
 
     for (int key0 = key_first; key0 < key_end; key0 += KEYS) {
       float s[SCORE_ROWS][4];
-      multiply_rows(q, (idx)q_stride1, (idx)q_stride2, (int)queries, row0, row_end, k, (idx)k_stride2, key0, key_end,
+      multiply_rows(q, (idx)call.q.stride1, (idx)call.q.stride2, (int)queries, row0, row_end, k, (idx)call.k.stride2, key0, key_end,
                     QK_WIDTH, true, stage, s);
       float slope[SCORE_ROWS][4];
       finish_scores(s, slope, reach, key0 >= inner_first && key0 + KEYS <= inner_end && row0 + QUERIES <= rows, row0,
-                    row_end, key0, (int)queries, scale, softcap, mask, (idx)mask_stride1, (idx)mask_stride2,
-                    (idx)mask_stride3);
+                    row_end, key0, (int)queries, call.scale, call.softcap, mask, (idx)call.mask.stride1, (idx)call.mask.stride2,
+                    (idx)call.mask_stride3);
       float most[SCORE_ROWS], factor[SCORE_ROWS];
       update_maxima(s, (__local float *)weights, row_max, row_factor, most, factor);
 #if DROPOUT
-      const uint kept = kept_weights(seed_low, seed_high, threshold, (uint)batch, (uint)head, row0, key0, (int)queries);
+      const uint kept = kept_weights(call.seed_low, call.seed_high, call.dropout_threshold, (uint)batch, (uint)head, row0, key0, (int)queries);
 #endif
 #pragma unroll
       for (int r = 0; r < SCORE_ROWS; ++r) {
@@ -84,14 +82,14 @@ ITEMS_GROUP __kernel void attention_forward(
           s[r][j] = exp_of(s[r][j], shift);
           row_sum[r] += s[r][j];
 #if DROPOUT
-          s[r][j] = IS_KEPT(kept, r, j) ? s[r][j] * dropout_scale : 0;
+          s[r][j] = IS_KEPT(kept, r, j) ? s[r][j] * call.dropout_scale : 0;
 #endif
         }
         store_weights(weights, r, s[r]);
       }
       for (int row = 0; row < KEYS; row += V_ROWS) {
         if (SHUFFLE || row > 0) barrier(CLK_LOCAL_MEM_FENCE); // without shuffles those of the maxima have done it
-        stage_rows(v, (idx)v_stride2, key0 + row, key_end, V_ROWS, V_WIDTH, PADDED(V), stage, &bad);
+        stage_rows(v, (idx)call.v.stride2, key0 + row, key_end, V_ROWS, V_WIDTH, PADDED(V), stage, &bad);
         barrier(CLK_LOCAL_MEM_FENCE);
 #pragma unroll
         for (int r = 0; r < OUT_ROWS; ++r) {
@@ -112,9 +110,9 @@ ITEMS_GROUP __kernel void attention_forward(
   for (int row = ITEM; row0 + row < row_end; row += ITEMS) {
     const float total = row_factor[row];
 #if SPLIT
-    part_stats[split * all_rows + first_row + row] = (float2)(row_max[row], total);
+    part_stats[split * call.all_rows + first_row + row] = (float2)(row_max[row], total);
 #else
-    if (has_lse) lse[lse_offset + first_row + row] = total == 0 ? -INFINITY : shift_of(row_max[row]) + log(total);
+    if (call.wants & WANTS_LSE) lse[call.lse_offset + first_row + row] = total == 0 ? -INFINITY : shift_of(row_max[row]) + log(total);
     row_factor[row] = total == 0 ? 0 : 1 / total;
 #endif
   }
@@ -124,11 +122,11 @@ ITEMS_GROUP __kernel void attention_forward(
     const int row = OUT_ITEM_Y + r * OUT_Y;
     if (row0 + row >= row_end) continue;
 #if SPLIT
-    __global float *to = part_out + (split * all_rows + first_row + row) * V_WIDTH;
+    __global float *to = part_out + (split * call.all_rows + first_row + row) * V_WIDTH;
 #else
-    __global TYPE(X_DTYPE) *to = out + out_offset + batch * out_stride0 +
-                                 (head + HEAD_OF(row0 + row, queries)) * out_stride1 +
-                                 QUERY_OF(row0 + row, queries) * out_stride2;
+    __global TYPE(X_DTYPE) *to = out + call.out.offset + batch * call.out.stride0 +
+                                 (head + HEAD_OF(row0 + row, queries)) * call.out.stride1 +
+                                 QUERY_OF(row0 + row, queries) * call.out.stride2;
 #endif
 #pragma unroll
     for (int c = 0; c < COLUMNS(V); ++c) {
@@ -145,11 +143,11 @@ ITEMS_GROUP __kernel void attention_forward(
 
 // out and lse of each row from its `splits` parts. A part whose largest score is far below that of another does not count.
 // global: (ITEMS, all_rows); local: (ITEMS, 1)
-ITEMS_GROUP __kernel void attention_combine(__global const float *part_out, __global const float2 *part_stats,
-                                            __global TYPE(X_DTYPE) *out, long out_offset, long out_stride0,
-                                            long out_stride1, long out_stride2, __global float *lse, long lse_offset,
-                                            long has_lse, long heads, long queries, long all_rows, long splits GATE_ARGUMENT) {
+ITEMS_GROUP __kernel void attention_combine(CALL_ARGUMENTS, __global const float *part_out,
+                                            __global const float2 *part_stats, __global TYPE(X_DTYPE) *out,
+                                            __global float *lse GATE_ARGUMENT) {
   LEAVE_IF_CLOSED;
+  const long queries = call.reach.queries, heads = call.heads, all_rows = call.all_rows, splits = call.splits;
   const long row = get_group_id(1), batch_head = row / queries, batch = batch_head / heads;
   float most = -INFINITY, total = 0;
   for (int split = 0; split < splits; ++split) most = fmax(most, part_stats[split * all_rows + row].x);
@@ -158,9 +156,8 @@ ITEMS_GROUP __kernel void attention_combine(__global const float *part_out, __gl
     const float factor = exp_of(part.x, shift_of(most));
     if (factor != 0) total += part.y * factor;
   }
-  if (has_lse && ITEM == 0) lse[lse_offset + row] = total == 0 ? -INFINITY : shift_of(most) + log(total);
-  out += out_offset + batch * out_stride0 + (batch_head - batch * heads) * out_stride1 +
-         (row - batch_head * queries) * out_stride2;
+  if ((call.wants & WANTS_LSE) && ITEM == 0) lse[call.lse_offset + row] = total == 0 ? -INFINITY : shift_of(most) + log(total);
+  out = AT_HEAD(out, batch, batch_head - batch * heads) + (row - batch_head * queries) * call.out.stride2;
   for (int column = ITEM; column < V_WIDTH; column += ITEMS) {
     float sum = 0;
     for (int split = 0; split < splits; ++split) {

@@ -15,7 +15,13 @@
 #ifndef COLUMN_TILES
 #define COLUMN_TILES 8 // of 8 columns that it has of a product of rows
 #endif
-#include "attention/reach.cl"
+#ifndef HAS_MASK
+#define HAS_MASK 0
+#endif
+#ifndef MASK_IS_BOOL
+#define MASK_IS_BOOL 0
+#endif
+#include "attention/options.cl"
 #include "warp.cl"
 
 #define ITEMS 128
@@ -64,23 +70,6 @@ typedef ushort element;
 
 typedef __global const element *storage;
 typedef __global element *result;
-#define TENSOR4(x) storage x, long x##_offset, long x##_stride0, long x##_stride1, long x##_stride2
-#define RESULT4(x) result x, long x##_offset, long x##_stride0, long x##_stride1, long x##_stride2
-#define AT_HEAD(x, batch, head) (x + x##_offset + (batch)*x##_stride0 + (head)*x##_stride1)
-
-// Which keys j query i attends, in numbers that do not overflow.
-struct bounds {
-  int queries, end, low, high;
-};
-struct bounds bounds_of(struct reach reach, long queries) {
-  struct bounds bounds = {(int)queries, (int)reach.end, (int)max(reach.low, -(long)INT_MAX),
-                          (int)min(reach.high, (long)INT_MAX)};
-  return bounds;
-}
-// A tile is attended throughout where its last row attends its first key and its first row its last key.
-bool is_within(struct bounds bounds, int i, int j) {
-  return i < bounds.queries && j < bounds.end && j - i >= bounds.low && j - i < bounds.high;
-}
 
 bool is_finite(float x) { return (as_uint(x) & 0x7fffffff) < 0x7f800000; }
 
@@ -234,9 +223,9 @@ float row_total(float x, warp_scratch scratch) {
 // ---------------------------------------------------------------- scores
 
 // Of query i on key j: from q·k to the score; −inf where it is not attended. slope: of the softcap. mask: of batch and head.
-float score_of(float s, float *slope, bool whole, struct bounds bounds, int i, int j, float scale, float softcap,
+float score_of(float s, float *slope, bool whole, struct pairs pairs, int i, int j, float scale, float softcap,
                __global const TYPE(MASK_DTYPE) *mask, idx mask_row, idx mask_key) {
-  bool attended = whole || is_within(bounds, i, j);
+  bool attended = whole || is_attended(pairs, i, j);
 #if NATURAL
   s *= scale;
 #endif
@@ -263,7 +252,7 @@ float score_of(float s, float *slope, bool whole, struct bounds bounds, int i, i
 // Whether score_of may do anything to the scores of a tile.
 #define SCORES_CHANGE(whole) (HAS_MASK || SOFTCAP || !(whole))
 // What a difference of scores is multiplied by to be the exponent of 2.
-#define EXPONENT_UNIT (NATURAL ? LOG2E : LOG2E * scale)
+#define EXPONENT_UNIT (NATURAL ? LOG2E : LOG2E * call.scale)
 
 // Whether dropout keeps the weights of query i on keys j and j + 1, j even: bits 0 and 1.
 uint kept_pair(uint seed_low, uint seed_high, uint threshold, uint batch, uint head, int i, int j) {

@@ -37,9 +37,8 @@
 #define IS_LARGE (IS_TF32 && DIM > 64)
 #define BUFFERS (IS_LARGE ? 1 : 2)
 
-#define BWD_ARGUMENTS                                                                                               \
-  TENSOR4(q), TENSOR4(k), TENSOR4(v), TENSOR4(dout), MASK_ARGUMENTS, REACH_ARGUMENTS, long heads, long group, long first, \
-      float scale, float softcap, DROPOUT_ARGUMENTS, __global float4 *stats, __global int *flags
+#define BWD_ARGUMENTS \
+  CALL_ARGUMENTS, storage q, storage k, storage v, storage dout, __global float4 *stats, __global int *flags
 
 // Powers of two that keep 16-bit weights and dS of F16 within its range: weights of 2^-24 and less would become 0.
 #define WEIGHT_EXPONENT (IS_F16 ? 8 : 0)
@@ -130,48 +129,51 @@ void add_products(float sum1[1][SUM_TILES][4], float w1[1][COLUMN_TILES][4], flo
 
 // dq of OWN_ROWS rows of a head, over tiles of keys; stats[b, h, i] = {shift, f, δ, shift'}, such that a weight is
 // f exp(s − shift) / WEIGHT_FACTOR, and exp(s − shift') where that is 1.
-ITEMS_GROUP __kernel void attention_tensor_queries_bwd(BWD_ARGUMENTS, TENSOR4(out), __global const float *lse,
-                                                       long lse_offset, RESULT4(dq), long has_dq) {
+ITEMS_GROUP __kernel void attention_tensor_queries_bwd(BWD_ARGUMENTS, storage out, __global const float *lse,
+                                                       result dq) {
   // BUFFERS times k and v; dO.
   __local element tiles[BUFFERS * 2 * TILE * DIM + OWN_ROWS * DIM] __attribute__((aligned(128)));
   __local element *dout_tile = tiles + BUFFERS * 2 * TILE * DIM;
   WARP_SCRATCH(scratch, ITEMS);
+  const long queries = call.reach.queries, heads = call.heads, group = call.group;
   const int row_blocks = ((int)queries + OWN_ROWS - 1) / OWN_ROWS;
-  const long work = first + get_group_id(0), batch_head = work / row_blocks;
+  const long work = call.first + get_group_id(0), batch_head = work / row_blocks;
   const long batch = batch_head / heads, head = batch_head - batch * heads;
   const int row0 = (row_blocks - 1 - (int)(work - batch_head * row_blocks)) * OWN_ROWS;
   const int row_end = min(row0 + OWN_ROWS, (int)queries), row = row0 + WARP_NUMBER * 16 + G;
   const storage k_head = AT_HEAD(k, batch, head / group), v_head = AT_HEAD(v, batch, head / group);
   __global const TYPE(MASK_DTYPE) *mask_head = AT_HEAD(mask, batch, head);
-  const struct reach reach = REACH_OF(batch);
-  const struct bounds bounds = bounds_of(reach, queries);
-  const int key_first = first_key(reach, row0) / TILE * TILE, key_end = end_key(reach, row_end - 1);
+  struct reach reach;
+  reach_of(&call.reach, kv_lengths, batch, &reach);
+  struct pairs pairs;
+  pairs_of(&reach, queries, &pairs);
+  const int key_first = first_key(&reach, row0) / TILE * TILE, key_end = end_key(&reach, row_end - 1);
   const float unit = EXPONENT_UNIT;
   // All keys in one tile: P and δ then are what they are from that tile, exact where a row has one key.
   const bool single = key_first + TILE >= key_end;
 
   uint q_rows[1][STEPS][4];
-  if (IS_LARGE) load_own_rows(AT_HEAD(q, batch, head), (idx)q_stride2, row0, row_end, dout_tile, q_rows, scratch);
-  copy_rows(AT_HEAD(dout, batch, head), (idx)dout_stride2, row0, row_end, OWN_ROWS, dout_tile);
+  if (IS_LARGE) load_own_rows(AT_HEAD(q, batch, head), (idx)call.q.stride2, row0, row_end, dout_tile, q_rows, scratch);
+  copy_rows(AT_HEAD(dout, batch, head), (idx)call.dout.stride2, row0, row_end, OWN_ROWS, dout_tile);
   if (IS_LARGE) {
     warp_copy_commit();
     warp_copy_wait(0);
     barrier(CLK_LOCAL_MEM_FENCE);
   } else {
-    load_own_rows(AT_HEAD(q, batch, head), (idx)q_stride2, row0, row_end, tiles, q_rows, scratch);
+    load_own_rows(AT_HEAD(q, batch, head), (idx)call.q.stride2, row0, row_end, tiles, q_rows, scratch);
   }
-  lse += lse_offset + batch_head * queries;
+  lse += call.lse_offset + batch_head * queries;
   float shift[2], delta[2], factor[2], total[2], error[2];
   WARP_UNROLL
   for (int r = 0; r < 2; ++r) {
     const int i = min(row + r * 8, row_end - 1);
     uint largest;
-    delta[r] = part_of_delta(dout_tile, r, AT_HEAD(out, batch, head) + i * (idx)out_stride2, &largest);
+    delta[r] = part_of_delta(dout_tile, r, AT_HEAD(out, batch, head) + i * (idx)call.out.stride2, &largest);
     delta[r] = row_total(delta[r], scratch);
     largest = as_uint(row_maximum(as_float(largest), scratch));
     if (IS_F16 && COLUMN == 0) atomic_max((volatile __global uint *)flags + FLAG_LARGEST, largest);
     factor[r] = dscore_factor(largest) / WEIGHT_FACTOR;
-    shift[r] = lse[i] == -INFINITY ? 0 : NATURAL ? lse[i] : lse[i] / scale;
+    shift[r] = lse[i] == -INFINITY ? 0 : NATURAL ? lse[i] : lse[i] / call.scale;
     total[r] = error[r] = 0;
   }
 
@@ -184,14 +186,14 @@ ITEMS_GROUP __kernel void attention_tensor_queries_bwd(BWD_ARGUMENTS, TENSOR4(ou
 #define COPY_KEYS(key0, to)                                                    \
   do {                                                                         \
     if ((key0) < key_end) {                                                    \
-      copy_rows(k_head, (idx)k_stride2, key0, key_end, TILE, to);              \
-      copy_rows(v_head, (idx)v_stride2, key0, key_end, TILE, (to) + TILE * DIM); \
+      copy_rows(k_head, (idx)call.k.stride2, key0, key_end, TILE, to);              \
+      copy_rows(v_head, (idx)call.v.stride2, key0, key_end, TILE, (to) + TILE * DIM); \
     }                                                                          \
     warp_copy_commit();                                                        \
   } while (0)
   COPY_KEYS(key_first, tiles);
   for (int key0 = key_first, turn = 0; key0 < key_end; key0 += TILE, turn = (turn + 1) % BUFFERS) {
-    const bool whole = is_within(bounds, row0 + OWN_ROWS - 1, key0) && is_within(bounds, row0, key0 + TILE - 1);
+    const bool whole = is_attended(pairs, row0 + OWN_ROWS - 1, key0) && is_attended(pairs, row0, key0 + TILE - 1);
     const __local element *k_tile = tiles + turn * 2 * TILE * DIM, *v_tile = k_tile + TILE * DIM;
     float s[1][COLUMN_TILES][4], dp[1][COLUMN_TILES][4];
     warp_copy_wait(0);
@@ -206,9 +208,9 @@ ITEMS_GROUP __kernel void attention_tensor_queries_bwd(BWD_ARGUMENTS, TENSOR4(ou
       for (int n = 0; n < COLUMN_TILES; ++n)
         WARP_UNROLL
         for (int e = 0; e < 4; ++e)
-          s[0][n][e] = score_of(s[0][n][e], &slope[n][e], whole, bounds, row + e / 2 * 8,
-                                key0 + n * 8 + COLUMN + e % 2, scale, softcap, mask_head, (idx)mask_stride2,
-                                (idx)mask_stride3);
+          s[0][n][e] = score_of(s[0][n][e], &slope[n][e], whole, pairs, row + e / 2 * 8,
+                                key0 + n * 8 + COLUMN + e % 2, call.scale, call.softcap, mask_head, (idx)call.mask.stride2,
+                                (idx)call.mask_stride3);
     }
     if (single) {
       WARP_UNROLL
@@ -225,10 +227,10 @@ ITEMS_GROUP __kernel void attention_tensor_queries_bwd(BWD_ARGUMENTS, TENSOR4(ou
       WARP_UNROLL
       for (int n = 0; n < COLUMN_TILES; ++n) {
 #if DROPOUT
-        const uint kept = kept_pair(seed_low, seed_high, threshold, (uint)batch, (uint)head, row + r * 8,
+        const uint kept = kept_pair(call.seed_low, call.seed_high, call.dropout_threshold, (uint)batch, (uint)head, row + r * 8,
                                     key0 + n * 8 + COLUMN);
-        dp[0][n][2 * r] = kept & 1 ? dp[0][n][2 * r] * dropout_scale : 0;
-        dp[0][n][2 * r + 1] = kept & 2 ? dp[0][n][2 * r + 1] * dropout_scale : 0;
+        dp[0][n][2 * r] = kept & 1 ? dp[0][n][2 * r] * call.dropout_scale : 0;
+        dp[0][n][2 * r + 1] = kept & 2 ? dp[0][n][2 * r + 1] * call.dropout_scale : 0;
 #endif
         WARP_UNROLL
         for (int e = 2 * r; e < 2 * r + 2; ++e) {
@@ -288,7 +290,7 @@ ITEMS_GROUP __kernel void attention_tensor_queries_bwd(BWD_ARGUMENTS, TENSOR4(ou
         const float sum = all / WEIGHT_FACTOR;
         if (!single && lse[i] != -INFINITY && !(sum > 0.5f && sum < 2)) atomic_or(flags + FLAG_REDO, 1);
       }
-      if (has_dq) {
+      if (call.wants & WANTS_DQ) {
 #if !IS_LARGE
         WARP_UNROLL
         for (int n = 0; n < SUM_TILES; ++n)
@@ -296,7 +298,7 @@ ITEMS_GROUP __kernel void attention_tensor_queries_bwd(BWD_ARGUMENTS, TENSOR4(ou
           for (int e = 2 * r; e < 2 * r + 2; ++e)
             dq_sum[0][n][e] = dq_sum[0][n][e] / factor[r] - missing * k_sum[0][n][e];
 #endif
-        store_row(dq + i * (idx)dq_stride2, dq_sum[0], r, inverse * scale, flags);
+        store_row(dq + i * (idx)call.dq.stride2, dq_sum[0], r, inverse * call.scale, flags);
       }
     }
   }
@@ -315,7 +317,7 @@ void copy_queries(storage q, idx q_stride, storage dout, idx dout_stride, __glob
 }
 
 // dk and dv of OWN_ROWS keys: over the query heads of the group in order, and over their tiles of rows.
-ITEMS_GROUP __kernel void attention_tensor_keys_bwd(BWD_ARGUMENTS, RESULT4(dk), long has_dk, RESULT4(dv), long has_dv) {
+ITEMS_GROUP __kernel void attention_tensor_keys_bwd(BWD_ARGUMENTS, result dk, result dv) {
 #if IS_LARGE
   __local element tiles[2 * TILE * DIM + OWN_ROWS * DIM] __attribute__((aligned(128))); // q and dO; v
   __local element *v_tile = tiles + 2 * TILE * DIM;
@@ -325,28 +327,30 @@ ITEMS_GROUP __kernel void attention_tensor_keys_bwd(BWD_ARGUMENTS, RESULT4(dk), 
   __local float4 stats_tiles[2 * TILE];
 #endif
   WARP_SCRATCH(scratch, ITEMS);
+  const long queries = call.reach.queries, keys = call.reach.keys, heads = call.heads, group = call.group;
   const int key_blocks = ((int)keys + OWN_ROWS - 1) / OWN_ROWS;
-  const long work = first + get_group_id(0), slot = work / key_blocks, kv_heads = heads / group;
+  const long work = call.first + get_group_id(0), slot = work / key_blocks, kv_heads = heads / group;
   const long batch = slot / kv_heads, kv_head = slot - batch * kv_heads;
   const int key0 = (int)(work - slot * key_blocks) * OWN_ROWS, key = key0 + WARP_NUMBER * 16 + G;
-  const struct reach reach = REACH_OF(batch);
-  const struct bounds bounds = bounds_of(reach, queries);
-  const int key_end = (int)min((long)key0 + OWN_ROWS, reach.end);
-  // Rows that reach a key of the tile: i + high > key0 and i + low < key0 + OWN_ROWS.
-  const int row_first = (int)min(max(0L, key0 - reach.high + 1) / TILE * TILE, queries);
-  const int row_stop = key0 < key_end ? (int)max(min(queries, key0 + OWN_ROWS - reach.low), 0L) : 0;
+  struct reach reach;
+  reach_of(&call.reach, kv_lengths, batch, &reach);
+  struct pairs pairs;
+  pairs_of(&reach, queries, &pairs);
+  const int key_end = min(key0 + OWN_ROWS, reach.end);
+  const int row_first = (int)min(first_row(&reach, key0) / TILE * TILE, queries);
+  const int row_stop = key0 < key_end ? (int)max(end_row(&reach, key0 + OWN_ROWS, queries), 0L) : 0;
   const int head_end = (int)((kv_head + 1) * group);
   int head = row_first < row_stop ? (int)(kv_head * group) : head_end, row0 = row_first;
   const float unit = EXPONENT_UNIT, factor = dscore_factor((uint)flags[FLAG_LARGEST]) / WEIGHT_FACTOR;
 
   uint k_rows[1][STEPS][4];
 #if IS_LARGE
-  load_own_rows(AT_HEAD(k, batch, kv_head), (idx)k_stride2, key0, key_end, v_tile, k_rows, scratch);
-  if (head < head_end) copy_rows(AT_HEAD(v, batch, kv_head), (idx)v_stride2, key0, key_end, OWN_ROWS, v_tile);
+  load_own_rows(AT_HEAD(k, batch, kv_head), (idx)call.k.stride2, key0, key_end, v_tile, k_rows, scratch);
+  if (head < head_end) copy_rows(AT_HEAD(v, batch, kv_head), (idx)call.v.stride2, key0, key_end, OWN_ROWS, v_tile);
 #else
   uint v_rows[1][STEPS][4];
-  load_own_rows(AT_HEAD(k, batch, kv_head), (idx)k_stride2, key0, key_end, tiles, k_rows, scratch);
-  load_own_rows(AT_HEAD(v, batch, kv_head), (idx)v_stride2, key0, key_end, tiles, v_rows, scratch);
+  load_own_rows(AT_HEAD(k, batch, kv_head), (idx)call.k.stride2, key0, key_end, tiles, k_rows, scratch);
+  load_own_rows(AT_HEAD(v, batch, kv_head), (idx)call.v.stride2, key0, key_end, tiles, v_rows, scratch);
 #endif
   float dk_sum[1][SUM_TILES][4], dv_sum[1][SUM_TILES][4];
   clear_sum(dk_sum);
@@ -354,7 +358,7 @@ ITEMS_GROUP __kernel void attention_tensor_keys_bwd(BWD_ARGUMENTS, RESULT4(dk), 
 #define COPY_QUERIES(head, row0, turn)                                                                            \
   do {                                                                                                            \
     if ((head) < head_end)                                                                                        \
-      copy_queries(AT_HEAD(q, batch, head), (idx)q_stride2, AT_HEAD(dout, batch, head), (idx)dout_stride2,        \
+      copy_queries(AT_HEAD(q, batch, head), (idx)call.q.stride2, AT_HEAD(dout, batch, head), (idx)call.dout.stride2,        \
                    stats + (batch * heads + (head)) * queries, row0, (int)queries, tiles + (turn)*2 * TILE * DIM, \
                    stats_tiles + (turn)*TILE);                                                                    \
     warp_copy_commit();                                                                                           \
@@ -363,7 +367,7 @@ ITEMS_GROUP __kernel void attention_tensor_keys_bwd(BWD_ARGUMENTS, RESULT4(dk), 
   for (int turn = 0; head < head_end; turn = (turn + 1) % BUFFERS) {
     const bool is_last = row0 + TILE >= row_stop; // of the head
     const int next_head = is_last ? head + 1 : head, next_row0 = is_last ? row_first : row0 + TILE;
-    const bool whole = is_within(bounds, row0 + TILE - 1, key0) && is_within(bounds, row0, key0 + OWN_ROWS - 1);
+    const bool whole = is_attended(pairs, row0 + TILE - 1, key0) && is_attended(pairs, row0, key0 + OWN_ROWS - 1);
     const __local element *q_tile = tiles + turn * 2 * TILE * DIM, *dout_tile = q_tile + TILE * DIM;
 #if IS_LARGE
     __global const float4 *stats_head = stats + (batch * heads + head) * queries;
@@ -388,8 +392,8 @@ ITEMS_GROUP __kernel void attention_tensor_keys_bwd(BWD_ARGUMENTS, RESULT4(dk), 
       for (int n = 0; n < COLUMN_TILES; ++n)
         WARP_UNROLL
         for (int e = 0; e < 4; ++e)
-          s[0][n][e] = score_of(s[0][n][e], &slope[n][e], whole, bounds, row0 + n * 8 + COLUMN + e % 2,
-                                key + e / 2 * 8, scale, softcap, mask_head, (idx)mask_stride2, (idx)mask_stride3);
+          s[0][n][e] = score_of(s[0][n][e], &slope[n][e], whole, pairs, row0 + n * 8 + COLUMN + e % 2,
+                                key + e / 2 * 8, call.scale, call.softcap, mask_head, (idx)call.mask.stride2, (idx)call.mask_stride3);
     }
     WARP_UNROLL
     for (int n = 0; n < COLUMN_TILES; ++n)
@@ -397,7 +401,7 @@ ITEMS_GROUP __kernel void attention_tensor_keys_bwd(BWD_ARGUMENTS, RESULT4(dk), 
       for (int e = 0; e < 4; ++e) {
 #if IS_LARGE
         // A row that is not there has no score above −inf.
-        const int i = min(row0 + n * 8 + COLUMN + e % 2, bounds.queries - 1);
+        const int i = min(row0 + n * 8 + COLUMN + e % 2, pairs.queries - 1);
         const float2 row = ((__global const float2 *)(stats_head + i))[1];
         const float p = warp_exp2((s[0][n][e] - row.y) * unit), delta = row.x;
 #else
@@ -407,9 +411,9 @@ ITEMS_GROUP __kernel void attention_tensor_keys_bwd(BWD_ARGUMENTS, RESULT4(dk), 
         float d = dp[0][n][e];
         bool kept = true;
 #if DROPOUT
-        kept = dropout_keeps(seed_low, seed_high, threshold, (uint)batch, (uint)head,
+        kept = dropout_keeps(call.seed_low, call.seed_high, call.dropout_threshold, (uint)batch, (uint)head,
                              (uint)(row0 + n * 8 + COLUMN + e % 2), (uint)(key + e / 2 * 8));
-        d = kept ? d * dropout_scale : 0;
+        d = kept ? d * call.dropout_scale : 0;
 #endif
         d = p == 0 ? 0 : p * (d - delta) * factor;
 #if SOFTCAP
@@ -430,13 +434,13 @@ ITEMS_GROUP __kernel void attention_tensor_keys_bwd(BWD_ARGUMENTS, RESULT4(dk), 
 
   dk = AT_HEAD(dk, batch, kv_head);
   dv = AT_HEAD(dv, batch, kv_head);
-  const float dk_factor = scale / (factor * WEIGHT_FACTOR);
-  const float dv_factor = (DROPOUT ? dropout_scale : 1) / WEIGHT_FACTOR;
+  const float dk_factor = call.scale / (factor * WEIGHT_FACTOR);
+  const float dv_factor = (DROPOUT ? call.dropout_scale : 1) / WEIGHT_FACTOR;
   WARP_UNROLL
   for (int r = 0; r < 2; ++r) {
     const int j = key + r * 8;
-    if (has_dk && j < keys) store_row(dk + j * (idx)dk_stride2, dk_sum[0], r, dk_factor, flags);
-    if (has_dv && j < keys) store_row(dv + j * (idx)dv_stride2, dv_sum[0], r, dv_factor, flags);
+    if ((call.wants & WANTS_DK) && j < keys) store_row(dk + j * (idx)call.dk.stride2, dk_sum[0], r, dk_factor, flags);
+    if ((call.wants & WANTS_DV) && j < keys) store_row(dv + j * (idx)call.dv.stride2, dv_sum[0], r, dv_factor, flags);
   }
 }
 #endif

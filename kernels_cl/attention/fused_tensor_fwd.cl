@@ -17,27 +17,28 @@
 #define QUERIES (64 * ROW_TILES) // not more than 2 KEYS: the queries come through the tiles of keys and values
 
 // Work-group `first` + group id: from the last tile of rows to the first (with causal, the longest first).
-ITEMS_GROUP __kernel void attention_tensor_forward(TENSOR4(q), TENSOR4(k), TENSOR4(v), RESULT4(out), __global float *lse,
-                                                   long lse_offset, long has_lse, MASK_ARGUMENTS, REACH_ARGUMENTS,
-                                                   long heads, long group, long first, float scale, float softcap,
-                                                   DROPOUT_ARGUMENTS, __global int *flags) {
+ITEMS_GROUP __kernel void attention_tensor_forward(CALL_ARGUMENTS, storage q, storage k, storage v, result out,
+                                                   __global float *lse, __global int *flags) {
   __local element tiles[2 * KEYS * DIM] __attribute__((aligned(128)));
   WARP_SCRATCH(scratch, ITEMS);
   __local element *k_tile = tiles, *v_tile = tiles + KEYS * DIM;
+  const long queries = call.reach.queries, heads = call.heads, group = call.group;
   const int row_blocks = ((int)queries + QUERIES - 1) / QUERIES;
-  const long work = first + get_group_id(0), batch_head = work / row_blocks;
+  const long work = call.first + get_group_id(0), batch_head = work / row_blocks;
   const long batch = batch_head / heads, head = batch_head - batch * heads;
   const int row0 = (row_blocks - 1 - (int)(work - batch_head * row_blocks)) * QUERIES;
   const int row_end = min(row0 + QUERIES, (int)queries), row = row0 + WARP_NUMBER * 16 * ROW_TILES + G;
   const storage k_head = AT_HEAD(k, batch, head / group), v_head = AT_HEAD(v, batch, head / group);
   __global const TYPE(MASK_DTYPE) *mask_head = AT_HEAD(mask, batch, head);
-  const struct reach reach = REACH_OF(batch);
-  const struct bounds bounds = bounds_of(reach, queries);
-  const int key_first = first_key(reach, row0) / KEYS * KEYS, key_end = end_key(reach, row_end - 1);
+  struct reach reach;
+  reach_of(&call.reach, kv_lengths, batch, &reach);
+  struct pairs pairs;
+  pairs_of(&reach, queries, &pairs);
+  const int key_first = first_key(&reach, row0) / KEYS * KEYS, key_end = end_key(&reach, row_end - 1);
   const float unit = EXPONENT_UNIT;
 
   uint q_rows[ROW_TILES][STEPS][4];
-  copy_rows(AT_HEAD(q, batch, head), (idx)q_stride2, row0, row_end, QUERIES, tiles);
+  copy_rows(AT_HEAD(q, batch, head), (idx)call.q.stride2, row0, row_end, QUERIES, tiles);
   warp_copy_commit();
   warp_copy_wait(0);
   barrier(CLK_LOCAL_MEM_FENCE);
@@ -58,20 +59,20 @@ ITEMS_GROUP __kernel void attention_tensor_forward(TENSOR4(q), TENSOR4(k), TENSO
       total[m][r] = 0;
     }
 
-  if (key_first < key_end) copy_rows(k_head, (idx)k_stride2, key_first, key_end, KEYS, k_tile);
+  if (key_first < key_end) copy_rows(k_head, (idx)call.k.stride2, key_first, key_end, KEYS, k_tile);
   warp_copy_commit();
   for (int key0 = key_first; key0 < key_end; key0 += KEYS) {
-    const bool whole = is_within(bounds, row0 + QUERIES - 1, key0) && is_within(bounds, row0, key0 + KEYS - 1);
+    const bool whole = is_attended(pairs, row0 + QUERIES - 1, key0) && is_attended(pairs, row0, key0 + KEYS - 1);
     float s[ROW_TILES][COLUMN_TILES][4];
     // The values come while the scores are computed, and the next keys while the rest is.
     warp_copy_wait(0);
     barrier(CLK_LOCAL_MEM_FENCE);
-    copy_rows(v_head, (idx)v_stride2, key0, key_end, KEYS, v_tile);
+    copy_rows(v_head, (idx)call.v.stride2, key0, key_end, KEYS, v_tile);
     warp_copy_commit();
     multiply_rows(s, q_rows, k_tile, scratch);
     warp_copy_wait(0);
     barrier(CLK_LOCAL_MEM_FENCE);
-    if (key0 + KEYS < key_end) copy_rows(k_head, (idx)k_stride2, key0 + KEYS, key_end, KEYS, k_tile);
+    if (key0 + KEYS < key_end) copy_rows(k_head, (idx)call.k.stride2, key0 + KEYS, key_end, KEYS, k_tile);
     warp_copy_commit();
 
     if (SCORES_CHANGE(whole)) {
@@ -82,9 +83,9 @@ ITEMS_GROUP __kernel void attention_tensor_forward(TENSOR4(q), TENSOR4(k), TENSO
           WARP_UNROLL
           for (int e = 0; e < 4; ++e) {
             float slope;
-            s[m][n][e] = score_of(s[m][n][e], &slope, whole, bounds, row + m * 16 + e / 2 * 8,
-                                  key0 + n * 8 + COLUMN + e % 2, scale, softcap, mask_head, (idx)mask_stride2,
-                                  (idx)mask_stride3);
+            s[m][n][e] = score_of(s[m][n][e], &slope, whole, pairs, row + m * 16 + e / 2 * 8,
+                                  key0 + n * 8 + COLUMN + e % 2, call.scale, call.softcap, mask_head, (idx)call.mask.stride2,
+                                  (idx)call.mask_stride3);
           }
     }
     WARP_UNROLL
@@ -118,7 +119,7 @@ ITEMS_GROUP __kernel void attention_tensor_forward(TENSOR4(q), TENSOR4(k), TENSO
 #if DROPOUT
         WARP_UNROLL
         for (int n = 0; n < COLUMN_TILES; ++n) {
-          const uint kept = kept_pair(seed_low, seed_high, threshold, (uint)batch, (uint)head, row + m * 16 + r * 8,
+          const uint kept = kept_pair(call.seed_low, call.seed_high, call.dropout_threshold, (uint)batch, (uint)head, row + m * 16 + r * 8,
                                       key0 + n * 8 + COLUMN);
           s[m][n][2 * r] = kept & 1 ? s[m][n][2 * r] : 0;
           s[m][n][2 * r + 1] = kept & 2 ? s[m][n][2 * r + 1] : 0;
@@ -129,7 +130,7 @@ ITEMS_GROUP __kernel void attention_tensor_forward(TENSOR4(q), TENSOR4(k), TENSO
   }
 
   out = AT_HEAD(out, batch, head);
-  lse += lse_offset + batch_head * queries;
+  lse += call.lse_offset + batch_head * queries;
   WARP_UNROLL
   for (int m = 0; m < ROW_TILES; ++m)
     WARP_UNROLL
@@ -139,11 +140,11 @@ ITEMS_GROUP __kernel void attention_tensor_forward(TENSOR4(q), TENSOR4(k), TENSO
       if (i < row_end) {
         float factor = all == 0 ? 0 : 1 / all;
 #if DROPOUT
-        factor *= dropout_scale;
+        factor *= call.dropout_scale;
 #endif
-        if (has_lse && COLUMN == 0)
-          lse[i] = all == 0 ? -INFINITY : most[m][r] * (NATURAL ? 1 : scale) + warp_log2(all) * LN2;
-        store_row(out + i * (idx)out_stride2, sum[m], r, factor, flags);
+        if ((call.wants & WANTS_LSE) && COLUMN == 0)
+          lse[i] = all == 0 ? -INFINITY : most[m][r] * (NATURAL ? 1 : call.scale) + warp_log2(all) * LN2;
+        store_row(out + i * (idx)call.out.stride2, sum[m], r, factor, flags);
       }
     }
 }

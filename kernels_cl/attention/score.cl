@@ -13,6 +13,7 @@
 #define SOFTCAP 0
 #endif
 #define TILE_COLUMNS (VECTOR * TILE_VECTORS)
+#include "attention/call.cl"
 // exp turns the absolute error of a large score into a relative one, so the sum is made in short blocks: half the error.
 #ifndef DEPTH_BLOCK
 #define DEPTH_BLOCK 16
@@ -24,15 +25,16 @@
 // not written.
 // global: (tiles of columns, tiles of rows, heads), rounded up
 __kernel void attention_score(__global const float *a, __global const float *b, __global const int2 *bounds,
-                              __global float *s, long depth_, long keys, long rows_pad_, long pitch_, long group,
-                              long head_in_group, float scale, float softcap) {
-  const int depth = depth_, rows_pad = rows_pad_, pitch = pitch_, panels = (keys + PANEL - 1) / PANEL;
+                              __global float *s, const struct heed__cl_attention_chunk chunk, long depth_,
+                              float scale, float softcap) {
+  const int depth = depth_, rows_pad = chunk.rows_pad, pitch = chunk.pitch, keys = chunk.keys;
+  const int panels = (keys + PANEL - 1) / PANEL;
   const int j = get_global_id(0) * TILE_COLUMNS, i = get_global_id(1) * TILE_ROWS, z = get_global_id(2);
   if (j >= keys || i >= rows_pad) return;
   const int row = z * rows_pad + i;
   if (j >= bounds[row + TILE_ROWS - 1].y || j + TILE_COLUMNS <= bounds[row].x) return;
 
-  const int slot = (z + head_in_group) / group;
+  const int slot = (chunk.head0 + z) / chunk.group - chunk.slot0;
   a += (size_t)row * depth;
   b += (size_t)(slot * panels + j / PANEL) * depth * PANEL + j % PANEL;
   floatv sum[TILE_ROWS][TILE_VECTORS];

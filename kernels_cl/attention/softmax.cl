@@ -8,6 +8,7 @@
 #ifndef SOFTCAP
 #define SOFTCAP 0
 #endif
+#include "attention/call.cl"
 
 // True where key v VECTOR + number of the lane lies in the range.
 intv inside(int v, int2 range) {
@@ -25,13 +26,13 @@ void zero_outside(__global float *row, int first, int last, int pitch) {
 // has_lse. A row whose scores are all −inf gives zeros and −inf. In a row that holds a NaN, a weight of 0 stays 0.
 // global: (GROUP, rows_pad, heads); local: (GROUP, 1, 1)
 ROW_GROUP __kernel void attention_softmax(__global const float *s, __global float *p, __global const int2 *bounds,
-                                          __global float *lse, long lse_offset, long has_lse, long queries, long head0,
-                                          long row0, long rows, long pitch) {
+                                          __global float *lse, long lse_offset, int has_lse,
+                                          const struct heed__cl_attention_chunk chunk) {
   __local float scratch[GROUP];
   const int lane = ROW_LANE;
   const size_t row = get_global_id(2) * get_global_size(1) + get_global_id(1);
   const int2 range = bounds[row];
-  const int first = range.x / VECTOR, last = (range.y + VECTOR - 1) / VECTOR;
+  const int first = range.x / VECTOR, last = (range.y + VECTOR - 1) / VECTOR, pitch = chunk.pitch;
   s += row * pitch;
   p += row * pitch;
 
@@ -54,21 +55,22 @@ ROW_GROUP __kernel void attention_softmax(__global const float *s, __global floa
     VSTORE(select((floatv)0, e * factor, e != 0), p + v * VECTOR);
   }
   zero_outside(p, first, last, pitch);
-  if (has_lse && get_local_id(0) == 0 && get_global_id(1) < rows)
-    lse[(idx)lse_offset + ((idx)head0 + (idx)get_global_id(2)) * (idx)queries + (idx)row0 + (idx)get_global_id(1)] =
-        sum == 0 ? -INFINITY : shift + log(sum);
+  if (has_lse && get_local_id(0) == 0 && get_global_id(1) < chunk.rows)
+    lse[(idx)lse_offset + ((idx)chunk.head0 + (idx)get_global_id(2)) * (idx)chunk.queries + (idx)chunk.row0 +
+        (idx)get_global_id(1)] = sum == 0 ? -INFINITY : shift + log(sum);
 }
 
 // From p and dp to ds = p (dp − Σ p dp), in place of dp, and 0 outside the bounds. Where p is 0, so is ds, whatever stands in dp.
 // With SOFTCAP, dcapped holds the scores after the cap and becomes the gradient before it: ds (1 − (s/c)²).
 // global: (GROUP, rows_pad, heads); local: (GROUP, 1, 1)
 ROW_GROUP __kernel void attention_softmax_bwd(__global const float *p, __global float *dp, __global float *dcapped,
-                                              __global const int2 *bounds, long pitch, float softcap) {
+                                              __global const int2 *bounds, const struct heed__cl_attention_chunk chunk,
+                                              float softcap) {
   __local float scratch[GROUP];
   const int lane = ROW_LANE;
   const size_t row = get_global_id(2) * get_global_size(1) + get_global_id(1);
   const int2 range = bounds[row];
-  const int first = range.x / VECTOR, last = (range.y + VECTOR - 1) / VECTOR;
+  const int first = range.x / VECTOR, last = (range.y + VECTOR - 1) / VECTOR, pitch = chunk.pitch;
   p += row * pitch;
   dp += row * pitch;
   dcapped += row * pitch;
@@ -96,14 +98,14 @@ ROW_GROUP __kernel void attention_softmax_bwd(__global const float *p, __global 
 
 // x = x · scale where dropout keeps the weight, else 0. Four keys share one draw of random numbers.
 // global: (GROUP, rows_pad, heads); local: (GROUP, 1, 1)
-ROW_GROUP __kernel void attention_dropout(__global float *x, __global const int2 *bounds, long heads_per_batch,
-                                          long head0, long row0, long pitch, uint seed_low, uint seed_high,
+ROW_GROUP __kernel void attention_dropout(__global float *x, __global const int2 *bounds,
+                                          const struct heed__cl_attention_chunk chunk, uint seed_low, uint seed_high,
                                           uint threshold, float scale) {
-  const uint f = (uint)head0 + (uint)get_global_id(2), b = f / (uint)heads_per_batch;
-  const uint h = f - b * (uint)heads_per_batch, i = (uint)row0 + (uint)get_global_id(1);
+  const uint f = (uint)chunk.head0 + (uint)get_global_id(2), b = f / (uint)chunk.heads_per_batch;
+  const uint h = f - b * (uint)chunk.heads_per_batch, i = (uint)chunk.row0 + (uint)get_global_id(1);
   const size_t row = get_global_id(2) * get_global_size(1) + get_global_id(1);
   const int2 range = bounds[row];
-  x += row * pitch;
+  x += row * chunk.pitch;
   for (int v = range.x / 4 + get_local_id(0); v < (range.y + 3) / 4; v += GROUP) {
     const uint4 random = philox(seed_low, seed_high, (uint4)((uint)v, i, h, b));
     vstore4(select((float4)0, vload4(v, x) * scale, random >= threshold), v, x);
@@ -113,10 +115,10 @@ ROW_GROUP __kernel void attention_dropout(__global float *x, __global const int2
 // weights[head0 + z, row0 + row, j] = p, in the tensor's dtype; weights is contiguous.
 // global: (GROUP, rows, heads); local: (GROUP, 1, 1)
 ROW_GROUP __kernel void attention_weights(__global const float *p, __global TYPE(X_DTYPE) *weights,
-                                          long weights_offset, long queries, long keys, long head0, long row0,
-                                          long rows_pad, long pitch) {
-  const size_t row = get_global_id(2) * rows_pad + get_global_id(1);
-  const idx to = (idx)weights_offset +
-                 (((idx)head0 + (idx)get_global_id(2)) * (idx)queries + (idx)row0 + (idx)get_global_id(1)) * (idx)keys;
-  for (idx j = get_local_id(0); j < (idx)keys; j += GROUP) STORE(X_DTYPE, weights, to + j, p[row * pitch + j]);
+                                          long weights_offset, const struct heed__cl_attention_chunk chunk) {
+  const size_t row = get_global_id(2) * chunk.rows_pad + get_global_id(1);
+  const idx i = (idx)chunk.row0 + (idx)get_global_id(1);
+  const idx to = (idx)weights_offset + (((idx)chunk.head0 + (idx)get_global_id(2)) * (idx)chunk.queries + i) * (idx)chunk.keys;
+  for (idx j = get_local_id(0); j < (idx)chunk.keys; j += GROUP)
+    STORE(X_DTYPE, weights, to + j, p[row * chunk.pitch + j]);
 }

@@ -49,44 +49,45 @@ static struct heed__cl_attention describe(const struct heed__call *call) {
   return a;
 }
 
-// The first that can do the call, of the tuned key if there is one.
-static const struct heed__cl_attention_variant *pick_of(const heed_context *ctx, const struct heed__cl_attention *a,
-                                                        const char *key) {
-  const struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
-  for (size_t i = 0; i < VARIANTS; ++i) {
+// The first that can do the call; with a choice, the one that the choice names.
+static struct heed__cl_attention_way first_of(const heed_context *ctx, const struct heed__cl_attention *a,
+                                              const char *key, const struct heed__cl_tuning_choice *choice) {
+  struct heed__cl_attention_way way = {0};
+  for (size_t i = 0; i < VARIANTS && !way.variant; ++i) {
     const struct heed__cl_attention_variant *variant = variants[i];
     if (key && strcmp(variant->tuning.key, key) != 0) continue;
     if (a->params->path != HEED_PATH_AUTO && a->params->path != variant->path) continue;
-    if (variant->supports(traits, a)) return variant;
+    if (variant->plan(ctx, a, choice, &way.plan)) way.variant = variant;
   }
-  return NULL;
+  return way;
 }
 
-const struct heed__cl_attention_variant *heed__cl_attention_pick(const heed_context *ctx,
-                                                                 struct heed__cl_attention *a) {
+struct heed__cl_attention_way heed__cl_attention_choose(const heed_context *ctx, const struct heed__cl_attention *a) {
   const heed_tune_problem problem = {
       .op = a->backward ? HEED_TUNE_ATTENTION_BWD : HEED_TUNE_ATTENTION_FWD,
       .dtype = a->q->dtype,
       .causal = a->params->causal != HEED_CAUSAL_NONE,
       .sizes = {heed__max(a->dim, a->value_dim), a->queries, a->keys, a->batch * a->heads}};
   const struct heed__cl_tuning_choice *tuned = heed__cl_tuning_find(ctx, &problem);
-  const struct heed__cl_attention_variant *variant = tuned ? pick_of(ctx, a, tuned->variant) : NULL;
-  a->choice = variant ? tuned : NULL;
-  return variant ? variant : pick_of(ctx, a, NULL);
+  const struct heed__cl_attention_way way =
+      tuned ? first_of(ctx, a, tuned->variant, tuned) : (struct heed__cl_attention_way){0};
+  return way.variant ? way : first_of(ctx, a, NULL, NULL);
 }
 
+// q: [B, Hq, Lq, D]; k: [B, Hkv, Lk, D]; v: [B, Hkv, Lk, Dv]; out, dout: [B, Hq, Lq, Dv]; lse: [B, Hq, Lq]; weights: [B, Hq, Lq, Lk];
+// mask: [B, Hq, Lq, columns] by strides; kv_lengths: [B]; dq, dk, dv as q, k, v; dmask: as the mask was given
 static heed_status run(heed_context *ctx, const struct heed__call *call) {
-  struct heed__cl_attention a = describe(call);
-  const struct heed__cl_attention_variant *variant = heed__cl_attention_pick(ctx, &a);
+  const struct heed__cl_attention a = describe(call);
+  const struct heed__cl_attention_way way = heed__cl_attention_choose(ctx, &a);
+  if (way.variant) return way.variant->run(ctx, &a, &way.plan);
+  union heed__cl_attention_plan staged;
   HEED__REQUIRE(
-      variant || heed__cl_attention_staged.supports(&heed__cl_state(ctx)->traits, &a), HEED_ERROR_UNSUPPORTED,
+      heed__cl_attention_staged.plan(ctx, &a, NULL, &staged), HEED_ERROR_UNSUPPORTED,
       "%s leaves a kernel's loops after 65535 rounds and says nothing; q %s on k %s and v %s needs more: choose "
       "another device",
       ctx->device.name, heed__tensor_text(a.q), heed__tensor_text(a.k), heed__tensor_text(a.v));
-  HEED__REQUIRE(variant, HEED_ERROR_UNSUPPORTED,
-                "the fused path cannot do q %s on k %s and v %s on %s; take staged or auto", heed__tensor_text(a.q),
-                heed__tensor_text(a.k), heed__tensor_text(a.v), ctx->device.name);
-  return a.backward ? variant->bwd(ctx, &a) : variant->fwd(ctx, &a);
+  return heed__fail(HEED_ERROR_UNSUPPORTED, "the fused path cannot do q %s on k %s and v %s on %s; take staged or auto",
+                    heed__tensor_text(a.q), heed__tensor_text(a.k), heed__tensor_text(a.v), ctx->device.name);
 }
 
 heed_status heed__cl_attention_fwd(heed_context *ctx, const struct heed__call *call) { return run(ctx, call); }
@@ -118,13 +119,15 @@ static void neighbours(heed_context *ctx, const heed_tune_problem *problem, cons
                                  .value_dim = problem->sizes[0],
                                  .group = 1};
   if (a.backward) a.dout = a.dq = a.dk = a.dv = &t;
-  const struct heed__cl_attention_variant *used = pick_of(ctx, &a, choice->variant[0] ? choice->variant : NULL);
+  const bool named = choice->variant[0] != 0;
+  const struct heed__cl_attention_variant *used =
+      first_of(ctx, &a, named ? choice->variant : NULL, named ? choice : NULL).variant;
   if (!used) return;
   struct heed__cl_tuning_choice from = *choice;
   snprintf(from.variant, sizeof from.variant, "%s", used->tuning.key);
   if (used->neighbours) used->neighbours(ctx, &a, &from, out);
   for (size_t i = 0; i < VARIANTS && out->count < out->room; ++i) {
-    if (variants[i] == used || !pick_of(ctx, &a, variants[i]->tuning.key)) continue;
+    if (variants[i] == used || !first_of(ctx, &a, variants[i]->tuning.key, NULL).variant) continue;
     struct heed__cl_tuning_choice *other = &out->list[out->count++];
     *other = (struct heed__cl_tuning_choice){0};
     snprintf(other->variant, sizeof other->variant, "%s", variants[i]->tuning.key);

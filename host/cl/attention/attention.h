@@ -3,6 +3,7 @@
 #ifndef HEED__CL_ATTENTION_H
 #define HEED__CL_ATTENTION_H
 
+#include "cl/attention/plan.h"
 #include "cl/runtime/runtime.h"
 #include "cl/tuning/tuning.h"
 
@@ -10,7 +11,6 @@
 struct heed__cl_attention {
   const struct heed__attention_params *params;
   bool backward;
-  const struct heed__cl_tuning_choice *choice;  // tuned, and of the variant that does the call; NULL: its own values
   const heed_tensor *q, *k, *v, *mask, *kv_lengths;
   const heed_tensor *out, *lse;  // results of the forward, inputs of the backward
   const heed_tensor *weights;
@@ -23,17 +23,19 @@ struct heed__cl_attention_variant {
   const char *name;                       // for people
   struct heed__cl_tuning_variant tuning;  // its key, and what a choice can say
   heed_attention_path path;               // STAGED or FUSED, for callers that ask for one
-  bool (*supports)(const struct heed__cl_traits *traits, const struct heed__cl_attention *a);
-  heed_status (*fwd)(heed_context *ctx, const struct heed__cl_attention *a);
-  heed_status (*bwd)(heed_context *ctx, const struct heed__cl_attention *a);
+  // Decides how the call is done. False: it cannot be done this way. `choice`: tuned values of this variant; NULL: its own.
+  bool (*plan)(const heed_context *ctx, const struct heed__cl_attention *a, const struct heed__cl_tuning_choice *choice,
+               union heed__cl_attention_plan *plan);
+  heed_status (*run)(heed_context *ctx, const struct heed__cl_attention *a, const union heed__cl_attention_plan *plan);
   // Adds choices one step away from `choice`, which is of this variant. NULL: it has no values to tune.
   void (*neighbours)(heed_context *ctx, const struct heed__cl_attention *a, const struct heed__cl_tuning_choice *choice,
                      struct heed__cl_tuning_choices *out);
 };
 
-// A value of the call's choice; 0: choose by yourself.
-static inline int64_t heed__cl_attention_value(const struct heed__cl_attention *a, enum heed__cl_tuning_tunable what) {
-  return a->choice ? a->choice->values[what] : 0;
+// A value of a choice; 0: choose by yourself.
+static inline int64_t heed__cl_attention_value(const struct heed__cl_tuning_choice *choice,
+                                               enum heed__cl_tuning_tunable what) {
+  return choice ? choice->values[what] : 0;
 }
 
 extern const struct heed__cl_attention_variant heed__cl_attention_fused_tensor;
@@ -41,7 +43,11 @@ extern const struct heed__cl_attention_variant heed__cl_attention_fused_gpu;
 extern const struct heed__cl_attention_variant heed__cl_attention_staged;
 extern const struct heed__cl_attention_variant heed__cl_attention_fused_cpu;
 
-// attention.c. The variant that does the call, NULL: none can. A tuned choice of this variant travels with the call from here on.
-const struct heed__cl_attention_variant *heed__cl_attention_pick(const heed_context *ctx, struct heed__cl_attention *a);
+// attention.c. How a call is done: the tuned choice is looked up here, and what it means is in the plan from here on.
+struct heed__cl_attention_way {
+  const struct heed__cl_attention_variant *variant;  // NULL: none can do it
+  union heed__cl_attention_plan plan;
+};
+struct heed__cl_attention_way heed__cl_attention_choose(const heed_context *ctx, const struct heed__cl_attention *a);
 
 #endif

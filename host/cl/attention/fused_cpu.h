@@ -4,28 +4,18 @@
 
 #include "cl/attention/attention.h"
 
-struct heed__cl_attention_fused_cpu {
-  heed_context *ctx;
-  const struct heed__cl_attention *a;
-  int vector, tile_rows;       // of a register tile; it has 2 · vector columns
-  int key_block, query_block;  // multiples of a tile's columns (backward: and rows), and of its rows
-  bool decode;                 // forward by attention/fused_cpu_decode.cl
-  int row_tile, rows;          // decode: rows that share a load; all rows of a key head, rounded up to it
-  int64_t chunk_keys;          // decode: keys of one split, a multiple of 64
-  int64_t splits;              // work-items that share the keys of one head (backward, decode)
-  int64_t slots;               // pairs of batch and key head that one launch takes; all, unless memory is short
-};
-
 // One more than this is left to the staged path: a work-item's private arrays grow with the width.
 enum { HEED__FUSED_CPU_WIDTH_MAX = 512 };
 
-bool heed__cl_attention_fused_cpu_supports(const struct heed__cl_traits *traits, const struct heed__cl_attention *a);
-void heed__cl_attention_fused_cpu_plan(heed_context *ctx, const struct heed__cl_attention *a,
+bool heed__cl_attention_fused_cpu_supports(const heed_context *ctx, const struct heed__cl_attention *a);
+void heed__cl_attention_fused_cpu_plan(const heed_context *ctx, const struct heed__cl_attention *a,
+                                       const struct heed__cl_tuning_choice *choice,
                                        struct heed__cl_attention_fused_cpu *plan);
 void heed__cl_attention_fused_cpu_neighbours(heed_context *ctx, const struct heed__cl_attention *a,
                                              const struct heed__cl_tuning_choice *choice,
                                              struct heed__cl_tuning_choices *out);
-heed_status heed__cl_attention_fused_cpu_run(const struct heed__cl_attention_fused_cpu *plan);
+heed_status heed__cl_attention_fused_cpu_run(heed_context *ctx, const struct heed__cl_attention *a,
+                                             const struct heed__cl_attention_fused_cpu *plan);
 
 // Scratch buffers of a launch over `slots` slots, in bytes; 0 where one is not needed.
 enum heed__cl_attention_fused_cpu_buffer {
@@ -41,7 +31,8 @@ enum heed__cl_attention_fused_cpu_buffer {
   FUSED_DQ_PARTS,  // dq of each split
   HEED__FUSED_CPU_BUFFERS
 };
-void heed__cl_attention_fused_cpu_sizes(const struct heed__cl_attention_fused_cpu *plan, int64_t slots,
+void heed__cl_attention_fused_cpu_sizes(const struct heed__cl_attention *a,
+                                        const struct heed__cl_attention_fused_cpu *plan, int64_t slots,
                                         double bytes[HEED__FUSED_CPU_BUFFERS]);
 
 #endif

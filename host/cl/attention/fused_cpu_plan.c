@@ -9,7 +9,8 @@ enum { PRIVATE_FLOATS_MAX = 1 << 19 };
 
 static bool same_dtype(const heed_tensor *x, heed_dtype dtype) { return !x || x->dtype == dtype; }
 
-bool heed__cl_attention_fused_cpu_supports(const struct heed__cl_traits *traits, const struct heed__cl_attention *a) {
+bool heed__cl_attention_fused_cpu_supports(const heed_context *ctx, const struct heed__cl_attention *a) {
+  const struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
   if (!traits->cpu_like || traits->vector_width < 4 || a->weights || a->dmask) return false;
   if (heed__max(a->dim, a->value_dim) > HEED__FUSED_CPU_WIDTH_MAX) return false;
   const heed_tensor *floats[] = {a->k, a->v, a->out, a->dout, a->dq, a->dk, a->dv};
@@ -20,9 +21,9 @@ bool heed__cl_attention_fused_cpu_supports(const struct heed__cl_traits *traits,
   return length <= 0x1p29 && heads * (length / 4 + 2) < 0x1p31;
 }
 
-static void choose_tiles(struct heed__cl_attention_fused_cpu *p) {
-  const struct heed__cl_attention *a = p->a;
-  p->vector = heed__cl_state(p->ctx)->traits.vector_width;
+static void choose_tiles(const struct heed__cl_traits *traits, const struct heed__cl_attention *a,
+                         struct heed__cl_attention_fused_cpu *p) {
+  p->vector = traits->vector_width;
   // As many accumulators as leave room in the registers: 24 of 32 wide ones, 12 of 16, 16 of Arm's 32.
   p->tile_rows = p->vector == 16 ? 12 : p->vector == 8 ? 6 : 8;
   p->key_block = a->backward ? 96 : 256;
@@ -41,22 +42,25 @@ static int64_t common_divisor(int64_t x, int64_t y) {
 }
 
 // Floats that a work-item keeps to itself.
-static int64_t private_floats(const struct heed__cl_attention_fused_cpu *p) {
-  const int64_t dim = heed__round_up(p->a->dim, p->vector), value_dim = heed__round_up(p->a->value_dim, p->vector);
-  if (!p->a->backward) return p->query_block * (dim + value_dim) + (int64_t)p->tile_rows * p->key_block;
+static int64_t private_floats(const struct heed__cl_attention *a, const struct heed__cl_attention_fused_cpu *p) {
+  const int64_t dim = heed__round_up(a->dim, p->vector), value_dim = heed__round_up(a->value_dim, p->vector);
+  if (!a->backward) return p->query_block * (dim + value_dim) + (int64_t)p->tile_rows * p->key_block;
   return p->key_block * (3 * dim + 2 * value_dim) + 2 * (int64_t)p->query_block * p->key_block;
 }
 
 // Blocks as asked for, of whole tiles, unless a thread's stack might not hold them. 0: as they are.
-static void set_blocks(struct heed__cl_attention_fused_cpu *p, int64_t tile_rows, int64_t key_block,
-                       int64_t query_block) {
+static void set_blocks(const struct heed__cl_attention *a, const struct heed__cl_tuning_choice *choice,
+                       struct heed__cl_attention_fused_cpu *p) {
   const struct heed__cl_attention_fused_cpu before = *p;
+  const int64_t tile_rows = heed__cl_attention_value(choice, HEED__TUNE_tile_rows);
+  const int64_t key_block = heed__cl_attention_value(choice, HEED__TUNE_key_block);
+  const int64_t query_block = heed__cl_attention_value(choice, HEED__TUNE_query_block);
   if (tile_rows) p->tile_rows = (int)tile_rows;
   const int64_t panel = 2 * p->vector;
-  const int64_t step = p->a->backward ? panel / common_divisor(panel, p->tile_rows) * p->tile_rows : panel;
+  const int64_t step = a->backward ? panel / common_divisor(panel, p->tile_rows) * p->tile_rows : panel;
   p->key_block = (int)heed__round_up(key_block ? key_block : p->key_block, step);
   p->query_block = (int)heed__round_up(query_block ? query_block : p->query_block, p->tile_rows);
-  if (private_floats(p) > PRIVATE_FLOATS_MAX) *p = before;
+  if (private_floats(a, p) > PRIVATE_FLOATS_MAX) *p = before;
 }
 
 // How many work-items should share a head so that `slots` heads keep all cores busy to the end.
@@ -66,9 +70,8 @@ static int64_t backward_splits(int64_t slots, int64_t cores, int64_t blocks) {
   return heed__max(heed__min(cores / common_divisor(slots, cores), blocks), 1);
 }
 
-static void choose_decode(struct heed__cl_attention_fused_cpu *p, int64_t slots, int64_t cores) {
-  const struct heed__cl_attention *a = p->a;
-  const int64_t rows = a->group * a->queries;
+static void choose_decode(const struct heed__cl_attention *a, int64_t cores, struct heed__cl_attention_fused_cpu *p) {
+  const int64_t rows = a->group * a->queries, slots = heed__max(a->batch * a->kv_heads, 1);
   p->decode = !a->backward && a->queries <= 8 && rows <= 8;
   if (!p->decode) return;
   p->row_tile = rows >= 3 ? 4 : (int)rows;
@@ -79,9 +82,9 @@ static void choose_decode(struct heed__cl_attention_fused_cpu *p, int64_t slots,
   p->splits = heed__ceil_div(a->keys, p->chunk_keys);
 }
 
-void heed__cl_attention_fused_cpu_sizes(const struct heed__cl_attention_fused_cpu *p, int64_t slots,
+void heed__cl_attention_fused_cpu_sizes(const struct heed__cl_attention *a,
+                                        const struct heed__cl_attention_fused_cpu *p, int64_t slots,
                                         double bytes[HEED__FUSED_CPU_BUFFERS]) {
-  const struct heed__cl_attention *a = p->a;
   const double n = (double)slots, heads = n * (double)a->group;
   const int64_t dim = heed__round_up(a->dim, p->vector), value_dim = heed__round_up(a->value_dim, p->vector);
   for (int i = 0; i < HEED__FUSED_CPU_BUFFERS; ++i) bytes[i] = 0;
@@ -105,10 +108,10 @@ void heed__cl_attention_fused_cpu_sizes(const struct heed__cl_attention_fused_cp
 }
 
 // How many slots fit in the memory a call may take: a quarter of the device's, a gigabyte at most, buffers as large as it allows.
-static double fitting_slots(const struct heed__cl_attention_fused_cpu *p) {
-  const struct heed__cl_traits *traits = &heed__cl_state(p->ctx)->traits;
+static double fitting_slots(const struct heed__cl_traits *traits, const struct heed__cl_attention *a,
+                            const struct heed__cl_attention_fused_cpu *p) {
   double bytes[HEED__FUSED_CPU_BUFFERS], total = 0, largest = 0;
-  heed__cl_attention_fused_cpu_sizes(p, 1, bytes);
+  heed__cl_attention_fused_cpu_sizes(a, p, 1, bytes);
   for (int i = 0; i < HEED__FUSED_CPU_BUFFERS; ++i) {
     total += bytes[i];
     largest = fmax(largest, bytes[i]);
@@ -116,18 +119,19 @@ static double fitting_slots(const struct heed__cl_attention_fused_cpu *p) {
   return fmin(fmin((double)traits->memory / 4, 0x1p30) / total, (double)traits->max_allocation / largest);
 }
 
-void heed__cl_attention_fused_cpu_plan(heed_context *ctx, const struct heed__cl_attention *a,
+void heed__cl_attention_fused_cpu_plan(const heed_context *ctx, const struct heed__cl_attention *a,
+                                       const struct heed__cl_tuning_choice *choice,
                                        struct heed__cl_attention_fused_cpu *p) {
-  const int64_t cores = heed__max(heed__cl_state(ctx)->traits.compute_units, 1);
-  const int64_t slots = heed__max(a->batch * a->kv_heads, 1);
-  *p = (struct heed__cl_attention_fused_cpu){.ctx = ctx, .a = a, .splits = 1};
-  choose_tiles(p);
-  set_blocks(p, heed__cl_attention_value(a, HEED__TUNE_tile_rows), heed__cl_attention_value(a, HEED__TUNE_key_block),
-             heed__cl_attention_value(a, HEED__TUNE_query_block));
-  choose_decode(p, slots, cores);
+  const struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
+  const int64_t slots = heed__max(a->batch * a->kv_heads, 1), cores = heed__max(traits->compute_units, 1);
+  *p = (struct heed__cl_attention_fused_cpu){.splits = 1};
+  choose_tiles(traits, a, p);
+  set_blocks(a, choice, p);
+  choose_decode(a, cores, p);
   if (a->backward) p->splits = backward_splits(slots, cores, heed__ceil_div(a->keys, p->key_block));
-  while (p->splits > 1 && a->backward && fitting_slots(p) < 1) --p->splits;
-  const double fitting = fmax(fitting_slots(p), 1);
+  while (p->splits > 1 && a->backward && fitting_slots(traits, a, p) < 1) --p->splits;
+  // Each slot's sums are its own: memory may cut a call between slots.
+  const double fitting = fmax(fitting_slots(traits, a, p), 1);
   p->slots = fitting >= (double)slots ? slots : heed__ceil_div(slots, heed__ceil_div(slots, (int64_t)fitting));
 }
 
@@ -136,12 +140,9 @@ void heed__cl_attention_fused_cpu_plan(heed_context *ctx, const struct heed__cl_
 void heed__cl_attention_fused_cpu_neighbours(heed_context *ctx, const struct heed__cl_attention *a,
                                              const struct heed__cl_tuning_choice *choice,
                                              struct heed__cl_tuning_choices *out) {
-  struct heed__cl_attention_fused_cpu p = {.ctx = ctx, .a = a};
-  choose_tiles(&p);
-  choose_decode(&p, heed__max(a->batch * a->kv_heads, 1), 1);
+  struct heed__cl_attention_fused_cpu p;
+  heed__cl_attention_fused_cpu_plan(ctx, a, choice, &p);
   if (p.decode) return;
-  set_blocks(&p, choice->values[HEED__TUNE_tile_rows], choice->values[HEED__TUNE_key_block],
-             choice->values[HEED__TUNE_query_block]);
   const struct {
     enum heed__cl_tuning_tunable what;
     int64_t value;
@@ -154,10 +155,8 @@ void heed__cl_attention_fused_cpu_neighbours(heed_context *ctx, const struct hee
     const size_t before = out->count;
     heed__cl_tuning_choices_add(out, choice, steps[i].what, steps[i].value);
     if (out->count == before) continue;
-    const int64_t *values = out->list[before].values;
-    struct heed__cl_attention_fused_cpu other = {.ctx = ctx, .a = a};
-    choose_tiles(&other);
-    set_blocks(&other, values[HEED__TUNE_tile_rows], values[HEED__TUNE_key_block], values[HEED__TUNE_query_block]);
+    struct heed__cl_attention_fused_cpu other;
+    heed__cl_attention_fused_cpu_plan(ctx, a, &out->list[before], &other);
     if (other.tile_rows == p.tile_rows && other.key_block == p.key_block && other.query_block == p.query_block)
       out->count = before;
   }

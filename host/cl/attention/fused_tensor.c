@@ -3,6 +3,7 @@
 // leave to the general kernels for GPUs, and so does a driver that does not take their inline PTX.
 #include <math.h>
 
+#include "cl/attention/call.h"
 #include "cl/attention/fused_gpu.h"
 
 // What the kernels name ITEMS and OWN_ROWS (and QUERIES of the forward).
@@ -19,8 +20,9 @@ enum kind { FORWARD, QUERIES_BWD, KEYS_BWD };  // those of the backward as KERNE
 struct fused {
   heed_context *ctx;
   const struct heed__cl_attention *a;
-  cl_mem flags;  // see FLAG_REDO in attention/fused_tensor.cl
-  cl_mem stats;  // backward: four floats a row
+  const struct heed__cl_attention_fused_gpu *general;  // the plan of the general kernels
+  cl_mem flags;                                        // see FLAG_REDO in attention/fused_tensor.cl
+  cl_mem stats;                                        // backward: four floats a row
 };
 
 // ---------------------------------------------------------------- kernels
@@ -28,7 +30,7 @@ struct fused {
 static void begin(struct heed__cl_kernel *k, const struct fused *f, const char *kernel, bool keys_bwd) {
   const struct heed__cl_attention *a = f->a;
   heed__cl_begin(k, f->ctx, a->backward ? "attention/fused_tensor_bwd.cl" : "attention/fused_tensor_fwd.cl", kernel);
-  heed__cl_attention_define(k, a);
+  heed__cl_attention_fused_gpu_define(k, a);
   heed__cl_define_int(k, "WARP_EMULATED", heed__cl_state(f->ctx)->traits.emulate_warps);
   heed__cl_define_int(k, "DIM", a->dim);
   if (!a->backward) {
@@ -39,67 +41,55 @@ static void begin(struct heed__cl_kernel *k, const struct fused *f, const char *
   heed__cl_define_int(k, "TILE", a->dim > 64 ? 16 : 32);  // what registers hold of scores beside the sums
 }
 
-static void pass_inputs(struct heed__cl_kernel *k, const struct fused *f) {
-  const struct heed__cl_attention *a = f->a;
-  heed__cl_attention_pass_tensor(k, a->q);
-  heed__cl_attention_pass_tensor(k, a->k);
-  heed__cl_attention_pass_tensor(k, a->v);
-  heed__cl_attention_pass_tensor(k, a->backward ? a->dout : a->out);
-  if (!a->backward) {
-    heed__cl_tensor(k, a->lse);
-    heed__cl_long(k, a->lse != NULL);
-  }
-  heed__cl_attention_pass_bounds(k, a);
-  heed__cl_long(k, a->heads);
-  heed__cl_long(k, a->group);
-}
-
-static heed_status launch(struct heed__cl_kernel *k, int first_arg, int64_t work_groups, double flops) {
+static heed_status launch(struct heed__cl_kernel *k, struct heed__cl_attention_numbers *numbers, int64_t work_groups,
+                          double flops) {
   const double fitting = LAUNCH_FLOPS / fmax(flops, 1);
   const int64_t most = fitting >= (double)work_groups ? work_groups : heed__max((int64_t)fitting, 1);
   const size_t local = ITEMS;
   for (int64_t first = 0; first < work_groups; first += most) {
-    if (k->status == HEED_OK) k->args[first_arg].value.i64 = first;
+    numbers->first = first;
     const size_t global = (size_t)heed__min(most, work_groups - first) * local;
     HEED__TRY(heed__cl_launch(k, 1, &global, &local));
   }
   return HEED_OK;
 }
 
+// q, dq: [B, Hq, Lq, D]; k, v, dk, dv: [B, Hkv, Lk, D]; out, dout: [B, Hq, Lq, D]; lse: [B, Hq, Lq]; stats: [B, Hq, Lq, 4]; flags: [2]
 static heed_status run_kind(const struct fused *f, enum kind kind) {
   static const char *const kernels[] = {"attention_tensor_forward", "attention_tensor_queries_bwd",
                                         "attention_tensor_keys_bwd"};
   const struct heed__cl_attention *a = f->a;
+  struct heed__cl_attention_numbers numbers = heed__cl_attention_numbers(a);
   struct heed__cl_kernel k;
   begin(&k, f, kernels[kind], kind == KEYS_BWD);
-  pass_inputs(&k, f);
-  const int first_arg = k.arg_count;
-  heed__cl_long(&k, 0);
-  heed__cl_attention_pass_scoring(&k, a->params);
+  heed__cl_attention_pass_call(&k, a, &numbers);
+  heed__cl_memory(&k, a->q);
+  heed__cl_memory(&k, a->k);
+  heed__cl_memory(&k, a->v);
+  heed__cl_memory(&k, a->backward ? a->dout : a->out);
+  if (kind == FORWARD) heed__cl_memory(&k, a->lse);
   if (kind != FORWARD) heed__cl_buffer(&k, f->stats);
   heed__cl_buffer(&k, f->flags);
   if (kind == QUERIES_BWD) {
-    heed__cl_attention_pass_tensor(&k, a->out);
-    heed__cl_tensor(&k, a->lse);
-    heed__cl_attention_pass_tensor(&k, a->dq);
-    heed__cl_long(&k, a->dq != NULL);
+    heed__cl_memory(&k, a->out);
+    heed__cl_memory(&k, a->lse);
+    heed__cl_memory(&k, a->dq);
   }
   if (kind == KEYS_BWD) {
-    heed__cl_attention_pass_tensor(&k, a->dk);
-    heed__cl_long(&k, a->dk != NULL);
-    heed__cl_attention_pass_tensor(&k, a->dv);
-    heed__cl_long(&k, a->dv != NULL);
+    heed__cl_memory(&k, a->dk);
+    heed__cl_memory(&k, a->dv);
   }
   const int64_t rows = kind == KEYS_BWD ? a->keys : a->queries;
   const int64_t others = kind == KEYS_BWD ? a->group * a->queries : a->keys;
   const int64_t slots = a->batch * (kind == KEYS_BWD ? a->kv_heads : a->heads);
   const int products = kind == FORWARD ? 2 : 4;
-  return launch(&k, first_arg, slots * heed__ceil_div(rows, OWN_ROWS),
+  return launch(&k, &numbers, slots * heed__ceil_div(rows, OWN_ROWS),
                 2.0 * products * OWN_ROWS * (double)others * (double)a->dim);
 }
 
 // ---------------------------------------------------------------- a call
 
+// flags: [2]
 static heed_status clear_flags(const struct fused *f) {
   struct heed__cl_kernel k;
   begin(&k, f, "attention_tensor_begin", false);
@@ -114,11 +104,12 @@ static heed_status redo(const struct fused *f) {
   cl_int flag = 1;
   if (heed__cl_state(f->ctx)->traits.emulate_warps)
     HEED__TRY(heed__cl_download(f->ctx, f->flags, 0, &flag, sizeof flag));
-  return flag ? heed__cl_attention_fused_gpu_gated(f->ctx, f->a, f->flags) : HEED_OK;
+  return flag ? heed__cl_attention_fused_gpu_run(f->ctx, f->a, f->general, f->flags) : HEED_OK;
 }
 
-static heed_status run_kernels(heed_context *ctx, const struct heed__cl_attention *a) {
-  struct fused f = {.ctx = ctx, .a = a};
+static heed_status run_kernels(heed_context *ctx, const struct heed__cl_attention *a,
+                               const struct heed__cl_attention_fused_gpu *general) {
+  struct fused f = {.ctx = ctx, .a = a, .general = general};
   heed_status status;
   HEED__TRY_TO(done, status, heed__cl_scratch_take(ctx, 2 * sizeof(cl_int), &f.flags));
   HEED__TRY_TO(done, status, clear_flags(&f));
@@ -137,12 +128,16 @@ done:
   return status;
 }
 
-static heed_status run(heed_context *ctx, const struct heed__cl_attention *a) {
-  const heed_status status = run_kernels(ctx, a);
+static heed_status run(heed_context *ctx, const struct heed__cl_attention *a,
+                       const union heed__cl_attention_plan *chosen) {
+  const heed_status status = run_kernels(ctx, a, &chosen->fused_gpu);
   if (status != HEED_ERROR_BUILD) return status;
-  heed__cl_state(ctx)->tensor_cores_off = true;
-  heed__cl_revise(ctx);
-  return heed__cl_attention_fused_gpu_gated(ctx, a, NULL);
+  // Want of memory is no verdict on the driver.
+  if (!heed__cl_state(ctx)->build_may_work_later) {
+    heed__cl_state(ctx)->tensor_cores_off = true;
+    heed__cl_revise(ctx);
+  }
+  return heed__cl_attention_fused_gpu_run(ctx, a, &chosen->fused_gpu, NULL);
 }
 
 // ---------------------------------------------------------------- the variant
@@ -168,8 +163,9 @@ static uint64_t local_bytes(const struct heed__cl_attention *a) {
   return a->dim > 64 ? 32768 : 24576;
 }
 
-static bool supports(const struct heed__cl_traits *traits, const struct heed__cl_attention *a) {
-  if (!traits->tensor_cores || traits->cpu_like || !heed__cl_attention_fused_gpu.supports(traits, a)) return false;
+static bool supports(const heed_context *ctx, const struct heed__cl_attention *a) {
+  const struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
+  if (!traits->tensor_cores || heed__cl_state(ctx)->tensor_cores_off || traits->cpu_like) return false;
   const uint64_t local = local_bytes(a) + (traits->emulate_warps ? EMULATION_BYTES : 0);
   if (traits->max_work_group < ITEMS || traits->local_memory < local) return false;
   if (!is_dtype_supported(a)) return false;
@@ -183,9 +179,12 @@ static bool supports(const struct heed__cl_traits *traits, const struct heed__cl
   return true;
 }
 
-const struct heed__cl_attention_variant heed__cl_attention_fused_tensor = {.name = "fused on tensor cores",
-                                                                           .tuning = {"fused-tensor", 0},
-                                                                           .path = HEED_PATH_FUSED,
-                                                                           .supports = supports,
-                                                                           .fwd = run,
-                                                                           .bwd = run};
+// The plan is that of the general kernels. Those for tensor cores have one tile.
+static bool plan(const heed_context *ctx, const struct heed__cl_attention *a,
+                 const struct heed__cl_tuning_choice *choice, union heed__cl_attention_plan *out) {
+  (void)choice;
+  return supports(ctx, a) && heed__cl_attention_fused_gpu_plan(ctx, a, NULL, &out->fused_gpu);
+}
+
+const struct heed__cl_attention_variant heed__cl_attention_fused_tensor = {
+    .name = "fused on tensor cores", .tuning = {"fused-tensor", 0}, .path = HEED_PATH_FUSED, .plan = plan, .run = run};

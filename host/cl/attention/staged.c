@@ -4,21 +4,35 @@
 // The backward forms the weights anew from q and k, softmax and all. lse and out of the forward would save a pass over the
 // scores, but lse has too few digits where a row holds nothing but huge masks (−FLT_MAX), and out the rounding of its storage.
 #include "cl/attention/staged.h"
+
+#include "cl/attention/call.h"
 #include "cl/operators.h"
 
-// Query heads [head0, head0 + heads) of all batches x heads, rows [row0, row0 + rows) of each: whole groups with all their rows, or
-// some rows of one head.
-struct chunk {
-  int64_t head0, heads, row0, rows, rows_pad;
-  int64_t slot0, slots;  // the key heads they read
+struct staged {
+  heed_context *ctx;
+  const struct heed__cl_attention *a;
+  const struct heed__cl_attention_staged *plan;
+  cl_mem buffers[HEED__STAGED_BUFFERS];
 };
+typedef struct heed__cl_attention_chunk chunk;
+typedef enum heed__cl_attention_staged_buffer buffer;
 
-static struct chunk chunk_at(const struct heed__cl_attention_staged *s, int64_t head0, int64_t row0) {
+// In the shapes below a chunk has C heads with R rows each, which scratch rounds up to R' rows, whole tiles; S is the number of key heads
+// that they read. Lk' is `pitch`; D' and Dv' are D and Dv rounded up to whole blocks.
+
+static chunk chunk_at(const struct staged *s, int64_t head0, int64_t row0) {
   const struct heed__cl_attention *a = s->a;
-  struct chunk c = {.head0 = head0, .row0 = row0};
-  c.heads = heed__min(s->chunk_heads, a->batch * a->heads - head0);
-  c.rows = heed__min(s->chunk_rows, a->queries - row0);
-  c.rows_pad = heed__round_up(c.rows, s->tile.rows);
+  chunk c = {.head0 = head0,
+             .row0 = row0,
+             .pitch = s->plan->pitch,
+             .queries = a->queries,
+             .keys = a->keys,
+             .heads_per_batch = a->heads,
+             .kv_heads = a->kv_heads,
+             .group = a->group};
+  c.heads = heed__min(s->plan->chunk_heads, a->batch * a->heads - head0);
+  c.rows = heed__min(s->plan->chunk_rows, a->queries - row0);
+  c.rows_pad = heed__round_up(c.rows, s->plan->tile.rows);
   c.slot0 = head0 / a->group;
   c.slots = heed__max(c.heads / a->group, 1);
   return c;
@@ -27,8 +41,8 @@ static struct chunk chunk_at(const struct heed__cl_attention_staged *s, int64_t 
 // ---------------------------------------------------------------- launches
 
 // One work-item a tile: `columns` x `rows` of them for each of `heads`.
-static heed_status launch_tiles(const struct heed__cl_attention_staged *s, struct heed__cl_kernel *k, int64_t columns,
-                                int64_t rows, int64_t heads) {
+static heed_status launch_tiles(const struct staged *s, struct heed__cl_kernel *k, int64_t columns, int64_t rows,
+                                int64_t heads) {
   const struct heed__cl_traits *traits = &heed__cl_state(s->ctx)->traits;
   const bool grouped = !traits->cpu_like && traits->max_work_group >= 64;
   const size_t local[3] = {grouped ? 16 : 1, grouped ? 4 : 1, 1};
@@ -38,8 +52,7 @@ static heed_status launch_tiles(const struct heed__cl_attention_staged *s, struc
 }
 
 // One work-item an element, in groups of one size: some drivers compile a kernel again for each size of group.
-static heed_status launch_elements(const struct heed__cl_attention_staged *s, struct heed__cl_kernel *k, int64_t x,
-                                   int64_t y, int64_t z) {
+static heed_status launch_elements(const struct staged *s, struct heed__cl_kernel *k, int64_t x, int64_t y, int64_t z) {
   const size_t most = heed__cl_state(s->ctx)->traits.max_work_group;
   const size_t local[3] = {most >= 32 ? 32 : 1, most >= 256 ? 8 : 1, 1};
   const size_t global[3] = {(size_t)heed__round_up(x, (int64_t)local[0]), (size_t)heed__round_up(y, (int64_t)local[1]),
@@ -48,222 +61,148 @@ static heed_status launch_elements(const struct heed__cl_attention_staged *s, st
 }
 
 // `lanes` work-items a row of scores.
-static heed_status launch_rows(const struct heed__cl_attention_staged *s, struct heed__cl_kernel *k, int64_t rows,
-                               int64_t heads) {
-  const size_t global[3] = {(size_t)s->lanes, (size_t)rows, (size_t)heads}, local[3] = {(size_t)s->lanes, 1, 1};
+static heed_status launch_rows(const struct staged *s, struct heed__cl_kernel *k, int64_t rows, int64_t heads) {
+  const size_t global[3] = {(size_t)s->plan->lanes, (size_t)rows, (size_t)heads},
+               local[3] = {(size_t)s->plan->lanes, 1, 1};
   return heed__cl_launch(k, 3, global, local);
 }
 
-static void begin_tiles(struct heed__cl_kernel *k, const struct heed__cl_attention_staged *s, const char *file,
-                        const char *kernel, struct heed__cl_attention_tile tile) {
+static void begin_tiles(struct heed__cl_kernel *k, const struct staged *s, const char *file, const char *kernel,
+                        struct heed__cl_attention_tile tile) {
   heed__cl_begin(k, s->ctx, file, kernel);
   heed__cl_define_int(k, "VECTOR", tile.vector);
   heed__cl_define_int(k, "TILE_ROWS", tile.rows);
   heed__cl_define_int(k, "TILE_VECTORS", tile.vectors);
-  heed__cl_define_int(k, "PANEL", s->panel);
+  heed__cl_define_int(k, "PANEL", s->plan->panel);
 }
 
-static void begin_rows(struct heed__cl_kernel *k, const struct heed__cl_attention_staged *s, const char *file,
-                       const char *kernel) {
+static void begin_rows(struct heed__cl_kernel *k, const struct staged *s, const char *file, const char *kernel) {
   heed__cl_begin(k, s->ctx, file, kernel);
-  heed__cl_define_int(k, "VECTOR", s->tile.vector);
-  heed__cl_define_int(k, "GROUP", s->lanes);
+  heed__cl_define_int(k, "VECTOR", s->plan->tile.vector);
+  heed__cl_define_int(k, "GROUP", s->plan->lanes);
+}
+
+static void pass_chunk(struct heed__cl_kernel *k, const chunk *c) {
+  heed__cl_struct(k, c, sizeof *c, HEED__CHUNK_LONGS);
+}
+
+static void pass_place(struct heed__cl_kernel *k, const struct heed__cl_attention_place *place) {
+  heed__cl_struct(k, place, sizeof *place, HEED__PLACE_LONGS);
 }
 
 // ---------------------------------------------------------------- stages
 
-static heed_status find_bounds(const struct heed__cl_attention_staged *s, const struct chunk *c) {
+// kv_lengths: [B]; BOUNDS: [C, R', 2]
+static heed_status find_bounds(const struct staged *s, const chunk *c) {
   const struct heed__cl_attention *a = s->a;
-  const struct heed__attention_params *params = a->params;
-  const int64_t whole = a->queries + a->keys;  // a window this wide has no edge; it keeps sums in kernels small
+  const struct heed__cl_attention_reach reach = heed__cl_attention_reach(a);
   struct heed__cl_kernel k;
   heed__cl_begin(&k, s->ctx, "attention/bounds.cl", "attention_bounds");
-  heed__cl_define_int(&k, "HAS_LENGTHS", a->kv_lengths != NULL);
-  if (a->kv_lengths) heed__cl_define_dtype(&k, "LENGTH_DTYPE", a->kv_lengths->dtype);
-  heed__cl_tensor(&k, a->kv_lengths);
+  heed__cl_attention_define_lengths(&k, a);
+  heed__cl_struct(&k, &reach, sizeof reach, HEED__REACH_LONGS);
+  heed__cl_memory(&k, a->kv_lengths);
   heed__cl_buffer(&k, s->buffers[BOUNDS]);
-  heed__cl_long(&k, a->heads);
-  heed__cl_long(&k, a->queries);
-  heed__cl_long(&k, a->keys);
-  heed__cl_long(&k, a->mask ? a->mask->dims[3] : a->keys);
-  heed__cl_long(&k, c->head0);
-  heed__cl_long(&k, c->heads);
-  heed__cl_long(&k, c->row0);
-  heed__cl_long(&k, c->rows);
-  heed__cl_long(&k, c->rows_pad);
-  heed__cl_long(&k, params->offset);
-  heed__cl_long(&k, params->causal);
-  heed__cl_long(&k, heed__min(params->window_left, whole));
-  heed__cl_long(&k, heed__min(params->window_right, whole));
+  pass_chunk(&k, c);
   return launch_elements(s, &k, c->rows_pad, c->heads, 1);
 }
 
-// A [depth, columns] matrix of each head, brought into panels; see attention/pack.cl.
-struct matrix {
-  const heed_tensor *x;
-  int64_t head0, heads;
-  int64_t row0;  // where it starts along the tensor's length
-  int64_t depth, depth_pad, depth_stride, columns, column_stride, panel;
+// How a tensor is brought into the panels of attention/pack.cl.
+enum layout {
+  ROWS,         // q or dout as rows, the left factor of a product over the width
+  ROWS_BY_DIM,  // q or dout as the right factor of a sum over rows
+  KEYS_BY_DIM,  // k or v as the right factor of a sum over keys
+  KEYS_BY_KEY,  // k or v as the right factor of a product over the width
 };
 
-static heed_status pack(const struct heed__cl_attention_staged *s, const struct matrix *m,
-                        enum heed__cl_attention_staged_buffer to) {
-  const int64_t panels = heed__ceil_div(m->columns, m->panel);
-  struct heed_tensor x = *m->x;
-  x.offset += m->row0 * x.strides[2];
+// x: [B, H, L, W]; packed: [heads, panels, depth, columns of a panel], where a matrix is L' x W', or W' x L' for KEYS_BY_KEY. L' and W' are
+// rounded up where the product that reads them wants it: `width` is W'.
+static heed_status pack(const struct staged *s, const chunk *c, enum layout layout, const heed_tensor *x, int64_t width,
+                        buffer to) {
+  const bool is_rows = layout == ROWS || layout == ROWS_BY_DIM, turned = layout == KEYS_BY_KEY;
+  const int64_t length = is_rows ? c->rows : c->keys, length_pad = layout == ROWS ? c->rows_pad : length;
+  const int64_t columns = turned ? length : x->dims[3], panel = layout == ROWS ? width : s->plan->panel;
+  const struct heed__cl_attention_matrix m = {.offset = x->offset + (is_rows ? c->row0 * x->strides[2] : 0),
+                                              .stride_batch = x->strides[0],
+                                              .stride_head = x->strides[1],
+                                              .stride_depth = turned ? 1 : x->strides[2],
+                                              .stride_column = turned ? x->strides[2] : 1,
+                                              .heads_per_batch = x->dims[1],
+                                              .head0 = is_rows ? c->head0 : c->slot0,
+                                              .heads = is_rows ? c->heads : c->slots,
+                                              .depth = turned ? x->dims[3] : length,
+                                              .depth_pad = turned ? width : length_pad,
+                                              .columns = columns,
+                                              .width = panel,
+                                              .panels = heed__ceil_div(columns, panel)};
   struct heed__cl_kernel k;
   heed__cl_begin(&k, s->ctx, "attention/pack.cl", "attention_pack");
-  heed__cl_define_dtype(&k, "X_DTYPE", x.dtype);
-  heed__cl_tensor(&k, &x);
-  heed__cl_strides(&k, &x, 2);
-  heed__cl_long(&k, m->depth_stride);
-  heed__cl_long(&k, m->column_stride);
+  heed__cl_define_dtype(&k, "X_DTYPE", x->dtype);
+  heed__cl_memory(&k, x);
   heed__cl_buffer(&k, s->buffers[to]);
-  heed__cl_long(&k, x.dims[1]);
-  heed__cl_long(&k, m->head0);
-  heed__cl_long(&k, m->depth);
-  heed__cl_long(&k, m->depth_pad);
-  heed__cl_long(&k, m->columns);
-  heed__cl_long(&k, m->panel);
-  heed__cl_long(&k, panels);
-  return launch_elements(s, &k, m->panel, m->depth_pad, m->heads * panels);
-}
-
-// q or dout as rows of `width` floats, the left factor of a product over the width.
-static heed_status pack_rows(const struct heed__cl_attention_staged *s, const struct chunk *c, const heed_tensor *x,
-                             int64_t width, enum heed__cl_attention_staged_buffer to) {
-  const struct matrix m = {.x = x,
-                           .head0 = c->head0,
-                           .heads = c->heads,
-                           .row0 = c->row0,
-                           .depth = c->rows,
-                           .depth_pad = c->rows_pad,
-                           .depth_stride = x->strides[2],
-                           .columns = x->dims[3],
-                           .column_stride = 1,
-                           .panel = width};
-  return pack(s, &m, to);
-}
-
-// q or dout as the right factor of a sum over rows.
-static heed_status pack_rows_by_dim(const struct heed__cl_attention_staged *s, const struct chunk *c,
-                                    const heed_tensor *x, enum heed__cl_attention_staged_buffer to) {
-  const struct matrix m = {.x = x,
-                           .head0 = c->head0,
-                           .heads = c->heads,
-                           .row0 = c->row0,
-                           .depth = c->rows,
-                           .depth_pad = c->rows,
-                           .depth_stride = x->strides[2],
-                           .columns = x->dims[3],
-                           .column_stride = 1,
-                           .panel = s->panel};
-  return pack(s, &m, to);
-}
-
-// k or v as the right factor of a sum over keys.
-static heed_status pack_keys_by_dim(const struct heed__cl_attention_staged *s, const struct chunk *c,
-                                    const heed_tensor *x, enum heed__cl_attention_staged_buffer to) {
-  const struct matrix m = {.x = x,
-                           .head0 = c->slot0,
-                           .heads = c->slots,
-                           .depth = s->a->keys,
-                           .depth_pad = s->a->keys,
-                           .depth_stride = x->strides[2],
-                           .columns = x->dims[3],
-                           .column_stride = 1,
-                           .panel = s->panel};
-  return pack(s, &m, to);
-}
-
-// k or v as the right factor of a product over the width, `width` floats deep.
-static heed_status pack_keys_by_key(const struct heed__cl_attention_staged *s, const struct chunk *c,
-                                    const heed_tensor *x, int64_t width, enum heed__cl_attention_staged_buffer to) {
-  const struct matrix m = {.x = x,
-                           .head0 = c->slot0,
-                           .heads = c->slots,
-                           .depth = x->dims[3],
-                           .depth_pad = width,
-                           .depth_stride = 1,
-                           .columns = s->a->keys,
-                           .column_stride = x->strides[2],
-                           .panel = s->panel};
-  return pack(s, &m, to);
+  heed__cl_struct(&k, &m, sizeof m, HEED__MATRIX_LONGS);
+  return launch_elements(s, &k, m.width, m.depth_pad, m.heads * m.panels);
 }
 
 // to = softcap(scale rows · columns): the scores from q and k, dP from dout and v.
-static heed_status score(const struct heed__cl_attention_staged *s, const struct chunk *c,
-                         enum heed__cl_attention_staged_buffer rows, enum heed__cl_attention_staged_buffer columns,
-                         int64_t depth, double scale, double softcap, enum heed__cl_attention_staged_buffer to) {
-  const struct heed__cl_attention *a = s->a;
+// rows: [C, R', D' or Dv']; columns: [S, panels of keys, D' or Dv', panel]; BOUNDS: [C, R', 2]; to: [C, R', Lk']
+static heed_status score(const struct staged *s, const chunk *c, buffer rows, buffer columns, int64_t depth,
+                         double scale, double softcap, buffer to) {
   struct heed__cl_kernel k;
-  begin_tiles(&k, s, "attention/score.cl", "attention_score", s->tile);
+  begin_tiles(&k, s, "attention/score.cl", "attention_score", s->plan->tile);
   heed__cl_define_int(&k, "SOFTCAP", softcap > 0);
   heed__cl_define_int(&k, "DEPTH_BLOCK", HEED__STAGED_DEPTH_BLOCK);
   heed__cl_buffer(&k, s->buffers[rows]);
   heed__cl_buffer(&k, s->buffers[columns]);
   heed__cl_buffer(&k, s->buffers[BOUNDS]);
   heed__cl_buffer(&k, s->buffers[to]);
+  pass_chunk(&k, c);
   heed__cl_long(&k, depth);
-  heed__cl_long(&k, a->keys);
-  heed__cl_long(&k, c->rows_pad);
-  heed__cl_long(&k, s->pitch);
-  heed__cl_long(&k, a->group);
-  heed__cl_long(&k, c->head0 % a->group);
   heed__cl_float(&k, scale);
   heed__cl_float(&k, softcap);
-  return launch_tiles(s, &k, heed__ceil_div(a->keys, s->tile.vector * s->tile.vectors), c->rows_pad / s->tile.rows,
-                      c->heads);
+  return launch_tiles(s, &k, heed__ceil_div(c->keys, s->plan->tile.vector * s->plan->tile.vectors),
+                      c->rows_pad / s->plan->tile.rows, c->heads);
 }
 
-static heed_status mask(const struct heed__cl_attention_staged *s, const struct chunk *c,
-                        enum heed__cl_attention_staged_buffer from, enum heed__cl_attention_staged_buffer to) {
+// mask: [B, Hq, Lq, columns] by strides; BOUNDS: [C, R', 2]; from, to: [C, R', Lk']
+static heed_status mask(const struct staged *s, const chunk *c, buffer from, buffer to) {
   const heed_tensor *m = s->a->mask;
+  const struct heed__cl_attention_place place = heed__cl_attention_place(m);
   struct heed__cl_kernel k;
   begin_rows(&k, s, "attention/mask.cl", "attention_mask");
   heed__cl_define_dtype(&k, "MASK_DTYPE", m->dtype);
   heed__cl_define_int(&k, "MASK_IS_BOOL", m->dtype == HEED_BOOL);
-  heed__cl_tensor(&k, m);
-  heed__cl_strides(&k, m, 4);
+  heed__cl_memory(&k, m);
   heed__cl_buffer(&k, s->buffers[BOUNDS]);
   heed__cl_buffer(&k, s->buffers[from]);
   heed__cl_buffer(&k, s->buffers[to]);
-  heed__cl_long(&k, s->a->heads);
-  heed__cl_long(&k, c->head0);
-  heed__cl_long(&k, c->row0);
-  heed__cl_long(&k, s->pitch);
+  pass_place(&k, &place);
+  heed__cl_long(&k, m->strides[3]);
+  pass_chunk(&k, c);
   return launch_rows(s, &k, c->rows_pad, c->heads);
 }
 
-static heed_status softmax(const struct heed__cl_attention_staged *s, const struct chunk *c,
-                           enum heed__cl_attention_staged_buffer from, const heed_tensor *lse) {
+// from, SCORES: [C, R', Lk']; BOUNDS: [C, R', 2]; lse: [B, Hq, Lq]
+static heed_status softmax(const struct staged *s, const chunk *c, buffer from, const heed_tensor *lse) {
   struct heed__cl_kernel k;
   begin_rows(&k, s, "attention/softmax.cl", "attention_softmax");
   heed__cl_buffer(&k, s->buffers[from]);
   heed__cl_buffer(&k, s->buffers[SCORES]);
   heed__cl_buffer(&k, s->buffers[BOUNDS]);
   heed__cl_tensor(&k, lse);
-  heed__cl_long(&k, lse != NULL);
-  heed__cl_long(&k, s->a->queries);
-  heed__cl_long(&k, c->head0);
-  heed__cl_long(&k, c->row0);
-  heed__cl_long(&k, c->rows);
-  heed__cl_long(&k, s->pitch);
+  heed__cl_uint(&k, lse != NULL);
+  pass_chunk(&k, c);
   return launch_rows(s, &k, c->rows_pad, c->heads);
 }
 
-static heed_status dropout(const struct heed__cl_attention_staged *s, const struct chunk *c,
-                           enum heed__cl_attention_staged_buffer on) {
+// on: [C, R', Lk']; BOUNDS: [C, R', 2]
+static heed_status dropout(const struct staged *s, const chunk *c, buffer on) {
   const struct heed__attention_params *params = s->a->params;
   if (!params->has_dropout) return HEED_OK;
   struct heed__cl_kernel k;
   begin_rows(&k, s, "attention/softmax.cl", "attention_dropout");
   heed__cl_buffer(&k, s->buffers[on]);
   heed__cl_buffer(&k, s->buffers[BOUNDS]);
-  heed__cl_long(&k, s->a->heads);
-  heed__cl_long(&k, c->head0);
-  heed__cl_long(&k, c->row0);
-  heed__cl_long(&k, s->pitch);
+  pass_chunk(&k, c);
   heed__cl_uint(&k, (uint32_t)params->seed);
   heed__cl_uint(&k, (uint32_t)(params->seed >> 32));
   heed__cl_uint(&k, params->dropout_threshold);
@@ -271,7 +210,8 @@ static heed_status dropout(const struct heed__cl_attention_staged *s, const stru
   return launch_rows(s, &k, c->rows_pad, c->heads);
 }
 
-static heed_status store_weights(const struct heed__cl_attention_staged *s, const struct chunk *c) {
+// SCORES: [C, R', Lk']; weights: [B, Hq, Lq, Lk]
+static heed_status store_weights(const struct staged *s, const chunk *c) {
   const heed_tensor *weights = s->a->weights;
   if (!weights) return HEED_OK;
   struct heed__cl_kernel k;
@@ -279,69 +219,56 @@ static heed_status store_weights(const struct heed__cl_attention_staged *s, cons
   heed__cl_define_dtype(&k, "X_DTYPE", weights->dtype);
   heed__cl_buffer(&k, s->buffers[SCORES]);
   heed__cl_tensor(&k, weights);
-  heed__cl_long(&k, s->a->queries);
-  heed__cl_long(&k, s->a->keys);
-  heed__cl_long(&k, c->head0);
-  heed__cl_long(&k, c->row0);
-  heed__cl_long(&k, c->rows_pad);
-  heed__cl_long(&k, s->pitch);
+  pass_chunk(&k, c);
   return launch_rows(s, &k, c->rows, c->heads);
 }
 
 // out = scale weights · keys: the output from p and v, dq from ds and k.
-static heed_status output(const struct heed__cl_attention_staged *s, const struct chunk *c,
-                          enum heed__cl_attention_staged_buffer weights, enum heed__cl_attention_staged_buffer keys,
-                          double scale, const heed_tensor *out) {
-  const struct heed__cl_attention *a = s->a;
+// weights: [C, R', Lk']; keys: [S, panels of the width, Lk, panel]; BOUNDS: [C, R', 2]; out: [B, Hq, Lq, Dv], or dq: [B, Hq, Lq, D]
+static heed_status output(const struct staged *s, const chunk *c, buffer weights, buffer keys, double scale,
+                          const heed_tensor *out) {
+  const struct heed__cl_attention_place place = heed__cl_attention_place(out);
   struct heed__cl_kernel k;
-  begin_tiles(&k, s, "attention/output.cl", "attention_output", s->tile);
+  begin_tiles(&k, s, "attention/output.cl", "attention_output", s->plan->tile);
   heed__cl_define_dtype(&k, "X_DTYPE", out->dtype);
   heed__cl_buffer(&k, s->buffers[weights]);
   heed__cl_buffer(&k, s->buffers[keys]);
   heed__cl_buffer(&k, s->buffers[BOUNDS]);
-  heed__cl_tensor(&k, out);
-  heed__cl_strides(&k, out, 3);
-  heed__cl_long(&k, a->heads);
-  heed__cl_long(&k, a->keys);
+  heed__cl_memory(&k, out);
+  pass_place(&k, &place);
+  pass_chunk(&k, c);
   heed__cl_long(&k, out->dims[3]);
-  heed__cl_long(&k, c->head0);
-  heed__cl_long(&k, c->row0);
-  heed__cl_long(&k, c->rows);
-  heed__cl_long(&k, c->rows_pad);
-  heed__cl_long(&k, s->pitch);
-  heed__cl_long(&k, a->group);
-  heed__cl_long(&k, c->head0 % a->group);
   heed__cl_float(&k, scale);
-  return launch_tiles(s, &k, heed__ceil_div(out->dims[3], s->tile.vector * s->tile.vectors), c->rows_pad / s->tile.rows,
-                      c->heads);
+  return launch_tiles(s, &k, heed__ceil_div(out->dims[3], s->plan->tile.vector * s->plan->tile.vectors),
+                      c->rows_pad / s->plan->tile.rows, c->heads);
 }
 
 // P into SCORES. CAPPED, where there is one, keeps the scores as they were before the mask.
-static heed_status weights_of(const struct heed__cl_attention_staged *s, const struct chunk *c,
-                              const heed_tensor *lse) {
+static heed_status weights_of(const struct staged *s, const chunk *c, const heed_tensor *lse) {
   const struct heed__cl_attention *a = s->a;
-  const enum heed__cl_attention_staged_buffer scores = s->buffers[CAPPED] ? CAPPED : SCORES;
+  const buffer scores = s->buffers[CAPPED] ? CAPPED : SCORES;
   HEED__TRY(find_bounds(s, c));
-  HEED__TRY(pack_rows(s, c, a->q, s->depth, Q_ROWS));
-  HEED__TRY(pack_keys_by_key(s, c, a->k, s->depth, K_BY_KEY));
-  HEED__TRY(score(s, c, Q_ROWS, K_BY_KEY, s->depth, a->params->scale, a->params->softcap, scores));
+  HEED__TRY(pack(s, c, ROWS, a->q, s->plan->depth, Q_ROWS));
+  HEED__TRY(pack(s, c, KEYS_BY_KEY, a->k, s->plan->depth, K_BY_KEY));
+  HEED__TRY(score(s, c, Q_ROWS, K_BY_KEY, s->plan->depth, a->params->scale, a->params->softcap, scores));
   if (a->mask) HEED__TRY(mask(s, c, scores, SCORES));
   return softmax(s, c, a->mask ? SCORES : scores, lse);
 }
 
-static heed_status forward_chunk(const struct heed__cl_attention_staged *s, const struct chunk *c) {
+static heed_status forward_chunk(const struct staged *s, const chunk *c) {
   const struct heed__cl_attention *a = s->a;
   HEED__TRY(weights_of(s, c, a->lse));
   HEED__TRY(dropout(s, c, SCORES));
   HEED__TRY(store_weights(s, c));
-  HEED__TRY(pack_keys_by_dim(s, c, a->v, V_BY_DIM));
+  HEED__TRY(pack(s, c, KEYS_BY_DIM, a->v, 0, V_BY_DIM));
   return output(s, c, SCORES, V_BY_DIM, 1, a->out);
 }
 
 // ---------------------------------------------------------------- stages of the backward
 
 // dP in DSCORES becomes dS; CAPPED becomes the gradient before the softcap.
-static heed_status softmax_bwd(const struct heed__cl_attention_staged *s, const struct chunk *c) {
+// SCORES, DSCORES, CAPPED: [C, R', Lk']; BOUNDS: [C, R', 2]
+static heed_status softmax_bwd(const struct staged *s, const chunk *c) {
   const bool softcap = s->buffers[CAPPED] != NULL;
   struct heed__cl_kernel k;
   begin_rows(&k, s, "attention/softmax.cl", "attention_softmax_bwd");
@@ -350,104 +277,105 @@ static heed_status softmax_bwd(const struct heed__cl_attention_staged *s, const 
   heed__cl_buffer(&k, s->buffers[DSCORES]);
   heed__cl_buffer(&k, s->buffers[softcap ? CAPPED : DSCORES]);
   heed__cl_buffer(&k, s->buffers[BOUNDS]);
-  heed__cl_long(&k, s->pitch);
+  pass_chunk(&k, c);
   heed__cl_float(&k, s->a->params->softcap);
   return launch_rows(s, &k, c->rows_pad, c->heads);
 }
 
 // dx = scale weightsᵀ · rows: dv from p and dout, dk from ds and q.
-static heed_status output_bwd(const struct heed__cl_attention_staged *s, const struct chunk *c,
-                              enum heed__cl_attention_staged_buffer weights, enum heed__cl_attention_staged_buffer rows,
-                              enum heed__cl_attention_staged_buffer sum, double scale, const heed_tensor *dx) {
-  const struct heed__cl_attention *a = s->a;
-  const int64_t last_head = (c->slot0 + c->slots) * a->group - 1;
+// weights: [C, R', Lk']; rows: [C, panels of the width, R, panel]; BOUNDS: [C, R', 2]; sum: [Lk, D or Dv]; dk: [B, Hkv, Lk, D], or
+// dv: [B, Hkv, Lk, Dv]
+static heed_status output_bwd(const struct staged *s, const chunk *c, buffer weights, buffer rows, buffer sum,
+                              double scale, const heed_tensor *dx) {
+  const struct heed__cl_attention_place place = heed__cl_attention_place(dx);
+  const struct heed__cl_attention_tile tile = s->plan->tile_bwd;
+  const int64_t last_head = (c->slot0 + c->slots) * c->group - 1;
   struct heed__cl_kernel k;
-  begin_tiles(&k, s, "attention/output_bwd.cl", "attention_output_bwd", s->tile_bwd);
+  begin_tiles(&k, s, "attention/output_bwd.cl", "attention_output_bwd", tile);
   heed__cl_define_dtype(&k, "X_DTYPE", dx->dtype);
   heed__cl_buffer(&k, s->buffers[weights]);
   heed__cl_buffer(&k, s->buffers[rows]);
   heed__cl_buffer(&k, s->buffers[BOUNDS]);
   heed__cl_buffer(&k, s->buffers[s->buffers[sum] ? sum : BOUNDS]);
-  heed__cl_tensor(&k, dx);
-  heed__cl_strides(&k, dx, 3);
-  heed__cl_long(&k, a->kv_heads);
-  heed__cl_long(&k, a->keys);
+  heed__cl_memory(&k, dx);
+  pass_place(&k, &place);
+  pass_chunk(&k, c);
   heed__cl_long(&k, dx->dims[3]);
-  heed__cl_long(&k, c->slot0);
-  heed__cl_long(&k, c->heads / c->slots);
-  heed__cl_long(&k, c->rows);
-  heed__cl_long(&k, c->rows_pad);
-  heed__cl_long(&k, s->pitch);
-  heed__cl_long(&k, c->head0 == c->slot0 * a->group && c->row0 == 0);
-  heed__cl_long(&k, c->head0 + c->heads > last_head && c->row0 + c->rows == a->queries);
+  heed__cl_uint(&k, c->head0 == c->slot0 * c->group && c->row0 == 0);
+  heed__cl_uint(&k, c->head0 + c->heads > last_head && c->row0 + c->rows == c->queries);
   heed__cl_float(&k, scale);
-  return launch_tiles(s, &k, heed__ceil_div(dx->dims[3], s->tile_bwd.vector * s->tile_bwd.vectors),
-                      heed__ceil_div(a->keys, s->tile_bwd.rows), c->slots);
+  return launch_tiles(s, &k, heed__ceil_div(dx->dims[3], tile.vector * tile.vectors),
+                      heed__ceil_div(c->keys, tile.rows), c->slots);
 }
 
 // Adds this chunk's share to the sums of dmask, which is F32 or stands in DMASK_SUM meanwhile.
-static heed_status mask_bwd(const struct heed__cl_attention_staged *s, const struct chunk *c, const heed_tensor *sum) {
+// DSCORES: [C, R', Lk']; sum, DMASK_LOSSES: [B or 1, Hq or 1, Lq or 1, columns or 1]
+static heed_status mask_bwd(const struct staged *s, const chunk *c, const heed_tensor *sum) {
   const int64_t *dims = sum->dims;
   struct heed__cl_kernel k;
   begin_rows(&k, s, "attention/mask.cl", "attention_mask_bwd");
   heed__cl_buffer(&k, s->buffers[DSCORES]);
   heed__cl_tensor(&k, sum);
+  heed__cl_buffer(&k, s->buffers[DMASK_LOSSES]);
+  heed__cl_uint(&k, s->buffers[DMASK_LOSSES] != NULL);
   for (int axis = 0; axis < 4; ++axis) heed__cl_long(&k, dims[axis]);
-  heed__cl_long(&k, s->a->heads);
-  heed__cl_long(&k, s->a->keys);
-  heed__cl_long(&k, c->head0);
-  heed__cl_long(&k, c->heads);
-  heed__cl_long(&k, c->row0);
-  heed__cl_long(&k, c->rows);
-  heed__cl_long(&k, c->rows_pad);
-  heed__cl_long(&k, s->pitch);
+  pass_chunk(&k, c);
   return launch_elements(s, &k, dims[3], dims[2] == 1 ? 1 : c->rows, dims[0] * dims[1]);
 }
 
-static heed_status backward_chunk(const struct heed__cl_attention_staged *s, const struct chunk *c,
-                                  const heed_tensor *dmask_sum) {
+static heed_status backward_chunk(const struct staged *s, const chunk *c, const heed_tensor *dmask_sum) {
   const struct heed__cl_attention *a = s->a;
   const double scale = a->params->scale;
-  const enum heed__cl_attention_staged_buffer ds = s->buffers[CAPPED] ? CAPPED : DSCORES;
+  const buffer ds = s->buffers[CAPPED] ? CAPPED : DSCORES;
   HEED__TRY(weights_of(s, c, NULL));
   if (s->buffers[DSCORES]) {
-    HEED__TRY(pack_rows(s, c, a->dout, s->value_depth, DOUT_ROWS));
-    HEED__TRY(pack_keys_by_key(s, c, a->v, s->value_depth, V_BY_KEY));
-    HEED__TRY(score(s, c, DOUT_ROWS, V_BY_KEY, s->value_depth, 1, 0, DSCORES));
+    HEED__TRY(pack(s, c, ROWS, a->dout, s->plan->value_depth, DOUT_ROWS));
+    HEED__TRY(pack(s, c, KEYS_BY_KEY, a->v, s->plan->value_depth, V_BY_KEY));
+    HEED__TRY(score(s, c, DOUT_ROWS, V_BY_KEY, s->plan->value_depth, 1, 0, DSCORES));
     HEED__TRY(dropout(s, c, DSCORES));
     HEED__TRY(softmax_bwd(s, c));
   }
   if (dmask_sum) HEED__TRY(mask_bwd(s, c, dmask_sum));
   if (a->dq) {
-    HEED__TRY(pack_keys_by_dim(s, c, a->k, K_BY_DIM));
+    HEED__TRY(pack(s, c, KEYS_BY_DIM, a->k, 0, K_BY_DIM));
     HEED__TRY(output(s, c, ds, K_BY_DIM, scale, a->dq));
   }
   if (a->dk) {
-    HEED__TRY(pack_rows_by_dim(s, c, a->q, Q_BY_DIM));
+    HEED__TRY(pack(s, c, ROWS_BY_DIM, a->q, 0, Q_BY_DIM));
     HEED__TRY(output_bwd(s, c, ds, Q_BY_DIM, DK_SUM, scale, a->dk));
   }
   if (!a->dv) return HEED_OK;
   HEED__TRY(dropout(s, c, SCORES));
-  HEED__TRY(pack_rows_by_dim(s, c, a->dout, DOUT_BY_DIM));
+  HEED__TRY(pack(s, c, ROWS_BY_DIM, a->dout, 0, DOUT_BY_DIM));
   return output_bwd(s, c, SCORES, DOUT_BY_DIM, DV_SUM, 1, a->dv);
 }
 
 // ---------------------------------------------------------------- the whole call
 
-static heed_status take_buffers(struct heed__cl_attention_staged *s) {
+// Whether more than one chunk may add to an element of dmask.
+static bool carries_dmask(const struct staged *s) {
+  const struct heed__cl_attention *a = s->a;
+  const bool one = s->plan->chunk_heads >= a->batch * a->heads && s->plan->chunk_rows >= a->queries;
+  const int64_t *dims = a->dmask->dims;
+  return !one && (dims[0] < a->batch || dims[1] < a->heads || dims[2] < a->queries);
+}
+
+static heed_status take_buffers(struct staged *s) {
+  const heed_tensor *dmask = s->a->dmask;
   int64_t sizes[HEED__STAGED_BUFFERS];
-  heed__cl_attention_staged_sizes(s, s->chunk_heads, s->chunk_rows, sizes);
-  if (s->a->dmask && s->a->dmask->dtype != HEED_F32) sizes[DMASK_SUM] = s->a->dmask->count;
+  heed__cl_attention_staged_sizes(s->a, s->plan, s->plan->chunk_heads, s->plan->chunk_rows, sizes);
+  if (dmask && dmask->dtype != HEED_F32) sizes[DMASK_SUM] = dmask->count;
+  if (dmask && carries_dmask(s)) sizes[DMASK_LOSSES] = dmask->count;
   for (int i = 0; i < HEED__STAGED_BUFFERS; ++i)
     if (sizes[i]) HEED__TRY(heed__cl_scratch_take(s->ctx, (size_t)sizes[i] * sizeof(float), &s->buffers[i]));
   return HEED_OK;
 }
 
-static heed_status forward_chunks(const struct heed__cl_attention_staged *s) {
+static heed_status forward_chunks(const struct staged *s) {
   const struct heed__cl_attention *a = s->a;
-  for (int64_t head = 0; head < a->batch * a->heads; head += s->chunk_heads)
-    for (int64_t row = 0; row < a->queries; row += s->chunk_rows) {
-      const struct chunk c = chunk_at(s, head, row);
+  for (int64_t head = 0; head < a->batch * a->heads; head += s->plan->chunk_heads)
+    for (int64_t row = 0; row < a->queries; row += s->plan->chunk_rows) {
+      const chunk c = chunk_at(s, head, row);
       HEED__TRY(forward_chunk(s, &c));
     }
   return HEED_OK;
@@ -458,32 +386,42 @@ static heed_status fill_zero(heed_context *ctx, const heed_tensor *y) {
   return heed__cl_fill(ctx, &(struct heed__call){.op = HEED__OP_fill, .out = {(heed_tensor *)y}, .params = &zero});
 }
 
-static heed_status backward_chunks(const struct heed__cl_attention_staged *s) {
-  const struct heed__cl_attention *a = s->a;
-  const heed_tensor *dmask_sum = a->dmask;
-  struct heed__buffer carrier = {.ctx = s->ctx, .handle = s->buffers[DMASK_SUM]};
-  struct heed_tensor f32;
-  if (s->buffers[DMASK_SUM]) {
-    f32 = *a->dmask;
-    f32.buffer = &carrier;
-    f32.dtype = HEED_F32;
-    f32.offset = 0;
-    dmask_sum = &f32;
-  }
-  if (dmask_sum) HEED__TRY(fill_zero(s->ctx, dmask_sum));
-  for (int64_t head = 0; head < a->batch * a->heads; head += s->chunk_heads)
-    for (int64_t row = 0; row < a->queries; row += s->chunk_rows) {
-      const struct chunk c = chunk_at(s, head, row);
-      HEED__TRY(backward_chunk(s, &c, dmask_sum));
-    }
-  if (dmask_sum == a->dmask) return HEED_OK;
-  return heed__cl_copy(s->ctx,
-                       &(struct heed__call){.op = HEED__OP_copy, .in = {dmask_sum}, .out = {(heed_tensor *)a->dmask}});
+// A tensor of the shape of dmask over F32 scratch.
+static const heed_tensor *stand_in(const struct staged *s, buffer which, struct heed__buffer *carrier,
+                                   struct heed_tensor *f32) {
+  *carrier = (struct heed__buffer){.ctx = s->ctx, .handle = s->buffers[which]};
+  *f32 = *s->a->dmask;
+  f32->buffer = carrier;
+  f32->dtype = HEED_F32;
+  f32->offset = 0;
+  return f32;
 }
 
-static heed_status run(heed_context *ctx, const struct heed__cl_attention *a) {
-  struct heed__cl_attention_staged s;
-  HEED__TRY(heed__cl_attention_staged_plan(ctx, a, &s));
+static heed_status backward_chunks(const struct staged *s) {
+  const struct heed__cl_attention *a = s->a;
+  struct heed__buffer carriers[2];
+  struct heed_tensor f32, losses;
+  const heed_tensor *sum = s->buffers[DMASK_SUM] ? stand_in(s, DMASK_SUM, &carriers[0], &f32) : a->dmask;
+  if (sum) HEED__TRY(fill_zero(s->ctx, sum));
+  if (s->buffers[DMASK_LOSSES]) HEED__TRY(fill_zero(s->ctx, stand_in(s, DMASK_LOSSES, &carriers[1], &losses)));
+  for (int64_t head = 0; head < a->batch * a->heads; head += s->plan->chunk_heads)
+    for (int64_t row = 0; row < a->queries; row += s->plan->chunk_rows) {
+      const chunk c = chunk_at(s, head, row);
+      HEED__TRY(backward_chunk(s, &c, sum));
+    }
+  if (sum == a->dmask) return HEED_OK;
+  return heed__cl_copy(s->ctx,
+                       &(struct heed__call){.op = HEED__OP_copy, .in = {sum}, .out = {(heed_tensor *)a->dmask}});
+}
+
+static heed_status run(heed_context *ctx, const struct heed__cl_attention *a,
+                       const union heed__cl_attention_plan *chosen) {
+  struct staged s = {.ctx = ctx, .a = a, .plan = &chosen->staged};
+  char needed[32], limit[32];
+  HEED__REQUIRE(s.plan->needed <= s.plan->available, HEED_ERROR_OUT_OF_MEMORY,
+                "the staged path needs %s at once for %d rows of scores over %lld keys, and %s allows %s",
+                heed__bytes_text((uint64_t)s.plan->needed, needed), s.plan->tile.rows, (long long)a->keys,
+                ctx->device.name, heed__bytes_text((uint64_t)s.plan->available, limit));
   heed_status status = take_buffers(&s);
   if (status == HEED_OK) status = a->backward ? backward_chunks(&s) : forward_chunks(&s);
   for (int i = 0; i < HEED__STAGED_BUFFERS; ++i) heed__cl_scratch_give(ctx, s.buffers[i]);
@@ -501,5 +439,13 @@ static bool supports(const struct heed__cl_traits *traits, const struct heed__cl
   return !a->dmask || terms <= MOST_ROUNDS;
 }
 
+static bool plan(const heed_context *ctx, const struct heed__cl_attention *a,
+                 const struct heed__cl_tuning_choice *choice, union heed__cl_attention_plan *out) {
+  (void)choice;
+  if (!supports(&heed__cl_state(ctx)->traits, a)) return false;
+  heed__cl_attention_staged_plan(ctx, a, &out->staged);
+  return true;
+}
+
 const struct heed__cl_attention_variant heed__cl_attention_staged = {
-    .name = "staged", .tuning = {"staged", 0}, .path = HEED_PATH_STAGED, .supports = supports, .fwd = run, .bwd = run};
+    .name = "staged", .tuning = {"staged", 0}, .path = HEED_PATH_STAGED, .plan = plan, .run = run};

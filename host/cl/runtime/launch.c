@@ -79,9 +79,13 @@ void heed__cl_buffer(struct heed__cl_kernel *k, cl_mem buffer) {
   add_arg(k, (struct heed__cl_arg){.size = sizeof(cl_mem), .value.mem = buffer});
 }
 
-void heed__cl_tensor(struct heed__cl_kernel *k, const heed_tensor *t) {
+void heed__cl_memory(struct heed__cl_kernel *k, const heed_tensor *t) {
   if (t && heed__tensor_span(t) > HEED__CL_IDX32_MOST) k->wide = true;
   heed__cl_buffer(k, t ? t->buffer->handle : NULL);
+}
+
+void heed__cl_tensor(struct heed__cl_kernel *k, const heed_tensor *t) {
+  heed__cl_memory(k, t);
   heed__cl_long(k, t ? t->offset : 0);
 }
 
@@ -89,8 +93,16 @@ void heed__cl_strides(struct heed__cl_kernel *k, const heed_tensor *t, int count
   for (int axis = 0; axis < count; ++axis) heed__cl_long(k, t ? t->strides[axis] : 0);
 }
 
+static bool is_wide(int64_t value) { return value > HEED__CL_IDX32_MOST || value < INT32_MIN; }
+
+void heed__cl_struct(struct heed__cl_kernel *k, const void *data, size_t size, size_t longs) {
+  const cl_long *values = data;
+  for (size_t i = 0; i < longs; ++i) k->wide = k->wide || is_wide(values[i]);
+  add_arg(k, (struct heed__cl_arg){.size = size, .data = data});
+}
+
 void heed__cl_long(struct heed__cl_kernel *k, int64_t value) {
-  if (value > HEED__CL_IDX32_MOST || value < INT32_MIN) k->wide = true;
+  k->wide = k->wide || is_wide(value);
   add_arg(k, (struct heed__cl_arg){.size = sizeof(cl_long), .value.i64 = value});
 }
 
@@ -153,6 +165,10 @@ static heed_status check_sizes(const struct heed__cl_kernel *k, int dims, const 
   return HEED_OK;
 }
 
+static const void *value_of(const struct heed__cl_arg *arg) {
+  return arg->local ? NULL : arg->data ? arg->data : &arg->value;
+}
+
 static heed_status set_args(const struct heed__cl_kernel *k, cl_kernel kernel) {
   const struct heed__cl_traits *traits = &heed__cl_state(k->ctx)->traits;
   size_t local_bytes = 0;
@@ -164,7 +180,7 @@ static heed_status set_args(const struct heed__cl_kernel *k, cl_kernel kernel) {
                     "%s: %zu bytes of local memory are needed and %s has %llu", k->kernel, local_bytes,
                     k->ctx->device.name, (unsigned long long)traits->local_memory);
     }
-    const cl_int error = clSetKernelArg(kernel, (cl_uint)i, arg->size, arg->local ? NULL : &arg->value);
+    const cl_int error = clSetKernelArg(kernel, (cl_uint)i, arg->size, value_of(arg));
     if (error == CL_SUCCESS) continue;
     char what[160];
     snprintf(what, sizeof what, "%s (%s): setting argument %d of %zu bytes", k->kernel, k->file, i, arg->size);

@@ -124,6 +124,7 @@ struct heed__cl_kernel {
   struct heed__cl_arg {
     size_t size;
     bool local;
+    const void *data;  // of a struct; NULL: `value` is it
     union {
       cl_mem mem;
       cl_long i64;
@@ -138,8 +139,11 @@ void heed__cl_define_int(struct heed__cl_kernel *k, const char *name, int64_t va
 void heed__cl_define_dtype(struct heed__cl_kernel *k, const char *name, heed_dtype dtype);  // -Dname=F32
 void heed__cl_tensor(struct heed__cl_kernel *k, const heed_tensor *t);  // buffer, long offset; NULL: a dummy buffer, 0
 void heed__cl_strides(struct heed__cl_kernel *k, const heed_tensor *t,
-                      int count);  // the first `count` strides, long each
+                      int count);                                       // the first `count` strides, long each
+void heed__cl_memory(struct heed__cl_kernel *k, const heed_tensor *t);  // the buffer alone; NULL: a dummy
 void heed__cl_buffer(struct heed__cl_kernel *k, cl_mem buffer);
+// A struct by value. It must stay until the launch, which reads it then. It begins with `longs` members of 64 bits.
+void heed__cl_struct(struct heed__cl_kernel *k, const void *data, size_t size, size_t longs);
 void heed__cl_long(struct heed__cl_kernel *k, int64_t value);
 void heed__cl_uint(struct heed__cl_kernel *k, uint32_t value);
 void heed__cl_float(struct heed__cl_kernel *k, double value);

@@ -1,0 +1,156 @@
+// Which calls the fused path takes on GPUs, with which tiles, and over how many work-groups. What the kernels make of it is told at the
+// top of kernels_cl/attention/fused_gpu*.cl.
+#include "cl/attention/fused_gpu.h"
+
+// What an item may keep in registers: scores of a tile, and sums of outputs.
+enum { SCORES_AN_ITEM = 32, SUMS_AN_ITEM = 64 };
+// The widest head. Wider ones would leave tiles of a few rows.
+enum { WIDTH_MAX = 512 };
+// Query rows up to which the heads of a group share a tile: decoding then reads each key once for all of them.
+enum { PACKED_QUERIES = 32 };
+enum { ROWS_A_TILE = 64, KEYS_A_SPLIT = 256 };
+
+// ---------------------------------------------------------------- tiles
+
+static int power_of_two_up(int64_t x) {
+  int power = 1;
+  while (power < x) power *= 2;
+  return power;
+}
+
+static int power_of_two_down(int64_t x) {
+  int power = 1;
+  while (power * 2 <= x) power *= 2;
+  return power;
+}
+
+// Vectors of 4, 2 or 1 columns: the widest that pads least.
+static struct heed__cl_attention_width lay_out(int64_t width, int out_x) {
+  struct heed__cl_attention_width best = {0};
+  int64_t least = INT64_MAX;
+  for (int vector = 4; vector >= 1; vector /= 2) {
+    const int64_t padded = heed__round_up(width, (int64_t)out_x * vector);
+    if (padded >= least) continue;
+    least = padded;
+    best = (struct heed__cl_attention_width){(int)width, vector, (int)(padded / out_x / vector), 0};
+  }
+  return best;
+}
+
+static int columns(const struct heed__cl_attention_width *w) { return w->vector * w->vectors; }
+
+// Completes a tile of queries x keys; false where registers or local memory do not hold it.
+static bool fit(enum heed__cl_attention_gpu_kernel kernel, int64_t dim, int64_t value_dim, uint64_t local_memory,
+                struct heed__cl_attention_gpu_tile *t) {
+  const int score_x = t->keys / 4, rows = kernel == HEED__GPU_KEYS_BWD ? t->keys : t->queries;
+  const int depth_rows = kernel == HEED__GPU_KEYS_BWD ? t->queries : t->keys;
+  if (score_x > t->items || t->items / score_x > t->queries || t->queries * t->keys / t->items > SCORES_AN_ITEM)
+    return false;
+  const int64_t widest = kernel == HEED__GPU_FORWARD       ? value_dim
+                         : kernel == HEED__GPU_QUERIES_BWD ? dim
+                                                           : heed__max(dim, value_dim);
+  const int most_x = t->items / (rows >= 8 ? rows / 8 : 1), least_x = t->items > rows ? t->items / rows : 1;
+  t->out_x = (int)heed__min(most_x, power_of_two_up(widest));
+  t->out_x = (int)heed__max(heed__max(t->out_x, least_x), 4);
+  t->qk = lay_out(dim, t->out_x);
+  t->v = lay_out(value_dim, t->out_x);
+  int sums = 0, padded = 0;
+  if (kernel == HEED__GPU_FORWARD || kernel == HEED__GPU_KEYS_BWD) sums += columns(&t->v);
+  if (kernel == HEED__GPU_QUERIES_BWD || kernel == HEED__GPU_KEYS_BWD) sums += columns(&t->qk);
+  if (kernel != HEED__GPU_ROWS && rows * t->out_x / t->items * sums > SUMS_AN_ITEM) return false;
+  if (kernel == HEED__GPU_FORWARD || kernel == HEED__GPU_KEYS_BWD) padded = t->out_x * columns(&t->v);
+  if (kernel == HEED__GPU_QUERIES_BWD || kernel == HEED__GPU_KEYS_BWD)
+    padded = (int)heed__max(padded, t->out_x * columns(&t->qk));
+  t->stage = (int)heed__max((t->queries + t->keys) * (t->depth + 4), 4 * padded);
+  t->qk.rows = (int)heed__min(power_of_two_down(t->stage / (t->out_x * columns(&t->qk))), depth_rows);
+  t->v.rows = (int)heed__min(power_of_two_down(t->stage / (t->out_x * columns(&t->v))), depth_rows);
+  const int64_t floats = t->stage + t->queries * (t->keys + 4) + 3 * t->queries + 4;
+  return (uint64_t)floats * sizeof(float) <= local_memory;
+}
+
+// The largest tile that fits, of `least` to `most` query rows; *t stays where none does.
+static bool choose_within(const struct heed__cl_traits *traits, enum heed__cl_attention_gpu_kernel kernel,
+                          const struct heed__cl_attention *a, int items, int least, int most,
+                          struct heed__cl_attention_gpu_tile *t) {
+  int area = 0;
+  for (int queries = most; queries >= least; queries /= 2)
+    for (int keys = 64; keys >= 4; keys /= 2)
+      for (int depth = 16; depth >= 8; depth /= 2) {
+        struct heed__cl_attention_gpu_tile tile = {.items = items, .queries = queries, .keys = keys, .depth = depth};
+        if (queries * keys <= area || !fit(kernel, a->dim, a->value_dim, traits->local_memory, &tile)) continue;
+        area = queries * keys;
+        *t = tile;
+      }
+  return area > 0;
+}
+
+// A tile of no more query rows than `rows` if that can be. False where even the smallest does not fit.
+bool heed__cl_attention_fused_gpu_tile(const heed_context *ctx, const struct heed__cl_attention *a,
+                                       enum heed__cl_attention_gpu_kernel kernel, size_t work_group, int64_t rows,
+                                       struct heed__cl_attention_gpu_tile *t) {
+  const struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
+  const int64_t widest = heed__max(a->dim, a->value_dim);
+  const int most_items = power_of_two_down(heed__min((int64_t)work_group, widest > 128 ? 256 : 128));
+  const int wanted = (int)heed__max(heed__min(power_of_two_up(rows), ROWS_A_TILE), 8);
+  for (int items = most_items; items >= 16; items /= 2)
+    if (choose_within(traits, kernel, a, items, 4, wanted, t) ||
+        choose_within(traits, kernel, a, items, 2 * wanted, ROWS_A_TILE, t))
+      return true;
+  return false;
+}
+
+// ---------------------------------------------------------------- the plan
+
+static bool is_supported(const struct heed__cl_traits *traits, const struct heed__cl_attention *a) {
+  if (traits->cpu_like || a->weights || a->dmask) return false;
+  if (a->dim > WIDTH_MAX || a->value_dim > WIDTH_MAX) return false;
+  // Kernels count rows and keys, up to the end of their last tile, in int.
+  if (a->queries * (a->queries <= PACKED_QUERIES ? a->group : 1) > INT32_MAX / 2 || a->keys > INT32_MAX / 2)
+    return false;
+  // With heads of 64, gradients for 24,576 keys come out right on llvmpipe and for 32,768 do not; wider ones have more rounds a tile.
+  const int64_t longest = heed__max(a->keys, a->backward ? a->queries * a->group : 0);
+  return !traits->short_loops || longest <= (1 << 20) / heed__max(heed__max(a->dim, a->value_dim), 64);
+}
+
+// Several work-groups share the keys of a tile where there are fewer tiles than the device runs at once.
+static int64_t choose_splits(const struct heed__cl_traits *traits, const struct heed__cl_attention *a, bool packed) {
+  const int64_t rows = packed ? a->group * a->queries : a->queries, units = traits->compute_units;
+  const int64_t tiles = a->batch * (packed ? a->kv_heads : a->heads) * heed__ceil_div(rows, ROWS_A_TILE);
+  if (a->backward || tiles >= 2 * units || tiles == 0) return 1;
+  return heed__max(heed__min(heed__ceil_div(4 * units, tiles), a->keys / KEYS_A_SPLIT), 1);
+}
+
+// Tiles of all kernels that the call needs, for groups of `work_group` items.
+static bool choose_tiles(const heed_context *ctx, const struct heed__cl_attention *a, size_t work_group,
+                         struct heed__cl_attention_fused_gpu *p) {
+  const enum heed__cl_attention_gpu_kernel first = a->backward ? HEED__GPU_ROWS : HEED__GPU_FORWARD;
+  const enum heed__cl_attention_gpu_kernel last = a->backward ? HEED__GPU_QUERIES_BWD : HEED__GPU_FORWARD;
+  for (enum heed__cl_attention_gpu_kernel kernel = first; kernel <= last; ++kernel)
+    if (!heed__cl_attention_fused_gpu_tile(ctx, a, kernel, work_group, p->tile_rows, &p->tiles[kernel])) return false;
+  return true;
+}
+
+bool heed__cl_attention_fused_gpu_plan(const heed_context *ctx, const struct heed__cl_attention *a,
+                                       const struct heed__cl_tuning_choice *choice,
+                                       struct heed__cl_attention_fused_gpu *p) {
+  const struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
+  if (!is_supported(traits, a)) return false;
+  *p = (struct heed__cl_attention_fused_gpu){.packed = !a->backward && a->group > 1 && a->queries <= PACKED_QUERIES};
+  p->splits = choose_splits(traits, a, p->packed);
+  const int64_t rows = p->packed ? a->group * a->queries : a->queries, most_items = (int64_t)traits->max_work_group;
+  const int64_t items = heed__cl_attention_value(choice, HEED__TUNE_items);
+  const int64_t tuned_rows = heed__cl_attention_value(choice, HEED__TUNE_tile_queries);
+  p->tile_rows = tuned_rows ? heed__min(tuned_rows, rows) : rows;
+  return choose_tiles(ctx, a, (size_t)(items ? heed__min(items, most_items) : most_items), p);
+}
+
+void heed__cl_attention_fused_gpu_neighbours(heed_context *ctx, const struct heed__cl_attention *a,
+                                             const struct heed__cl_tuning_choice *choice,
+                                             struct heed__cl_tuning_choices *out) {
+  (void)ctx;
+  const int64_t items = choice->values[HEED__TUNE_items], rows = choice->values[HEED__TUNE_tile_queries];
+  for (int64_t value = 64; value <= 256; value *= 2)
+    if (value != items) heed__cl_tuning_choices_add(out, choice, HEED__TUNE_items, value);
+  for (int64_t value = 16; value < ROWS_A_TILE && value < a->queries; value *= 2)
+    if (value != rows) heed__cl_tuning_choices_add(out, choice, HEED__TUNE_tile_queries, value);
+}
