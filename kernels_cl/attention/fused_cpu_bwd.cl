@@ -57,7 +57,8 @@ INLINE int has_one_key(const problem *pr, const query_row *row) {
 
 // Largest score and sum of exp(score - largest) of `rows` rows from i0 on, from the very products the walk makes.
 void find_largest_and_sum(const problem *pr, const struct reach *w, __global const float *qs, IN_TENSOR(k),
-                          const struct heed__cl_attention_place *k_place, int b, int hk, int h, int i0, int rows, float *largest, float *sum) {
+                          const struct heed__cl_attention_place *k_place, int b, int hk, int h, int i0, int rows,
+                          float *largest, float *sum) {
   float k_rows[VECTOR * D_PAD], k_panels[KEY_BLOCK * D_PAD], s[TILE_ROWS * KEY_BLOCK];
   const int last = i0 + rows - 1, key_end = end_key(w, last);
   floatv gathered = 0;

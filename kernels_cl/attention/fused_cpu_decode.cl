@@ -134,7 +134,8 @@ ONE_ITEM __kernel void attention_fused_decode(CALL_ARGUMENTS, IN_TENSOR(q), IN_T
   floatv gathered = 0;
   for (int r = 0; r < ROWS; ++r)
     if (r < rows)
-      load_row(q, ROW_AT(call.q, b, hk * pr.group + r / pr.queries, r % pr.queries), HEAD_D, Q_FACTOR(&pr), qs + r * D_PAD, &gathered);
+      load_row(q, ROW_AT(call.q, b, hk * pr.group + r / pr.queries, r % pr.queries), HEAD_D, Q_FACTOR(&pr),
+               qs + r * D_PAD, &gathered);
     else
       zero_row(HEAD_D, qs + r * D_PAD);
 

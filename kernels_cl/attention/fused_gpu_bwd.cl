@@ -137,7 +137,8 @@ ITEMS_GROUP __kernel void attention_rows(BWD_ARGUMENTS, storage out, __global co
     DWEIGHTS(dp);
 #endif
 #if EXACT_DELTA && DROPOUT
-    const uint kept = kept_weights(call.seed_low, call.seed_high, call.dropout_threshold, (uint)batch, (uint)head, row0, key0, (int)queries);
+    const uint kept = kept_weights(call.seed_low, call.seed_high, call.dropout_threshold, (uint)batch,
+                                   (uint)head, row0, key0, (int)queries);
 #endif
 #pragma unroll
     for (int r = 0; r < SCORE_ROWS; ++r) {
@@ -215,7 +216,8 @@ ITEMS_GROUP __kernel void attention_keys_bwd(BWD_ARGUMENTS, __global const float
       float p[SCORE_ROWS][4], slope[SCORE_ROWS][4], dp[SCORE_ROWS][4];
       SCORES(p, slope, whole);
       weights_of(p, stats_head, row0, row_end);
-      const uint kept = kept_weights(call.seed_low, call.seed_high, call.dropout_threshold, (uint)batch, (uint)head, row0, key0, (int)queries);
+      const uint kept = kept_weights(call.seed_low, call.seed_high, call.dropout_threshold, (uint)batch,
+                                     (uint)head, row0, key0, (int)queries);
 #pragma unroll
       for (int r = 0; r < SCORE_ROWS; ++r) {
 #if DROPOUT
@@ -253,12 +255,14 @@ ITEMS_GROUP __kernel void attention_keys_bwd(BWD_ARGUMENTS, __global const float
 #pragma unroll
     for (int c = 0; c < COLUMNS(QK); ++c) {
       const int column = OUT_COLUMN(QK, c);
-      if ((call.wants & WANTS_DK) && column < QK_WIDTH) STORE(X_DTYPE, dk, key * (idx)call.dk.stride2 + column, dk_sum[n][c] * call.scale);
+      if ((call.wants & WANTS_DK) && column < QK_WIDTH)
+        STORE(X_DTYPE, dk, key * (idx)call.dk.stride2 + column, dk_sum[n][c] * call.scale);
     }
 #pragma unroll
     for (int c = 0; c < COLUMNS(V); ++c) {
       const int column = OUT_COLUMN(V, c);
-      if ((call.wants & WANTS_DV) && column < V_WIDTH) STORE(X_DTYPE, dv, key * (idx)call.dv.stride2 + column, dv_sum[n][c]);
+      if ((call.wants & WANTS_DV) && column < V_WIDTH)
+        STORE(X_DTYPE, dv, key * (idx)call.dv.stride2 + column, dv_sum[n][c]);
     }
   }
 }
@@ -300,7 +304,8 @@ ITEMS_GROUP __kernel void attention_queries_bwd(BWD_ARGUMENTS, __global const fl
     const bool whole = key0 >= inner_first && key0 + KEYS <= inner_end && row0 + QUERIES <= queries;
     SCORES(p, slope, whole);
     weights_of(p, stats, row0, row_end);
-    const uint kept = kept_weights(call.seed_low, call.seed_high, call.dropout_threshold, (uint)batch, (uint)head, row0, key0, (int)queries);
+    const uint kept = kept_weights(call.seed_low, call.seed_high, call.dropout_threshold, (uint)batch,
+                                   (uint)head, row0, key0, (int)queries);
     DWEIGHTS(dp);
     store_dscores(p, dp, slope, kept, call.dropout_scale, stats, row0, row_end, weights);
     for (int row = 0; row < KEYS; row += QK_ROWS) {

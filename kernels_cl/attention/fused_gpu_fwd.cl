@@ -62,16 +62,17 @@ ITEMS_GROUP __kernel void attention_forward(CALL_ARGUMENTS, storage q, storage k
 
     for (int key0 = key_first; key0 < key_end; key0 += KEYS) {
       float s[SCORE_ROWS][4];
-      multiply_rows(q, (idx)call.q.stride1, (idx)call.q.stride2, (int)queries, row0, row_end, k, (idx)call.k.stride2, key0, key_end,
-                    QK_WIDTH, true, stage, s);
+      multiply_rows(q, (idx)call.q.stride1, (idx)call.q.stride2, (int)queries, row0, row_end, k, (idx)call.k.stride2,
+                    key0, key_end, QK_WIDTH, true, stage, s);
       float slope[SCORE_ROWS][4];
       finish_scores(s, slope, reach, key0 >= inner_first && key0 + KEYS <= inner_end && row0 + QUERIES <= rows, row0,
-                    row_end, key0, (int)queries, call.scale, call.softcap, mask, (idx)call.mask.stride1, (idx)call.mask.stride2,
-                    (idx)call.mask_stride3);
+                    row_end, key0, (int)queries, call.scale, call.softcap, mask, (idx)call.mask.stride1,
+                    (idx)call.mask.stride2, (idx)call.mask_stride3);
       float most[SCORE_ROWS], factor[SCORE_ROWS];
       update_maxima(s, (__local float *)weights, row_max, row_factor, most, factor);
 #if DROPOUT
-      const uint kept = kept_weights(call.seed_low, call.seed_high, call.dropout_threshold, (uint)batch, (uint)head, row0, key0, (int)queries);
+      const uint kept = kept_weights(call.seed_low, call.seed_high, call.dropout_threshold, (uint)batch,
+                                     (uint)head, row0, key0, (int)queries);
 #endif
 #pragma unroll
       for (int r = 0; r < SCORE_ROWS; ++r) {
@@ -112,7 +113,8 @@ ITEMS_GROUP __kernel void attention_forward(CALL_ARGUMENTS, storage q, storage k
 #if SPLIT
     part_stats[split * call.all_rows + first_row + row] = (float2)(row_max[row], total);
 #else
-    if (call.wants & WANTS_LSE) lse[call.lse_offset + first_row + row] = total == 0 ? -INFINITY : shift_of(row_max[row]) + log(total);
+    if (call.wants & WANTS_LSE)
+      lse[call.lse_offset + first_row + row] = total == 0 ? -INFINITY : shift_of(row_max[row]) + log(total);
     row_factor[row] = total == 0 ? 0 : 1 / total;
 #endif
   }
@@ -156,7 +158,8 @@ ITEMS_GROUP __kernel void attention_combine(CALL_ARGUMENTS, __global const float
     const float factor = exp_of(part.x, shift_of(most));
     if (factor != 0) total += part.y * factor;
   }
-  if ((call.wants & WANTS_LSE) && ITEM == 0) lse[call.lse_offset + row] = total == 0 ? -INFINITY : shift_of(most) + log(total);
+  if ((call.wants & WANTS_LSE) && ITEM == 0)
+    lse[call.lse_offset + row] = total == 0 ? -INFINITY : shift_of(most) + log(total);
   out = AT_HEAD(out, batch, batch_head - batch * heads) + (row - batch_head * queries) * call.out.stride2;
   for (int column = ITEM; column < V_WIDTH; column += ITEMS) {
     float sum = 0;

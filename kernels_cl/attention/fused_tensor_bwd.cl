@@ -209,8 +209,8 @@ ITEMS_GROUP __kernel void attention_tensor_queries_bwd(BWD_ARGUMENTS, storage ou
         WARP_UNROLL
         for (int e = 0; e < 4; ++e)
           s[0][n][e] = score_of(s[0][n][e], &slope[n][e], whole, pairs, row + e / 2 * 8,
-                                key0 + n * 8 + COLUMN + e % 2, call.scale, call.softcap, mask_head, (idx)call.mask.stride2,
-                                (idx)call.mask_stride3);
+                                key0 + n * 8 + COLUMN + e % 2, call.scale, call.softcap, mask_head,
+                                (idx)call.mask.stride2, (idx)call.mask_stride3);
     }
     if (single) {
       WARP_UNROLL
@@ -227,8 +227,8 @@ ITEMS_GROUP __kernel void attention_tensor_queries_bwd(BWD_ARGUMENTS, storage ou
       WARP_UNROLL
       for (int n = 0; n < COLUMN_TILES; ++n) {
 #if DROPOUT
-        const uint kept = kept_pair(call.seed_low, call.seed_high, call.dropout_threshold, (uint)batch, (uint)head, row + r * 8,
-                                    key0 + n * 8 + COLUMN);
+        const uint kept = kept_pair(call.seed_low, call.seed_high, call.dropout_threshold, (uint)batch,
+                                    (uint)head, row + r * 8, key0 + n * 8 + COLUMN);
         dp[0][n][2 * r] = kept & 1 ? dp[0][n][2 * r] * call.dropout_scale : 0;
         dp[0][n][2 * r + 1] = kept & 2 ? dp[0][n][2 * r + 1] * call.dropout_scale : 0;
 #endif
@@ -393,7 +393,8 @@ ITEMS_GROUP __kernel void attention_tensor_keys_bwd(BWD_ARGUMENTS, result dk, re
         WARP_UNROLL
         for (int e = 0; e < 4; ++e)
           s[0][n][e] = score_of(s[0][n][e], &slope[n][e], whole, pairs, row0 + n * 8 + COLUMN + e % 2,
-                                key + e / 2 * 8, call.scale, call.softcap, mask_head, (idx)call.mask.stride2, (idx)call.mask_stride3);
+                                key + e / 2 * 8, call.scale, call.softcap, mask_head,
+                                (idx)call.mask.stride2, (idx)call.mask_stride3);
     }
     WARP_UNROLL
     for (int n = 0; n < COLUMN_TILES; ++n)

@@ -84,8 +84,8 @@ ITEMS_GROUP __kernel void attention_tensor_forward(CALL_ARGUMENTS, storage q, st
           for (int e = 0; e < 4; ++e) {
             float slope;
             s[m][n][e] = score_of(s[m][n][e], &slope, whole, pairs, row + m * 16 + e / 2 * 8,
-                                  key0 + n * 8 + COLUMN + e % 2, call.scale, call.softcap, mask_head, (idx)call.mask.stride2,
-                                  (idx)call.mask_stride3);
+                                  key0 + n * 8 + COLUMN + e % 2, call.scale, call.softcap, mask_head,
+                                  (idx)call.mask.stride2, (idx)call.mask_stride3);
           }
     }
     WARP_UNROLL
@@ -119,8 +119,8 @@ ITEMS_GROUP __kernel void attention_tensor_forward(CALL_ARGUMENTS, storage q, st
 #if DROPOUT
         WARP_UNROLL
         for (int n = 0; n < COLUMN_TILES; ++n) {
-          const uint kept = kept_pair(call.seed_low, call.seed_high, call.dropout_threshold, (uint)batch, (uint)head, row + m * 16 + r * 8,
-                                      key0 + n * 8 + COLUMN);
+          const uint kept = kept_pair(call.seed_low, call.seed_high, call.dropout_threshold, (uint)batch,
+                                      (uint)head, row + m * 16 + r * 8, key0 + n * 8 + COLUMN);
           s[m][n][2 * r] = kept & 1 ? s[m][n][2 * r] : 0;
           s[m][n][2 * r + 1] = kept & 2 ? s[m][n][2 * r + 1] : 0;
         }

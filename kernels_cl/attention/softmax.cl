@@ -118,7 +118,8 @@ ROW_GROUP __kernel void attention_weights(__global const float *p, __global TYPE
                                           long weights_offset, const struct heed__cl_attention_chunk chunk) {
   const size_t row = get_global_id(2) * chunk.rows_pad + get_global_id(1);
   const idx i = (idx)chunk.row0 + (idx)get_global_id(1);
-  const idx to = (idx)weights_offset + (((idx)chunk.head0 + (idx)get_global_id(2)) * (idx)chunk.queries + i) * (idx)chunk.keys;
+  const idx row_of_all = ((idx)chunk.head0 + (idx)get_global_id(2)) * (idx)chunk.queries + i;
+  const idx to = (idx)weights_offset + row_of_all * (idx)chunk.keys;
   for (idx j = get_local_id(0); j < (idx)chunk.keys; j += GROUP)
     STORE(X_DTYPE, weights, to + j, p[row * chunk.pitch + j]);
 }

@@ -63,22 +63,30 @@ static void set_blocks(const struct heed__cl_attention *a, const struct heed__cl
   if (private_floats(a, p) > PRIVATE_FLOATS_MAX) *p = before;
 }
 
-// How many work-items should share a head so that `slots` heads keep all cores busy to the end.
-static int64_t backward_splits(int64_t slots, int64_t cores, int64_t blocks) {
-  const int64_t rounds = heed__ceil_div(slots, cores);
-  if ((double)slots >= 0.8 * (double)(rounds * cores)) return 1;
-  return heed__max(heed__min(cores / common_divisor(slots, cores), blocks), 1);
+// Splits decide in which order a sum is made. They follow from the problem alone, so that a CPU computes the same bits however many cores
+// and however much memory it has. The numbers keep 64 cores busy even with a single head, and cost two cores little.
+enum { BACKWARD_ITEMS = 64, BLOCKS_A_SPLIT = 2, DECODE_ITEMS = 256, KEYS_A_SPLIT = 256 };
+// Each split of the backward has a dq of its own. Those of one slot take no more bytes than this.
+#define SPLITS_BYTES 0x1p28
+
+static int64_t backward_splits(const struct heed__cl_attention *a, const struct heed__cl_attention_fused_cpu *p,
+                               int64_t slots) {
+  const double dq_bytes = 4.0 * (double)(a->group * a->queries) * (double)a->dim;
+  const int64_t wanted = heed__ceil_div(BACKWARD_ITEMS, slots);
+  const int64_t most = heed__ceil_div(a->keys, p->key_block) / BLOCKS_A_SPLIT;
+  const int64_t fitting = (int64_t)fmin(SPLITS_BYTES / fmax(dq_bytes, 1), BACKWARD_ITEMS);
+  return heed__max(heed__min(heed__min(wanted, most), fitting), 1);
 }
 
-static void choose_decode(const struct heed__cl_attention *a, int64_t cores, struct heed__cl_attention_fused_cpu *p) {
+static void choose_decode(const struct heed__cl_attention *a, struct heed__cl_attention_fused_cpu *p) {
   const int64_t rows = a->group * a->queries, slots = heed__max(a->batch * a->kv_heads, 1);
   p->decode = !a->backward && a->queries <= 8 && rows <= 8;
   if (!p->decode) return;
   p->row_tile = rows >= 3 ? 4 : (int)rows;
   p->rows = (int)heed__round_up(rows, p->row_tile);
-  // Four splits a core even out their times; a split of less than 256 keys is not worth its merging.
-  const int64_t wanted = heed__ceil_div(4 * cores, slots);
-  p->chunk_keys = heed__max(256, heed__round_up(heed__ceil_div(a->keys, wanted), 64));
+  // A split of few keys is not worth its merging.
+  const int64_t wanted = heed__ceil_div(DECODE_ITEMS, slots);
+  p->chunk_keys = heed__max(KEYS_A_SPLIT, heed__round_up(heed__ceil_div(a->keys, wanted), 64));
   p->splits = heed__ceil_div(a->keys, p->chunk_keys);
 }
 
@@ -123,13 +131,12 @@ void heed__cl_attention_fused_cpu_plan(const heed_context *ctx, const struct hee
                                        const struct heed__cl_tuning_choice *choice,
                                        struct heed__cl_attention_fused_cpu *p) {
   const struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
-  const int64_t slots = heed__max(a->batch * a->kv_heads, 1), cores = heed__max(traits->compute_units, 1);
+  const int64_t slots = heed__max(a->batch * a->kv_heads, 1);
   *p = (struct heed__cl_attention_fused_cpu){.splits = 1};
   choose_tiles(traits, a, p);
   set_blocks(a, choice, p);
-  choose_decode(a, cores, p);
-  if (a->backward) p->splits = backward_splits(slots, cores, heed__ceil_div(a->keys, p->key_block));
-  while (p->splits > 1 && a->backward && fitting_slots(traits, a, p) < 1) --p->splits;
+  choose_decode(a, p);
+  if (a->backward) p->splits = backward_splits(a, p, slots);
   // Each slot's sums are its own: memory may cut a call between slots.
   const double fitting = fmax(fitting_slots(traits, a, p), 1);
   p->slots = fitting >= (double)slots ? slots : heed__ceil_div(slots, heed__ceil_div(slots, (int64_t)fitting));

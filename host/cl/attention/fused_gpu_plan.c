@@ -8,7 +8,7 @@ enum { SCORES_AN_ITEM = 32, SUMS_AN_ITEM = 64 };
 enum { WIDTH_MAX = 512 };
 // Query rows up to which the heads of a group share a tile: decoding then reads each key once for all of them.
 enum { PACKED_QUERIES = 32 };
-enum { ROWS_A_TILE = 64, KEYS_A_SPLIT = 256 };
+enum { ROWS_A_TILE = 64, KEYS_A_SPLIT = 256, TILES_ENOUGH = 256 };
 
 // ---------------------------------------------------------------- tiles
 
@@ -112,12 +112,13 @@ static bool is_supported(const struct heed__cl_traits *traits, const struct heed
   return !traits->short_loops || longest <= (1 << 20) / heed__max(heed__max(a->dim, a->value_dim), 64);
 }
 
-// Several work-groups share the keys of a tile where there are fewer tiles than the device runs at once.
-static int64_t choose_splits(const struct heed__cl_traits *traits, const struct heed__cl_attention *a, bool packed) {
-  const int64_t rows = packed ? a->group * a->queries : a->queries, units = traits->compute_units;
+// Where there are few tiles, several work-groups share the keys of each. How many share them follows from the problem alone, so that a sum
+// has one order on all GPUs. The numbers fill a GPU with 128 compute units; a smaller one spends a little more on merging.
+static int64_t choose_splits(const struct heed__cl_attention *a, bool packed) {
+  const int64_t rows = packed ? a->group * a->queries : a->queries;
   const int64_t tiles = a->batch * (packed ? a->kv_heads : a->heads) * heed__ceil_div(rows, ROWS_A_TILE);
-  if (a->backward || tiles >= 2 * units || tiles == 0) return 1;
-  return heed__max(heed__min(heed__ceil_div(4 * units, tiles), a->keys / KEYS_A_SPLIT), 1);
+  if (a->backward || tiles >= TILES_ENOUGH || tiles == 0) return 1;
+  return heed__max(heed__min(heed__ceil_div(2 * TILES_ENOUGH, tiles), a->keys / KEYS_A_SPLIT), 1);
 }
 
 // Tiles of all kernels that the call needs, for groups of `work_group` items.
@@ -136,7 +137,7 @@ bool heed__cl_attention_fused_gpu_plan(const heed_context *ctx, const struct hee
   const struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
   if (!is_supported(traits, a)) return false;
   *p = (struct heed__cl_attention_fused_gpu){.packed = !a->backward && a->group > 1 && a->queries <= PACKED_QUERIES};
-  p->splits = choose_splits(traits, a, p->packed);
+  p->splits = choose_splits(a, p->packed);
   const int64_t rows = p->packed ? a->group * a->queries : a->queries, most_items = (int64_t)traits->max_work_group;
   const int64_t items = heed__cl_attention_value(choice, HEED__TUNE_items);
   const int64_t tuned_rows = heed__cl_attention_value(choice, HEED__TUNE_tile_queries);

@@ -1,5 +1,5 @@
-// What the ways to do attention decide about a call before they run it: tiles, and how sums are split. A call is planned once, and its
-// plan goes along with it. Plans hold no memory and no call.
+// What each way to do attention decides about a call before it runs: its tiles, and how it splits sums. A call is planned once, and the
+// plan is handed to run(). A plan holds no buffers.
 #ifndef HEED__CL_ATTENTION_PLAN_H
 #define HEED__CL_ATTENTION_PLAN_H
 
