@@ -49,6 +49,7 @@ static heed_status judge(heed_context *ctx, const struct heed__cl_gemm_problem *
   *verdict = right ? RIGHT : WRONG;
   if (status == HEED_OK || !may_fail(ctx, plan->variant)) return status;
   *verdict = status == HEED_ERROR_UNSUPPORTED ? UNFIT : FAILED;
+  if (status == HEED_ERROR_BUILD && heed__cl_state(ctx)->build_may_work_later) return status;
   return status == HEED_ERROR_BUILD || status == HEED_ERROR_DEVICE || *verdict == UNFIT ? HEED_OK : status;
 }
 
