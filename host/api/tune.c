@@ -9,9 +9,10 @@ static heed_status tuning_of(const heed_context *ctx, const struct heed__driver_
 }
 
 enum {
-#define COUNT_ONE(op, name, a, b, c, d) +1
-  TUNED_OPS = 0 HEED_TUNE_OP_LIST(COUNT_ONE)
-#undef COUNT_ONE
+#define PLACE(op, name, a, b, c, d) PLACE_OF_##op,
+  HEED_TUNE_OP_LIST(PLACE)
+#undef PLACE
+      TUNED_OPS
 };
 
 static heed_status check_op(heed_tune_op op) {

@@ -5,9 +5,10 @@
 #include "core/core.h"
 
 enum {
-#define ONE(name, bytes, is_float) +1
-  DTYPES = 0 HEED_DTYPE_LIST(ONE)
-#undef ONE
+#define PLACE(name, bytes, is_float) PLACE_OF_##name,
+  HEED_DTYPE_LIST(PLACE)
+#undef PLACE
+      DTYPES
 };
 
 size_t heed_dtype_size(heed_dtype dtype) {

@@ -154,23 +154,23 @@ bool heed__cl_gemm_cpu_make_plan(const heed_context *ctx, const struct heed__cl_
 
 // ---------------------------------------------------------------- plans like it
 
-void heed__cl_gemm_cpu_specimen(const struct heed__cl_gemm_problem *p, const struct heed__cl_gemm_plan *made,
+void heed__cl_gemm_cpu_specimen(const struct heed__cl_gemm_problem *p, const struct heed__cl_gemm_plan *plan,
                                 struct heed__cl_gemm_specimen *specimen) {
-  const struct heed__cl_gemm_cpu_plan *plan = &made->of.cpu;
+  const struct heed__cl_gemm_cpu_plan *cpu = &plan->of.cpu;
   int64_t *values = specimen->choice.values;
-  values[HEED__TUNE_dot] = plan->dot ? 1 : -1;
-  if (plan->dot) {
+  values[HEED__TUNE_dot] = cpu->dot ? 1 : -1;
+  if (cpu->dot) {
     specimen->class = 1;
     return;
   }
-  values[HEED__TUNE_vectors] = plan->tile_vectors;
-  values[HEED__TUNE_swap] = plan->swap ? 1 : -1;
-  values[HEED__TUNE_pack_rows] = plan->pack_r ? 1 : -1;
-  values[HEED__TUNE_pack_cols] = plan->pack_v ? 1 : -1;
-  values[HEED__TUNE_splits] = plan->through_parts ? 2 : 1;
+  values[HEED__TUNE_vectors] = cpu->tile_vectors;
+  values[HEED__TUNE_swap] = cpu->swap ? 1 : -1;
+  values[HEED__TUNE_pack_rows] = cpu->pack_r ? 1 : -1;
+  values[HEED__TUNE_pack_cols] = cpu->pack_v ? 1 : -1;
+  values[HEED__TUNE_splits] = cpu->through_parts ? 2 : 1;
   values[HEED__TUNE_depth] = p->c->dtype == HEED_F32 ? 40 : 0;
-  specimen->class = 2 | (uint32_t)plan->swap << 2 | (uint32_t)plan->pack_r << 3 | (uint32_t)plan->pack_v << 4 |
-                    (uint32_t)plan->through_parts << 5 | (uint32_t)(plan->tile_vectors == 2) << 6;
+  specimen->class = 2 | (uint32_t)cpu->swap << 2 | (uint32_t)cpu->pack_r << 3 | (uint32_t)cpu->pack_v << 4 |
+                    (uint32_t)cpu->through_parts << 5 | (uint32_t)(cpu->tile_vectors == 2) << 6;
 }
 
 static bool is_same(const struct heed__cl_gemm_cpu_plan *a, const struct heed__cl_gemm_cpu_plan *b) {

@@ -75,9 +75,10 @@ struct heed__cl_tuning_entry {
 };
 
 enum {
-#define HEED__CL_TUNING_ONE(op, name, a, b, c, d) +1
-  HEED__CL_TUNING_OPS = 0 HEED_TUNE_OP_LIST(HEED__CL_TUNING_ONE)
-#undef HEED__CL_TUNING_ONE
+#define HEED__CL_TUNING_PLACE(op, name, a, b, c, d) HEED__CL_TUNING_OF_##op,
+  HEED_TUNE_OP_LIST(HEED__CL_TUNING_PLACE)
+#undef HEED__CL_TUNING_PLACE
+      HEED__CL_TUNING_OPS
 };
 
 struct heed__cl_tuning {
