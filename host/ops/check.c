@@ -1,8 +1,8 @@
 // The checks of an operator's tensors: presence, context, dtype, contiguity, and which of them share memory.
 #include "ops/check.h"
 
-static heed_status check_arg(const char *op, const struct heed__arg *arg, const heed_context *ctx,
-                             const heed_tensor *first_float) {
+// shared: the dtype of all floating-point tensors.
+static heed_status check_arg(const char *op, const struct heed__arg *arg, const heed_context *ctx, heed_dtype shared) {
   const heed_tensor *t = arg->tensor;
   HEED__REQUIRE(t->ctx == ctx, HEED_ERROR_INVALID_ARGUMENT, "%s: %s is on another context than the other tensors", op,
                 arg->name);
@@ -12,9 +12,8 @@ static heed_status check_arg(const char *op, const struct heed__arg *arg, const 
   if (arg->flags & HEED__FLOAT) {
     HEED__REQUIRE(heed_dtype_is_float(t->dtype), HEED_ERROR_DTYPE, "%s: %s is %s; F32, F16 or BF16 is needed", op,
                   arg->name, heed__tensor_text(t));
-    HEED__REQUIRE(t->dtype == first_float->dtype, HEED_ERROR_DTYPE,
-                  "%s: %s is %s, but the other floating-point tensors are %s", op, arg->name, heed__tensor_text(t),
-                  heed_dtype_string(first_float->dtype));
+    HEED__REQUIRE(t->dtype == shared, HEED_ERROR_DTYPE, "%s: %s is %s, but the other floating-point tensors are %s", op,
+                  arg->name, heed__tensor_text(t), heed_dtype_string(shared));
   }
   HEED__REQUIRE(!(arg->flags & HEED__IS_F32) || t->dtype == HEED_F32, HEED_ERROR_DTYPE, "%s: %s is %s; F32 is needed",
                 op, arg->name, heed__tensor_text(t));
@@ -73,17 +72,19 @@ static heed_status check_output(const char *op, const struct heed__arg *args, in
 // ---------------------------------------------------------------- all arguments
 
 heed_status heed__check_args(const char *op, const struct heed__arg *args, int count, heed_context **ctx) {
-  const heed_tensor *first_float = NULL;
+  heed_dtype shared = HEED_F32;
+  bool has_float = false;
   *ctx = NULL;
   for (int i = 0; i < count; ++i) {
     HEED__REQUIRE(args[i].tensor || (args[i].flags & HEED__OPTIONAL), HEED_ERROR_INVALID_ARGUMENT, "%s: %s is NULL", op,
                   args[i].name);
     if (!args[i].tensor) continue;
     if (!*ctx) *ctx = args[i].tensor->ctx;
-    if ((args[i].flags & HEED__FLOAT) && !first_float) first_float = args[i].tensor;
+    if ((args[i].flags & HEED__FLOAT) && !has_float) shared = args[i].tensor->dtype;
+    has_float = has_float || (args[i].flags & HEED__FLOAT);
   }
   for (int i = 0; i < count; ++i)
-    if (args[i].tensor) HEED__TRY(check_arg(op, &args[i], *ctx, first_float));
+    if (args[i].tensor) HEED__TRY(check_arg(op, &args[i], *ctx, shared));
   for (int i = 0; i < count; ++i)
     if (args[i].tensor && (args[i].flags & HEED__OUT)) HEED__TRY(check_output(op, args, count, i));
   return HEED_OK;

@@ -117,6 +117,7 @@ static heed_status settle_own(heed_context *ctx, const struct heed__cl_gemm_prob
       wrong = variant;
     }
   }
+  HEED__REQUIRE(wrong, HEED_ERROR_UNSUPPORTED, "gemm: %s does not run the kernels for this product", ctx->device.name);
   return fail_wrong(ctx, wrong);
 }
 
