@@ -43,6 +43,9 @@ oclgrind_run kernel_tour --uninitialized --build-options -cl-opt-disable -- "$bu
 # Not reached, each for a reason.
 cat >allowed <<'END'
 attention_tensor_begin
+attention_tensor_forward
+attention_tensor_keys_bwd
+attention_tensor_queries_bwd
 epilogue
 peak_copy
 peak_fma
