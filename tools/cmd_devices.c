@@ -13,7 +13,7 @@ typedef struct devices_settings {
 
 static const tool_option options[] = {
     TOOL_OPTION_FLAG("json", devices_settings, json, "print one JSON object"),
-    TOOL_OPTION_FLAG("verbose", devices_settings, verbose, "print everything that is known of each device"),
+    TOOL_OPTION_FLAG("verbose", devices_settings, verbose, "print everything that heed knows about each device"),
 };
 static const tool_syntax syntax = {
     .command = command,
@@ -22,9 +22,9 @@ static const tool_syntax syntax = {
     .options = options,
     .count = sizeof options / sizeof *options,
     .about =
-        "A * marks what 'auto' picks. --device of the other commands takes the first column (0:0, host), id: and\n"
-        "the last one (id:...), or a piece of the name. self-test: whether a few small calls on the device gave the\n"
-        "host's results, when heed first met it.\n",
+        "A * marks the device that 'auto' picks. --device of the other commands accepts the first column (0:0, host),\n"
+        "id: followed by the last column (id:...), or a part of the name. The column self-test tells whether a few\n"
+        "small calls gave the host's results when heed opened the device for the first time.\n",
 };
 
 enum { COLUMNS = 8, CELL = 192 };
@@ -149,7 +149,7 @@ static int print_json(const shown_devices *view) {
   json_t *root = json_pack("{s:s, s:o, s:o}", "heed", heed_version(), "devices", devices, "platforms", platforms);
   char *text = complete && root ? json_dumps(root, JSON_INDENT(2)) : NULL;
   json_decref(root);
-  if (!text) return tool_fail(command, "a device's description is not valid UTF-8, or memory is out");
+  if (!text) return tool_fail(command, "a device's description is not valid UTF-8, or memory ran out");
   puts(text);
   free(text);
   return TOOL_DONE;

@@ -15,10 +15,11 @@ typedef struct sqrt_settings {
 
 static const tool_option options[] = {
     TOOL_OPTION_REAL("lr", sqrt_settings, lr, DBL_MIN, TOOL_MAX_REAL, "above 0",
-                     "learning rate; must be below 1/(4a) (default: 1/(8a), for each A its own)"),
-    TOOL_OPTION_INTEGER("epochs", sqrt_settings, epochs, 1, TOOL_MAX_COUNT, "at least 1", "most steps (default 1000)"),
+                     "learning rate; must be below 1/(4a) (default: 1/(8a) for each A)"),
+    TOOL_OPTION_INTEGER("epochs", sqrt_settings, epochs, 1, TOOL_MAX_COUNT, "at least 1",
+                        "the most steps (default 1000)"),
     TOOL_OPTION_REAL("tolerance", sqrt_settings, tolerance, 0, TOOL_MAX_REAL, "at least 0",
-                     "stop when (x*x - a)^2 is no more than this (default: 1e-12 a^2)"),
+                     "stop when (x*x - a)^2 <= X (default: 1e-12 a^2)"),
 };
 static const tool_syntax syntax = {
     .command = command,
@@ -28,18 +29,21 @@ static const tool_syntax syntax = {
     .count = sizeof options / sizeof *options,
     .max_operands = 1 << 20,
     .about =
-        "Minimises f(x) = (x*x - a)^2 for each A by x <- x - lr 4x(x*x - a), in 32-bit floating point on a device,\n"
-        "from x = 1, or from x = a where a is below 1. Prints a, the root, its distance from the true root, and the\n"
-        "epochs after which it changed no more. Exit status 1 when one does not converge.\n",
+        "Minimises f(x) = (x*x - a)^2 for each A by x <- x - lr 4x(x*x - a), in 32-bit floating point on a device.\n"
+        "It starts from x = 1, or from x = a if a < 1. It prints a, the root, its distance from the true root, and "
+        "the\n"
+        "number of epochs after which the root stopped changing. The exit status is 1 if any A does not converge.\n",
 };
 
 static int read_operand(const char *text, double *a) {
   if (!tool_read_real(text, a)) return tool_usage(command, "'%s' is not a finite number", text);
   if (*a < 0) return tool_usage(command, "%s is negative: it has no real square root", text);
   if (*a > FLT_MAX)
-    return tool_usage(command, "%s does not fit 32-bit floating point: the most is %g", text, (double)FLT_MAX);
+    return tool_usage(command, "%s does not fit 32-bit floating point: the largest number is %g", text,
+                      (double)FLT_MAX);
   if (*a > 0 && *a < FLT_MIN)
-    return tool_usage(command, "%s does not fit 32-bit floating point: the least above 0 is %g", text, (double)FLT_MIN);
+    return tool_usage(command, "%s does not fit 32-bit floating point: the smallest number above 0 is %g", text,
+                      (double)FLT_MIN);
   return TOOL_DONE;
 }
 
@@ -83,13 +87,12 @@ static int report(double given, double a, double root, int64_t epochs, const hee
   if (distance * distance <= problem->tolerance) return TOOL_DONE;
   fflush(stdout);
   if (problem->lr >= 0.25 / a)
-    return tool_fail(command, "%g: no convergence, as --lr %g is too large for it; take less than 1/(4a) = %.3g", a,
+    return tool_fail(command, "%g: does not converge: --lr %g is too large; use less than 1/(4a) = %.3g", a,
                      problem->lr, 0.25 / a);
   return tool_fail(command,
-                   "%g: no convergence within %" PRId64
-                   " epochs to (x*x - a)^2 <= %.3g; take more --epochs, an --lr nearer "
-                   "1/(8a) = %.3g, or a larger --tolerance",
-                   a, problem->epochs, problem->tolerance, 0.125 / a);
+                   "%g: does not reach (x*x - a)^2 <= %.3g within %" PRId64
+                   " epochs; use more --epochs, an --lr nearer 1/(8a) = %.3g, or a larger --tolerance",
+                   a, problem->tolerance, problem->epochs, 0.125 / a);
 }
 
 static int find_root(const tool_args *args, const sqrt_settings *settings, double value,

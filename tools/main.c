@@ -15,8 +15,8 @@ static const subcommand commands[] = {
     {"train", cmd_train, "train a multi-layer perceptron on handwritten digits"},
     {"eval", cmd_eval, "measure a trained model on the test set"},
     {"check", cmd_check, "compare every operator on a device with the CPU"},
-    {"bench", cmd_bench, "time operators, as a share of what the device can do"},
-    {"tune", cmd_tune, "measure what is fastest on a device, and use it from then on"},
+    {"bench", cmd_bench, "time operators and compare them with the device's peak"},
+    {"tune", cmd_tune, "find the fastest kernels for a device and save the choice"},
     {"sqrt", cmd_sqrt, "find square roots by gradient descent"},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
@@ -28,10 +28,10 @@ static void print_usage(FILE *stream) {
       stream);
   for (size_t i = 0; i < COMMANDS; i++) fprintf(stream, "  %-9s %s\n", commands[i].name, commands[i].help);
   fputs(
-      "  help      help CMD: the same as CMD --help\n\n"
-      "heed COMMAND --help tells a command's options; heed --version the version.\n"
+      "  help      print the help of a command: heed help COMMAND\n\n"
+      "heed COMMAND --help lists a command's options; heed --version prints the version.\n"
       "Data goes to standard output, messages to standard error.\n"
-      "Exit status: 0 done, 1 failed or out of tolerance, 2 usage error.\n",
+      "Exit status: 0 done, 1 failed or out of tolerance, 2 wrong command line.\n",
       stream);
 }
 
@@ -43,13 +43,14 @@ static const subcommand *find(const char *name) {
 
 static int unknown(const char *name) {
   if (name[0] == '-')
-    return tool_usage("heed", "'%s' is no command; options follow one, as in 'heed train --device cpu'", name);
+    return tool_usage("heed", "unknown command '%s'; options follow the command, as in 'heed train --device cpu'",
+                      name);
   const char *names[COMMANDS + 2] = {NULL};
   for (size_t i = 0; i < COMMANDS; i++) names[i] = commands[i].name;
   names[COMMANDS] = "help";
   const char *nearest = tool_nearest(name, names);
-  if (nearest) return tool_usage("heed", "'%s' is no command; did you mean '%s'?", name, nearest);
-  return tool_usage("heed", "'%s' is no command; 'heed --help' lists them", name);
+  if (nearest) return tool_usage("heed", "unknown command '%s'; did you mean '%s'?", name, nearest);
+  return tool_usage("heed", "unknown command '%s'; 'heed --help' lists the commands", name);
 }
 
 // heed help [CMD [OP]]: the command's own --help.

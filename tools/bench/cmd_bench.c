@@ -34,7 +34,8 @@ static const tool_option options[] = {
     TOOL_OPTION_CHOICE("mask", bench_settings, mask, masks, "KIND",
                        "boolean mask: keys [B,1,1,L], square [L,L], full [B,H,L,L]"),
     TOOL_OPTION_CHOICE("dtype", bench_settings, dtype, dtypes, "TYPE", "f32, f16 or bf16 (default f32)"),
-    TOOL_OPTION_FLAG("backward", bench_settings, backward, "attention: the backward alone; mha: forward and backward"),
+    TOOL_OPTION_FLAG("backward", bench_settings, backward,
+                     "attention: time only the backward; mha: forward and backward"),
     TOOL_OPTION_CHOICE("path", bench_settings, path, paths, "PATH", "attention: auto, staged or fused"),
     TOOL_OPTION_INTEGER("m", bench_settings, m, 1, TOOL_MAX_COUNT, "at least 1", "gemm: rows of C (default 1024)"),
     TOOL_OPTION_INTEGER("n", bench_settings, n, 1, TOOL_MAX_COUNT, "at least 1", "gemm: columns of C (default 1024)"),
@@ -48,9 +49,10 @@ static const tool_option options[] = {
                         "softmax: columns (default 1024)"),
     TOOL_OPTION_INTEGER("runs", bench_settings, runs, 1, 100000, "in 1..100000",
                         "timed runs (default: a second's worth)"),
-    TOOL_OPTION_FLAG("compare", bench_settings, compare, "run the case on the CPU too: error and time of both"),
-    TOOL_OPTION_TEXT("plot", bench_settings, plot, "FILE", "roofline plot, .svg or .png by the ending"),
-    TOOL_OPTION_FLAG("json", bench_settings, json, "one JSON object a case, a line each"),
+    TOOL_OPTION_FLAG("compare", bench_settings, compare,
+                     "also run the case on the CPU: print the errors and both times"),
+    TOOL_OPTION_TEXT("plot", bench_settings, plot, "FILE", "draw a roofline plot; FILE ends in .svg or .png"),
+    TOOL_OPTION_FLAG("json", bench_settings, json, "print one JSON object per case, each on one line"),
 };
 static const tool_syntax syntax = {
     .command = command,
@@ -60,10 +62,10 @@ static const tool_syntax syntax = {
     .count = sizeof options / sizeof *options,
     .max_operands = 1,
     .about =
-        "Without an operand, a table of the usual cases. peak_fraction is the share of what `bench peak` measures in\n"
-        "the same process, right before and after the case: multiply-adds for products, copied bytes for the others.\n"
-        "Only the arithmetic that a causal mask or a window leaves is counted. first_ms is the first call, kernel "
-        "compilation included.\n",
+        "Without an operand, heed prints a table of the usual cases. peak_fraction divides the rate of a case by the\n"
+        "peak that heed measures right before and after it, as heed bench peak does: multiply-adds for products,\n"
+        "copied bytes for the others. heed counts only the arithmetic that a causal mask or a window leaves.\n"
+        "first_ms is the time of the first call, with the compilation of kernels.\n",
 };
 
 static void print_text(const bench_record *r) {
@@ -177,10 +179,11 @@ static int bench(const tool_args *args, const bench_settings *s) {
   heed_case cases[BENCH_MAX_CASES];
   size_t count = 0;
   if (s->compare && (s->json || args->operand_count == 0))
-    return tool_usage(command, "--compare needs an operand, and has no --json; heed check --json compares");
+    return tool_usage(command, "--compare needs an operand and excludes --json; for JSON use heed check --json");
   const char *problem = bench_select(args->operand_count ? args->operands[0] : NULL, s, cases, &count);
   if (problem) return tool_usage(command, "%s", problem);
-  if (s->compare && s->plot) return tool_usage(command, "--plot draws what is timed, and --compare times a single run");
+  if (s->compare && s->plot)
+    return tool_usage(command, "--plot and --compare exclude each other: --compare times only one run");
   if (s->plot) TOOL_TRY(bench_plot_check(command, s->plot));
   // The library reads the provider from the environment, as it does for every subcommand.
   if (tool_given(args, "provider") && setenv("HEED_GEMM", providers[s->provider], 1) != 0)

@@ -53,13 +53,13 @@ static int read_all(int from, picture *p) {
 static int judge(const char *command, const char *option, const char *path, int status) {
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return TOOL_DONE;
   if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_FOUND)
-    return tool_fail(command, "%s %s: draws with gnuplot, which is not installed (Debian's package: gnuplot-nox)",
-                     option, path);
+    return tool_fail(command, "%s %s: needs gnuplot, which is not installed (Debian's package: gnuplot-nox)", option,
+                     path);
   if (WIFEXITED(status) && WEXITSTATUS(status) == CANNOT_START)
     return tool_fail(command, "%s %s: gnuplot cannot be started", option, path);
   if (WIFSIGNALED(status))
     return tool_fail(command, "%s %s: gnuplot was stopped by signal %d", option, path, WTERMSIG(status));
-  return tool_fail(command, "%s %s: gnuplot failed with exit status %d; what it says stands above", option, path,
+  return tool_fail(command, "%s %s: gnuplot failed with exit status %d; its message is above", option, path,
                    WEXITSTATUS(status));
 }
 

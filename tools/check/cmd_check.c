@@ -20,15 +20,14 @@ typedef struct check_settings {
 static const tool_option options[] = {
     TOOL_OPTION_TEXT("op", check_settings, op, "OP", "only this operator's cases"),
     TOOL_OPTION_TEXT("case", check_settings, name, "NAME", "only the case of this name"),
-    TOOL_OPTION_FLAG("tiny", check_settings, tiny,
-                     "a few very small cases of each operator, for interpreters of OpenCL"),
-    TOOL_OPTION_FLAG("quick", check_settings, quick, "the core of the cases, within a minute"),
+    TOOL_OPTION_FLAG("tiny", check_settings, tiny, "a few very small cases of each operator, for OpenCL interpreters"),
+    TOOL_OPTION_FLAG("quick", check_settings, quick, "the most important cases, within a minute"),
     TOOL_OPTION_FLAG("full", check_settings, full,
-                     "large cases, CLBlast's products and finite differences too; takes many minutes"),
+                     "also large cases, CLBlast's products and finite differences; takes many minutes"),
     TOOL_OPTION_FLAG("serial", check_settings, serial,
-                     "in one process; otherwise a second one takes half of the cases"),
-    TOOL_OPTION_FLAG("json", check_settings, json, "one JSON object on stdout"),
-    TOOL_OPTION_TEXT("junit", check_settings, junit, "FILE", "a JUnit XML report, beside what is printed"),
+                     "run in one process; otherwise a second process runs half of the cases"),
+    TOOL_OPTION_FLAG("json", check_settings, json, "print one JSON object on stdout"),
+    TOOL_OPTION_TEXT("junit", check_settings, junit, "FILE", "also write a JUnit XML report"),
 };
 static const tool_syntax syntax = {
     .command = command,
@@ -37,10 +36,11 @@ static const tool_syntax syntax = {
     .options = options,
     .count = sizeof options / sizeof *options,
     .about =
-        "Runs every operator, forward and backward, on the device and on the host, and compares. Outputs lie between\n"
-        "guard bands and are poisoned before each call; every call is made twice and must give the same bits.\n"
-        "--full also holds the host's gradients against finite differences of its forward, and runs the products with\n"
-        "CLBlast. Exit status: 0 all within tolerance, 1 some not.\n",
+        "Runs every operator, forward and backward, on the device and on the host, and compares the results. To find\n"
+        "writes out of bounds and missing elements, heed puts guard bands around outputs and poisons them before each\n"
+        "call. It makes every call twice and expects the same bits. --full also compares the host's gradients with\n"
+        "finite differences, and CLBlast's products with the host's.\n"
+        "Exit status: 0 all cases are within tolerance, 1 some are not.\n",
 };
 
 // What a case is compared with: the device with the host; the host with itself; the device's products by CLBlast.
@@ -134,7 +134,7 @@ static void account(check_state *state, const check_outcome *outcome) {
   state->done += 1;
   if (!check_summary_add(&state->summary, op, task->c->name, result)) {
     state->failed += 1;
-    tool_say(command, "no host memory to count %s", task->c->name);
+    tool_say(command, "no host memory to count case %s", task->c->name);
   }
   junit_add(&state->report, op, task->c->name, outcome->seconds, result->passed ? NULL : result->message, repro);
   if (!result->passed) note_failure(state, op, task->c, result, repro);
@@ -184,7 +184,7 @@ static int no_case(const check_settings *s) {
 #undef LISTED
   if (s->name) return tool_usage(command, "no case is called '%s'; heed check --json names the cases it runs", s->name);
   const char *nearest = s->op ? tool_nearest(s->op, names) : NULL;
-  return tool_usage(command, "'%s' is no operator%s%s; there are:%s", s->op ? s->op : "",
+  return tool_usage(command, "unknown operator '%s'%s%s; the operators are:%s", s->op ? s->op : "",
                     nearest ? "; did you mean " : "", nearest ? nearest : "", list);
 }
 
@@ -203,7 +203,7 @@ static int open_contexts(check_state *state) {
   TOOL_HEED(command, heed_open("host", &state->host));
   const heed_device_info *device = heed_context_device(state->device);
   if (device->type == HEED_DEVICE_HOST)
-    tool_say(command, "the device is the host itself: this shows only that the cases run and repeat");
+    tool_say(command, "the device is the host itself: this only shows that the cases run and repeat their results");
   else if (state->settings->full) {
     char spec[96];
     snprintf(spec, sizeof spec, "id:%s", device->id);
@@ -270,7 +270,7 @@ static void settle_debts(check_state *state, const char *reason) {
     check_outcome outcome = {.task = i};
     snprintf(outcome.result.message, sizeof outcome.result.message, "%s", reason);
     account(state, &outcome);
-    reason = "not run: the process for it had ended before";
+    reason = "not run: its process had already ended";
   }
 }
 
@@ -287,11 +287,11 @@ static int run_all(check_state *state) {
   int status = TOOL_DONE;
   if (helped) {
     listen(state, true);
-    char reason[160] = "its process ended without a word of it";
+    char reason[160] = "its process ended without a report";
     const bool ended_well = check_helper_end(&state->helper, reason, sizeof reason);
     const size_t failed = state->failed;
     settle_debts(state, reason);
-    if (!ended_well && state->failed == failed) status = tool_fail(command, "the helper's part: %s", reason);
+    if (!ended_well && state->failed == failed) status = tool_fail(command, "the helper process: %s", reason);
   }
   return status;
 }
@@ -321,9 +321,9 @@ static int run_cases(check_state *state, const heed_case *cases, size_t count) {
 }
 
 static int check(const tool_args *args, const check_settings *settings) {
-  if (settings->quick && settings->full) return tool_usage(command, "--quick and --full are two different things");
+  if (settings->quick && settings->full) return tool_usage(command, "--quick and --full exclude each other");
   if (settings->tiny && (settings->quick || settings->full))
-    return tool_usage(command, "--tiny has cases of its own, not those of --quick or --full");
+    return tool_usage(command, "--tiny has its own cases; leave out --quick and --full");
   heed_case *cases;
   size_t count;
   TOOL_HEED(command, settings->tiny ? case_tiny_table(&cases, &count) : case_table(&cases, &count));

@@ -53,7 +53,7 @@ bool check_helper_end(check_helper *helper, char *reason, size_t size) {
   helper->pid = 0;
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return true;
   if (WIFSIGNALED(status))
-    snprintf(reason, size, "its process was ended by signal %d (%s), in the driver most likely", WTERMSIG(status),
+    snprintf(reason, size, "signal %d (%s) ended its process, most likely in the driver", WTERMSIG(status),
              strsignal(WTERMSIG(status)));
   else
     snprintf(reason, size, "its process ended with status %d", WEXITSTATUS(status));

@@ -21,11 +21,11 @@ struct tool_args_store {
 
 static const struct poptOption common_table[] = {
     {"device", 0, POPT_ARG_STRING, NULL, VALUE_DEVICE,
-     "auto, host, gpu, cpu, P:D, id:... or a piece of a name; see heed devices (default: $HEED_DEVICE, else auto)",
+     "auto, host, gpu, cpu, P:D, id:... or a part of a name; see heed devices (default: $HEED_DEVICE, else auto)",
      "SPEC"},
     {"validate", 0, POPT_ARG_NONE, NULL, VALUE_VALIDATE,
-     "run every operator on the host too, and stop at the first difference", NULL},
-    {"help", 'h', POPT_ARG_NONE, NULL, VALUE_HELP, "print this", NULL},
+     "also run every operator on the host, and stop at the first difference", NULL},
+    {"help", 'h', POPT_ARG_NONE, NULL, VALUE_HELP, "print this help", NULL},
     POPT_TABLEEND};
 static bool plain_number(const char *text, const char *allowed) { return *text && text[strspn(text, allowed)] == '\0'; }
 

@@ -55,8 +55,8 @@ static int see_heads(run_call *run, const char *name, int64_t heads, headed *ten
   if (!tensor->stored || heed_tensor_rank(tensor->stored) == 4) return TOOL_DONE;
   const int64_t *dims = heed_tensor_dims(tensor->stored);
   if (dims[2] % heads != 0)
-    return tool_fail(run->args->command, "attention: the last axis of %s, %lld, is no multiple of its %lld heads", name,
-                     (long long)dims[2], (long long)heads);
+    return tool_fail(run->args->command, "attention: the last axis of %s, %lld, is not a multiple of its %lld heads",
+                     name, (long long)dims[2], (long long)heads);
   heed_tensor *split = NULL;
   RUN_TRY(run,
           heed_tensor_reshape(tensor->stored, 4, (const int64_t[]){dims[0], dims[1], heads, dims[2] / heads}, &split));
@@ -171,9 +171,9 @@ static int call(run_call *run) {
 
 static const tool_option options[] = {
     TOOL_OPTION_INTEGER("heads", run_settings, heads, 1, TOOL_MAX_COUNT, "at least 1",
-                        "query heads; needed where q is of rank 3"),
+                        "query heads; needed if q has rank 3"),
     TOOL_OPTION_INTEGER("kv-heads", run_settings, kv_heads, 1, TOOL_MAX_COUNT, "at least 1",
-                        "key and value heads; divides --heads (default: --heads)"),
+                        "key and value heads; must divide --heads (default: --heads)"),
     RUN_ATTENTION_OPTIONS,
 };
 
@@ -182,7 +182,7 @@ const run_op run_attention = {
     .summary = "softmax(softcap(scale q k^T) + mask) v, for each head",
     .tensors =
         "In:  q [B,Hq,Lq,D]  k [B,Hkv,Lk,D]  v [B,Hkv,Lk,Dv], or each of rank 3 [B,L,H*D] with --heads\n"
-        "     mask (BOOL: true is attended; float: added; broadcast to [B,Hq,Lq,Lk])  kv_lengths [B]\n"
+        "     mask (BOOL: true means attend; float: added to the scores; broadcast to [B,Hq,Lq,Lk])  kv_lengths [B]\n"
         "     past_k past_v (put before k and v)  grad.out (asks for the gradients)\n"
         "Out: out (rank of q)  lse [B,Hq,Lq]  weights [B,Hq,Lq,Lk]  grad.NAME for q, k, v, past_k, past_v and a\n"
         "     float mask",

@@ -25,7 +25,7 @@ static const tool_option file_options[] = {
      .offset = offsetof(run_settings, output),
      .argument = "FILE",
      .unrecorded = true,
-     .help = "safetensors file to write; replaced only when complete"},
+     .help = "safetensors file to write; heed replaces it only when the new one is complete"},
 };
 enum { FILE_OPTIONS = sizeof file_options / sizeof *file_options };
 
@@ -39,17 +39,17 @@ static void print_ops(void) {
   printf("Usage: heed run OP -i IN.safetensors -o OUT.safetensors [options]\n\nOperators:\n");
   for (size_t i = 0; i < OPS; i++) printf("  %-14s %s\n", ops[i]->name, ops[i]->summary);
   printf(
-      "\nheed run OP --help tells an operator's tensors and options. With 'grad.out' among the inputs (or --grad, "
-      "where\n"
-      "the result is a loss) the gradient of each input NAME is written as 'grad.NAME'.\n");
+      "\nheed run OP --help lists an operator's tensors and options. If the inputs include 'grad.out' (or, for a "
+      "loss,\n"
+      "with --grad), heed also writes the gradient of each input NAME as 'grad.NAME'.\n");
 }
 
 static int unknown_op(const char *name) {
   const char *names[OPS + 1] = {NULL};
   for (size_t i = 0; i < OPS; i++) names[i] = ops[i]->name;
   const char *nearest = tool_nearest(name, names);
-  if (nearest) return tool_usage(command, "'%s' is no operator; did you mean '%s'?", name, nearest);
-  return tool_usage(command, "'%s' is no operator; '%s --help' lists them", name, command);
+  if (nearest) return tool_usage(command, "unknown operator '%s'; did you mean '%s'?", name, nearest);
+  return tool_usage(command, "unknown operator '%s'; '%s --help' lists the operators", name, command);
 }
 
 // What was run, for whoever finds the file.
@@ -106,7 +106,7 @@ static int run_one(const run_op *op, int argc, const char **argv) {
 }
 
 int cmd_run(int argc, const char **argv) {
-  if (argc < 2) return tool_usage(command, "name an operator; '%s --help' lists them", command);
+  if (argc < 2) return tool_usage(command, "name an operator; '%s --help' lists the operators", command);
   if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
     print_ops();
     return TOOL_DONE;

@@ -50,7 +50,7 @@ static int logits_grad(run_call *run, const heed_tensor *logits, const heed_tens
                      "mlp: %s has grad.out, and --grad asks for the gradients of the loss; leave out one of them",
                      run->settings.input);
   if (!target)
-    return tool_fail(run->args->command, "mlp: --grad needs a tensor 'target' in %s to take the loss against",
+    return tool_fail(run->args->command, "mlp: --grad needs a tensor 'target' in %s to compute the loss",
                      run->settings.input);
   TOOL_TRY(run_create_like(run, logits, dlogits));
   RUN_TRY(run, heed_cross_entropy_bwd(logits, target, NULL, NULL, *dlogits));
@@ -106,7 +106,7 @@ const run_op run_mlp = {
     .tensors =
         "In:  x [N,in]  l1.weight l1.bias l2.weight l2.bias ...  target: class indices [N], or probabilities\n"
         "     grad.out (asks for the gradients from those of the logits)\n"
-        "Out: out [N,classes], the logits  loss, F32 [1], where target is given  grad.x  grad.l1.weight ...",
+        "Out: out [N,classes], the logits  loss, F32 [1], if there is a target  grad.x  grad.l1.weight ...",
     RUN_OPTIONS(mlp_options),
     .uses = HEED_USES_PRODUCTS | HEED_USES_TRAINING,
     .function = mlp,

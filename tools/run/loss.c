@@ -20,7 +20,7 @@ static int softmax(run_call *run) {
 
 static const tool_option softmax_options[] = {
     TOOL_OPTION_INTEGER("axis", run_settings, axis, -HEED_MAX_RANK, HEED_MAX_RANK - 1, "an axis of x",
-                        "axis that sums to 1; negative ones count from the end (default -1)"),
+                        "axis that sums to 1; negative numbers count from the end (default -1)"),
     TOOL_OPTION_FLAG("log", run_settings, log, "log-softmax instead"),
 };
 
@@ -38,7 +38,7 @@ static int cross_entropy(run_call *run) {
   const run_settings *settings = &run->settings;
   const char *name = settings->from_probs ? "probs" : "logits";
   if (settings->from_probs && settings->label_smoothing > 0)
-    return tool_usage(run->args->command, "cross_entropy: --label-smoothing is for logits, not with --from-probs");
+    return tool_usage(run->args->command, "cross_entropy: --label-smoothing needs logits; leave out --from-probs");
   if (!run_has(run, name) && run_has(run, settings->from_probs ? "logits" : "probs"))
     return tool_fail(run->args->command, "cross_entropy: %s has '%s' where '%s' is needed; %s --from-probs",
                      settings->input, settings->from_probs ? "logits" : "probs", name,
@@ -74,7 +74,7 @@ static const tool_option cross_entropy_options[] = {
                         "within 2^53", "rows of this class do not count (default none)"),
     TOOL_OPTION_CHOICE("reduction", run_settings, reduction, reductions, "mean|sum|none", "(default mean)"),
     TOOL_OPTION_FLAG("grad", run_settings, grad,
-                     "write the gradient of the loss (of its sum, where it is not reduced)"),
+                     "write the gradient of the loss (with --reduction none: of the sum of all losses)"),
 };
 
 const run_op run_cross_entropy = {

@@ -24,8 +24,8 @@ static int read_projection(run_call *run, const char *name, int64_t dims[2], hee
 
 static int divide(const run_call *run, const char *name, int64_t rows, int64_t heads, int64_t *width) {
   if (rows == 0 || rows % heads != 0)
-    return tool_fail(run->args->command, "mha: %s has %lld rows, which %lld heads do not divide", name, (long long)rows,
-                     (long long)heads);
+    return tool_fail(run->args->command, "mha: the rows of %s, %lld, are not a multiple of its %lld heads", name,
+                     (long long)rows, (long long)heads);
   *width = rows / heads;
   return TOOL_DONE;
 }
@@ -45,11 +45,12 @@ static int derive_config(run_call *run, heed_mha_config *config) {
   if (key_width != config->head_dim)
     return tool_fail(
         run->args->command,
-        "mha: q_proj.weight gives heads of width %lld and k_proj.weight of %lld; check --heads and --kv-heads",
+        "mha: q_proj.weight makes heads of width %lld, but k_proj.weight of %lld; check --heads and --kv-heads",
         (long long)config->head_dim, (long long)key_width);
   if (o[1] != settings->heads * config->value_head_dim)
-    return tool_fail(run->args->command, "mha: o_proj.weight takes %lld columns, but %lld heads of width %lld come in",
-                     (long long)o[1], (long long)settings->heads, (long long)config->value_head_dim);
+    return tool_fail(run->args->command,
+                     "mha: o_proj.weight has %lld columns, which do not fit %lld heads of width %lld", (long long)o[1],
+                     (long long)settings->heads, (long long)config->value_head_dim);
   config->embed_dim = q[1];
   config->key_dim = k[1];
   config->value_dim = v[1];
@@ -68,8 +69,8 @@ static int load_parameters(run_call *run, const heed_mha *module) {
   const size_t count = heed_mha_parameters(module, &parameters);
   for (size_t i = 0; i < count; i++) {
     heed_tensor *from = NULL;
-    TOOL_TRY(
-        run_optional_like(run, parameters[i].name, "what the other projections call for", parameters[i].value, &from));
+    TOOL_TRY(run_optional_like(run, parameters[i].name, "the shape that fits the other projections",
+                               parameters[i].value, &from));
     RUN_TRY(run, heed_copy(from, parameters[i].value));
   }
   return TOOL_DONE;
@@ -149,7 +150,7 @@ static int call(run_call *run) {
 static const tool_option options[] = {
     TOOL_OPTION_INTEGER("heads", run_settings, heads, 1, TOOL_MAX_COUNT, "at least 1", "query heads; required"),
     TOOL_OPTION_INTEGER("kv-heads", run_settings, kv_heads, 1, TOOL_MAX_COUNT, "at least 1",
-                        "key and value heads; divides --heads (default: --heads)"),
+                        "key and value heads; must divide --heads (default: --heads)"),
     RUN_ATTENTION_OPTIONS,
 };
 

@@ -77,28 +77,26 @@ int run_write(run_call *run, const char *name, const heed_tensor *tensor);
 int run_write_grad(run_call *run, const char *name, const heed_tensor *tensor);
 
 // Attention's options as --flags, and as the library wants them.
-#define RUN_ATTENTION_OPTIONS                                                                                   \
-  {.name = "causal",                                                                                            \
-   .kind = TOOL_CHOICE,                                                                                         \
-   .offset = offsetof(run_settings, causal),                                                                    \
-   .argument = "top-left|bottom-right",                                                                         \
-   .choices = run_causal_names,                                                                                 \
-   .when_bare = "top-left",                                                                                     \
-   .help =                                                                                                      \
-       "key j is attended by query i where j <= i + offset; bottom-right: where j <= i + Lk - Lq (default "     \
-       "top-left)"},                                                                                            \
-      TOOL_OPTION_REAL("scale", run_settings, scale, -TOOL_MAX_REAL, TOOL_MAX_REAL, NULL,                       \
-                       "factor on q k^T (default 1/sqrt(D))"),                                                  \
-      TOOL_OPTION_REAL("softcap", run_settings, softcap, 0, TOOL_MAX_REAL, "at least 0 (0: none)",              \
-                       "scores become X tanh(score/X) (default none)"),                                         \
-      TOOL_OPTION_TEXT("window", run_settings, window, "L:R",                                                   \
-                       "L keys to the left and R to the right of a query's position; -1: all (default -1:-1)"), \
-      TOOL_OPTION_REAL("dropout", run_settings, dropout, 0, 0.99999999999999988898, "from 0 to below 1",        \
-                       "probability that a weight is dropped (default 0)"),                                     \
-      TOOL_OPTION_UNSIGNED("seed", run_settings, seed, "seed of the dropout (default 0)"),                      \
-      TOOL_OPTION_CHOICE("path", run_settings, path, run_path_names, "auto|fused|staged",                       \
-                         "staged: a kernel for each step; fused: one, with O(L) memory (default auto)"),        \
-      TOOL_OPTION_FLAG("weights", run_settings, weights, "write the attention weights too")
+#define RUN_ATTENTION_OPTIONS                                                                                          \
+  {.name = "causal",                                                                                                   \
+   .kind = TOOL_CHOICE,                                                                                                \
+   .offset = offsetof(run_settings, causal),                                                                           \
+   .argument = "top-left|bottom-right",                                                                                \
+   .choices = run_causal_names,                                                                                        \
+   .when_bare = "top-left",                                                                                            \
+   .help = "query i attends key j if j <= i + offset; bottom-right: if j <= i + Lk - Lq (default top-left)"},          \
+      TOOL_OPTION_REAL("scale", run_settings, scale, -TOOL_MAX_REAL, TOOL_MAX_REAL, NULL,                              \
+                       "factor on q k^T (default 1/sqrt(D))"),                                                         \
+      TOOL_OPTION_REAL("softcap", run_settings, softcap, 0, TOOL_MAX_REAL, "at least 0 (0: none)",                     \
+                       "scores become X tanh(score/X) (default none)"),                                                \
+      TOOL_OPTION_TEXT("window", run_settings, window, "L:R",                                                          \
+                       "attend L keys to the left and R to the right of a query's position; -1: all (default -1:-1)"), \
+      TOOL_OPTION_REAL("dropout", run_settings, dropout, 0, 0.99999999999999988898, "from 0 to below 1",               \
+                       "probability of dropping a weight (default 0)"),                                                \
+      TOOL_OPTION_UNSIGNED("seed", run_settings, seed, "seed of the dropout (default 0)"),                             \
+      TOOL_OPTION_CHOICE("path", run_settings, path, run_path_names, "auto|fused|staged",                              \
+                         "staged: a kernel for each step; fused: one kernel with O(L) memory (default auto)"),         \
+      TOOL_OPTION_FLAG("weights", run_settings, weights, "also write the attention weights")
 extern const char *const run_causal_names[], *const run_path_names[];
 int run_attention_options(const run_call *run, heed_attention_options *options);
 // The gradient tensor for a float mask, or NULL: for a BOOL mask, none, and on the fused path, which has none (said on

@@ -25,7 +25,7 @@ static const tool_option sgd_options[] = {
     TOOL_OPTION_REAL("lr", run_settings, lr, 0, TOOL_MAX_REAL, "at least 0", "learning rate (default 0.01)"),
     TOOL_OPTION_REAL("momentum", run_settings, momentum, 0, TOOL_MAX_REAL, "at least 0", "(default 0)"),
     TOOL_OPTION_REAL("dampening", run_settings, dampening, 0, TOOL_MAX_REAL, "at least 0",
-                     "of the gradient's entry into the momentum (default 0)"),
+                     "the momentum takes (1 - X) of the gradient (default 0)"),
     TOOL_OPTION_FLAG("nesterov", run_settings, nesterov, "Nesterov momentum"),
     TOOL_OPTION_REAL("weight-decay", run_settings, weight_decay, 0, TOOL_MAX_REAL, "at least 0", "(default 0)"),
 };
@@ -34,7 +34,7 @@ const run_op run_sgd = {
     .name = "sgd",
     .summary = "one step of stochastic gradient descent, by PyTorch's formula",
     .tensors =
-        "In:  param  grad  momentum_buffer (none: this is the first step)\n"
+        "In:  param  grad  momentum_buffer (leave it out in the first step)\n"
         "Out: param  momentum_buffer, with --momentum",
     RUN_OPTIONS(sgd_options),
     .defaults = {.lr = 0.01},
@@ -55,9 +55,10 @@ static int sqrt_sgd(run_call *run) {
 
 static const tool_option sqrt_options[] = {
     TOOL_OPTION_REAL("lr", run_settings, lr, 0, TOOL_MAX_REAL, "at least 0", "learning rate (default 0.001)"),
-    TOOL_OPTION_INTEGER("epochs", run_settings, epochs, 0, TOOL_MAX_COUNT, "at least 0", "most steps (default 1000)"),
+    TOOL_OPTION_INTEGER("epochs", run_settings, epochs, 0, TOOL_MAX_COUNT, "at least 0",
+                        "the most steps (default 1000)"),
     TOOL_OPTION_REAL("tolerance", run_settings, tolerance, 0, TOOL_MAX_REAL, "at least 0",
-                     "stop when (x*x - a)^2 is no more than this (default 1e-7)"),
+                     "stop when (x*x - a)^2 <= X (default 1e-7)"),
 };
 
 const run_op run_sqrt_sgd = {

@@ -25,9 +25,10 @@ static void hidden_text(const model_shape *shape, char text[1024]) {
 // ---------------------------------------------------------------- reading
 
 static int no_checkpoint(const trainer *t, const char *key) {
-  return tool_fail(t->command,
-                   "%s is no checkpoint of heed train: its metadata has no usable '%s'; --init loads weights alone",
-                   t->settings.resume, key);
+  return tool_fail(
+      t->command,
+      "%s is not a checkpoint of heed train: its metadata has no usable '%s'; --init loads only the weights",
+      t->settings.resume, key);
 }
 
 static int read_integer(const trainer *t, const heed_safetensors *file, const char *key, int64_t least,
@@ -45,7 +46,7 @@ static int read_real(const trainer *t, const heed_safetensors *file, const char 
 
 static int conflict(const trainer *t, const char *option, const char *has) {
   return tool_usage(t->command,
-                    "--%s does not fit %s, which was trained with %s; leave it out, or start anew with --init", option,
+                    "--%s does not fit %s, which was trained with %s; leave it out, or start again with --init", option,
                     t->settings.resume, has);
 }
 
@@ -83,11 +84,9 @@ int checkpoint_check_data(const trainer *t, const heed_safetensors *file) {
   char own[16];
   snprintf(own, sizeof own, "%08" PRIx32, t->data_checksum);
   if (strcmp(own, checksum) != 0)
-    return tool_fail(
-        t->command,
-        "%s was trained on other images than those of %s: on %s; name them with --data, or start anew with "
-        "--init",
-        t->settings.resume, t->data.source, name);
+    return tool_fail(t->command,
+                     "%s was trained on the images of %s, not on those of %s; give --data, or start again with --init",
+                     t->settings.resume, name, t->data.source);
   int64_t steps;
   TOOL_TRY(read_integer(t, file, "steps", 0, &steps));
   if (t->step >= t->steps_per_epoch || t->epoch > INT64_MAX / t->steps_per_epoch - 1 || steps != train_steps(t))

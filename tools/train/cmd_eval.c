@@ -24,7 +24,7 @@ static const tool_syntax syntax = {
     .usage = "--model FILE [--data DIR|synthetic] [--json]",
     .options = options,
     .count = sizeof options / sizeof *options,
-    .about = "The layers' widths are read from the file. Any PyTorch state dict with these names will do.\n",
+    .about = "heed reads the layers' widths from the file. Any PyTorch state dict with these names works.\n",
 };
 
 static int print_result(const eval_settings *settings, const dataset *data, const evaluation *result) {
@@ -39,7 +39,7 @@ static int print_result(const eval_settings *settings, const dataset *data, cons
   if (root && !json_object_get(root, "loss")) json_object_set_new(root, "loss", json_null());
   char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
   json_decref(root);
-  if (!text) return tool_fail(command, "a file name is not valid UTF-8, or memory is out");
+  if (!text) return tool_fail(command, "a file name is not valid UTF-8, or memory ran out");
   puts(text);
   free(text);
   return TOOL_DONE;

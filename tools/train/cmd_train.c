@@ -18,17 +18,17 @@ static const tool_option options[] = {
     TOOL_OPTION_TEXT("hidden", train_settings, hidden, "N[,N...]", "widths of the hidden layers (default 512)"),
     TOOL_OPTION_INTEGER("batch", train_settings, batch, 1, TOOL_MAX_COUNT, "at least 1", "images a step (default 64)"),
     TOOL_OPTION_INTEGER("epochs", train_settings, epochs, 0, TOOL_MAX_COUNT, "at least 0",
-                        "passes over the images, those of a resumed run included (default 10)"),
+                        "passes over the images, including those of a resumed run (default 10)"),
     TOOL_OPTION_REAL("lr", train_settings, lr, 0, TOOL_MAX_REAL, "at least 0", "learning rate (default 0.01)"),
     TOOL_OPTION_REAL("momentum", train_settings, momentum, 0, TOOL_MAX_REAL, "at least 0", "(default 0.5)"),
     TOOL_OPTION_UNSIGNED("seed", train_settings, seed, "seed of the initial weights and the shuffling (default 1)"),
     TOOL_OPTION_TEXT("init", train_settings, init, "FILE", "start from the weights in FILE"),
     TOOL_OPTION_TEXT("save", train_settings, save, "FILE", "write a checkpoint after every epoch and at the end"),
-    TOOL_OPTION_TEXT("resume", train_settings, resume, "FILE", "go on from a checkpoint, with its settings"),
+    TOOL_OPTION_TEXT("resume", train_settings, resume, "FILE", "continue from a checkpoint, with its settings"),
     TOOL_OPTION_FLAG("no-shuffle", train_settings, no_shuffle, "take the images in the order of the file"),
     TOOL_OPTION_INTEGER("max-steps", train_settings, max_steps, 1, 9007199254740992.0, "at least 1",
-                        "stop after N steps, those of a resumed run included"),
-    TOOL_OPTION_TEXT("log", train_settings, log, "FILE", "append one JSON object a line: start, step, epoch, end"),
+                        "stop after N steps, including those of a resumed run"),
+    TOOL_OPTION_TEXT("log", train_settings, log, "FILE", "append one JSON object per line: start, step, epoch, end"),
 };
 static const tool_syntax syntax = {
     .command = command,
@@ -37,11 +37,12 @@ static const tool_syntax syntax = {
     .options = options,
     .count = sizeof options / sizeof *options,
     .about =
-        "Trains linear, relu, ..., linear on handwritten digits by SGD on the mean cross-entropy, and prints the mean\n"
-        "loss, the accuracy on the test set and the seconds of each epoch. Checkpoints are safetensors with the names\n"
-        "of a PyTorch state dict, momentum.NAME, and the settings. A resumed run takes --batch, --hidden and --seed\n"
-        "from its checkpoint and reaches the same bits as one without a break. After Ctrl-C the last checkpoint "
-        "stays.\n",
+        "Trains linear, relu, ..., linear on handwritten digits by SGD on the mean cross-entropy. After each epoch it\n"
+        "prints the mean loss, the accuracy on the test set and the seconds. Checkpoints are safetensors files with "
+        "the\n"
+        "names of a PyTorch state dict, momentum.NAME, and the settings. A resumed run takes --batch, --hidden and\n"
+        "--seed from its checkpoint; its result is bit-identical to an uninterrupted run. Ctrl-C keeps the last\n"
+        "checkpoint.\n",
 };
 
 // ---------------------------------------------------------------- shape
@@ -57,7 +58,7 @@ static int read_hidden(const char *text, model_shape *shape) {
       return tool_usage(command, "--hidden %s: must be whole numbers from 1 to %d with commas between, as in 512,256",
                         text, INT32_MAX);
     if (shape->count + 2 > MODEL_MAX_SIZES)
-      return tool_usage(command, "--hidden %s: %d layers are the most", text, MODEL_MAX_SIZES - 1);
+      return tool_usage(command, "--hidden %s: at most %d layers are allowed", text, MODEL_MAX_SIZES - 1);
     shape->sizes[shape->count++] = width;
     from += length;
   } while (*from++ == ',');
@@ -160,8 +161,8 @@ static void release(trainer *t) {
 static bool nothing_to_do(const trainer *t) {
   const bool epochs = t->epoch >= t->settings.epochs;
   if (!epochs && !(t->settings.max_steps > 0 && train_steps(t) >= t->settings.max_steps)) return false;
-  tool_say(command, "nothing to do: %" PRId64 " epochs and %" PRId64 " steps are done; a larger %s goes on", t->epoch,
-           train_steps(t), epochs ? "--epochs" : "--max-steps");
+  tool_say(command, "nothing to do: %" PRId64 " epochs and %" PRId64 " steps are done; use a larger %s to continue",
+           t->epoch, train_steps(t), epochs ? "--epochs" : "--max-steps");
   return true;
 }
 
@@ -170,7 +171,7 @@ static void say_start(const trainer *t) {
   tool_say(command, "%s on %" PRId64 " %s%s, on %s%s", model_text(&t->shape, text), t->data.train.count,
            t->data.synthetic ? "synthetic digits" : "images of ", t->data.synthetic ? "" : t->data.source,
            heed_context_device(t->ctx)->name,
-           t->settings.save ? "" : "; without --save the trained weights are not kept");
+           t->settings.save ? "" : "; without --save the trained weights are lost at the end");
 }
 
 static int set_up(trainer *t, const heed_safetensors *from, const char *path) {

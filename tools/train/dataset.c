@@ -82,8 +82,8 @@ static int read_part(const char *command, const char *dir, const char *part, int
 static int load(const char *command, bool with_train, int64_t classes, dataset *out) {
   if (out->synthetic) {
     if (classes < SYNTHETIC_CLASSES)
-      return tool_fail(command, "the model tells %lld classes apart, but the synthetic digits are of %d",
-                       (long long)classes, SYNTHETIC_CLASSES);
+      return tool_fail(command, "the model has %lld classes, but the synthetic digits have %d", (long long)classes,
+                       SYNTHETIC_CLASSES);
     if (with_train) TOOL_TRY(draw_part(command, 1, SYNTHETIC_TRAIN, &out->train));
     return draw_part(command, 2, SYNTHETIC_TEST, &out->test);
   }

@@ -17,7 +17,7 @@ static int image_memory(const char *command, const heed_context *ctx, uint64_t *
   const char *text = getenv("HEED_DATA_MEMORY");
   *bytes = device->memory / 4;
   if (text && *text && !tool_read_unsigned(text, bytes))
-    return tool_usage(command, "HEED_DATA_MEMORY is '%s'; a number of bytes is needed", text);
+    return tool_usage(command, "HEED_DATA_MEMORY is '%s'; it must be a number of bytes", text);
   if (*bytes > device->max_allocation) *bytes = device->max_allocation;
   return TOOL_DONE;
 }

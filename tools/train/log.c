@@ -27,7 +27,7 @@ static void write_line(trainer *t, json_t *object) {
     errno = 0;
     if (!text || fprintf(t->log, "%s\n", text) < 0 || fflush(t->log) != 0) {
       tool_progress_clear(&t->progress);
-      tool_say(t->command, "--log %s: cannot write: %s; training goes on without", t->settings.log,
+      tool_say(t->command, "--log %s: cannot write: %s; training continues without the log", t->settings.log,
                strerror(errno ? errno : ENOMEM));
       t->log_failed = true;
     }

@@ -75,7 +75,7 @@ static int check_finite(const trainer *t, int64_t steps, float loss) {
   return tool_fail(t->command,
                    "the loss became %s in epoch %" PRId64 ", step %" PRId64 "; a smaller --lr (it is %g) may help%s",
                    isnan(loss) ? "NaN" : "infinite", t->epoch + 1, steps, t->settings.lr,
-                   t->settings.save ? "; no checkpoint is written of it" : "");
+                   t->settings.save ? "; heed wrote no checkpoint of it" : "");
 }
 
 // Reads the last step's loss back, which waits for it.
@@ -168,7 +168,7 @@ static int run_epoch(trainer *t) {
 static int say_interrupted(const trainer *t) {
   char kept[512] = "nothing was saved";
   if (t->saved_steps >= 0)
-    snprintf(kept, sizeof kept, "%s holds the state after %" PRId64 " steps; --resume goes on from there",
+    snprintf(kept, sizeof kept, "%s holds the state after %" PRId64 " steps; --resume continues from there",
              t->settings.save, t->saved_steps);
   tool_say(t->command, "interrupted in epoch %" PRId64 ", step %" PRId64 "; %s", t->epoch + 1, t->step, kept);
   return TOOL_INTERRUPTED;

@@ -21,10 +21,10 @@ static const char *const operators[] = {"all", "gemm", "attention", NULL};
 static const tool_option options[] = {
     TOOL_OPTION_CHOICE("op", tune_settings, op, operators, "OP", "all, gemm or attention (default all)"),
     TOOL_OPTION_REAL("time-budget", tune_settings, time_budget, 1, 86400, "seconds in 1..86400",
-                     "seconds to take, about (default 60)"),
-    TOOL_OPTION_TEXT("import", tune_settings, import, "FILE", "take the table of FILE, and measure nothing"),
-    TOOL_OPTION_FLAG("reset", tune_settings, reset, "delete the table: heed's own choices again"),
-    TOOL_OPTION_FLAG("json", tune_settings, json, "print the table as it is saved, and not how it was found"),
+                     "search for about X seconds (default 60)"),
+    TOOL_OPTION_TEXT("import", tune_settings, import, "FILE", "install the table in FILE without measuring"),
+    TOOL_OPTION_FLAG("reset", tune_settings, reset, "delete the table, to return to heed's own choices"),
+    TOOL_OPTION_FLAG("json", tune_settings, json, "print the table as it is saved, instead of the times"),
 };
 static const tool_syntax syntax = {
     .command = command,
@@ -34,9 +34,11 @@ static const tool_syntax syntax = {
     .count = sizeof options / sizeof *options,
     .max_operands = 0,
     .about =
-        "Tries other kernels and tile sizes than heed's own choice. Each is compared with the CPU before it is timed,\n"
-        "and one that is wrong is never used. What is surely faster goes into a table that heed reads from then on;\n"
-        "tuning again starts from there. HEED_TUNE=off leaves the table alone, HEED_TUNE=FILE uses another.\n",
+        "Tries other kernels and tile sizes than heed's own choice. heed compares each with the CPU before it times "
+        "it,\n"
+        "and never uses one that computes wrong results. It saves clearly faster choices in a table, which it reads\n"
+        "from then on; tuning again starts from this table. HEED_TUNE=off ignores the table, HEED_TUNE=FILE uses\n"
+        "another one.\n",
 };
 
 static volatile sig_atomic_t interrupted;
@@ -63,7 +65,7 @@ static int print_table(heed_context *ctx) {
 
 static int reset(heed_context *ctx) {
   const char *path = heed_tune_path(ctx);
-  if (!*path) return tool_fail(command, "no place for a table: set HOME, XDG_CONFIG_HOME or HEED_TUNE");
+  if (!*path) return tool_fail(command, "there is no folder for the table: set HOME, XDG_CONFIG_HOME or HEED_TUNE");
   if (unlink(path) == 0) {
     tool_say(command, "%s is deleted", path);
     return TOOL_DONE;
@@ -91,7 +93,7 @@ static void print_outcome(const tune_class *class, const tune_outcome *o) {
   char name[TUNE_NAME], gain[32] = "-";
   tune_name(class, name);
   if (o->broken) {
-    printf("%-40s %10s %10s %7s  heed's own choice computes wrong here; see heed check\n", name, "-", "-", "-");
+    printf("%-40s %10s %10s %7s  heed's own choice computes wrong results here; run heed check\n", name, "-", "-", "-");
   } else if (o->before_ms == 0) {
     printf("%-40s %10s %10s %7s  %s, not timed\n", name, "-", "-", "-", o->after.text);
   } else {
@@ -139,9 +141,9 @@ static int tune_classes_of(const tune_settings *s, tune_search_env *env, tune_ou
     discarded += outcome->discarded;
   }
   if (done < wanted && !interrupted)
-    tool_say(command, "the time is up after %zu of %zu classes; tuning again, or --time-budget, does more", done,
+    tool_say(command, "the time is up after %zu of %zu classes; tune again, or raise --time-budget, to do more", done,
              wanted);
-  if (discarded) tool_say(command, "%d choices were wrong and are not used", discarded);
+  if (discarded) tool_say(command, "discarded %d choices that computed wrong results", discarded);
   return failed ? TOOL_FAILED : TOOL_DONE;
 }
 
@@ -177,7 +179,7 @@ static int tune(const tune_settings *s, heed_context *ctx, heed_context *host) {
   sigaction(SIGINT, &before, NULL);
   if (interrupted) {
     free(outcomes);
-    tool_say(command, "interrupted; the table is as it was");
+    tool_say(command, "interrupted; the table is unchanged");
     return TOOL_INTERRUPTED;
   }
   const int saved = save_with_others(ctx, outcomes);
@@ -188,7 +190,10 @@ static int tune(const tune_settings *s, heed_context *ctx, heed_context *host) {
 }
 
 static int run(const tool_args *args, const tune_settings *s) {
-  if (args->validate) return tool_usage(command, "--validate would time the CPU; heed tune compares with it by itself");
+  if (args->validate)
+    return tool_usage(
+        command,
+        "--validate would time the CPU, too; leave it out, heed tune compares every choice with the CPU anyway");
   if (s->import && s->reset) return tool_usage(command, "--import and --reset exclude each other");
   heed_context *ctx, *host = NULL;
   // Every call on the host too, as HEED_VALIDATE asks, would be what is timed.

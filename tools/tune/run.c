@@ -103,7 +103,7 @@ static heed_status check(tune_bench *bench, heed_context *host, const char *choi
   TRY(compare_results(bench, why));
   TRY(heed_tune_get(bench->ctx, &problem, &used));
   if (!why[0] && strcmp(used.text, choice) != 0)
-    snprintf(why, TUNE_WHY, "wrong in heed's own check of products, which is made before their first use");
+    snprintf(why, TUNE_WHY, "computed a wrong result when heed tried the product before its first use");
   return HEED_OK;
 }
 
