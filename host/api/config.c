@@ -1,4 +1,4 @@
-// What the caller of an open asked for, and what the environment says where they did not.
+// The choices of an open: what the caller asked for, and what the environment says otherwise.
 #include "api/config.h"
 
 #include <stdio.h>
@@ -55,7 +55,7 @@ heed_status heed__config_opencl(const heed_open_options *options, struct heed__c
   HEED__TRY(heed__config_switch(options->tf32, "HEED_TF32", false, &config->runtime.tf32));
   const char *cache = heed__config_text(options->cache_dir, "HEED_CACHE");
   if (heed__config_is_off(cache)) return HEED_OK;
-  // HEED_CACHE=on is what people try after HEED_CACHE=off.
+  // People try HEED_CACHE=on after HEED_CACHE=off.
   if (cache && !heed__config_is_on(cache))
     config->runtime.cache_dir = cache;
   else if (heed__config_folder("XDG_CACHE_HOME", ".cache", "heed", path, size))

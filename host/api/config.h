@@ -4,16 +4,16 @@
 
 #include "cl/backend.h"
 
-// `given`, else the environment variable `name` where it is not empty, else NULL.
+// Returns `given`, else the environment variable `name` if it is not empty, else NULL.
 const char *heed__config_text(const char *given, const char *name);
 bool heed__config_is_off(const char *text);  // "off" or "0"
 bool heed__config_is_on(const char *text);   // "on" or "1"
-// given: 1 is on, -1 is off; for 0 the environment variable `name` decides, and `otherwise` where it is not set.
+// given: 1 is on, -1 is off; for 0 the environment variable `name` decides, or `otherwise` if it is not set.
 // Errors: INVALID_ARGUMENT for a text that is neither on nor off.
 heed_status heed__config_switch(int given, const char *name, bool otherwise, bool *out);
 // Writes the folder `name` below that of an XDG variable, else below `otherwise` in the user's home; false: there is no home.
 bool heed__config_folder(const char *variable, const char *otherwise, const char *name, char *path, size_t size);
-// The part of an open's choices that OpenCL needs; path, of `size` bytes, holds what config points to.
+// The choices of an open that OpenCL needs; path, of `size` bytes, stores the text that config points to.
 // Errors: INVALID_ARGUMENT.
 heed_status heed__config_opencl(const heed_open_options *options, struct heed__cl_backend_config *config, char *path,
                                 size_t size);

@@ -1,4 +1,4 @@
-// The list of devices: what all drivers have found, in their order. Which device a spec means is spec.c's.
+// The list of devices that all drivers have found, in the drivers' order. spec.c decides which device a spec means.
 #include "api/devices.h"
 
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 #include "api/self_test.h"
 #include "api/spec.h"
 
-// Adds what a driver has found, with the order kept.
+// Adds the devices that a driver has found, in its order.
 static heed_status add(heed_device_list *list, const struct heed__driver *driver, const struct heed__findings *more) {
   struct heed__found *found = realloc(list->found, (list->count + more->count + 1) * sizeof *found);
   if (found) list->found = found;
@@ -55,7 +55,7 @@ void heed__device_list_mark_auto(heed_device_list *list) {
   for (size_t i = 0; i < list->count; ++i) list->found[i].info.is_auto = i == best;
 }
 
-// Settings that make no sense stand in nobody's way here: opening a device tells of them.
+// Wrong settings do not matter here; opening a device reports them.
 static void recall_verdicts(heed_device_list *list) {
   enum heed__self_test_mode mode;
   if (heed__self_test_mode(0, &mode) != HEED_OK || mode == HEED__SELF_TEST_OFF) return;

@@ -1,4 +1,4 @@
-// Inside of heed_device_list, for open.c.
+// What a heed_device_list is inside, for open.c.
 #ifndef HEED__DEVICES_H
 #define HEED__DEVICES_H
 

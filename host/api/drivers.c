@@ -1,4 +1,4 @@
-// The table of drivers, and what fits their functions to it. The only file that names a backend.
+// The table of drivers, and functions that adapt them to it. No other file names a backend.
 #include "api/drivers.h"
 
 #include <stdlib.h>
@@ -59,8 +59,7 @@ static char *opencl_key(const heed_open_options *options, const heed_device_info
 
 static bool opencl_build_may_work_later(const heed_context *ctx) { return heed__cl_state(ctx)->build_may_work_later; }
 
-// PoCL loads its library of built-in functions, which takes a second, for the first context of a process, and forgets it with
-// the last.
+// PoCL takes a second to load its library of built-in functions for the first context of a process, and unloads it with the last.
 static void *opencl_keep(heed_context *ctx) {
   cl_context context = heed__cl_state(ctx)->context;
   return clRetainContext(context) == CL_SUCCESS ? context : NULL;

@@ -1,4 +1,4 @@
-// The backends as host/api knows them: a row for each, in drivers.c. A new backend is a folder and a row; nothing else here names one.
+// The backends as host/api knows them: one row for each, in drivers.c. A new backend is a folder and a row; nothing else in api names one.
 #ifndef HEED__DRIVERS_H
 #define HEED__DRIVERS_H
 
@@ -11,8 +11,8 @@
 struct heed__found {
   const struct heed__driver *driver;
   heed_device_info info;
-  void *handle;  // what the driver calls the device
-  void *kept;    // of its self-test, for as long as the list lives; NULL: none
+  void *handle;  // the driver's handle of the device
+  void *kept;    // what its self-test keeps while the list lives; NULL: nothing
 };
 
 struct heed__findings {  // both freed with free()
@@ -22,15 +22,15 @@ struct heed__findings {  // both freed with free()
   size_t platform_count;
 };
 
-// What is remembered of devices that may compute wrong.
+// Verdicts on devices that may compute wrong results.
 struct heed__driver_verdicts {
-  // The key of a device with the kernels that `options` mean, to be freed with free(), and the folder that remembers it. NULL: nothing
-  // is remembered.
+  // Makes the key of a device with the kernels that `options` ask for (free() it), and writes the folder that keeps verdicts. NULL: heed
+  // keeps none.
   char *(*key)(const heed_open_options *options, const heed_device_info *device, char *folder, size_t size);
   bool (*load)(const char *folder, const char *key, unsigned char **entry, size_t *size);  // free() it
   void (*store)(const char *folder, const char *key, const unsigned char *entry, size_t size);
-  bool (*build_may_work_later)(const heed_context *ctx);  // of the last build that failed
-  // Holds what is slow to make and goes with the last context of a process; NULL: nothing.
+  bool (*build_may_work_later)(const heed_context *ctx);  // tells it of the last build that failed
+  // Holds what is slow to make and would end with the last context of a process; NULL: nothing.
   void *(*keep)(heed_context *ctx);
   void (*let_go)(void *kept);
 };
@@ -54,14 +54,14 @@ struct heed__driver_handles {
   heed_status (*open)(heed_context *ctx, cl_context context, cl_device_id device, cl_command_queue queue,
                       const heed_open_options *options);
   void (*get)(const heed_context *ctx, cl_context *context, cl_device_id *device, cl_command_queue *queue);
-  heed_status (*measure)(const heed_context *ctx, cl_mem buffer, size_t *bytes);  // refuses one of another context
+  heed_status (*measure)(const heed_context *ctx, cl_mem buffer, size_t *bytes);  // refuses a buffer of another context
   heed_status (*adopt)(heed_context *ctx, cl_mem buffer);
 };
 
 struct heed__driver {
   const char *name;
   const struct heed__backend *backend;                     // of its contexts
-  heed_status (*check)(const heed_open_options *options);  // before any device is looked for; NULL: nothing to check
+  heed_status (*check)(const heed_open_options *options);  // before heed looks for devices; NULL: nothing to check
   heed_status (*discover)(struct heed__findings *out);
   heed_status (*open)(heed_context *ctx, void *handle, const heed_open_options *options);
   const struct heed__driver_verdicts *verdicts;  // NULL: its devices need no self-test
@@ -72,10 +72,10 @@ struct heed__driver {
 extern const struct heed__driver heed__drivers[];  // in the order of their devices; ends with a NULL name
 const struct heed__driver *heed__driver_of(const heed_context *ctx);
 const struct heed__driver *heed__driver_with_handles(void);
-// The host: a spec names it without a search for devices, and its results are what others are compared with.
+// The host. A spec names it without a search for devices, and its results are the reference for others.
 heed_status heed__driver_open_reference(heed_context *ctx);
 bool heed__driver_is_reference(const heed_context *ctx);
-// A context on the host. Errors: OUT_OF_MEMORY.
+// Opens a context on the host. Errors: OUT_OF_MEMORY.
 heed_status heed__driver_create_reference(heed_context **out);
 
 #endif

@@ -1,4 +1,4 @@
-// The OpenCL handles under contexts and tensors (heed/opencl.h), by way of the driver that has them.
+// The OpenCL handles behind contexts and tensors (heed/opencl.h), from the driver that has them.
 #include "api/drivers.h"
 
 static const struct heed__driver_handles *handles_of(const heed_context *ctx) { return heed__driver_of(ctx)->handles; }

@@ -1,5 +1,4 @@
-// The composition root: turns options and environment into a context on a device that a spec names. Which backends there are is
-// drivers.c's.
+// Opens contexts: turns options and environment into a context on the device that a spec names. drivers.c knows which backends there are.
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -9,7 +8,7 @@
 #include "api/self_test.h"
 #include "api/spec.h"
 
-// Tuned choices, where a driver has any: the device's file.
+// Tuned choices, if a driver has any: reads the device's file.
 static heed_status open_tuning(const heed_open_options *options, heed_context *ctx) {
   const struct heed__driver_tuning *tuning = heed__driver_of(ctx)->tuning;
   if (!tuning) return HEED_OK;
@@ -30,7 +29,7 @@ static heed_status attach_validation(const heed_open_options *options, heed_cont
   return HEED_OK;
 }
 
-// Platforms that show no device may be why a spec fits none.
+// If a spec matches no device, the reason may be a platform that shows none.
 static heed_status add_reasons(const heed_device_list *list, heed_status status) {
   for (size_t i = 0; i < list->platform_count; ++i) {
     const heed_platform_info *platform = &list->platforms[i];
@@ -48,7 +47,7 @@ static heed_status refuse(const heed_device_info *device) {
       device->name, device->platform, device->self_test_reason, device->platform_index, device->device_index);
 }
 
-// The devices that "auto" would have picked before the one at `index`, had they not failed.
+// Names the devices that "auto" would have picked before the one at `index` if they had not failed.
 static void note_passed_over(const heed_device_list *list, size_t index, char *notice, size_t size) {
   const heed_device_info *chosen = list->infos[index];
   for (size_t i = 0; i < list->count; ++i) {
@@ -59,7 +58,7 @@ static void note_passed_over(const heed_device_list *list, size_t index, char *n
   }
 }
 
-// The device that spec names, tested; "auto" goes on to the next where one fails.
+// Opens and tests the device that spec names; if one fails, "auto" tries the next.
 static heed_status choose(const char *spec, enum heed__self_test_mode mode, const heed_open_options *options,
                           heed_device_list *list, size_t *index, char *notice, size_t size) {
   for (;;) {

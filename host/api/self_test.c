@@ -1,5 +1,5 @@
-// The self-test: a handful of small calls on a validating context of its own, which compares each with the host. Its shapes are
-// odd, so that vectors and tiles end inside them. `heed check` is what tests a device thoroughly.
+// The self-test: a few small calls on its own validating context, which compares each with the host. Their shapes are odd, so that they end
+// inside vectors and tiles. `heed check` tests a device thoroughly.
 #include "api/self_test.h"
 
 #include <stdio.h>
@@ -20,7 +20,7 @@ struct bench {
   heed_status status;  // of the first tensor that could not be made
 };
 
-// A tensor of normal numbers, owned by the bench; NULL from the first failure on.
+// Makes a tensor of normal numbers, owned by the bench; returns NULL from the first failure on.
 static heed_tensor *make(struct bench *bench, int rank, const int64_t *dims) {
   if (bench->status != HEED_OK) return NULL;
   heed_tensor **tensor = &bench->tensors[bench->count];
@@ -39,7 +39,7 @@ static heed_tensor *make(struct bench *bench, int rank, const int64_t *dims) {
   return *tensor;
 }
 
-// The form of a weight's gradient, and on CPUs its very kernel: training asks for that next.
+// This is the form of a weight's gradient; on CPUs it even uses the same kernel, which training needs next.
 static heed_status products(struct bench *bench) {
   heed_tensor *a = make(bench, DIMS(29, 37)), *b = make(bench, DIMS(29, 41)), *c = make(bench, DIMS(37, 41));
   HEED__TRY(bench->status);
@@ -53,7 +53,7 @@ static heed_status rows(struct bench *bench) {
 }
 
 static heed_status attention(struct bench *bench) {
-  // Two query heads a key head; more rows than a tile has; narrow, since a CPU's compiler takes its time for width.
+  // Two query heads per key head, and more rows than a tile has. The heads are narrow, because wide ones take a CPU's compiler longer.
   heed_tensor *q = make(bench, DIMS(1, 2, 19, 8)), *k = make(bench, DIMS(1, 1, 37, 8)),
               *v = make(bench, DIMS(1, 1, 37, 8));
   heed_tensor *out = make(bench, DIMS(1, 2, 19, 8)), *dout = make(bench, DIMS(1, 2, 19, 8));
@@ -69,7 +69,7 @@ static heed_status attention(struct bench *bench) {
 static heed_status training(struct bench *bench) {
   heed_tensor *logits = make(bench, DIMS(9, 10)), *loss = make(bench, DIMS(1)), *dlogits = make(bench, DIMS(9, 10));
   heed_tensor *param = make(bench, DIMS(65)), *grad = make(bench, DIMS(65)), *momentum = make(bench, DIMS(65));
-  // A layer with few outputs, whose backward is a kernel of its own on CPUs.
+  // A layer with few outputs: its backward is a kernel of its own on CPUs.
   heed_tensor *x = make(bench, DIMS(9, 67)), *weight = make(bench, DIMS(10, 67)), *dx = make(bench, DIMS(9, 67));
   heed_tensor *dweight = make(bench, DIMS(10, 67)), *dbias = make(bench, DIMS(10));
   HEED__TRY(bench->status);
@@ -106,8 +106,8 @@ static heed_status run_calls(heed_context *ctx, const struct part *part) {
 
 // ---------------------------------------------------------------- what it runs on
 
-// A context with the caller's cache and kernels, and heed's own products: other providers are probed where they are used, and TF32
-// would be taken for an error. Programs for these shapes are not asked for again.
+// Opens a context with the caller's cache and kernels, but with heed's own products: other providers are tried when they are used, and TF32
+// would look like an error. It does not store programs, because no other call has these shapes.
 static heed_status open_validating(const heed_open_options *options, const struct heed__found *found,
                                    heed_context **out) {
   const heed_open_options own = {.cache_dir = options->cache_dir,
@@ -136,7 +136,7 @@ static void set_verdict(heed_device_info *info, heed_self_test verdict, const ch
 
 // ---------------------------------------------------------------- what is remembered
 
-// Where the verdicts on a device are; key NULL: nowhere.
+// Where heed keeps the verdicts on a device; key NULL: nowhere.
 struct memory {
   const struct heed__driver_verdicts *driver;
   char *key, folder[4096];
@@ -150,17 +150,17 @@ static void memory_open(const heed_open_options *options, const struct heed__fou
   free(device);
 }
 
-// NULL: no memory for a key, or nothing is remembered.
+// NULL: there is no memory for a key, or heed keeps no verdicts.
 static char *part_key(const struct memory *memory, const struct part *part) {
   char *own = NULL;
   if (!memory->key) return NULL;
   return asprintf(&own, "%spart %u\n", memory->key, part->use) < 0 ? NULL : own;
 }
 
-// An entry is a letter, and the reason of a failure after it.
+// An entry is one letter, followed by the reason if the test failed.
 enum { ENTRY_OK = 'k', ENTRY_FAILED = 'f', ENTRY_UNTESTED = 'u' };
 
-// Whether there is an entry. A failure stays whatever else is remembered.
+// Tells whether there is an entry. A failure stays, whatever the other entries say.
 static bool recall(const struct memory *memory, const char *key, heed_device_info *info) {
   unsigned char *entry = NULL;
   size_t size = 0;
@@ -180,7 +180,7 @@ static void remember(const struct memory *memory, const char *key, const heed_de
   memory->driver->store(memory->folder, key, entry, 1 + length);
 }
 
-// The parts that are remembered, as bits.
+// The parts that have a kept verdict, as bits.
 static unsigned recall_parts(const struct memory *memory, heed_device_info *info) {
   unsigned known = 0;
   for (int i = 0; i < PARTS; ++i) {
@@ -199,7 +199,7 @@ void heed__self_test_recall(const heed_open_options *options, struct heed__found
   free(memory.key);
 }
 
-// Whether the cache keeps what is put into it: a home that cannot be written to would have every open test anew.
+// Tells whether the cache keeps entries. If the home cannot be written to, every open would test again.
 static bool can_remember(const struct memory *memory, heed_device_info *info) {
   const unsigned char entry = ENTRY_UNTESTED;
   if (!memory->key) return false;
@@ -209,13 +209,13 @@ static bool can_remember(const struct memory *memory, heed_device_info *info) {
 
 // ---------------------------------------------------------------- a run
 
-// A wrong result and a kernel that does not build stay so; a device that fails a call may be in better health another time.
+// Wrong results and kernels that do not build are permanent; a device that fails a call may work another time.
 static bool is_lasting(const struct memory *memory, const heed_context *ctx, heed_status status) {
   if (status == HEED_ERROR_BUILD) return !memory->driver->build_may_work_later(ctx);
   return status == HEED_OK || status == HEED_ERROR_MISMATCH;
 }
 
-// One part; remembered where anything is.
+// Runs one part, and keeps the verdict if heed keeps any.
 static heed_status run_part(heed_context *ctx, const struct memory *memory, const struct part *part,
                             heed_device_info *info) {
   const heed_status status = run_calls(ctx, part);
@@ -228,11 +228,11 @@ static heed_status run_part(heed_context *ctx, const struct memory *memory, cons
   return HEED_OK;
 }
 
-// Parts in turn up to the first that fails.
+// Runs the parts in turn, up to the first one that fails.
 static heed_status run(const heed_open_options *options, unsigned uses, const struct memory *memory,
                        struct heed__found *found) {
   heed_context *ctx = NULL;
-  // A device that cannot be opened says why when it is opened for work.
+  // If the device cannot be opened, the open that follows reports why.
   heed_status status = open_validating(options, found, &ctx);
   if (status != HEED_OK) return status == HEED_ERROR_OUT_OF_MEMORY ? status : HEED_OK;
   for (int i = 0; status == HEED_OK && i < PARTS && found->info.self_test != HEED_SELF_TEST_FAILED; ++i)

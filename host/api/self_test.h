@@ -1,5 +1,5 @@
-// Whether a device computes right, asked before the first work on it and remembered with the compiled kernels. open.c decides what a
-// verdict means.
+// Tells whether a device computes correctly. heed asks this before its first work on the device, and keeps the answer with the compiled
+// kernels. open.c decides what a verdict means.
 #ifndef HEED__SELF_TEST_H
 #define HEED__SELF_TEST_H
 
@@ -7,16 +7,16 @@
 
 enum heed__self_test_mode {
   HEED__SELF_TEST_OFF,
-  HEED__SELF_TEST_REMEMBERED,  // only where the verdict can be kept: else each open would pay for it
+  HEED__SELF_TEST_REMEMBERED,  // only if heed can keep the verdict: otherwise each open would test
   HEED__SELF_TEST_ALWAYS,
 };
-// given: as heed_open_options.self_test; 0 leaves it to HEED_SELF_TEST. Errors: INVALID_ARGUMENT.
+// given: as heed_open_options.self_test; with 0, HEED_SELF_TEST decides. Errors: INVALID_ARGUMENT.
 heed_status heed__self_test_mode(int given, enum heed__self_test_mode *mode);
 
-// Fills the device's verdict from the cache: FAILED where a part of the test was failed, OK where some was passed, else UNTESTED.
+// Fills in the device's verdict from the cache: FAILED if it failed a part of the test, OK if it passed one, else UNTESTED.
 void heed__self_test_recall(const heed_open_options *options, struct heed__found *found);
-// The same; runs the parts that options->uses asks for (HEED_USES_..., 0: all) and that nothing is remembered of. That the device
-// computes wrong is a verdict, no error. Errors: OUT_OF_MEMORY.
+// The same, but first runs the parts that options->uses asks for (HEED_USES_..., 0: all) and that have no kept verdict. A device that
+// computes wrong results gets a verdict; this is not an error. Errors: OUT_OF_MEMORY.
 heed_status heed__self_test(enum heed__self_test_mode mode, const heed_open_options *options,
                             struct heed__found *found);
 

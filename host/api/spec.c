@@ -1,5 +1,5 @@
-// Which device a spec means, and what "auto" prefers. Knows devices by their descriptions only: finding and opening them, and what
-// a self-test says of them, are other files'.
+// Which device a spec means, and which one "auto" prefers. This file only sees descriptions of devices; other files find, open and test
+// them.
 #include "api/spec.h"
 
 #include <ctype.h>
@@ -14,7 +14,7 @@ static double rank_of(const heed_device_info *d) {
   if (!d->has_compiler) return -1;
   if (strncasecmp(d->name, "llvmpipe", 8) == 0 || strncasecmp(d->name, "softpipe", 8) == 0) return 1;
   const double kind = d->type == HEED_DEVICE_GPU ? 400 : d->type == HEED_DEVICE_ACCELERATOR ? 300 : 200;
-  // Among GPUs one with memory of its own comes first, then the one with more units.
+  // Among GPUs, one with its own memory comes first, then the one with more compute units.
   const double dedicated = d->type == HEED_DEVICE_GPU && !d->unified_memory ? 50 : 0;
   return kind + dedicated + (double)d->compute_units / (d->compute_units + 100.0);
 }
@@ -116,7 +116,7 @@ heed_status heed__spec_resolve(const char *spec, const heed_device_info *const *
       if (marked[i]) *index = i;
       found += marked[i];
     }
-    // "pocl" stands in its platform's version, not in its name; versions are looked at when no name fits.
+    // PoCL's platform has "pocl" in its version, not in its name; so look at versions if no name matches.
     if (found || kind != BY_NAME) break;
   }
   heed_status status = HEED_OK;

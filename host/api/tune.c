@@ -1,4 +1,4 @@
-// The public side of tuning: checks arguments, and hands them to the context's driver. The host has one way of doing each operator.
+// The public side of tuning: checks arguments and passes them to the context's driver. The host has only one way to compute each operator.
 #include "api/drivers.h"
 
 static heed_status tuning_of(const heed_context *ctx, const struct heed__driver_tuning **tuning) {

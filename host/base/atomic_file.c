@@ -1,5 +1,5 @@
-// Writing files so that a crash, a full disk or an error leaves the old file or the new one, never a part.
-// What goes into them is the caller's matter.
+// Writes files so that a crash, a full disk or an error leaves the old file or the new one, never a part of one. The caller decides what
+// goes into them.
 #include "base/atomic_file.h"
 
 #include <errno.h>
@@ -22,7 +22,7 @@ static heed_status fail(const struct heed__atomic_file *file, int error) {
   return file->entry ? status : heed__fail(status, "%s: cannot write: %s", file->path, strerror(error));
 }
 
-// `name` in the folder of `path`; an absolute name is taken as it is.
+// Returns `name` in the folder of `path`; an absolute name stays as it is.
 static char *beside(const char *path, const char *name) {
   const char *slash = name[0] == '/' ? NULL : strrchr(path, '/');
   const size_t folder = slash ? (size_t)(slash + 1 - path) : 0;
@@ -34,7 +34,7 @@ static char *beside(const char *path, const char *name) {
   return joined;
 }
 
-// Follows links in the last component only, which realpath() cannot do where the end of the chain is still to be made.
+// Follows links in the last component only. realpath() cannot do this if the end of the chain does not exist yet.
 static heed_status resolve_links(struct heed__atomic_file *file) {
   for (int links = 0; links <= MAX_LINKS; ++links) {
     struct stat info;
@@ -86,14 +86,14 @@ static heed_status open_target(struct heed__atomic_file *file) {
   file->target = strdup(file->path);
   if (!file->target) return fail(file, ENOMEM);
   HEED__TRY(resolve_links(file));
-  if (!exists) return open_temporary(file, 0666);  // less the umask, which the kernel takes off
-  // rename() asks the folder alone for permission; someone who protected the file did not mean that.
+  if (!exists) return open_temporary(file, 0666);  // the kernel subtracts the umask
+  // rename() only checks the folder's permissions, but a user who write-protects a file does not want it replaced.
   if (faccessat(AT_FDCWD, file->target, W_OK, AT_EACCESS) != 0) return fail(file, errno);
   HEED__TRY(open_temporary(file, info.st_mode & 0777));
   return fchmod(file->fd, info.st_mode & 0777) == 0 ? HEED_OK : fail(file, errno);
 }
 
-// Something else at this place would make the rename fail late, or worse, work.
+// If something else were at this place, the rename would fail late or, worse, succeed.
 static heed_status open_private(struct heed__atomic_file *file) {
   struct stat info;
   if (fstatat(file->folder, file->path, &info, AT_SYMLINK_NOFOLLOW) == 0 && !file->entry && !S_ISREG(info.st_mode) &&
@@ -134,8 +134,8 @@ static int write_all(int fd, const char *data, size_t bytes) {
   return 0;
 }
 
-// Past a file size limit the kernel sends SIGXFSZ, which would end the process and leave the temporary file. It is held
-// back for this thread while it writes, and taken off the queue if it came.
+// When a write passes the file size limit, the kernel sends SIGXFSZ, which would end the process and leave the temporary file. Block the
+// signal for this thread while it writes, and take it off the queue if it came.
 heed_status heed__atomic_write(struct heed__atomic_file *file, const void *data, size_t bytes) {
   sigset_t limit, pending, old;
   sigemptyset(&limit);
@@ -154,7 +154,7 @@ heed_status heed__atomic_write(struct heed__atomic_file *file, const void *data,
   return error == 0 ? HEED_OK : fail(file, error);
 }
 
-// Makes the rename itself survive a crash. A file system that cannot sync a folder says EINVAL: nothing to do there.
+// Makes the rename itself survive a crash. A file system that cannot sync a folder returns EINVAL, and nothing can be done then.
 static heed_status sync_folder(const struct heed__atomic_file *file) {
   char *folder = beside(file->target, ".");
   if (!folder) return fail(file, ENOMEM);

@@ -3,8 +3,8 @@
 
 #include <errno.h>
 
-// jansson loses the letter that memory is missing for while it gathers a token, and then finds fault with the text, sets errno, or
-// takes what is left for whole. Bad text is bad twice, and good text the same twice.
+// If jansson runs out of memory while it gathers a token, it loses a letter. It then finds fault with the text, sets errno, or takes the
+// rest for the whole text. So read twice: bad text is bad both times, and good text gives the same value both times.
 json_t *heed__json_load(const char *text, size_t bytes, json_error_t *error, bool *no_memory) {
   json_t *first = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, error);
   errno = 0;

@@ -5,7 +5,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-// The text's value, duplicate names refused; NULL: it is bad as *error says, or, *no_memory, memory ran out.
+// Returns the text's value, and refuses duplicate names. NULL: the text is bad, as *error says; or memory ran out, then *no_memory is set.
 json_t *heed__json_load(const char *text, size_t bytes, json_error_t *error, bool *no_memory);
 
 #endif

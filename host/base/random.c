@@ -33,7 +33,7 @@ double heed_random_uniform(uint64_t seed, uint64_t stream, uint64_t index) {
 }
 
 double heed_random_normal(uint64_t seed, uint64_t stream, uint64_t index) {
-  // Box and Muller 1958; the half keeps the logarithm's argument off 0.
+  // Box and Muller 1958. Adding a half keeps the logarithm's argument above 0.
   uint32_t random[4];
   draw(seed, stream, index, random);
   const double pi = 3.14159265358979323846;

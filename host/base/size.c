@@ -1,4 +1,4 @@
-// Numbers of bytes as people read them. The arithmetic that cannot overflow is inline, in size.h.
+// Shows numbers of bytes as people read them. The arithmetic that checks for overflow is inline, in size.h.
 #include "base/size.h"
 
 #include <inttypes.h>

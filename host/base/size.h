@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// *out = a·b or a + b; false where it does not fit.
+// *out = a·b or a + b; returns false if the result does not fit.
 static inline bool heed__mul(int64_t a, int64_t b, int64_t *out) { return !__builtin_mul_overflow(a, b, out); }
 static inline bool heed__sum(int64_t a, int64_t b, int64_t *out) { return !__builtin_add_overflow(a, b, out); }
 

@@ -23,7 +23,7 @@ const char *heed_last_error(void) { return last_error; }
 const char *heed_version(void) { return HEED_VERSION_STRING; }
 
 heed_status(heed__fail)(heed_status status, const char *format, ...) {
-  // Arguments may point into the old message, so the new one is written beside it first.
+  // Arguments may point into the old message, so write the new one beside it first.
   char text[sizeof last_error];
   va_list arguments;
   va_start(arguments, format);

@@ -1,4 +1,4 @@
-// Errors: one macro leaves a function, one thread-local message says why. Knows nothing else of heed.
+// Errors: one macro leaves a function, and one message per thread says why. This file knows nothing else of heed.
 #ifndef HEED__STATUS_H
 #define HEED__STATUS_H
 
@@ -6,10 +6,10 @@
 
 // Records the message for heed_last_error() and returns `status`. The message names the operator or file first.
 __attribute__((format(printf, 2, 3))) heed_status heed__fail(heed_status status, const char *format, ...);
-// Puts "text: " before the message there is; keeps `status`. For callers that know the operator or the file.
+// Puts "text: " before the present message, and returns `status`. For callers that know the operator or the file.
 __attribute__((format(printf, 2, 3))) heed_status heed__fail_prefix(heed_status status, const char *format, ...);
 
-// tools/dev/lint: an analyser that reads one file at a time would follow a failure that returns HEED_OK. None does.
+// For tools/dev/lint: an analyser that reads one file at a time would assume that a failure can return HEED_OK. None does.
 #ifdef HEED_LINT
 static inline heed_status heed__failed(heed_status status) {
   if (status == HEED_OK) __builtin_unreachable();

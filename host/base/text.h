@@ -2,7 +2,7 @@
 #ifndef HEED__TEXT_H
 #define HEED__TEXT_H
 
-// A name, cut and without control characters, which a terminal would obey.
+// A name, shortened, and without control characters, because a terminal would obey those.
 struct heed__name {
   char text[96];
 };

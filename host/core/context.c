@@ -1,4 +1,4 @@
-// A context's life, its first error, and the way of a call to its backend. Opening a device is host/api's work.
+// Creates and destroys contexts, keeps their first error, and passes calls to their backend. host/api opens devices.
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

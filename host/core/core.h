@@ -1,4 +1,4 @@
-// Inside of contexts, tensors and backends. Knows base; everything above reaches devices through heed__backend.
+// What contexts, tensors and backends are inside. It knows base; everything above reaches devices through heed__backend.
 #ifndef HEED__CORE_H
 #define HEED__CORE_H
 
@@ -8,7 +8,7 @@
 
 // ---------------------------------------------------------------- buffers and tensors
 
-// Device memory, shared by a tensor and its views. handle belongs to the backend: a pointer (host) or a cl_mem.
+// Device memory that a tensor and its views share. The handle belongs to the backend: a pointer (host) or a cl_mem.
 struct heed__buffer {
   heed_context *ctx;
   int references;
@@ -26,13 +26,13 @@ struct heed_tensor {
   int64_t count;
 };
 
-// A view without the checks of heed_tensor_view: strides may be 0, and it may be rank 0 to 5. It lives on the caller's stack,
-// holds no reference and is not counted.
+// Makes a view without the checks of heed_tensor_view(): strides may be 0, and the rank may be 0 to 5. The view lives on the caller's
+// stack, holds no reference and is not counted.
 void heed__view_init(struct heed_tensor *view, const heed_tensor *base, int rank, const int64_t *dims,
                      const int64_t *strides, int64_t offset);
 // The same for a contiguous base, row-major.
 void heed__reshape_init(struct heed_tensor *view, const heed_tensor *base, int rank, const int64_t *dims);
-// Elements of a shape. Errors, which `who` begins: SHAPE (rank, a negative dimension), OVERFLOW, INVALID_ARGUMENT.
+// Counts the elements of a shape. Errors, whose messages begin with `who`: SHAPE (rank, a negative dimension), OVERFLOW, INVALID_ARGUMENT.
 heed_status heed__count_elements(const char *who, int rank, const int64_t *dims, int64_t *count);
 void heed__contiguous_strides(int rank, const int64_t *dims, int64_t *strides);
 // One past the highest element index the tensor touches, relative to its buffer's start.
@@ -46,7 +46,7 @@ heed_status heed__tensor_wrap(heed_context *ctx, void *handle, size_t bytes, hee
 
 // ---------------------------------------------------------------- dtypes
 
-// Element `index` of host memory as F64, and back (to the nearest, ties to even; integers truncate and saturate).
+// Reads element `index` of host memory as F64, or writes it (to the nearest, ties to even; integers truncate and saturate).
 double heed__load(const void *data, heed_dtype dtype, int64_t index);
 void heed__store(void *data, heed_dtype dtype, int64_t index, double value);
 uint16_t heed__f16_from_double(double value);
@@ -58,7 +58,7 @@ float heed__bf16_to_float(uint16_t bits);
 
 typedef heed_status (*heed__op_fn)(heed_context *ctx, const struct heed__call *call);
 
-// Memory functions work on the whole buffer's bytes; bytes > 0. All are queued in order; download and sync wait, too.
+// Memory functions work on whole buffers; bytes > 0. The queue runs them all in order; download and sync also wait.
 struct heed__backend {
   const char *name;
   void (*destroy)(heed_context *ctx);
@@ -66,9 +66,10 @@ struct heed__backend {
   void (*buffer_destroy)(heed_context *ctx, void *handle);
   heed_status (*upload)(heed_context *ctx, void *handle, size_t offset, const void *data, size_t bytes);
   heed_status (*download)(heed_context *ctx, void *handle, size_t offset, void *data, size_t bytes);
-  // download without the wait. *transfer is NULL where it has ended already; else read_end takes it, until it says `done`.
+  // A download that does not wait. *transfer is NULL if it has already ended; otherwise pass it to read_end until that sets `done`.
   heed_status (*read_start)(heed_context *ctx, void *handle, size_t offset, void *data, size_t bytes, void **transfer);
-  // Whether the transfer has ended; `wait` makes it end. An error is its own, or that of work before it: then it has ended as well.
+  // Tells whether the transfer has ended; with `wait`, waits for its end. An error means that it has ended, too. It may come from earlier
+  // work.
   heed_status (*read_end)(heed_context *ctx, void *transfer, bool wait, bool *done);
   heed_status (*sync)(heed_context *ctx);
   heed_status (*profile)(heed_context *ctx, const heed_profile_record **records, size_t *count);
@@ -83,25 +84,25 @@ struct heed_context {
   heed_context *shadow;  // validate: the host context that repeats every call
   heed_device_info device;
   size_t live_tensors, live_reads;
-  bool closed;          // destroyed by the caller; goes with the last of them
+  bool closed;          // the caller has destroyed it; the last of these releases it
   heed_status pending;  // first error of the queue, until heed_sync
   char pending_message[512];
   char notice[1024];
 };
 
 heed_status heed__context_create(heed_context **out);  // zeroed
-// One more sentence of heed_context_notice(); what does not fit is cut off.
+// Adds a sentence to heed_context_notice(), cut off if it does not fit.
 __attribute__((format(printf, 2, 3))) void heed__notice_add(heed_context *ctx, const char *format, ...);
-// A tensor or a read of ctx is destroyed; the last one of a closed context takes it along.
+// Call this when a tensor or a read of ctx is destroyed. The last one of a closed context releases the context.
 void heed__context_tensor_gone(heed_context *ctx);
 void heed__context_read_gone(heed_context *ctx);
 // Keeps the first error for heed_sync.
 void heed__context_defer(heed_context *ctx, heed_status status);
-// What heed_sync() would return of the work that has ended; keeps it.
+// Returns what heed_sync() would return for the work that has ended, but keeps the error.
 heed_status heed__context_pending(const heed_context *ctx);
 // Sends a validated call to the backend; adds the operator's name to its errors.
 heed_status heed__dispatch(heed_context *ctx, const struct heed__call *call);
-// The table that repeats each call on ctx->shadow, the host, and compares; ctx owns host from then on.
+// Installs the table that repeats each call on the host (ctx->shadow) and compares the results; from then on ctx owns `host`.
 extern const struct heed__backend heed__validate_backend;
 void heed__validate_attach(heed_context *ctx, heed_context *host);
 

@@ -54,11 +54,11 @@ uint16_t heed__f16_from_double(double value) {
   const uint16_t sign = signbit(value) ? 0x8000 : 0;
   if (isnan(value)) return (uint16_t)(sign | 0x7e00);
   const double magnitude = fabs(value);
-  if (magnitude >= 65520) return (uint16_t)(sign | 0x7c00);  // halfway to 2^16, which rounds away
+  if (magnitude >= 65520) return (uint16_t)(sign | 0x7c00);  // halfway to 2^16, and rounds up to it
   if (magnitude < 0x1p-14) return (uint16_t)(sign | (uint16_t)nearbyint(magnitude * 0x1p24));
   int exponent;
   const double fraction = frexp(magnitude, &exponent);  // in [1/2, 1)
-  // Rounding up to 2048 carries into the exponent by itself, since the fields are added.
+  // If the fraction rounds up to 2048, the addition carries into the exponent, which is right.
   return (uint16_t)(sign | (uint16_t)(((exponent + 13) << 10) + (int)nearbyint(fraction * 2048)));
 }
 
@@ -75,8 +75,8 @@ uint16_t heed__bf16_from_double(double value) {
   memcpy(&bits, &narrow, sizeof bits);
   if (isnan(narrow)) return (uint16_t)(bits >> 16 | 0x40);
   if (!isinf(narrow) && narrow != 0) {
-    // Round-to-odd: F64 to F32 to BF16 must not round twice, so the F32 is cut towards zero and its last bit remembers
-    // that something was cut.
+    // F64 to F32 to BF16 must not round twice. So cut the F32 towards zero, and let its last bit remember that something was cut
+    // (round-to-odd).
     if (fabs((double)narrow) > fabs(value)) bits -= 1;
     memcpy(&narrow, &bits, sizeof narrow);
     if ((double)narrow != value) bits |= 1;
@@ -87,8 +87,8 @@ uint16_t heed__bf16_from_double(double value) {
   return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-// Rounded to odd: cut towards zero, and the last bit remembers that something was cut. A narrower float made of it is
-// then rounded once, which rounding to nearest twice would not be.
+// Rounds to odd: cuts towards zero, and the last bit remembers that something was cut. A narrower float made from the result is then
+// rounded only once; rounding to nearest twice could give another result.
 static double double_from_int64(int64_t value) {
   const uint64_t magnitude = value < 0 ? -(uint64_t)value : (uint64_t)value;
   const int excess = magnitude >> 53 ? 11 - __builtin_clzll(magnitude) : 0;
@@ -116,7 +116,7 @@ double heed__load(const void *data, heed_dtype dtype, int64_t index) {
   return NAN;
 }
 
-// Truncated towards zero and held within [low, high]; NaN becomes 0.
+// Truncates towards zero and clamps to [low, high]; NaN becomes 0.
 static double saturate(double value, double low, double high) {
   if (isnan(value)) return 0;
   value = trunc(value);

@@ -4,7 +4,7 @@
 // clang-format off
 #define STRING(unused, x) #x,
 #define OFFSET(type, x) offsetof(type, x),
-// A size below 0 is refused by the compiler.
+// The compiler refuses a size below 0.
 #define PARAMS(type) .params_bytes = (sizeof(type) + 0 * sizeof(char[sizeof(type) <= HEED__MAX_PARAMS ? 1 : -1]))
 #define OPTIONAL(...) .optional = {HEED__EACH(STRING, , __VA_ARGS__)}
 #define IN_PLACE(...) .in_place = {HEED__EACH(STRING, , __VA_ARGS__)}
@@ -23,9 +23,9 @@ const char *heed__op_name(enum heed__op op) {
   return (unsigned)op < HEED__OP_COUNT ? heed__operators[op].name : "unknown operator";
 }
 
-// By ‖x − r‖/‖r‖. F32: 2^-24 a rounding, and sums of n terms in blocks err by about √n of them: 5e-6 allows n of several
-// thousand; gradients chain two or three such sums. F16 keeps 11 bits and BF16 8: 2^-11 and 2^-8 a rounding, times 8 for
-// chained roundings.
+// Bounds for ‖x − r‖/‖r‖. F32: a rounding is 2^-24, and sums of n terms in blocks err by about √n roundings, so 5e-6 allows several
+// thousand terms; gradients chain two or three such sums. F16 keeps 11 bits and BF16 8: a rounding is 2^-11 or 2^-8, times 8 for chained
+// roundings.
 double heed_tolerance(heed_dtype dtype, bool gradient) {
   switch (dtype) {
     case HEED_F32:

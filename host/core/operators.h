@@ -1,6 +1,6 @@
-// The operators: one row of the list says all that the library knows of one, and what one call of it carries. The rows
-// generate the enum, both backend tables (an operator that a backend lacks is a link error), the names of the slots and the
-// table of facts. Arguments here are already validated by host/ops.
+// The operators. One row of the list says everything that the library knows of an operator and what one call of it carries. The rows
+// generate the enum, both backend tables (if a backend lacks an operator, the library does not link), the names of the slots and the table
+// of facts. host/ops has already validated the arguments here.
 #ifndef HEED__OPERATORS_H
 #define HEED__OPERATORS_H
 
@@ -15,7 +15,7 @@
 //   IN_PLACE(y, x) output y may be the very tensor in slot x; further pairs follow in the same list
 //   SUM_OF_PRODUCTS  every element is one
 //   FACTORS(type, ...)  the numbers of PARAMS that multiply these products
-// The comment says what a backend must cope with; all tensors without a word about strides are contiguous.
+// The comment says what a backend must accept; tensors are contiguous unless it mentions strides.
 // clang-format off
 #define HEED__OPERATORS(X) \
   /* y: any strides, any dtype */ \

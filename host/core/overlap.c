@@ -1,5 +1,5 @@
-// Whether two views share memory, told from their offsets, dims and strides. Everything here counts bytes, because two tensors over
-// one cl_mem of a program's own may differ in dtype.
+// Tells from offsets, dims and strides whether two views share memory. It counts in bytes, because two tensors over the same cl_mem of a
+// program may differ in dtype.
 #include "core/core.h"
 
 static int64_t byte_stride(const heed_tensor *t, int axis) {
@@ -7,7 +7,7 @@ static int64_t byte_stride(const heed_tensor *t, int axis) {
 }
 static int64_t first_byte(const heed_tensor *t) { return t->offset * (int64_t)heed_dtype_size(t->dtype); }
 
-// Bytes from the first element to the end of the last one, along the axes whose stride is no multiple of `period`; 0: all axes.
+// Bytes from the first element to the end of the last one, along the axes whose stride is not a multiple of `period`; 0: all axes.
 static int64_t extent(const heed_tensor *t, int64_t period) {
   int64_t bytes = (int64_t)heed_dtype_size(t->dtype);
   for (int axis = 0; axis < t->rank; ++axis) {
@@ -17,7 +17,7 @@ static int64_t extent(const heed_tensor *t, int64_t period) {
   return bytes;
 }
 
-// Whether both, seen modulo `period`, keep to parts of it that are apart, as columns of one matrix do modulo its row.
+// Tells whether the two occupy separate parts of each `period`, as two columns of one matrix do in each row.
 static bool apart_modulo(const heed_tensor *a, const heed_tensor *b, int64_t period) {
   if (period <= 0) return false;
   int64_t distance = (first_byte(b) - first_byte(a)) % period;
@@ -34,9 +34,9 @@ static int64_t common_divisor(int64_t a, int64_t b) {
   return a;
 }
 
-// Whether no element of a lies on one of b. The ends of the two decide it where they can; else it is tried modulo each stride of the
-// two, and modulo the common divisor of all strides. That is enough for whatever slices and permutations of one tensor give. Other
-// views that interleave count as overlapping: a refusal is better than a wrong result.
+// Tells whether no element of a lies on an element of b. If the two ranges do not settle it, try each stride of the two as a period, and
+// the common divisor of all strides. This is enough for all slices and permutations of one tensor. Other views that interleave count as
+// overlapping, because a refusal is better than a wrong result.
 static bool are_apart(const heed_tensor *a, const heed_tensor *b) {
   if (first_byte(a) + extent(a, 0) <= first_byte(b) || first_byte(b) + extent(b, 0) <= first_byte(a)) return true;
   const heed_tensor *const both[] = {a, b};

@@ -1,4 +1,4 @@
-// Tensors and their views: shapes checked here once, memory through the backend. Operators are elsewhere.
+// Tensors and their views. It checks shapes once and gets memory from the backend. Operators are elsewhere.
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,7 +46,7 @@ heed_status heed__count_elements(const char *who, int rank, const int64_t *dims,
                   heed__dims_text(rank, dims));
     if (dims[axis] == 0) empty = true;
   }
-  // Strides are products of the dimensions with 0 taken as 1, so those must fit even when the tensor is empty.
+  // Strides are products of the dimensions, with 0 taken as 1, so these products must fit even if the tensor is empty.
   int64_t product = 1;
   for (int axis = 0; axis < rank; ++axis)
     HEED__REQUIRE(heed__mul(product, heed__max(dims[axis], 1), &product), HEED_ERROR_OVERFLOW,
@@ -163,7 +163,7 @@ void heed__reshape_init(struct heed_tensor *view, const heed_tensor *base, int r
   heed__view_init(view, base, rank, dims, strides, base->offset);
 }
 
-// A counted view that holds a reference to its storage.
+// Makes a view that is counted and holds a reference to its storage.
 static heed_status view_create(const heed_tensor *base, int rank, const int64_t *dims, const int64_t *strides,
                                int64_t offset, heed_tensor **out) {
   heed_tensor *view = calloc(1, sizeof *view);
@@ -191,7 +191,7 @@ heed_status heed_tensor_view(const heed_tensor *base, int rank, const int64_t *d
     HEED__REQUIRE(strides[axis] >= 0, HEED_ERROR_SHAPE, "view: stride %d is negative", axis);
     fits = heed__mul(heed__max(dims[axis] - 1, 0), strides[axis], &extent) && heed__sum(last, extent, &last);
   }
-  // What the base itself spans is the limit, not its buffer: a slice is no door to the rest of the storage.
+  // A view may not leave the span of its base, even if the buffer is larger: a slice gives no access to the rest of the storage.
   const int64_t end = heed__tensor_span(base);
   HEED__REQUIRE(fits && (count == 0 ? first <= end : last < end), HEED_ERROR_SHAPE,
                 "view: %s at offset %" PRId64 " leaves the %" PRId64 " elements of storage that its base %s spans",

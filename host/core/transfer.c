@@ -1,5 +1,5 @@
-// Moving whole tensors between the caller's memory and the device, with a wait or without. Views that are not contiguous travel as the span of
-// storage they touch and are gathered or scattered here, so that a transfer never needs a kernel.
+// Moves whole tensors between the caller's memory and the device, with or without a wait. For a view that is not contiguous it transfers
+// the span of storage that the view touches, and gathers or scatters on the host, so that a transfer never needs a kernel.
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +28,7 @@ static heed_status check_transfer(const char *what, const heed_tensor *tensor, c
   return HEED_OK;
 }
 
-// The storage a view touches, in bytes.
+// The span of storage that a view touches, in bytes.
 struct span {
   size_t start, bytes;
 };
@@ -85,7 +85,7 @@ heed_status heed_tensor_download(const heed_tensor *tensor, void *data, size_t b
   HEED__TRY(check_transfer("download", tensor, data, bytes));
   if (bytes == 0) return HEED_OK;
   HEED__TRY(download(tensor, data, bytes));
-  // What was read may have been made from work that failed.
+  // The work that made the tensor may have failed.
   return heed__context_pending(tensor->ctx);
 }
 
@@ -126,15 +126,15 @@ heed_status heed_tensor_download_f32(const heed_tensor *tensor, float *data, int
 
 struct heed_read {
   heed_context *ctx;
-  void *transfer;  // NULL: it has ended
-  void *data;      // the caller's
-  char *storage;   // of a view with gaps: the span it touches, to be gathered at the end; NULL: read into data
-  struct heed_tensor tensor;  // how it lies in there; holds no reference
-  heed_status status;         // once it has ended; kept with its message for who asks again
+  void *transfer;             // NULL: it has ended
+  void *data;                 // the caller's
+  char *storage;              // for a view with gaps: the span it touches, gathered at the end; NULL: read into data
+  struct heed_tensor tensor;  // describes the layout in there; holds no reference
+  heed_status status;         // once it has ended; kept with its message for later questions
   char message[512];
 };
 
-// The read has ended with this status of its own. What was read may have been made from work that failed.
+// Ends the read with its own status. The work that made the tensor may have failed, too.
 static void finish(heed_read *read, heed_status status) {
   if (status == HEED_OK && read->storage) copy_strided(read->data, read->storage, &read->tensor, true);
   free(read->storage);
@@ -204,7 +204,7 @@ heed_status heed_read_wait(heed_read *read) {
 
 void heed_read_destroy(heed_read *read) {
   if (!read) return;
-  advance(read, true);  // the caller's memory is written to until then
+  advance(read, true);  // until then the device writes to the caller's memory
   heed__context_read_gone(read->ctx);
   free(read);
 }

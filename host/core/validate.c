@@ -1,5 +1,5 @@
-// The validating backend: every operator runs on the device and again on the host, and the first difference is an
-// error that names operator, shapes, index and both values. Memory goes straight to the device.
+// The validating backend: it runs every operator on the device and again on the host, and the first difference is an error that names
+// operator, shapes, index and both values. Memory functions go straight to the device.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 
 #include "core/core.h"
 
-// The host's copies of a call's tensors. A tensor that stands in several slots has one copy.
+// The host's copies of a call's tensors. A tensor that is in several slots has one copy.
 struct twins {
   heed_tensor *in[HEED__MAX_IN], *out[HEED__MAX_OUT];
 };
@@ -45,7 +45,7 @@ static heed_status twins_create(heed_context *host, const struct heed__call *cal
   return HEED_OK;
 }
 
-// "[1, 0, 3]": where flat index `index` is in the tensor.
+// Writes the position of flat index `index` in the tensor, such as "[1, 0, 3]".
 static const char *place_text(const heed_tensor *tensor, int64_t index) {
   int64_t place[HEED_MAX_RANK];
   for (int axis = tensor->rank - 1; axis >= 0; --axis) {
@@ -72,9 +72,9 @@ static heed_status report(heed_context *ctx, const struct heed__call *call, int 
                     difference->expected, difference->relative, tolerance);
 }
 
-// A sum whose terms cancel is exact only to the rounding of its terms: the gradient of a key bias, for one, is 0 in
-// exact arithmetic. For operators that are sums of products the terms' size is the operator applied to absolute values
-// (Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1); four roundings of it are let pass.
+// If the terms of a sum cancel, the sum is only as exact as the rounding of its terms. The gradient of a key bias, for example, is exactly
+// 0 in theory. For sums of products, the operator applied to absolute values gives the size of the terms (Higham, "Accuracy and Stability
+// of Numerical Algorithms", section 3.1). Validation allows four roundings of that size.
 static heed_status make_absolute(heed_tensor *t) {
   const size_t bytes = heed_tensor_bytes(t);
   void *data = malloc(bytes + 1);
@@ -126,7 +126,7 @@ static heed_status run_absolute(heed_context *host, const struct heed__call *cal
   return host->backend->ops[call->op](host, &absolute);
 }
 
-// The norm of the terms of output `slot`. A C that beta reads holds the result by now, which its terms bound.
+// Returns the norm of the terms of output `slot`. If beta reads C, C holds the result by now, but the terms bound it.
 static heed_status norm_of_terms(heed_context *ctx, const struct heed__call *call, int slot, double *norm) {
   struct twins twins = {0};
   heed_status status = twins_create(ctx->shadow, call, &twins);

@@ -11,7 +11,7 @@ static const double cubic = 0.044715;
 static double relu(double x) { return x < 0 ? 0 : x; }  // a NaN is not less than 0
 static double relu_gradient(double x, double dy) { return x > 0 ? dy : 0; }
 
-// Φ through erfc: 1 + erf(x) loses every digit where x is far below 0.
+// Computes Φ through erfc, because 1 + erf(x) loses all digits if x is far below 0.
 static double normal_distribution(double x) { return 0.5 * erfc(-x * sqrt_half); }
 
 static double gelu_erf(double x) { return x * normal_distribution(x); }

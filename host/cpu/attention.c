@@ -1,5 +1,5 @@
 // Attention on the host, forward: out = softmax(softcap(scale · q kᵀ) + mask) v, one query row at a time, from the equation.
-// The probabilities of a row are also what the backward (attention_bwd.c) starts from.
+// The backward (attention_bwd.c) starts from the same probabilities of a row.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,7 +49,7 @@ void heed__cpu_attention_range(const struct heed__cpu_attention *a, int64_t b, i
   if (a->mask) *hi = heed__min(*hi, a->mask->dims[3] - 1);  // keys from cols on are not allowed
 }
 
-// −inf marks what may not be attended: decided here, whatever the score came out as.
+// −inf marks keys that the row may not attend. This decides it, whatever the score is.
 static void apply_mask(const struct heed__cpu_attention *a, int64_t b, int64_t h, int64_t i, int64_t lo, int64_t hi,
                        double *s) {
   // mask: [B, heads, queries, columns]; s: [keys]
@@ -95,7 +95,7 @@ static double row_softmax(int64_t lo, int64_t hi, double *s) {
     s[j] = exp(s[j] - m);
     sum += s[j];
   }
-  // A weight of 0 stays 0 in a row that holds a NaN: it must not reach the gradients of keys that are masked.
+  // A weight of 0 stays 0 even if the row contains a NaN, because the NaN must not reach the gradients of masked keys.
   for (int64_t j = lo; j <= hi; ++j)
     if (s[j] != 0) s[j] /= sum;
   return m + log(sum);
@@ -170,7 +170,7 @@ static void forward_row(const struct forward *f, int64_t b, int64_t h, int64_t i
   store_row_results(f, b, h, i, &row, out);
 }
 
-// All query rows that read kv head `g` of batch b.
+// Computes all query rows that read kv head `g` of batch b.
 static void forward_kv_head(const struct forward *f, int64_t b, int64_t g) {
   // keys: [keys, dim]; values: [keys, value_dim]
   const struct heed__cpu_attention *a = &f->a;

@@ -24,7 +24,7 @@ static inline struct heed__cpu_matrix heed__cpu_attention_head(const heed_tensor
   return (struct heed__cpu_matrix){data, t->dtype, t->strides[2], t->strides[3]};
 }
 
-// The keys that row i of batch b may attend, lo to hi inclusive, less what the mask forbids; hi < lo: none.
+// The keys that row i of batch b may attend, lo to hi inclusive, before the mask; hi < lo: none.
 void heed__cpu_attention_range(const struct heed__cpu_attention *a, int64_t b, int64_t i, int64_t *lo, int64_t *hi);
 
 // One query row. p and slope hold `keys` elements each, and only those from lo to hi (inclusive) are written.
@@ -34,15 +34,15 @@ struct heed__cpu_attention_row {
   double *slope;   // d softcap / d score, or NULL when not wanted
   double lse;
 };
-// q: the row as double. keys_by_dim: k as [dim, keys]. A row without anything to attend has p = 0 and lse = −inf.
+// q: the row as double. keys_by_dim: k as [dim, keys]. A row that may attend no key has p = 0 and lse = −inf.
 void heed__cpu_attention_probabilities(const struct heed__cpu_attention *a, int64_t b, int64_t h, int64_t i,
                                        const double *q, const double *keys_by_dim, struct heed__cpu_attention_row *row);
 
-// What dropout multiplies the weight of key j by: 0, or 1/(1 − p); 1 without dropout.
+// The factor of dropout for the weight of key j: 0, or 1/(1 − p); 1 without dropout.
 double heed__cpu_attention_dropout(const struct heed__attention_params *params, int64_t b, int64_t h, int64_t i,
                                    int64_t j);
 
-// The host's rule for what counts as a weight: what F32 cannot tell from 0 is 0, as on every device.
+// The host's rule for what counts as a weight: if F32 cannot tell it from 0, it is 0, as on every device.
 static inline bool heed__cpu_attention_is_zero(double p) { return (float)p == 0; }
 
 #endif

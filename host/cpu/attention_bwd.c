@@ -2,17 +2,17 @@
 //   P = softmax(softcap(scale · q kᵀ) + mask)      dV = (P∘Z)ᵀ dO        dP = Z ∘ (dO Vᵀ)
 //   δ_i = Σ_j P_ij dP_ij                           dS = P ∘ (dP − δ)     dmask = Σ over broadcast dimensions of dS
 //   dR = dS ∘ softcap' · scale                     dQ = dR K             dK = dRᵀ Q
-// P and δ are computed anew from q, k and v in F64. The forward's lse and out carry the rounding of their storage (δ = Σ dO∘O
-// and exp(s − lse) would inherit it), and a reference should not.
+// It computes P and δ again from q, k and v in F64. The forward's lse and out are rounded to their storage, and δ = Σ dO∘O and exp(s − lse)
+// would inherit that rounding, which a reference should not.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cpu/attention.h"
 
-// Query rows are taken in blocks. Within one, rows are independent for dQ, and then keys are for dK and dV, each of which
-// sums its rows in ascending order: the result does not depend on the number of threads.
-// A block is as many rows as keep a million weights, since each block costs two meetings of the threads.
+// The backward works on blocks of query rows. Within a block, rows are independent for dQ, and then keys are independent for dK and dV,
+// each of which sums its rows in ascending order. So the result does not depend on the number of threads. A block has as many rows as keep
+// a million weights, because the threads must meet twice in each block.
 enum { BLOCK_ROWS_MIN = 64, BLOCK_WEIGHTS = 1 << 20, CHUNK_KEYS = 64 };
 
 struct backward {
@@ -31,7 +31,7 @@ struct backward {
 
 static int64_t thread_row_size(const struct heed__cpu_attention *a) { return 2 * a->keys + a->dim; }
 
-// P of row r stands in `weights` and becomes P∘Z; dS and dR are written beside it.
+// P of row r is in `weights` and becomes P∘Z; dS and dR go beside it.
 static void row_gradients(const struct backward *w, int64_t b, int64_t h, int64_t i, int64_t r, const double *dp,
                           const struct heed__cpu_attention_row *row) {
   // p, ds, dr, dp: [keys]
@@ -88,7 +88,7 @@ static void backward_row(const struct backward *w, int64_t b, int64_t h, int64_t
   if (w->dq) store_dq(w, b, h, i, r, &row, dq);
 }
 
-// dK and dV of keys [first, first + CHUNK_KEYS) from the rows of a block.
+// Adds the rows of a block to dK and dV of keys [first, first + CHUNK_KEYS).
 static void accumulate_keys(const struct backward *w, int64_t b, int64_t i0, int64_t rows, int64_t first) {
   // p, dr: [keys]; q: [dim]; dout: [value_dim]; dk_sum: [keys, dim]; dv_sum: [keys, value_dim]
   const struct heed__cpu_attention *a = &w->a;
@@ -106,7 +106,7 @@ static void accumulate_keys(const struct backward *w, int64_t b, int64_t i0, int
   }
 }
 
-// On the calling thread: where the mask is broadcast, rows and keys share an element.
+// This runs on the calling thread only: if the mask is broadcast, rows and keys share an element.
 static void accumulate_dmask(const struct backward *w, int64_t b, int64_t h, int64_t i0, int64_t rows) {
   // ds: [keys]; dmask_sum: [B, heads, queries, columns], size 1 where the mask broadcasts
   const int64_t *dims = w->dmask->dims, *strides = w->dmask->strides;
@@ -141,7 +141,7 @@ static void store_head(const heed_tensor *t, int64_t b, int64_t h, const double 
                         rows + j * t->dims[3]);
 }
 
-// Everything that kv head g of batch b takes part in: dK and dV sum over the query heads of its group.
+// Computes everything for kv head g of batch b: dK and dV sum over the query heads of its group.
 static void backward_kv_head(const struct backward *w, int64_t b, int64_t g) {
   // keys: [keys, dim]; values: [keys, value_dim]; dk_sum: [keys, dim]; dv_sum: [keys, value_dim]
   const struct heed__cpu_attention *a = &w->a;

@@ -9,7 +9,7 @@
 
 // ---------------------------------------------------------------- memory
 
-// Stands before each buffer's first byte, which keeps the alignment of the block.
+// This header precedes each buffer's first byte and keeps the alignment of the block.
 enum { ALIGNMENT = 64 };
 struct header {
   size_t bytes;
@@ -68,7 +68,7 @@ static heed_status read_start(heed_context *ctx, void *handle, size_t offset, vo
 
 static heed_status read_end(heed_context *ctx, void *transfer, bool wait, bool *done) {
   (void)ctx;
-  (void)transfer;  // there is none that has not ended
+  (void)transfer;  // every transfer has already ended
   (void)wait;
   *done = true;
   return HEED_OK;
@@ -101,7 +101,7 @@ static double seconds_now(void) {
   return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-// The inner loop of every product here, on rows that stay in the first-level cache.
+// The inner loop of every product in this backend, on rows that stay in the first-level cache.
 enum { PEAK_TERMS = 16, PEAK_COLUMNS = 64, PEAK_REPEATS = 2000 };
 static double peak_work(double seed) {
   double a[PEAK_TERMS], x[PEAK_TERMS][PEAK_COLUMNS], y[PEAK_COLUMNS], sum = 0;
@@ -128,7 +128,7 @@ static heed_status measure_fma(double seconds, double *gflops) {
     const double rate = 2.0 * PEAK_TERMS * PEAK_COLUMNS * PEAK_REPEATS * threads / elapsed;
     if (rate > best) best = rate;
   }
-  volatile double keep = sums[0];  // the sums are used: the loop above cannot be left out
+  volatile double keep = sums[0];  // uses the sums, so that the compiler cannot drop the loop above
   (void)keep;
   free(sums);
   *gflops = best * 1e-9;
@@ -177,7 +177,7 @@ static uint64_t physical_memory(void) {
   return pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : (uint64_t)SIZE_MAX / 2;
 }
 
-// The value of a "key : value" line of /proc/cpuinfo; text stays as it is where there is none.
+// Reads the value of a "key : value" line of /proc/cpuinfo; if there is none, text stays unchanged.
 static void cpuinfo_value(const char *key, char *text, size_t size) {
   FILE *file = fopen("/proc/cpuinfo", "r");
   if (!file) return;

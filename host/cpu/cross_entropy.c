@@ -42,7 +42,7 @@ static bool row_is_ignored(const struct loss_problem *p, int64_t row) {
   return p->by_index && p->options->has_ignore_index && class_index(p, row) == p->options->ignore_index;
 }
 
-// What the sum of losses is multiplied by.
+// The factor of the sum of losses.
 static double reduction_scale(const struct loss_problem *p) {
   if (p->options->reduction != HEED_REDUCTION_MEAN) return 1;
   int64_t counted = 0;
@@ -50,7 +50,7 @@ static double reduction_scale(const struct loss_problem *p) {
   return 1 / (double)counted;
 }
 
-// The weights t of a row, label smoothing included. NaN throughout for an index that is no class.
+// Writes the weights t of a row, with label smoothing. If the index is not a class, all of them are NaN.
 static void load_target(const struct loss_problem *p, int64_t row, double *t) {
   // t: [classes]
   const double smoothing = p->options->label_smoothing;
@@ -65,7 +65,7 @@ static void load_target(const struct loss_problem *p, int64_t row, double *t) {
   for (int64_t c = 0; c < p->classes; ++c) t[c] = (1 - smoothing) * t[c] + smoothing / (double)p->classes;
 }
 
-// x becomes log softmax(x); −inf throughout stays so.
+// x becomes log softmax(x); if all x are −inf, they stay so.
 static void log_softmax(double *x, int64_t count) {
   // x: [count]
   double m = -INFINITY, others = 0;
@@ -79,7 +79,7 @@ static void log_softmax(double *x, int64_t count) {
     if (x[c] != -INFINITY) empty = false;
   }
   if (empty) return;
-  // The largest adds exactly 1; kept apart, a sum just above 1 keeps its digits.
+  // The largest element adds exactly 1. Adding it apart keeps the digits of a sum just above 1.
   for (int64_t c = 0; c < count; ++c)
     if (c != largest) others += exp(x[c] - m);
   const double log_sum = isnan(x[largest]) ? NAN : log1p(others);
@@ -116,7 +116,7 @@ static void row_gradient(const struct loss_problem *p, int64_t row, double scale
   double total = 0;
   log_softmax(x, p->classes);
   for (int64_t c = 0; c < p->classes; ++c) total += t[c];
-  // Next to p = 1 the difference is formed from p − 1, which keeps its digits.
+  // If p is near 1, compute the difference from p − 1, which keeps its digits.
   for (int64_t c = 0; c < p->classes; ++c)
     x[c] = scale * (x[c] > -0.5 ? total * expm1(x[c]) + (total - t[c]) : total * exp(x[c]) - t[c]);
 }

@@ -24,7 +24,7 @@ heed_status heed__cpu_fill(heed_context *ctx, const struct heed__call *call) {
   return HEED_OK;
 }
 
-// One dtype is copied as bytes: I64 beyond 2^53 and the payload of a NaN survive.
+// If the dtypes are the same, copy bytes, so that I64 beyond 2^53 and the payload of a NaN survive.
 static void copy_row(const heed_tensor *x, const heed_tensor *y, int64_t row) {
   // x, y: one shape, of any strides
   const int64_t length = row_length(y), x_stride = row_stride(x), y_stride = row_stride(y);

@@ -1,5 +1,5 @@
-// Matrix products on the host: C = alpha op(A) op(B) + beta C from its definition, each element one F64 sum over k in
-// ascending order. The loops are tiled so that B stays in the cache; the order of the sum is not touched.
+// Matrix products on the host: C = alpha op(A) op(B) + beta C from its definition. Each element is one F64 sum over k in ascending order.
+// The loops are tiled so that B stays in the cache; this does not change the order of the sum.
 #include <stdlib.h>
 #include <string.h>
 

@@ -26,7 +26,7 @@ static heed_status multiply_into(heed_tensor *c, int64_t terms, struct heed__cpu
   return heed__cpu_multiply(&product);
 }
 
-// A relu commutes with the rounding of what is stored, so it follows the store.
+// relu and the rounding of the stored value commute, so the relu runs after the store.
 static void relu_in_place(heed_tensor *y) {
   // y: [rows, out]
   void *data = heed__cpu_data(y);

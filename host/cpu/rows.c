@@ -55,8 +55,8 @@ heed_status heed__cpu_scratch(int64_t a, int64_t b, int64_t c, double **out) {
   return HEED_OK;
 }
 
-// Where the matrix's columns are apart and its rows adjacent, pieces of a column are read at once and dealt out to as many
-// rows of the panel: both sides stay in the cache.
+// If a row's elements are apart and a column's are adjacent, read pieces of a column at once and distribute them to as many rows of the
+// panel, so that both sides stay in the cache.
 static void load_panel_rows(double *panel, struct heed__cpu_matrix a, int64_t first, int64_t rows, int64_t columns) {
   if (a.row_stride != 1 || a.column_stride == 1) {
     for (int64_t i = 0; i < rows; ++i) {
@@ -82,7 +82,7 @@ void heed__cpu_load_panel(double *panel, struct heed__cpu_matrix a, int64_t rows
   }
 }
 
-// Four rows of x a pass: y is read and written a quarter as often.
+// Each pass adds four rows of x, so that it reads and writes y a quarter as often.
 void heed__cpu_accumulate(int64_t count, int64_t terms, const double *a, const double *x, int64_t x_stride,
                           double *restrict y) {
   int64_t k = 0;

@@ -1,5 +1,5 @@
-// What the host operators share: rows of any dtype as double, threads, scratch memory, and the two inner loops that all
-// matrix work goes through. What an operator means stays in its own file.
+// What the host operators share: rows of any dtype as double, threads, scratch memory, and the two inner loops of all matrix work. Each
+// operator's meaning is in its own file.
 #ifndef HEED__CPU_ROWS_H
 #define HEED__CPU_ROWS_H
 
@@ -8,8 +8,8 @@
 #ifdef _OPENMP
 #include <omp.h>
 #define HEED__CPU_PRAGMA(text) _Pragma(#text)
-// Iterations must not depend on each other: which thread takes which is open, and no result depends on it. Taken one by one,
-// so that a thread that the system holds back does not hold the others up. A loop of few operations runs on the caller's.
+// Iterations must not depend on each other: any thread may take any of them, and no result may depend on which. Threads take them one by
+// one, so that a thread that the system delays does not delay the others. A loop of few operations runs on the caller's thread.
 #define HEED__CPU_PARALLEL_FOR(operations) \
   HEED__CPU_PRAGMA(omp parallel for schedule(dynamic) if ((operations) > HEED__CPU_PARALLEL_MIN))
 #define HEED__CPU_SIMD HEED__CPU_PRAGMA(omp simd)
@@ -22,20 +22,20 @@ static inline int heed__cpu_threads(void) { return 1; }
 static inline int heed__cpu_thread(void) { return 0; }
 #endif
 
-// About a millisecond of work. Threads cost microseconds where cores are free, and far more where they are not.
+// About a millisecond of work. Starting threads costs microseconds if cores are free, and far more if they are not.
 #define HEED__CPU_PARALLEL_MIN 2000000
 
-// Elementwise operators work on pieces of this many elements, held on the stack as double.
+// Elementwise operators work on pieces of this many elements, which they hold on the stack as double.
 #define HEED__CPU_PIECE 512
 
 // count elements from index `start`, `stride` elements apart, as double.
 void heed__cpu_load_row(double *row, const void *data, heed_dtype dtype, int64_t start, int64_t stride, int64_t count);
 void heed__cpu_store_row(void *data, heed_dtype dtype, int64_t start, int64_t stride, int64_t count, const double *row);
 
-// Where row `row` of a tensor starts: rows run along the last dimension and are counted in row-major order.
+// The start of row `row` of a tensor: rows run along the last dimension and are counted in row-major order.
 int64_t heed__cpu_row_start(const heed_tensor *tensor, int64_t row);
 
-// a·b·c doubles, to be freed with free(). Errors: OUT_OF_MEMORY, OVERFLOW.
+// Allocates a·b·c doubles; free() them. Errors: OUT_OF_MEMORY, OVERFLOW.
 heed_status heed__cpu_scratch(int64_t a, int64_t b, int64_t c, double **out);
 
 // A matrix of any dtype: element (i, j) stands at data[i · row_stride + j · column_stride].

@@ -1,7 +1,7 @@
-// One step of PyTorch's SGD on the host; the formula stands in heed.h.
+// One step of PyTorch's SGD on the host; heed.h has the formula.
 #include "cpu/rows.h"
 
-// Both param and buffer are read and written; a buffer without history is not read.
+// Reads and writes both param and buffer; without history it does not read buffer.
 static void sgd_piece(const heed_sgd_options *o, int64_t count, const double *grad, double *param, double *buffer) {
   // grad, param, buffer: [count]; buffer NULL: no momentum
   for (int64_t i = 0; i < count; ++i) {

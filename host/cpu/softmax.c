@@ -4,7 +4,7 @@
 
 #include "cpu/rows.h"
 
-// y_i = exp(x_i − m) / Σ exp(x_j − m), or its logarithm; −inf throughout is nothing to choose from: zeros, or −inf.
+// y_i = exp(x_i − m) / Σ exp(x_j − m), or its logarithm. If all x are −inf, there is nothing to choose from: y is 0, or −inf.
 static void softmax_slice(double *x, int64_t count, bool log_form) {
   // x: [count]
   double m = -INFINITY, sum = 0;
@@ -31,8 +31,8 @@ static void softmax_slice_gradient(double *y, const double *dy, int64_t count, b
     for (int64_t i = 0; i < count; ++i) y[i] = dy[i] - exp(y[i]) * sum;
     return;
   }
-  // y is rounded to its storage, so its sum is 1 only nearly, and on a nearly one-hot row dy − Σ y dy is that error. The
-  // formula holds for dy less any constant; with Σ y dy itself taken off first, what is left has no such share.
+  // Storage rounds y, so its sum is only nearly 1, and on a nearly one-hot row dy − Σ y dy consists of that error. The formula also holds
+  // for dy minus any constant; subtracting Σ y dy first removes the error.
   const double centre = sum;
   double rest = 0;
   for (int64_t i = 0; i < count; ++i) rest += y[i] * (dy[i] - centre);

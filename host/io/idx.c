@@ -1,5 +1,5 @@
 // IDX files of unsigned bytes, plain or gzip'd; zlib tells which from the content.
-// What the numbers mean is the business of mnist.c.
+// mnist.c knows what the numbers mean.
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -22,7 +22,7 @@
 #define MAX_DEFLATE_RATIO 1032       // no deflate stream unpacks to more than this times its size
 
 struct source {
-  char *path;  // the one of the two that is there
+  char *path;  // the one of the two files that exists
   gzFile gz;
   int64_t size;  // of the file as it lies on disk; -1: not a regular file
 };
@@ -32,12 +32,12 @@ static heed_status read_failed(const struct source *source) {
   const char *text = gzerror(source->gz, &code);
   if (code == Z_ERRNO) return heed__fail(HEED_ERROR_IO, "%s: cannot read: %s", source->path, strerror(errno));
   if (code == Z_MEM_ERROR) return heed__fail(HEED_ERROR_OUT_OF_MEMORY, "%s: no memory to unpack it", source->path);
-  const char *reason = strstr(text, ": ");  // zlib puts its own name of the file first, "<fd:3>"
+  const char *reason = strstr(text, ": ");  // zlib's text begins with its own name for the file, "<fd:3>"
   return heed__fail(HEED_ERROR_FORMAT, "%s: damaged gzip file: %s; copy it again", source->path,
                     reason ? reason + 2 : text);
 }
 
-// Up to `bytes`; *got is less only at the end of the file.
+// Reads up to `bytes`; *got is less only at the end of the file.
 static heed_status read_some(const struct source *source, uint8_t *data, int64_t bytes, int64_t *got) {
   *got = 0;
   while (*got < bytes) {
@@ -83,7 +83,7 @@ static heed_status read_header(const struct source *source, heed_idx *idx) {
   return HEED_OK;
 }
 
-// What the header claims against what the file can hold, before any memory is taken.
+// Compares the size in the header with what the file can hold, before any memory is allocated.
 static heed_status check_claim(const struct source *source, const heed_idx *idx) {
   if (source->size < 0) return HEED_OK;
   const int64_t claimed = (int64_t)idx->bytes;
@@ -103,7 +103,7 @@ static heed_status check_claim(const struct source *source, const heed_idx *idx)
   return HEED_OK;
 }
 
-// Memory grows with what arrives: a small gzip file may claim, and even hold, a lot.
+// Memory grows with the data that arrive: a small gzip file may claim, and even contain, a lot.
 static heed_status read_data(const struct source *source, heed_idx *idx) {
   const int64_t bytes = (int64_t)idx->bytes;
   int64_t have = 0, room = 0;
@@ -119,7 +119,7 @@ static heed_status read_data(const struct source *source, heed_idx *idx) {
                   "%s: truncated: the header claims %" PRId64 " bytes of data, and the file has %" PRId64, source->path,
                   bytes, have);
   } while (have < bytes);
-  // Asking for one more also makes zlib check the sum at the end of a gzip file.
+  // Asking for one more byte also makes zlib check the sum at the end of a gzip file.
   uint8_t more;
   int64_t got;
   HEED__TRY(read_some(source, &more, 1, &got));

@@ -1,4 +1,4 @@
-// One part of MNIST, images and labels, out of two IDX files that must agree.
+// Reads one part of MNIST, images and labels, from two IDX files that must agree.
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 
 #include "base/status.h"
 
-// The whole name of one of the files, for the caller to free.
+// Makes the full name of one of the files; the caller frees it.
 static heed_status make_path(const char *dir, const char *part, const char *rest, char **out) {
   if (asprintf(out, "%s/%s-%s", dir, part, rest) >= 0) return HEED_OK;
   *out = NULL;

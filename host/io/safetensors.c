@@ -1,5 +1,5 @@
-// The safetensors object: named arrays and metadata in host memory, and its way to and from tensors.
-// The file format is the business of safetensors_read.c and safetensors_write.c.
+// The safetensors object: named arrays and metadata in host memory, and conversions from and to tensors. safetensors_read.c and
+// safetensors_write.c know the file format.
 #include "io/safetensors.h"
 
 #include <stdlib.h>
@@ -15,7 +15,7 @@ void *heed__array_allocate(size_t bytes) {
   return posix_memalign(&data, ALIGNMENT, bytes > 0 ? bytes : ALIGNMENT) == 0 ? data : NULL;
 }
 
-// Room for one more element; the array at *items may move.
+// Makes room for one more element; this may move the array at *items.
 static heed_status reserve(void **items, size_t count, size_t *capacity, size_t size) {
   if (count < *capacity) return HEED_OK;
   const size_t grown = *capacity > 0 ? *capacity * 2 : 16;
@@ -155,7 +155,7 @@ static heed_status check_new_array(const heed_safetensors *file, const char *nam
   return HEED_OK;
 }
 
-// What C calls true becomes the one byte that the format has for it.
+// Every byte that is true in C becomes 1, the format's byte for true.
 static void normalise_bool(uint8_t *data, size_t count) {
   for (size_t i = 0; i < count; ++i) data[i] = data[i] != 0;
 }

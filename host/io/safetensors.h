@@ -1,4 +1,4 @@
-// Inside of a safetensors object: arrays and metadata in host memory. Reading and writing have files of their own.
+// What a safetensors object is inside: arrays and metadata in host memory. Other files read and write it.
 #ifndef HEED__SAFETENSORS_H
 #define HEED__SAFETENSORS_H
 
@@ -6,7 +6,7 @@
 
 #include "base/status.h"
 
-#define HEED__SAFETENSORS_MAX_HEADER 100000000  // as the format's own library has it
+#define HEED__SAFETENSORS_MAX_HEADER 100000000  // the limit of the format's own library
 #define HEED__SAFETENSORS_METADATA "__metadata__"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "safetensors holds little-endian data, copied as they are");
@@ -24,7 +24,7 @@ struct heed_safetensors {
 
 // Memory for array data: aligned to 16 bytes, never NULL for 0 bytes; free() releases it.
 void *heed__array_allocate(size_t bytes);
-// Appends without a search for the name (the caller knows it is new). Takes `data` over, on failure too.
+// Appends without searching for the name (the caller knows it is new). It takes ownership of `data`, on failure, too.
 heed_status heed__safetensors_append(heed_safetensors *file, const char *name, heed_dtype dtype, int rank,
                                      const int64_t *dims, void *data, size_t bytes);
 heed_status heed__safetensors_append_metadata(heed_safetensors *file, const char *key, const char *value);

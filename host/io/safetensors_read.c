@@ -1,5 +1,5 @@
 // Reading safetensors: an 8-byte header length, a JSON header, then the tensors' bytes without holes.
-// Nothing is believed before the file has shown it: sizes are checked against the file, or met as the data arrive.
+// It trusts nothing that the file does not prove: it checks sizes against the file, or as the data arrive.
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -22,7 +22,7 @@
 struct source {
   const char *path;
   int fd;
-  int64_t size;  // -1: a pipe or a device, whose end is met only by reading on
+  int64_t size;  // -1: a pipe or a device, whose end only reading can find
 };
 
 // One tensor as the header describes it.
@@ -53,7 +53,7 @@ __attribute__((format(printf, 3, 4))) static heed_status refuse(const char *path
   vsnprintf(reason, sizeof reason, format, arguments);
   va_end(arguments);
   for (char *c = reason; *c; ++c) {
-    if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';  // the file's own text may be quoted here
+    if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';  // the message may quote text from the file
   }
   if (!name) return heed__fail(HEED_ERROR_FORMAT, "%s: %s", path, reason);
   return heed__fail(HEED_ERROR_FORMAT, "%s: tensor \"%s\": %s", path, heed__printable(name).text, reason);
@@ -61,7 +61,7 @@ __attribute__((format(printf, 3, 4))) static heed_status refuse(const char *path
 
 // ---------------------------------------------------------------- bytes
 
-// Fills `data`; *got tells how much there was before the end of the file.
+// Fills `data`; *got is the number of bytes before the end of the file.
 static heed_status read_some(const struct source *source, char *data, size_t bytes, size_t *got) {
   *got = 0;
   while (*got < bytes) {
@@ -85,7 +85,8 @@ static heed_status resize(const struct source *source, char **data, size_t used,
   return HEED_OK;
 }
 
-// Reads exactly `bytes` into new memory. Of a pipe the memory grows with what arrives, so that a header's claim costs nothing.
+// Reads exactly `bytes` into new memory. For a pipe the memory grows with the data that arrive, so that a header with a false size costs
+// nothing.
 static heed_status read_block(const struct source *source, const char *what, size_t bytes, char **out) {
   char *data = NULL;
   size_t have = 0, room = 0;
@@ -185,7 +186,7 @@ static int compare_entries(const void *a, const void *b) {
   return x->order < y->order ? -1 : x->order > y->order;
 }
 
-// Puts the entries in the order of their data and makes sure that they cover it, each byte once. data_size < 0: not known.
+// Sorts the entries in the order of their data and checks that they cover it, each byte once. data_size < 0: not known.
 static heed_status check_layout(const char *path, struct header *header, int64_t data_size) {
   if (header->count > 0) qsort(header->entries, header->count, sizeof *header->entries, compare_entries);
   int64_t covered = 0;
@@ -261,7 +262,7 @@ static heed_status read_header(const struct source *source, struct header *heade
 
 // ---------------------------------------------------------------- tensors
 
-// F64 to F32 in place (the writing end never passes the reading end), then into memory of the right size.
+// Converts F64 to F32 in place (writing never overtakes reading), then moves the result into memory of the right size.
 static heed_status narrow(const struct source *source, char **data, size_t count) {
   for (size_t i = 0; i < count; ++i) {
     double wide;
@@ -315,7 +316,7 @@ static heed_status open_source(struct source *source) {
   struct stat info;
   HEED__REQUIRE(fstat(source->fd, &info) == 0, HEED_ERROR_IO, "%s: cannot read: %s", source->path, strerror(errno));
   HEED__REQUIRE(!S_ISDIR(info.st_mode), HEED_ERROR_IO, "%s: cannot read: %s", source->path, strerror(EISDIR));
-  // A file of /proc is regular and says 0.
+  // A file in /proc is a regular file and reports size 0.
   source->size = S_ISREG(info.st_mode) && info.st_size > 0 ? (int64_t)info.st_size : -1;
   return HEED_OK;
 }

@@ -1,4 +1,4 @@
-// Writing safetensors: the header from the arrays, then their bytes, through an atomic file.
+// Writes safetensors: the header made from the arrays, then their bytes, through an atomic file.
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -56,11 +56,11 @@ static json_t *describe_all(const heed_safetensors *file, const heed_array **ord
   return NULL;
 }
 
-// The length, the JSON and the spaces that align the data behind them, as one block for the caller to free.
+// Makes one block of the length, the JSON and the spaces that align the data after them; the caller frees it.
 static heed_status make_header(const heed_safetensors *file, const heed_array **order, const char *path, char **out,
                                size_t *bytes) {
   json_t *json = describe_all(file, order);
-  errno = 0;  // jansson goes on without the part of a name that memory is missing for
+  errno = 0;  // without memory, jansson silently leaves out a part of a name
   char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
   const bool whole = text && errno != ENOMEM;
   json_decref(json);

@@ -1,5 +1,5 @@
-// Multi-head attention: three projections, attention per head, one projection back. Heads are told apart by strides alone: a
-// projection's [B, L, H·D] is read as [B, H, L, D] in place.
+// Multi-head attention: three projections, attention per head, one projection back. Strides alone separate the heads: attention reads a
+// projection's [B, L, H·D] in place as [B, H, L, D].
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 enum projection { Q, K, V, O, PROJECTIONS };
 static const char letters[PROJECTIONS] = {'q', 'k', 'v', 'o'};
 
-// [B, L, H·D] as the projections have it, and the same memory as [B, H, L, D].
+// [B, L, H·D] for the projections, and the same memory as [B, H, L, D].
 struct heads {
   struct heed__scratch packed;
   heed_tensor *split;
@@ -20,7 +20,7 @@ struct heads {
 // What a forward leaves for its backward; borrowed from the caller.
 struct call {
   bool ready;
-  const heed_tensor *query, *key, *value;  // key and value: NULL as the caller gave them
+  const heed_tensor *query, *key, *value;  // key and value are NULL if the caller gave NULL
   const heed_tensor *input[O];             // what each of the three projections read
   heed_attention_inputs attention;
   heed_attention_options options;
@@ -28,7 +28,7 @@ struct call {
 
 struct heed_mha {
   heed_context *ctx;
-  heed_mha_config config;  // without zeros
+  heed_mha_config config;  // with all defaults filled in
   int64_t in[PROJECTIONS], out[PROJECTIONS];
   heed_parameter parameters[2 * PROJECTIONS];
   size_t count;
@@ -153,7 +153,7 @@ size_t heed_mha_parameters(const heed_mha *mha, const heed_parameter **parameter
 
 // ---------------------------------------------------------------- forward
 
-// Where the shape is that of the last call nothing happens.
+// If the shape is that of the last call, this does nothing.
 static heed_status heads_shape(const heed_mha *mha, struct heads *heads, int64_t batch, int64_t length, int64_t count,
                                int64_t dim) {
   const int64_t split[] = {batch, count, length, dim};
@@ -238,7 +238,7 @@ heed_status heed_mha_fwd(heed_mha *mha, const heed_mha_inputs *inputs, const hee
 
 // ---------------------------------------------------------------- backward
 
-// Where each projection's input gradient goes: several meet in one tensor where key or value was left out.
+// Finds the tensor for each projection's input gradient. If key or value was left out, several go into one tensor.
 static heed_status input_gradients(const struct call *call, heed_tensor *dquery, heed_tensor *dkey, heed_tensor *dvalue,
                                    heed_tensor *target[O]) {
   HEED__REQUIRE(call->key || !dkey, HEED_ERROR_INVALID_ARGUMENT,
@@ -256,7 +256,7 @@ static heed_status input_gradients(const struct call *call, heed_tensor *dquery,
   return HEED_OK;
 }
 
-// A gradient is written while others still read what it may not lie on.
+// The backward writes a gradient while others still read their inputs, so the gradient may not overlap these.
 static heed_status check_gradients(const heed_mha *mha, const heed_tensor *dout, const heed_tensor *dquery,
                                    const heed_tensor *dkey, const heed_tensor *dvalue, const heed_tensor *dmask) {
   const struct call *call = &mha->call;

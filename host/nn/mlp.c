@@ -1,5 +1,5 @@
 // Multi-layer perceptron: linear, relu, ..., linear, with the cross-entropy of its logits. Activations live in memory that
-// is kept from step to step, so that a training step allocates nothing.
+// it keeps from step to step, so that a training step allocates nothing.
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 
 struct layer {
   int64_t in, out;
-  // [N, out] between this layer and the next: h after its relu, dh the gradient before it; not used by the last layer.
+  // [N, out] between this layer and the next: h after its relu, dh the gradient before it. The last layer does not use them.
   struct heed__scratch h, dh;
 };
 
@@ -20,7 +20,7 @@ struct heed_mlp {
   struct layer *layer;
   heed_parameter *parameters;            // weight and bias of each layer in turn
   struct heed__scratch logits, dlogits;  // of heed_mlp_loss()
-  const heed_tensor *x;                  // of the forward that a backward may follow; NULL: none
+  const heed_tensor *x;                  // input of the last forward with `train`, for its backward; NULL: none
 };
 
 static heed_parameter *weight(const heed_mlp *mlp, size_t layer) { return &mlp->parameters[2 * layer]; }

@@ -1,4 +1,4 @@
-// Parameters and kept memory for the modules; what a module computes is in its own file.
+// Parameters and kept memory for the modules; each module's own file says what it computes.
 #include "nn/module.h"
 
 #include <inttypes.h>
@@ -35,7 +35,7 @@ void heed__scratch_destroy(struct heed__scratch *scratch) {
   *scratch = (struct heed__scratch){0};
 }
 
-// Plans lie one after another in one storage, as far as the device allows one buffer to be large.
+// Plans follow one another in one storage, as far as the device's largest buffer allows.
 struct plan_run {
   size_t count;
   int64_t total;  // elements
@@ -64,7 +64,7 @@ static heed_status next_run(heed_context *ctx, heed_dtype dtype, const struct he
   return HEED_OK;
 }
 
-// Values are drawn by index, so that a parameter starts the same on every device.
+// Values are drawn by index, so that a parameter has the same initial values on every device.
 static heed_status initialise(heed_tensor *values, const struct heed__parameter_plan *plans, size_t count,
                               uint64_t seed) {
   const int64_t total = heed_tensor_count(values);

@@ -1,4 +1,4 @@
-// What the modules share: parameters with gradients, and device memory that is kept from call to call.
+// What the modules share: parameters with gradients, and device memory that they keep from call to call.
 #ifndef HEED__MODULE_H
 #define HEED__MODULE_H
 
@@ -8,9 +8,9 @@
 
 // ---------------------------------------------------------------- kept memory
 
-// A tensor that is asked for in every step. Its memory is reused while the count of elements does not grow.
+// A tensor that every step needs. Its memory is reused while the number of elements does not grow.
 struct heed__scratch {
-  heed_tensor *storage;  // rank 1, as large as ever asked for
+  heed_tensor *storage;  // rank 1, as large as the largest request
   heed_tensor *tensor;   // the shape of the last request; undefined contents after a change of shape
 };
 // Zero-initialise. Afterwards scratch->tensor is contiguous, of these dims and this dtype.
@@ -28,31 +28,31 @@ struct heed__parameter_plan {
   double bound;
   uint64_t stream;
 };
-// Makes parameters with gradients of zeros. prefix begins their names; NULL: none. The values are views that lie one after another, in this order, in one storage (or a
-// few, where the device has no buffer that large), and so are the gradients: what goes over all of a module's parameters takes
-// one launch (heed_tensor_join()).
-// After a failure heed__parameter_destroy() is still to be called for each.
+// Makes parameters with gradients of zeros. `prefix` begins their names; NULL: none. The values are views that follow one another, in this
+// order, in one storage (or in a few, if the device has no buffer that large), and so are the gradients. So one launch can go over all of a
+// module's parameters (heed_tensor_join()).
+// After a failure, still call heed__parameter_destroy() for each.
 heed_status heed__parameters_create(heed_context *ctx, heed_dtype dtype, const char *prefix,
                                     const struct heed__parameter_plan *plans, size_t count, uint64_t seed,
                                     heed_parameter *out);
 void heed__parameter_destroy(heed_parameter *parameter);
-// A contiguous tensor of zeros. They are uploaded: no kernel is built for what is done once.
+// Makes a contiguous tensor of zeros. It uploads them, because building a kernel does not pay for something done once.
 heed_status heed__zeros_create(heed_context *ctx, heed_dtype dtype, int64_t count, heed_tensor **out);
 
 // ---------------------------------------------------------------- shapes
 
-// Whether the tensor has this rank and these dims; a dim of −1 fits any.
+// Tells whether the tensor has this rank and these dims; a dim of −1 fits any.
 bool heed__has_shape(const heed_tensor *tensor, int rank, const int64_t *dims);
 
 // ---------------------------------------------------------------- aliasing
 
-// A tensor of a module's call, by the name that the call gives it; tensor NULL: left out.
+// A tensor of a module's call, with the name that the call gives it; tensor NULL: left out.
 struct heed__named {
   const char *name;
   const heed_tensor *tensor;
 };
-// A module writes its outputs while it still reads its inputs and parameters, so none of the first may lie on any of the others.
-// Errors, which `who` begins: INVALID_ARGUMENT.
+// A module writes its outputs while it still reads its inputs and parameters, so no output may overlap another output, an input or a
+// parameter. Errors, whose messages begin with `who`: INVALID_ARGUMENT.
 heed_status heed__check_apart(const char *who, const struct heed__named *outputs, size_t output_count,
                               const struct heed__named *inputs, size_t input_count, const heed_parameter *parameters,
                               size_t parameter_count);

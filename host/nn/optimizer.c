@@ -1,11 +1,11 @@
-// The optimizer: keeps what each kind remembers of every parameter, and counts steps; the formula of SGD is heed_sgd()'s. Parameters
-// that lie one after another in memory, as a module's do, are stepped as one.
+// The optimizer: keeps what each kind remembers of every parameter, and counts steps; heed_sgd() has SGD's formula. It steps parameters
+// that follow one another in memory, as a module's do, as one tensor.
 #include <stdlib.h>
 #include <string.h>
 
 #include "nn/module.h"
 
-// Parameters first .. first + count − 1 of the list, seen as rank 1 tensors: one launch a step.
+// Parameters first .. first + count − 1 of the list, seen as rank 1 tensors: each step needs one launch for them.
 struct run {
   size_t first, count;
   heed_tensor *value, *grad, *momentum;  // momentum NULL where the options' is 0

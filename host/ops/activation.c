@@ -1,4 +1,4 @@
-// relu and gelu: arguments checked, calls sent.
+// relu and gelu: checks the arguments and dispatches the calls.
 #include "ops/check.h"
 
 // gelu_fwd has the slots of relu_fwd, and gelu_bwd those of relu_bwd.

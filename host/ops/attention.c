@@ -1,5 +1,5 @@
-// attention: checks shapes and options, resolves defaults, broadcasts the mask by strides, and puts past keys before the
-// new ones. What the backends get is described beside struct heed__attention_params.
+// attention: checks shapes and options, resolves defaults, broadcasts the mask by strides, and puts past keys before the new ones. struct
+// heed__attention_params describes what the backends get.
 #include <math.h>
 #include <string.h>
 
@@ -10,7 +10,7 @@ struct sizes {
   int64_t b, hq, hkv, lq, lk, past, d, dv;
 };
 
-// Keys or values with their past: the concatenation where there is a past (owned), else the caller's tensor.
+// Keys or values with their past: the concatenation if there is a past (owned), else the caller's tensor.
 struct joined {
   const heed_tensor *tensor;
   heed_tensor *owned;
@@ -61,7 +61,7 @@ static heed_status find_sizes(const char *op, const heed_attention_inputs *in, s
   HEED__TRY(check_dims(op, "v", in->v, s->b, s->hkv, in->k->dims[2], s->dv));
   HEED__TRY(check_dims(op, "past_k", in->past_k, s->b, s->hkv, s->past, s->d));
   HEED__TRY(check_dims(op, "past_v", in->past_v, s->b, s->hkv, s->past, s->dv));
-  // Queries and keys are counted in 32 bits by the random numbers of dropout and by kernels.
+  // The random numbers of dropout and the kernels count queries and keys in 32 bits.
   HEED__REQUIRE(s->lq <= INT32_MAX && s->lk <= INT32_MAX, HEED_ERROR_OVERFLOW,
                 "%s: %lld queries on %lld keys; 2^31 - 1 is the most", op, (long long)s->lq, (long long)s->lk);
   return HEED_OK;
@@ -142,7 +142,7 @@ static heed_status create_named(const char *op, heed_context *ctx, heed_dtype dt
   return status == HEED_OK ? HEED_OK : heed__fail_prefix(status, "%s", op);
 }
 
-// past and new, one after the other along the keys, in a tensor of its own.
+// Joins past and new along the keys, in a new tensor.
 static heed_status join(const char *op, const heed_tensor *past, const heed_tensor *new, struct joined *out) {
   *out = (struct joined){.tensor = new};
   if (!past) return HEED_OK;
@@ -177,7 +177,7 @@ static heed_status prepare(const char *op, const heed_attention_inputs *in, cons
   return check_kv_lengths(op, in->kv_lengths, p->sizes.b);
 }
 
-// Without a key every row is a dead one.
+// Without keys no row attends anything.
 static heed_status nothing_to_attend(heed_tensor *out, heed_tensor *lse) {
   HEED__TRY(heed_fill(out, 0));
   return lse ? heed_fill(lse, -(double)INFINITY) : HEED_OK;
@@ -234,7 +234,7 @@ static heed_status nothing_to_differentiate(const heed_attention_grads *g) {
   return HEED_OK;
 }
 
-// The gradient of keys or values with a past: one tensor for the backend, split into the caller's two afterwards.
+// The gradient of keys or values with a past: one tensor for the backend, which is then split into the caller's two.
 static heed_status split_begin(const char *op, const struct joined *joined, const heed_tensor *past, heed_tensor *dpast,
                                heed_tensor *dnew, struct joined *out) {
   *out = (struct joined){.tensor = dnew};
@@ -282,7 +282,7 @@ static heed_status check_grads(const char *op, const heed_attention_inputs *in, 
   return HEED_OK;
 }
 
-// What the forward gave, and what is asked of the backward.
+// The forward's results, and the gradients that the caller wants.
 static heed_status check_results(const char *op, const heed_attention_inputs *in, const struct prepared *p,
                                  const heed_tensor *out, const heed_tensor *lse, const heed_tensor *dout,
                                  const heed_attention_grads *grads) {

@@ -34,14 +34,14 @@ static bool is_same_view(const heed_tensor *a, const heed_tensor *b) {
   return true;
 }
 
-// Whether the two share elements in a way that `out` must not.
+// Tells whether the two share elements in a way that `out` must not.
 static bool clashes(const struct heed__arg *out, const struct heed__arg *other) {
   const heed_tensor *a = out->tensor, *b = other->tensor;
   if ((out->flags & HEED__IN_PLACE) && is_same_view(a, b)) return false;
   return heed_tensor_overlaps(a, b);
 }
 
-// Whether elements of t lie on each other: seen from the smallest stride up, each must be as long as what is inside of it.
+// Tells whether elements of t lie on each other. From the smallest stride up, each stride must be at least as long as everything inside it.
 static bool lies_on_itself(const heed_tensor *t) {
   if (t->count == 0) return false;
   bool done[HEED_MAX_RANK] = {false};

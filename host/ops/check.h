@@ -1,4 +1,4 @@
-// What every operator checks of its tensors, once, before the backend sees them.
+// What every operator checks of its tensors: once, before the backend sees them.
 #ifndef HEED__CHECK_H
 #define HEED__CHECK_H
 
@@ -9,7 +9,7 @@ enum heed__arg_flags {
   HEED__IN_PLACE = 2,  // ... but may be the very same elements as an input
   HEED__OPTIONAL = 4,  // may be NULL
   HEED__STRIDED = 8,   // need not be contiguous
-  HEED__FLOAT = 16,    // floating point, one dtype for all that say so
+  HEED__FLOAT = 16,    // floating point; all tensors with this flag have one dtype
   HEED__IS_F32 = 32,
   HEED__IS_I32 = 64,
 };
@@ -27,10 +27,10 @@ heed_status heed__check_args(const char *op, const struct heed__arg *args, int c
                              (int)(sizeof((const struct heed__arg[]){__VA_ARGS__}) / sizeof(struct heed__arg)), ctx))
 
 bool heed__same_shape(const heed_tensor *a, const heed_tensor *b);
-// SHAPE with both shapes unless they are the same.
+// Fails with SHAPE and both shapes unless they are the same.
 heed_status heed__check_same_shape(const char *op, const char *a_name, const heed_tensor *a, const char *b_name,
                                    const heed_tensor *b);
-// A negative axis counts from the end. INVALID_ARGUMENT when the tensor has no such axis.
+// A negative axis counts from the end. Errors: INVALID_ARGUMENT if the tensor has no such axis.
 heed_status heed__check_axis(const char *op, const char *name, const heed_tensor *x, int axis, int *out);
 
 #endif

@@ -1,4 +1,4 @@
-// cross_entropy: arguments checked, calls sent. Class indices out of range are data, and become NaN on the device.
+// cross_entropy: checks the arguments and dispatches the calls. Class indices out of range are data, and become NaN on the device.
 #include "ops/check.h"
 
 static heed_status check_options(const char *op, const heed_cross_entropy_options *o, const heed_tensor *target) {

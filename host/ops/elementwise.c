@@ -1,4 +1,4 @@
-// fill, copy, add: arguments checked, calls sent. What they mean is in heed.h.
+// fill, copy, add: checks the arguments and dispatches the calls. heed.h says what they mean.
 #include <math.h>
 
 #include "ops/check.h"

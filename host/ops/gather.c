@@ -1,4 +1,4 @@
-// gather_rows and argmax: arguments checked, calls sent.
+// gather_rows and argmax: checks the arguments and dispatches the calls.
 #include "ops/check.h"
 
 heed_status heed_gather_rows(const heed_tensor *x, const heed_tensor *index, double scale, double shift,

@@ -1,4 +1,4 @@
-// linear: leading axes of x become rows.
+// linear: checks the arguments, turns the leading axes of x into rows, and dispatches the calls.
 #include "ops/check.h"
 
 // x [..., width] as [rows, width].

@@ -1,4 +1,4 @@
-// sgd and sqrt_sgd: options and shapes checked, calls sent.
+// sgd and sqrt_sgd: checks options and shapes and dispatches the calls.
 #include <math.h>
 
 #include "ops/check.h"

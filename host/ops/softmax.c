@@ -1,4 +1,4 @@
-// softmax and log-softmax: any axis becomes the middle one of [outer, axis, inner].
+// softmax and log-softmax: checks the arguments and makes any axis the middle one of [outer, axis, inner].
 #include "ops/check.h"
 
 static void to_rank3(const heed_tensor *x, int axis, struct heed_tensor *view) {
