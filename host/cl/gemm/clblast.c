@@ -1,6 +1,6 @@
 // gemm through CLBlast: what can be given to it, the calls, and its error codes. F32 only, since its half-precision GEMM also
 // accumulates in half.
-#include "cl/gemm/gemm.h"
+#include "cl/gemm/variant.h"
 
 #include <clblast_c.h>
 #include <pthread.h>

@@ -1,5 +1,5 @@
 // gemm on CPUs: the launches of cpu.cl, cpu_pack.cl and cpu_small.cl that a plan of cpu_plan.c asks for.
-#include "cl/gemm/gemm.h"
+#include "cl/gemm/variant.h"
 
 // An operand as the kernels see it: `extent` rows of R or columns of V by k.
 struct operand {

@@ -1,6 +1,6 @@
 // How a product is laid out on CPUs: which operand gives the rows of a tile and which its columns, what is packed, how it is cut into
 // work-items. cpu.c launches what is planned here.
-#include "cl/gemm/gemm.h"
+#include "cl/gemm/variant.h"
 
 // An operand as the kernels see it: `extent` rows of R or columns of V.
 struct operand {

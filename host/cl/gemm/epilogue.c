@@ -1,6 +1,6 @@
 // What happens to a product before it is stored: the arguments and options that all of heed's product kernels take for it, and the
 // epilogue alone, for products that were stored without it.
-#include "cl/gemm/gemm.h"
+#include "cl/gemm/variant.h"
 #include "cl/runtime/grid.h"
 
 void heed__cl_gemm_epilogue_define(struct heed__cl_kernel *k, const struct heed__cl_gemm_problem *p) {

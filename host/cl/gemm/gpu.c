@@ -1,6 +1,6 @@
 // gemm on devices with work-groups and local memory: the tile of C that a work-group makes, how k is cut, and the launches of
 // tiles.cl, of warp.cl (tensor cores) and of parts.cl.
-#include "cl/gemm/gemm.h"
+#include "cl/gemm/variant.h"
 
 // k beyond SLICE goes in several parts or slices: it keeps the work of a work-group within what watchdogs allow, and llvmpipe
 // silently ends a work-item's loops after 65535 iterations in total. So do, for speed, products whose tiles are too few for a GPU.

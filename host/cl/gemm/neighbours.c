@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cl/gemm/gemm.h"
+#include "cl/gemm/variant.h"
 #include "cl/operators.h"
 
 // A contiguous matrix of a problem that is not to be run: without memory.

@@ -1,6 +1,6 @@
 // gemm by the plainest of heed's kernels (panels.cl), which takes every problem: on CPUs those that cpu.c leaves, elsewhere those of
 // devices whose work-groups hold no tile of gpu.c.
-#include "cl/gemm/gemm.h"
+#include "cl/gemm/variant.h"
 
 // The tensor, its batch strides, and the strides of the rows and columns of its op().
 static void pass_matrix(struct heed__cl_kernel *k, const heed_tensor *t, bool trans) {

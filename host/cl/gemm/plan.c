@@ -1,7 +1,7 @@
 // Which variant does a product: the list of them, and the one function that plans.
 #include <string.h>
 
-#include "cl/gemm/gemm.h"
+#include "cl/gemm/variant.h"
 
 // From fast to general; the first that supports a problem does it, and the last supports all. CLBlast stands behind what is faster
 // than it: heed's kernels for CPUs, and those for tensor cores.

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cl/gemm/gemm.h"
+#include "cl/gemm/variant.h"
 
 // More problems than this are no program's working set, but shapes that never come back.
 enum { FIRST_ROOM = 64, MOST_ROOM = 8192 };

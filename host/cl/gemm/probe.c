@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/random.h"
-#include "cl/gemm/gemm.h"
+#include "cl/gemm/variant.h"
 #include "cl/runtime/device_key.h"
 
 // A specimen with the dtype and the forms of the problem that it stands for.

@@ -1,5 +1,5 @@
 // What the table of tuned choices says of a product.
-#include "cl/gemm/gemm.h"
+#include "cl/gemm/variant.h"
 
 heed_tune_problem heed__cl_gemm_tune_problem(const struct heed__cl_gemm_problem *p) {
   return (heed_tune_problem){.op = HEED_TUNE_GEMM,

@@ -1,0 +1,165 @@
+// The inside of products: the problem with its epilogue, the plan that says how it is done, the variants that plan and run, and the
+// parts, each in the file that it names.
+#ifndef HEED__CL_GEMM_VARIANT_H
+#define HEED__CL_GEMM_VARIANT_H
+
+#include "cl/tuning/tuning.h"
+
+// ---------------------------------------------------------------- the problem
+
+// What happens to alpha op(a) op(b) + beta c + bias before it is stored. MASK keeps it where mask > 0 and puts 0 elsewhere: the
+// backward of relu, whose mask may be its argument or its result.
+enum heed__cl_gemm_activation {
+  HEED__GEMM_LINEAR,
+  HEED__GEMM_RELU,
+  HEED__GEMM_GELU,
+  HEED__GEMM_MASK,
+};
+
+struct heed__cl_gemm_epilogue {
+  const heed_tensor *bias;  // [N], on each row; NULL: none
+  enum heed__cl_gemm_activation activation;
+  heed_gelu_form gelu;      // of GELU
+  const heed_tensor *mask;  // of MASK: rank 4 as c, of c's dtype, any strides but the last
+};
+
+// c = activation(alpha op(a) op(b) + beta c + bias). Tensors of rank 4 as in operators.h.
+struct heed__cl_gemm_problem {
+  bool trans_a, trans_b;
+  double alpha, beta;
+  const heed_tensor *a, *b;
+  heed_tensor *c;
+  struct heed__cl_gemm_epilogue epilogue;
+  int64_t m, n, k, batches;  // batches: B0 · B1 of c
+};
+
+// ---------------------------------------------------------------- the plan
+
+// cpu_plan.c. R is what the rows of a tile read, V what its columns read: A and B, or swapped.
+struct heed__cl_gemm_cpu_plan {
+  bool dot, swap;       // dot products for a small A Bᵀ; T = Cᵀ
+  bool pack_r, pack_v;  // copied into panels first
+  bool through_parts;   // splits, or blocks of k under a 16-bit C: F32 parts that gemm_reduce adds up
+  int64_t tile_rows, tile_vectors, panel;  // panel: columns of a tile
+  int64_t rows, panels, depth;             // of a work-item: rows, panels, steps of k at a time
+  int64_t splits, share;                   // parts of k, and steps of k in one
+};
+
+// gpu.c.
+struct heed__cl_gemm_gpu_plan {
+  const struct heed__cl_gemm_kind *kind;  // kernel and tile
+  int64_t splits, share;                  // parts of k, and steps of k in one
+  bool slices;                            // k goes in several launches that add to C: parts of it do not fit the memory
+};
+
+struct heed__cl_gemm_plan {
+  const struct heed__cl_gemm_variant *variant;
+  union {
+    struct heed__cl_gemm_cpu_plan cpu;
+    struct heed__cl_gemm_gpu_plan gpu;
+  } of;
+};
+
+// A small problem that goes through the same kernels as a plan's problem does.
+struct heed__cl_gemm_specimen {
+  uint32_t class;  // alike for all plans of a variant that it stands for; 16 bits
+  int64_t m, n, k, batches;
+  struct heed__cl_tuning_choice choice;  // forces it that way
+  bool any_form;                         // the kernels do not know transposed factors from others
+  bool aligned;                          // every row begins at a multiple of 8 elements
+};
+
+enum heed__cl_gemm_provider { HEED__GEMM_AUTO, HEED__GEMM_NATIVE, HEED__GEMM_CLBLAST };
+
+// A way to do products.
+struct heed__cl_gemm_variant {
+  struct heed__cl_tuning_variant tuning;  // its key, and the values that a choice may give it
+  enum heed__cl_gemm_provider provider;   // NATIVE or CLBLAST
+  bool on_tensor_cores;
+  // Fills the variant's part of *plan; false where it cannot do the problem. Reads sizes, strides and dtypes, no memory: a problem that
+  // is not to be run has none. choice: values of a tuned or forced choice; 0 is the variant's own.
+  bool (*plan)(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+               const struct heed__cl_tuning_choice *choice, struct heed__cl_gemm_plan *plan);
+  // Fits the plan to what the driver says of the built kernel. NULL: nothing to do.
+  // Errors: UNSUPPORTED where no plan of the variant fits; those of a build.
+  heed_status (*prepare)(heed_context *ctx, const struct heed__cl_gemm_problem *p, struct heed__cl_gemm_plan *plan);
+  // *done: batches that were queued whole, also where it fails.
+  heed_status (*run)(heed_context *ctx, const struct heed__cl_gemm_problem *p, const struct heed__cl_gemm_plan *plan,
+                     int64_t *done);
+  void (*specimen)(const struct heed__cl_gemm_problem *p, const struct heed__cl_gemm_plan *plan,
+                   struct heed__cl_gemm_specimen *specimen);
+  // Adds choices one step away from `choice`, which is of this variant. NULL: it has no values.
+  void (*neighbours)(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                     const struct heed__cl_tuning_choice *choice, struct heed__cl_tuning_choices *out);
+};
+
+extern const struct heed__cl_gemm_variant heed__cl_gemm_cpu, heed__cl_gemm_panels, heed__cl_gemm_tensor,
+    heed__cl_gemm_clblast, heed__cl_gemm_gpu, heed__cl_gemm_panels_small;
+
+// plan.c. The i-th variant, from fast to general; NULL past the last, which supports every problem.
+const struct heed__cl_gemm_variant *heed__cl_gemm_variant_at(size_t i);
+// Whether a context uses a variant at all: `provider` allows it, and it has not failed there.
+bool heed__cl_gemm_allows(const heed_context *ctx, const struct heed__cl_gemm_variant *variant);
+// The plan for a problem: of the variant that `forced` names, with its values, else of the first that supports it. False where the
+// forced variant does not.
+bool heed__cl_gemm_plan(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                        const struct heed__cl_tuning_choice *forced, struct heed__cl_gemm_plan *plan);
+
+// What products keep in a context.
+struct heed__cl_gemm_state {
+  enum heed__cl_gemm_provider provider;     // as the context was opened with
+  bool probe_off;                           // no product is tried before it is used
+  struct heed__cl_gemm_verdicts *verdicts;  // probe.c
+  struct heed__cl_gemm_plans *plans;        // plans.c
+  bool clblast_used, clblast_failed;        // there is something to clear; AUTO has given it up
+  unsigned long looked_up, planned;         // in the table of plans; for tests
+};
+static inline struct heed__cl_gemm_state *heed__cl_gemm_state(const heed_context *ctx) {
+  return heed__cl_state(ctx)->kept[HEED__CL_ROOM_GEMM];
+}
+// ---------------------------------------------------------------- parts, each in the file it names
+
+// epilogue.c. The epilogue's kernel arguments and options, alike in all of heed's product kernels.
+void heed__cl_gemm_epilogue_define(struct heed__cl_kernel *k, const struct heed__cl_gemm_problem *p);
+void heed__cl_gemm_epilogue_args(struct heed__cl_kernel *k, const struct heed__cl_gemm_problem *p);
+// Where a kernel that may cut k into parts puts its sums: into c with the epilogue; or, with `parts`, into a buffer
+// [B0 B1, splits, m, n] of F32, without it.
+void heed__cl_gemm_result(struct heed__cl_kernel *k, const struct heed__cl_gemm_problem *p, cl_mem parts,
+                          int64_t splits);
+// The epilogue alone, for products that were stored without it.
+heed_status heed__cl_gemm_epilogue_run(heed_context *ctx, const struct heed__cl_gemm_problem *p);
+
+// cpu_plan.c
+bool heed__cl_gemm_cpu_make_plan(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                                 const struct heed__cl_tuning_choice *choice, struct heed__cl_gemm_cpu_plan *plan);
+void heed__cl_gemm_cpu_specimen(const struct heed__cl_gemm_problem *p, const struct heed__cl_gemm_plan *plan,
+                                struct heed__cl_gemm_specimen *specimen);
+void heed__cl_gemm_cpu_neighbours(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                                  const struct heed__cl_tuning_choice *choice, struct heed__cl_tuning_choices *out);
+enum { HEED__GEMM_DOT_EDGE = 4 };  // rows and columns of a tile of dot products
+// The floats of one packed matrix; false where they do not fit 64 bits.
+bool heed__cl_gemm_cpu_packed(int64_t extent, int64_t width, int64_t k, int64_t *floats);
+
+// clblast.c. For a context that ends, after its queue has: drops what CLBlast keeps of it in the process.
+void heed__cl_gemm_clblast_close(heed_context *ctx);
+
+// tuned.c. What the table of tuned choices says of p; NULL: nothing.
+heed_tune_problem heed__cl_gemm_tune_problem(const struct heed__cl_gemm_problem *p);
+const struct heed__cl_tuning_choice *heed__cl_gemm_tuned(const heed_context *ctx,
+                                                         const struct heed__cl_gemm_problem *p);
+
+// probe.c. Whether a plan's kernels compute like the host on this device: its specimen is computed both ways at the first such plan,
+// and the answer is remembered with the compiled programs. Errors: those of the calls; none of them is a verdict that is remembered.
+heed_status heed__cl_gemm_probe(heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                                const struct heed__cl_gemm_plan *plan, bool *right);
+void heed__cl_gemm_verdicts_free(heed_context *ctx);
+
+// plans.c. The plans of problems that a context has met; NULL: not met since the last heed__cl_revise().
+const struct heed__cl_gemm_plan *heed__cl_gemm_plans_find(const heed_context *ctx,
+                                                          const struct heed__cl_gemm_problem *p);
+// Errors: OUT_OF_MEMORY.
+heed_status heed__cl_gemm_plans_add(heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                                    const struct heed__cl_gemm_plan *plan);
+void heed__cl_gemm_plans_free(heed_context *ctx);
+
+#endif
