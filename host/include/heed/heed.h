@@ -4,7 +4,7 @@
 // operators, attention. What only tools and tests need is in heed/measure.h, which this header includes.
 //
 // Conventions that hold everywhere:
-//   Status           Every call that can fail returns a heed_status. heed_last_error() has the sentence for people.
+//   Status           Every call that can fail returns a heed_status. heed_last_error() explains the failure in a sentence.
 //   Ownership        create(..., **out) sets *out to NULL when it fails, whichever argument was wrong. Arguments are borrowed.
 //   NULL             destroy(NULL) does nothing. An accessor that is given NULL returns nothing: 0, false, NULL or an empty text.
 //   Synchronisation  Operators are queued in order and return at once. heed_tensor_download() waits for what it needs; heed_sync()
@@ -15,7 +15,7 @@
 //                    to what they hold: devices add in F32 and round once, and the same calls give the same bits each time.
 //                    Gradients of inputs are always overwritten.
 //   Structs          Zero-initialise a struct that you make: a zero field takes its default. Structs that only the library makes
-//                    (heed_device_info) may grow. ABI: promised from 1.0; until then the soname carries the minor version.
+//                    (heed_device_info) may grow. ABI: stable from 1.0 on; until then the soname contains the minor version.
 #ifndef HEED_H
 #define HEED_H
 
@@ -82,7 +82,7 @@ typedef struct heed_context heed_context;
 // Also read from the environment: HEED_VALIDATE, HEED_GEMM, HEED_GEMM_PROBE, HEED_TF32, HEED_CACHE, HEED_KERNELS, HEED_TUNE and
 // HEED_SELF_TEST; heed_open_options says what each does.
 // Errors: NO_DEVICE when no device or several fit (the message lists the devices), DEVICE, UNSUPPORTED when the device has no
-// compiler, MISMATCH when the device failed heed's self-test (see heed_open_with()), INVALID_ARGUMENT for a choice that is none.
+// compiler, MISMATCH when the device failed heed's self-test (see heed_open_with()), INVALID_ARGUMENT for an unknown choice.
 HEED_API HEED_MUST_CHECK heed_status heed_open(const char *spec, heed_context **out);
 
 // Kinds of operators that a program calls, for heed_open_options.uses.
@@ -93,7 +93,7 @@ enum {
   HEED_USES_ATTENTION = 8,
 };
 
-// heed_open() with every choice in the caller's hands. A zero field means "as heed_open() does".
+// heed_open() with all choices in a struct. A zero field means "as heed_open() does".
 typedef struct heed_open_options {
   const char *device;  // as spec above
   int validate;  // 1: also run every operator on the host, and stop at the first difference; -1: do not; 0: HEED_VALIDATE
@@ -103,8 +103,8 @@ typedef struct heed_open_options {
   int store_programs;  // -1: do not store compiled programs if storing means compiling a second time (PoCL does, and has its own
                        // cache); for programs that run once. 0: store them
   const char *kernel_dir;  // .cl files to use instead of the library's own; NULL: HEED_KERNELS, else the library's own
-  int self_test;           // 1: test the device in any case; -1: do not test it; 0: HEED_SELF_TEST, else as told below
-  unsigned uses;           // HEED_USES_... of all calls to come: the self-test leaves out the rest. 0: there may be any
+  int self_test;   // 1: test the device in any case; -1: do not test it; 0: HEED_SELF_TEST, else as described below
+  unsigned uses;   // HEED_USES_... of all later calls; the self-test skips the other kinds. 0: all kinds
   int tf32;        // 1: tensor cores may round the factors of F32 products, those of attention too, to TF32 (10 bits of
                    // mantissa); -1: they may not; 0: HEED_TF32, else they may not
   int gemm_probe;  // -1: use a provider of matrix products without trying it first on a small product; 1: try it; 0:
@@ -130,8 +130,8 @@ HEED_API HEED_MUST_CHECK heed_status heed_sync(heed_context *ctx);
 // How many tensors of this context, views included, are not destroyed yet.
 HEED_API size_t heed_context_live_tensors(const heed_context *ctx);
 
-// What a program should tell its user about this context: that it fell back to the host for want of OpenCL, say, or that a folder of
-// compiled programs is not trusted. Empty when there is nothing to say.
+// What a program should tell its user about this context, for example that it fell back to the host because there is no OpenCL, or that
+// it does not trust a folder of compiled programs. Empty when there is nothing to say.
 HEED_API const char *heed_context_notice(const heed_context *ctx);
 
 // ---------------------------------------------------------------- devices
@@ -180,7 +180,7 @@ HEED_API HEED_MUST_CHECK heed_status heed_device_list_create(heed_device_list **
 HEED_API void heed_device_list_destroy(heed_device_list *list);
 HEED_API size_t heed_device_list_count(const heed_device_list *list);
 HEED_API const heed_device_info *heed_device_list_get(const heed_device_list *list, size_t index);
-// Writes the place in the list of the device that heed_open(spec) would choose by the verdicts that heed remembers. Errors: NO_DEVICE.
+// Writes the index in the list of the device that heed_open(spec) would choose by the verdicts that heed remembers. Errors: NO_DEVICE.
 HEED_API HEED_MUST_CHECK heed_status heed_device_list_find(const heed_device_list *list, const char *spec,
                                                            size_t *index);
 HEED_API size_t heed_device_list_platforms(const heed_device_list *list);
@@ -230,7 +230,7 @@ HEED_API heed_context *heed_tensor_context(const heed_tensor *tensor);
 HEED_API heed_dtype heed_tensor_dtype(const heed_tensor *tensor);
 HEED_API int heed_tensor_rank(const heed_tensor *tensor);
 HEED_API int64_t heed_tensor_dim(const heed_tensor *tensor,
-                                 int axis);  // -1 is the last axis; 1 for an axis there is not
+                                 int axis);  // -1 is the last axis; returns 1 for an axis that does not exist
 HEED_API const int64_t *heed_tensor_dims(const heed_tensor *tensor);
 HEED_API const int64_t *heed_tensor_strides(const heed_tensor *tensor);
 HEED_API int64_t heed_tensor_count(const heed_tensor *tensor);  // elements
@@ -238,8 +238,8 @@ HEED_API size_t heed_tensor_bytes(const heed_tensor *tensor);   // count x eleme
 HEED_API bool heed_tensor_is_contiguous(const heed_tensor *tensor);
 HEED_API int64_t heed_tensor_offset(const heed_tensor *tensor);  // elements from the start of its storage to its first
 HEED_API bool heed_tensor_shares_storage(const heed_tensor *a, const heed_tensor *b);
-// Whether some element of a lies on one of b. Views that slices and permutations cannot make may count as overlapping where they
-// only interleave.
+// Tells whether some element of a lies on an element of b. It is exact for slices and permutations of one tensor; other views that only
+// interleave may count as overlapping.
 HEED_API bool heed_tensor_overlaps(const heed_tensor *a, const heed_tensor *b);
 // "F32[2, 3]", for messages; "none" for NULL. The text is the library's: use it before the thread's next call of another function.
 // Up to eight may stand in one message.
@@ -253,7 +253,7 @@ HEED_API HEED_MUST_CHECK heed_status heed_tensor_reshape(const heed_tensor *base
 HEED_API HEED_MUST_CHECK heed_status heed_tensor_permute(const heed_tensor *base, const int *order, heed_tensor **out);
 HEED_API HEED_MUST_CHECK heed_status heed_tensor_slice(const heed_tensor *base, int axis, int64_t start, int64_t length,
                                                        heed_tensor **out);
-// One rank 1 view of `count` contiguous tensors, which must lie one after another in one storage, in this order.
+// Makes one rank 1 view of `count` contiguous tensors, which must lie one after another in one storage, in this order.
 // Errors: SHAPE when they do not; DTYPE when their dtypes differ.
 HEED_API HEED_MUST_CHECK heed_status heed_tensor_join(const heed_tensor *const *parts, size_t count, heed_tensor **out);
 
@@ -266,7 +266,7 @@ HEED_API HEED_MUST_CHECK heed_status heed_tensor_download(const heed_tensor *ten
 HEED_API HEED_MUST_CHECK heed_status heed_tensor_upload_f32(heed_tensor *tensor, const float *data, int64_t count);
 HEED_API HEED_MUST_CHECK heed_status heed_tensor_download_f32(const heed_tensor *tensor, float *data, int64_t count);
 
-// A download that does not wait, of a loss while the next steps are queued, for instance. start queues the read among the operators and
+// A download that does not wait, for example of a loss while the next steps are queued. start queues the read among the operators and
 // returns: the read gets the values that the tensor has at this point. The caller leaves `data` alone until the read is done, and may
 // change or destroy the tensor at once. On the host a read is done when start returns.
 typedef struct heed_read heed_read;
@@ -369,7 +369,7 @@ HEED_API HEED_MUST_CHECK heed_status heed_cross_entropy_fwd(const heed_tensor *i
 HEED_API HEED_MUST_CHECK heed_status heed_cross_entropy_bwd(const heed_tensor *input, const heed_tensor *target,
                                                             const heed_cross_entropy_options *options,
                                                             const heed_tensor *dloss, heed_tensor *dinput);
-// Both at once, to the same bits: loss as of heed_cross_entropy_fwd(), dinput as of heed_cross_entropy_bwd() with dloss NULL. For
+// Both in one call, with the same bits: loss as of heed_cross_entropy_fwd(), dinput as of heed_cross_entropy_bwd() with dloss NULL. For
 // class indices, small batches and few classes it takes one launch.
 HEED_API HEED_MUST_CHECK heed_status heed_cross_entropy_fwd_bwd(const heed_tensor *input, const heed_tensor *target,
                                                                 const heed_cross_entropy_options *options,
@@ -390,7 +390,7 @@ HEED_API HEED_MUST_CHECK heed_status heed_sgd(const heed_sgd_options *options, c
 // Checks the options alone, for a caller that keeps them for later. Errors: as of heed_sgd().
 HEED_API HEED_MUST_CHECK heed_status heed_sgd_check(const heed_sgd_options *options);
 
-// Square roots by gradient descent, each element for itself: x ← x − lr · 4x(x² − a) minimises f(x) = (x² − a)² from x0 on.
+// Square roots by gradient descent, each element by itself: x ← x − lr · 4x(x² − a) minimises f(x) = (x² − a)² from x0 on.
 // An element stops after `epochs` steps, or after the first step that began with f(x) <= tolerance. a, x0, x: F32 [N].
 typedef struct heed_sqrt_options {
   double lr;
@@ -428,7 +428,7 @@ typedef struct heed_attention_inputs {
   const heed_tensor *k;     // [B, Hkv, Lk, D]; Hkv divides Hq: query head h reads head h / (Hq/Hkv)
   const heed_tensor *v;     // [B, Hkv, Lk, Dv]
   const heed_tensor *mask;  // or NULL. BOOL (true: attend) or float (added; −inf: not), rank 1 to 4, broadcast from the
-      // right to [B, Hq, Lq, Lk]; a last dimension shorter than Lk (and not 1): the rest is not allowed
+      // right to [B, Hq, Lq, Lk]; if the last dimension is shorter than Lk (and not 1), no row attends the other keys
   const heed_tensor
       *kv_lengths;  // or NULL. I32 or I64 [B]: keys at or past the length are not attended. Not with past_k
   const heed_tensor
@@ -440,9 +440,9 @@ typedef struct heed_attention_inputs {
 // out: [B, Hq, Lq, Dv]. lse: F32 [B, Hq, Lq], the log of each row's Σ exp; or NULL. weights: [B, Hq, Lq, Lk], as they are applied to
 // v, after dropout, with STAGED or AUTO; or NULL. The last stride of q, k, v, past and out is 1, and their other strides are free:
 // heed_tensor_permute() reads [B, L, H, D] storage in place.
-// A row that attends nothing gives zeros in out and weights, and lse = −inf. What stands in a key or value that is not attended never
-// reaches the result, not even NaN or Inf.
-// Errors: SHAPE, DTYPE, INVALID_ARGUMENT, UNSUPPORTED (FUSED asked for what only STAGED does), OUT_OF_MEMORY.
+// A row that attends nothing gives zeros in out and weights, and lse = −inf. The contents of keys and values that a row does not attend
+// never reach its result, not even NaN or Inf.
+// Errors: SHAPE, DTYPE, INVALID_ARGUMENT, UNSUPPORTED (FUSED for a call that only STAGED can do), OUT_OF_MEMORY.
 HEED_API HEED_MUST_CHECK heed_status heed_attention_fwd(const heed_attention_inputs *inputs,
                                                         const heed_attention_options *options, heed_tensor *out,
                                                         heed_tensor *lse, heed_tensor *weights);

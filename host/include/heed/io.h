@@ -27,8 +27,8 @@ typedef struct heed_array {
 // Makes an empty object, to add to and to write.
 HEED_API HEED_MUST_CHECK heed_status heed_safetensors_create(heed_safetensors **out);
 // Reads a whole file. Errors, which name the file and the tensor: IO (the file cannot be opened or read); FORMAT (it is truncated; its
-// header is over 100 MB or no JSON; a dtype is unknown, a rank over HEED_MAX_RANK, a name there twice; offsets overlap, leave the file,
-// leave holes or disagree with a shape); OUT_OF_MEMORY.
+// header is over 100 MB or no JSON; a dtype is unknown, a rank is over HEED_MAX_RANK, a name appears twice; offsets overlap,
+// leave the file, leave holes or disagree with a shape); OUT_OF_MEMORY.
 HEED_API HEED_MUST_CHECK heed_status heed_safetensors_read(const char *path, heed_safetensors **out);
 HEED_API void heed_safetensors_destroy(heed_safetensors *file);
 HEED_API size_t heed_safetensors_count(const heed_safetensors *file);
@@ -39,7 +39,7 @@ HEED_API const char *heed_safetensors_metadata(const heed_safetensors *file, con
 HEED_API size_t heed_safetensors_metadata_count(const heed_safetensors *file);
 HEED_API const char *heed_safetensors_metadata_key(const heed_safetensors *file, size_t index);
 // Adds a copy of `data`, or of a tensor, which it downloads. In a BOOL, bytes that are not 0 become 1.
-// Errors: INVALID_ARGUMENT for a name that is there already, is not UTF-8 or is "__metadata__"; SHAPE, DTYPE, OVERFLOW.
+// Errors: INVALID_ARGUMENT for a name that already exists, is not UTF-8 or is "__metadata__"; SHAPE, DTYPE, OVERFLOW.
 HEED_API HEED_MUST_CHECK heed_status heed_safetensors_add(heed_safetensors *file, const char *name, heed_dtype dtype,
                                                           int rank, const int64_t *dims, const void *data);
 HEED_API HEED_MUST_CHECK heed_status heed_safetensors_add_tensor(heed_safetensors *file, const char *name,

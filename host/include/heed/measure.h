@@ -24,7 +24,7 @@ typedef struct heed_difference {
   double error;    // ‖a − e‖ over the finite elements
   double max_abs;  // largest |a − e| of them
   int64_t index;   // flat index of the worst element, or of the first non_finite_mismatch if there is one; −1: none
-  double actual, expected;   // there
+  double actual, expected;   // the values at index
   bool non_finite_mismatch;  // some element is NaN, +Inf or −Inf in one and not the same in the other
   bool has_nan;              // either holds a NaN
 } heed_difference;

@@ -29,7 +29,7 @@ typedef struct heed_parameter {
 } heed_parameter;
 
 // Appends the parameters of a module to a list of the caller's, for one optimizer over several modules. Start with *list NULL and
-// *count 0, and free() the list. The tensors stay the modules'.
+// *count 0, and free() the list. The tensors still belong to the modules.
 // Errors: INVALID_ARGUMENT when a name is already in the list; OUT_OF_MEMORY. The list stays as it was.
 HEED_API HEED_MUST_CHECK heed_status heed_parameters_append(heed_parameter **list, size_t *count,
                                                             const heed_parameter *more, size_t more_count);
@@ -91,8 +91,8 @@ typedef struct heed_mlp_config {
 } heed_mlp_config;
 
 typedef struct heed_mlp heed_mlp;
-// Makes the parameters l1.weight [out, in], l1.bias, l2.weight, … as PyTorch's Linear starts them: weight and bias are drawn from
-// seed, uniformly in ±1/√in. Errors: INVALID_ARGUMENT, DTYPE, OVERFLOW, OUT_OF_MEMORY.
+// Makes the parameters l1.weight [out, in], l1.bias, l2.weight, … with the initial values of PyTorch's Linear: weight and bias are drawn
+// from seed, uniformly in ±1/√in. Errors: INVALID_ARGUMENT, DTYPE, OVERFLOW, OUT_OF_MEMORY.
 HEED_API HEED_MUST_CHECK heed_status heed_mlp_create(heed_context *ctx, const heed_mlp_config *config, uint64_t seed,
                                                      heed_mlp **out);
 HEED_API void heed_mlp_destroy(heed_mlp *mlp);
@@ -122,8 +122,8 @@ typedef struct heed_optimizer_config {
 } heed_optimizer_config;
 
 // Steps parameters. An optimizer keeps what its kind remembers of each parameter; SGD keeps a momentum buffer, unless momentum is 0.
-// Parameters that follow one another both in the list and in memory, as those of one module do, are stepped in one launch, to the
-// same bits.
+// Parameters that follow one another both in the list and in memory, as those of one module do, are stepped in one launch, with
+// the same bits.
 typedef struct heed_optimizer heed_optimizer;
 // The optimizer copies the list; the tensors must outlive it, and all of them must be on one context.
 // Errors: INVALID_ARGUMENT (options, a second context), OUT_OF_MEMORY, SHAPE when a gradient has another shape than its value or a

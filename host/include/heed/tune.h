@@ -1,4 +1,4 @@
-// Tuning: which kernel, with which tile sizes, does a class of calls on a device. heed chooses by itself. A table of choices overrides
+// Tuning: which kernel, with which tile sizes, computes a class of calls on a device. heed chooses by itself. A table of choices overrides
 // it for the classes that the table names; `heed tune` measures on the device and makes one. A choice changes the time of a call; its
 // result changes by rounding alone.
 //
@@ -51,7 +51,7 @@ typedef struct heed_tune_choice {
 // compute wrong on this device.
 HEED_API HEED_MUST_CHECK heed_status heed_tune_get(heed_context *ctx, const heed_tune_problem *problem,
                                                    heed_tune_choice *choice);
-// Enters a choice for the class of the problem, which has all sizes of about the same magnitude. "default" removes the entry. The
+// Enters a choice for the class of the problem: all problems with sizes of about the same magnitude. "default" removes the entry. The
 // table's file shows `speedup`, over heed's own choice, to its readers.
 HEED_API HEED_MUST_CHECK heed_status heed_tune_set(heed_context *ctx, const heed_tune_problem *problem,
                                                    const char *choice, double speedup);
@@ -64,12 +64,12 @@ HEED_API HEED_MUST_CHECK heed_status heed_tune_neighbours(heed_context *ctx, con
                                                           const char *choice, heed_tune_choice *neighbours, size_t room,
                                                           size_t *count);
 
-// The file in which this context's table is kept. It need not exist. Empty if there is no home to put it in.
+// The file in which this context's table is kept. It need not exist. Empty if there is no home folder for it.
 HEED_API const char *heed_tune_path(const heed_context *ctx);
 // Replaces the context's table by that of a file. Errors, which leave the table as it was: IO; FORMAT, with what is wrong and where;
 // UNSUPPORTED for a table of another device, driver or version.
 HEED_API HEED_MUST_CHECK heed_status heed_tune_load(heed_context *ctx, const char *path);
-// Writes the context's table to path; NULL: to heed_tune_path(). Folders that it makes are the user's alone. It replaces the file
+// Writes the context's table to path; NULL: to heed_tune_path(). It makes missing folders, for the user only. It replaces the file
 // whole or not at all. Errors: IO.
 HEED_API HEED_MUST_CHECK heed_status heed_tune_save(heed_context *ctx, const char *path);
 // Gives the text that heed_tune_save() would write. free() it.
