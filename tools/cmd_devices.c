@@ -1,4 +1,4 @@
-// heed devices: what heed can run on, as a table or as JSON, and why a platform shows nothing.
+// heed devices: lists the devices that heed can run on, as a table or as JSON, and says why a platform shows none.
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,7 +71,7 @@ static void print_details(const heed_device_info *device) {
   if (device->type != HEED_DEVICE_HOST) printf("      compiler         %s\n", device->has_compiler ? "yes" : "no");
 }
 
-// The platforms that show no device, each with the reason.
+// Prints the platforms that show no device, each with the reason.
 static void print_silent_platforms(const heed_device_list *list) {
   if (heed_device_list_platforms(list) == 0)
     puts(
@@ -101,7 +101,7 @@ static void print_rows(const shown_devices *view, row *rows, bool verbose) {
     for (int c = 0; c < COLUMNS; c++)
       if ((int)strlen(rows[i][c]) > width[c]) width[c] = (int)strlen(rows[i][c]);
   print_row(rows[0], width);
-  // OpenCL devices, then the platforms that show none, then the host: it is always there.
+  // Prints the OpenCL devices, then the platforms that show none, then the host, which is always there.
   for (int host = 0; host < 2; host++) {
     if (host && view->platforms) print_silent_platforms(view->platforms);
     for (size_t i = 0; i < view->count; i++) {

@@ -1,4 +1,4 @@
-// heed sqrt: square roots found by gradient descent, a smallest example of training that one can check by eye.
+// heed sqrt: finds square roots by gradient descent, a very small example of training that one can check by eye.
 #include <ctype.h>
 #include <float.h>
 #include <inttypes.h>
@@ -47,7 +47,7 @@ static int read_operand(const char *text, double *a) {
   return TOOL_DONE;
 }
 
-// popt would read "-4" as an option; where a number stands for A, say what is wrong with it.
+// popt would read "-4" as an option; if a number is given for A, say what is wrong with it.
 static int refuse_negative(int argc, const char **argv) {
   double number;
   for (int i = 1; i < argc; i++)
@@ -63,7 +63,7 @@ static int descend(const heed_sqrt_options *problem, const heed_tensor *a, const
   return TOOL_DONE;
 }
 
-// The fewest epochs that give the same root as all of them, by bisection.
+// Finds the fewest epochs that give the same root as all of them, by bisection.
 static int count_epochs(heed_sqrt_options problem, const heed_tensor *a, const heed_tensor *x0, heed_tensor *x,
                         float root, int64_t *epochs) {
   int64_t low = 0, high = problem.epochs;
@@ -80,7 +80,7 @@ static int count_epochs(heed_sqrt_options problem, const heed_tensor *a, const h
   return TOOL_DONE;
 }
 
-// given: the number on the command line; a: what of it fits single precision.
+// given: the number on the command line; a: the same in single precision.
 static int report(double given, double a, double root, int64_t epochs, const heed_sqrt_options *problem) {
   printf("%-14.9g  %-14.9g  %9.2e  %6" PRId64 "\n", given, root, root - sqrt(given), epochs);
   const double distance = root * root - a;

@@ -1,4 +1,4 @@
-// The program `heed`: finds the subcommand and hands it the command line.
+// The program `heed`: finds the subcommand and passes it the command line.
 #include <string.h>
 
 #include "cli/tool.h"
@@ -53,7 +53,7 @@ static int unknown(const char *name) {
   return tool_usage("heed", "unknown command '%s'; 'heed --help' lists the commands", name);
 }
 
-// heed help [CMD [OP]]: the command's own --help.
+// heed help [CMD [OP]]: prints the command's own --help.
 static int help(int argc, const char **argv) {
   if (argc == 1) {
     print_usage(stdout);

@@ -1,4 +1,5 @@
-// The OpenCL backend: its table, and the life of what its rooms keep in a context. What a table entry does is in the file named after it.
+// The OpenCL backend: its table, and the opening and closing of what its rooms keep in a context. The function of a table entry is in the
+// file named after it.
 #include "cl/backend.h"
 
 #include "cl/operators.h"
@@ -10,7 +11,7 @@ const struct heed__cl_tuning_op *const heed__cl_tuned_operators[] = {
 };
 
 static void destroy(heed_context *ctx) {
-  clFinish(heed__cl_state(ctx)->queue);  // nothing is left to tell an error to
+  clFinish(heed__cl_state(ctx)->queue);  // nobody is left to report an error to
   heed__cl_gemm_close(ctx);
   heed__cl_tuning_close(ctx);
   heed__cl_close(ctx);

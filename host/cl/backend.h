@@ -1,4 +1,4 @@
-// The OpenCL backend as the api opens it.
+// What host/api calls to open the OpenCL backend.
 #ifndef HEED__CL_BACKEND_H
 #define HEED__CL_BACKEND_H
 
@@ -14,7 +14,7 @@ struct heed__cl_backend_config {
 
 extern const struct heed__backend heed__cl_backend;
 // Makes context and queue on a device (or retains the caller's), fills ctx->device, attaches the backend.
-// Errors: those of heed_open_with() and heed_open_opencl(); the context is the caller's to destroy then too.
+// Errors: those of heed_open_with() and heed_open_opencl(); the caller must destroy the context then, too.
 heed_status heed__cl_backend_open(heed_context *ctx, cl_device_id device, const struct heed__cl_backend_config *config);
 heed_status heed__cl_backend_open_with(heed_context *ctx, cl_context context, cl_device_id device,
                                        cl_command_queue queue, const struct heed__cl_backend_config *config);

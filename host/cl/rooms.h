@@ -1,4 +1,4 @@
-// Which rooms above the runtime keep something in a context, in struct heed__cl's `kept`.
+// The rooms above the runtime that keep something in a context, in `kept` of struct heed__cl.
 #ifndef HEED__CL_ROOMS_H
 #define HEED__CL_ROOMS_H
 

@@ -1,4 +1,4 @@
-// What `heed bench` measures: which cases, how they are timed, and what is said of each.
+// What `heed bench` measures: which cases, how it times them, and what it prints about each.
 #ifndef HEED_BENCH_H
 #define HEED_BENCH_H
 
@@ -13,7 +13,7 @@ typedef struct bench_settings {
 
 enum { BENCH_MAX_CASES = 64 };
 
-// The cases that an operand (NULL: the usual table) and options name. Returns NULL, or what is wrong with them.
+// Makes the cases that an operand (NULL: the usual table) and options name. Returns NULL, or what is wrong with them.
 const char *bench_select(const char *op, const bench_settings *settings, heed_case cases[BENCH_MAX_CASES],
                          size_t *count);
 
@@ -29,16 +29,16 @@ typedef struct bench_record {
   double device_ms;  // median of the kernels' own time from events, 0 where the device records none
   double gflops, gbytes_s, peak_fraction;
   double flops, bytes;  // of one run, for the plot: softmax has flops here, though it is memory work
-  bool is_memory_work;  // and is held against the copy rate
+  bool is_memory_work;  // compare it with the copy rate
 } bench_record;
-// Operator, dtype and shape into the record.
+// Writes operator, dtype and shape into the record.
 void bench_describe(const heed_case *c, bench_record *record);
 
-// Times one case, all but its peak_fraction. runs 0: about a second's worth, at least 5. Errors: whatever the case meets.
+// Times one case, without its peak_fraction. runs 0: as many as take about a second, at least 5. Errors: those of the case.
 heed_status bench_run(const heed_case *c, heed_context *ctx, int64_t runs, bench_record *record);
 void bench_set_fraction(bench_record *record, bench_peak peak);
 
-// A case run on a device and on the host: time of each (the device's after a warm-up), and how every output differs.
+// A case that ran on a device and on the host: the time of each (the device's after a warm-up), and how every output differs.
 typedef struct bench_comparison {
   const char *op;
   char shape_text[96];
@@ -53,7 +53,7 @@ typedef struct bench_comparison {
 heed_status bench_compare(const heed_case *c, heed_context *device, heed_context *host, bench_comparison *comparison);
 
 // A roofline plot in a .svg or .png file. Both return TOOL_DONE, or say what is wrong and return the status to leave with.
-// Whether `path` can be drawn to at all, so that nothing is measured in vain.
+// Checks that a plot can be written to `path`, so that no measurement is made in vain.
 int bench_plot_check(const char *command, const char *path);
 int bench_plot_write(const char *command, const char *path, const heed_device_info *device, const bench_peak *peak,
                      const bench_record *records, size_t count);

@@ -1,4 +1,4 @@
-// heed bench: times cases and sets them beside what the device can do at all. What a case is stands in tools/cases.
+// heed bench: times cases and compares them with the device's peak. tools/cases says what a case is.
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
@@ -125,8 +125,8 @@ static bench_peak larger_of(bench_peak a, bench_peak b) {
   return (bench_peak){fmax(a.gflops, b.gflops), fmax(a.gbytes_s, b.gbytes_s)};
 }
 
-// What a device reaches comes and goes with its clock and with what else runs there: a case is held against the mean of what was
-// measured right before and right after it.
+// A device's peak changes with its clock and with other work. So compare a case with the mean of the peaks measured right before and right
+// after it.
 static int bench_cases(const bench_settings *s, heed_context *ctx, const heed_case *cases, size_t count) {
   const heed_device_info *device = heed_context_device(ctx);
   bench_peak before, after, peak;

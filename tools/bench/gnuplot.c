@@ -1,5 +1,5 @@
-// gnuplot as a child process: the script is its input, its output is gathered and written to a temporary name beside
-// the file, which is renamed when complete.
+// Runs gnuplot as a child process: the script is its input. Its output goes to a temporary file beside the target, which is renamed when it
+// is complete.
 #include "bench/gnuplot.h"
 
 #include <errno.h>
@@ -13,7 +13,7 @@
 
 #include "cli/tool.h"
 
-enum { CANNOT_START = 126, NOT_FOUND = 127 };  // exit statuses of the child, as a shell has them
+enum { CANNOT_START = 126, NOT_FOUND = 127 };  // exit statuses of the child, as in a shell
 
 typedef struct picture {
   char *bytes;
@@ -63,7 +63,7 @@ static int judge(const char *command, const char *option, const char *path, int 
                    WEXITSTATUS(status));
 }
 
-// What gnuplot prints for the script. p->bytes is freed by the caller in any case.
+// Collects what gnuplot prints for the script. The caller frees p->bytes in any case.
 static int run(const char *command, const char *option, const char *path, FILE *script, picture *p) {
   int ends[2];
   rewind(script);
@@ -94,7 +94,7 @@ static int write_all(int fd, const picture *p) {
   return 0;
 }
 
-// errno's value, or 0.
+// Returns an errno, or 0.
 static int write_file(const char *temporary, const char *path, const picture *p) {
   const int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (fd < 0) return errno;
@@ -132,7 +132,7 @@ static int check_place(const char *command, const char *option, const char *path
   struct stat info;
   const bool exists = stat(path, &info) == 0;
   if (exists && S_ISDIR(info.st_mode)) return tool_fail(command, "%s %s: is a folder", option, path);
-  // rename() asks the folder alone for permission; someone who protected the file did not mean that.
+  // rename() only checks the folder's permissions, but a user who write-protects a file does not want it replaced.
   if (exists && access(path, W_OK) != 0)
     return tool_fail(command, "%s %s: cannot write: %s", option, path, strerror(errno));
   char *folder = strdup(path);

@@ -1,5 +1,5 @@
-// The roofline plot of heed bench: what was measured beside the two limits of the device, its multiply-adds and its
-// memory, on logarithmic axes (Williams, Waterman and Patterson, 2009). How gnuplot is run lives in gnuplot.c.
+// The roofline plot of heed bench: the measurements and the two limits of the device, its multiply-adds and its memory, on logarithmic axes
+// (Williams, Waterman and Patterson, 2009). gnuplot.c runs gnuplot.
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -29,7 +29,7 @@ typedef struct plot {
   size_t count;
 } plot;
 
-// Colours that are told apart by most eyes (Okabe and Ito), and shapes beside them.
+// Colours that most eyes can tell apart (Okabe and Ito), and a shape for each.
 typedef struct mark {
   const char *op, *color;
   int shape;  // gnuplot's point type
@@ -87,7 +87,7 @@ static bool overlap(double x, double y, double half_width, double half_height, d
   return fabs(x - x2) < half_width + half_width2 && fabs(y - y2) < half_height + half_height2;
 }
 
-// Whether the number of points[at] with its middle at (x, y) is clear of frame, points, roofs and earlier numbers.
+// Tells whether the number of points[at], centred at (x, y), is clear of frame, points, roofs and earlier numbers.
 static bool is_clear(const plot *p, size_t at, double x, double y) {
   const double half_width = 4.5 * p->points[at].digits + 1, half_height = 7;
   if (x < LEFT + 12 || x > RIGHT - 12 || y < BOTTOM + 10 || y > p->height - TOP - 10) return false;
@@ -105,7 +105,7 @@ static bool is_clear(const plot *p, size_t at, double x, double y) {
   return true;
 }
 
-// Near its point, in the first direction and at the first distance where nothing is in the way.
+// Puts the number near its point, in the first direction and at the first distance where nothing is in the way.
 static void place_numbers(plot *p) {
   for (size_t i = 0; i < p->count; ++i) {
     point *at = &p->points[i];
@@ -143,7 +143,7 @@ static void place(plot *p, const bench_record *records, size_t count) {
 
 // ---------------------------------------------------------------- the script
 
-// As gnuplot's single-quoted text, in which only the quote itself has a meaning.
+// Writes gnuplot's single-quoted text, in which only the quote itself has a meaning.
 static void put_text(FILE *f, const char *text) {
   fputc('\'', f);
   for (; *text; ++text) {
@@ -185,14 +185,14 @@ static void put_tics(FILE *f, const char *axis, double from, double to) {
 
 static void put_frame(FILE *f, const plot *p, const char *terminal) {
   const bool png = strcmp(terminal, "pngcairo") == 0;
-  // A picture made of pixels is drawn larger, for dense screens and print.
+  // Draw a picture made of pixels larger, for dense screens and print.
   const double scale = png ? 1.5 : 1;
   fprintf(f, "set terminal %s noenhanced size %.0f,%.0f font '%s' background rgb 'white' linewidth %g\n", terminal,
           WIDTH * scale, p->height * scale, png ? "sans,13.5" : "DejaVu Sans\\,Verdana\\,sans-serif,12", scale);
   fputs("set encoding utf8\nunset key\nset logscale xy 10\nset border 3 lc rgb '#404040'\n", f);
   fprintf(f, "set lmargin at screen %.5f\nset rmargin at screen %.5f\n", (double)LEFT / WIDTH, (double)RIGHT / WIDTH);
   fprintf(f, "set bmargin at screen %.5f\nset tmargin at screen %.5f\n", BOTTOM / p->height, 1 - TOP / p->height);
-  // A little wider, or rounding could lose the tics at the ends.
+  // A little wider, because rounding could otherwise lose the tics at the ends.
   fprintf(f, "set xrange [%.7g:%.7g]\nset yrange [%.7g:%.7g]\n", p->x0 * 0.9999, p->x1 * 1.0001, p->y0 * 0.9999,
           p->y1 * 1.0001);
   fputs("set format '%g'\nset tics nomirror out textcolor rgb '#404040'\n", f);
@@ -276,7 +276,7 @@ static void put_data(FILE *f, const plot *p) {
   fputs("$roof using 1:2 with lines lw 2 lc rgb '#606060'", f);
   for (size_t i = 0; i < p->count; ++i) {
     const mark *its = mark_of(p->points[i].record->op);
-    // A white rim keeps points apart that lie on each other.
+    // A white rim separates points that lie on each other.
     for (int rim = 1; rim >= 0; --rim)
       fprintf(f, ", '+' using (%g):(%g) every ::0::0 with points pt %d ps %g lc rgb '%s'", p->points[i].x,
               p->points[i].y, its->shape, rim ? 1.6 : 1.1, rim ? "white" : its->color);

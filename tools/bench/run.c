@@ -1,4 +1,4 @@
-// Timing of one case: a first run apart, then samples of enough runs each that the clock and the queue do not show.
+// Times one case: the first run by itself, then samples with enough runs each to hide the clock and the queue.
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +27,7 @@ static heed_status time_runs(case_env *env, const heed_case *c, int64_t runs, do
   return HEED_OK;
 }
 
-// Kernel time of everything since the last look, in milliseconds.
+// The kernel time of everything since the last look, in milliseconds.
 static heed_status device_time(heed_context *ctx, double *ms) {
   const heed_profile_record *records;
   size_t count;
@@ -72,7 +72,7 @@ static heed_status sample(case_env *env, const heed_case *c, int64_t runs, bench
   return status;
 }
 
-// Decode reads every key once for a handful of products: it is memory work, and measured as such.
+// Decode reads every key once for a handful of products, so it counts as memory work.
 static bool is_memory_work(const heed_case *c) {
   return !c->family->flops || (c->family == &attention_family && c->u.attention.lq <= 4);
 }
@@ -110,7 +110,7 @@ void bench_set_fraction(bench_record *record, bench_peak peak) {
   record->peak_fraction = record->is_memory_work ? record->gbytes_s / peak.gbytes_s : record->gflops / peak.gflops;
 }
 
-// One run, made after the outputs are poisoned, in milliseconds.
+// Times one run, after poisoning the outputs, in milliseconds.
 static heed_status one_run(case_env *env, const heed_case *c, double *ms) {
   TRY(case_poison(env));
   return time_runs(env, c, 1, ms);
@@ -140,7 +140,7 @@ heed_status bench_compare(const heed_case *c, heed_context *device, heed_context
   bench_describe(c, &described);
   *comparison = (bench_comparison){.op = described.op};
   snprintf(comparison->shape_text, sizeof comparison->shape_text, "%s", described.shape_text);
-  // A backward is compared together with the forward that it needs.
+  // Compare a backward together with the forward that it needs.
   heed_case whole = *c;
   if (whole.phase == CASE_BACKWARD) whole.phase = CASE_BOTH;
   case_env actual = {0}, expected = {0};

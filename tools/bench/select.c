@@ -1,4 +1,4 @@
-// From an operand and shape options to cases, their shapes as text, and the table that `heed bench` shows without any.
+// Turns an operand and shape options into cases, writes shapes as text, and has the table that `heed bench` shows without an operand.
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -60,7 +60,7 @@ static const char *softmax_of(const bench_settings *s, heed_case *c) {
   return NULL;
 }
 
-// "784,512,10" into the shape; false when it is no list of 2 to 8 counts.
+// Reads "784,512,10" into the shape; returns false unless it is a list of 2 to 8 counts.
 static bool read_sizes(const char *text, mlp_shape *shape) {
   for (shape->count = 0; shape->count < 8;) {
     char *end;
@@ -88,7 +88,7 @@ static void add(const char *(*make)(const bench_settings *, heed_case *), const 
   if (!make(settings, &cases[*count])) *count += 1;
 }
 
-// The table without an operand: what the project promises to be good at.
+// The table without an operand: what heed promises to be good at.
 static void usual_table(heed_case *cases, size_t *count) {
   static const bench_settings gemms[] = {
       {.m = 4096, .n = 512, .k = 512, .tb = true},
@@ -182,7 +182,7 @@ static void describe_softmax(const heed_case *c, bench_record *r) {
 
 // ---------------------------------------------------------------- the operators
 
-// The one list of what `heed bench` can be asked for beside peak. OP_of makes the case, describe_OP its shape as text.
+// The list of all operands of `heed bench` except peak. OP_of makes the case, describe_OP writes its shape as text.
 #define BENCH_OPS(X) X(gemm) X(attention) X(mha) X(softmax) X(mlp)
 
 static bool is_op(const heed_case *c, const char *name) { return strcmp(c->family->op, name) == 0; }

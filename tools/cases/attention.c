@@ -1,4 +1,4 @@
-// Attention as a case: inputs for every mask kind and option, forward and gradients.
+// Attention as a case: makes inputs for every kind of mask and every option, and runs forward and gradients.
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-// Keys row i may attend by position: lo <= j < end.
+// The keys that row i may attend by position: lo <= j < end.
 static void bounds(const attention_shape *s, int64_t i, int64_t *lo, int64_t *end) {
   const heed_attention_options *o = &s->options;
   const int64_t lk = s->lk + s->past;
@@ -64,7 +64,7 @@ static mask_layout layout_of(const attention_shape *s) {
   return (mask_layout){0};
 }
 
-// NaN where nothing attends: keys past every length, or hidden from every row by the mask.
+// Writes NaN where no row attends: keys past every length, or hidden from every row by the mask.
 static bool is_poisoned(const attention_shape *s, int64_t j) { return s->poison_masked && j >= s->lk / 2; }
 
 static heed_status float_mask(case_env *env, const heed_case *c, const mask_layout *layout, int64_t count) {
@@ -194,7 +194,7 @@ static heed_status setup(case_env *env, const heed_case *c) {
   return case_output(env, "dpast_v", c->dtype, 4, (const int64_t[]){s->b, s->hkv, s->past, s->dv}, gradient);
 }
 
-// The tensors of a call as [B, H, L, W]: views where storage is [B, L, H, W].
+// The tensors of a call as [B, H, L, W]: views if the storage is [B, L, H, W].
 enum { Q, K, V, OUT, DOUT, DQ, DK, DV, VIEWS };
 static const char *const view_names[VIEWS] = {"q", "k", "v", "out", "dout", "dq", "dk", "dv"};
 
@@ -236,7 +236,7 @@ static heed_status run(case_env *env, const heed_case *c) {
   heed_tensor *views[VIEWS] = {0};
   heed_status status = make_views(env, c->u.attention.rows_first, views);
   if (status == HEED_OK) status = run_views(env, c, views);
-  // A check asks whether results are right; that a device has no fused path for a case is no error in them.
+  // A check asks whether results are correct. If a device has no fused path for a case, that does not make its results wrong.
   if (status == HEED_ERROR_UNSUPPORTED && c->u.attention.options.path == HEED_PATH_FUSED && !env->timing) {
     heed_case any = *c;
     any.u.attention.options.path = HEED_PATH_AUTO;

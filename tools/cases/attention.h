@@ -1,4 +1,4 @@
-// The shapes of attention as cases. attention.c makes and runs them.
+// The shapes of attention cases. attention.c makes and runs the cases.
 #ifndef HEED_CASES_ATTENTION_H
 #define HEED_CASES_ATTENTION_H
 

@@ -1,4 +1,4 @@
-// The shapes of attention: every mask kind and option, and sizes at the edges of vectors and tiles.
+// The shapes of attention cases: every kind of mask and every option, and sizes at the edges of vectors and tiles.
 #include <stdio.h>
 #include <string.h>
 
@@ -17,8 +17,8 @@ static void add_attention(case_list *list, const char *what, attention_shape s, 
 #define SOFTCAP_DROPOUT .softcap = 5, .dropout = 0.3, .seed = 42
 #define CAUSAL .options = {.causal = HEED_CAUSAL_TOP_LEFT}
 
-// AUTO takes the staged path only for what no other path can do, so cases of attention run on it by name too: these in every
-// run, the others a level later.
+// AUTO takes the staged path only if no other path can do the call, so cases of attention also ask for it by name: these in every run, the
+// others one level later.
 static bool is_staged_core(const char *name) {
   static const char *const core[] = {"mask_square", "bias_softcap_dropout", "kv_lengths_causal"};
   for (size_t i = 0; i < sizeof core / sizeof *core; ++i)
@@ -26,8 +26,8 @@ static bool is_staged_core(const char *name) {
   return false;
 }
 
-// Options that make a program of their own, which takes a CPU's compiler seconds: --quick has them together, in
-// bias_softcap_dropout and its like, and they stand alone a level later.
+// Options with a program of their own, which takes a CPU's compiler seconds. --quick has them together, in bias_softcap_dropout and similar
+// cases; alone they come one level later.
 static bool is_alone(const attention_shape *s) {
   const bool added = s->mask >= CASE_MASK_FLOAT;
   return (added || s->options.softcap > 0 || s->options.dropout > 0) &&
@@ -35,7 +35,7 @@ static bool is_alone(const attention_shape *s) {
 }
 
 static void attention_options(case_list *list, int dtype, int level) {
-  // 40 columns end inside a vector of 16, and between two of 8 that make a tile.
+  // 40 columns end inside a vector of 16, and between the two vectors of 8 that form a tile.
   const attention_shape base = {.b = 2, .hq = 4, .hkv = 2, .lq = 35, .lk = 67, .d = 40};
   const struct {
     const char *name;
@@ -118,7 +118,7 @@ void attention_cases(case_list *list) {
     add_attention(list, "wide_value", (attention_shape){.b = 2, .hq = 2, .lq = 35, .lk = 67, .d = 32, .dv = 72}, dtype,
                   1);
     add_attention(list, "decode", (attention_shape){.b = 2, .hq = 8, .hkv = 2, .lq = 1, .lk = 700, .d = 64}, dtype, 1);
-    if (dtype) {  // what tensor cores do, and one row less than a tile, and one more
+    if (dtype) {  // what tensor cores can do, with one row less than a tile, and one more
       add_attention(list, "warps", (attention_shape){.b = 2, .hq = 4, .hkv = 2, .lq = 65, .lk = 129, .d = 64, CAUSAL},
                     dtype, 1);
       add_attention(list, "warps", (attention_shape){.b = 1, .hq = 2, .hkv = 1, .lq = 63, .lk = 65, .d = 128}, dtype,

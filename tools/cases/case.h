@@ -1,6 +1,6 @@
-// Cases: one operator on one shape with one set of options. `heed check` runs each on a device and on the host and compares;
-// `heed bench` times them; tests do either. What a case needs is made by its family, the same for all three. A family is all
-// that is true of an operator's cases, in a file of its own; whoever goes over operators goes over the list of families.
+// Cases: one operator on one shape with one set of options. `heed check` runs each case on a device and on the host and compares; `heed
+// bench` times cases; tests do either. The case's family makes what the case needs, in the same way for all three. A family is everything
+// about an operator's cases, in its own file. Whoever goes over operators goes over the list of families.
 #ifndef HEED_CASE_H
 #define HEED_CASE_H
 
@@ -23,19 +23,19 @@ typedef enum case_fill {
   CASE_UNIFORM,   // [0, 1)
   CASE_HUGE,      // ±88: near the ends of exp in F32
   CASE_SAME,      // one value everywhere
-  CASE_OUTLIER,   // normal, and one element of 1e4
-  CASE_DENORMAL,  // normal, and each fourth element too small for F32's full precision
+  CASE_OUTLIER,   // normal, with one element of 1e4
+  CASE_DENORMAL,  // normal, with every fourth element too small for F32's full precision
   CASE_ZERO,
 } case_fill;
 
 // The tensors of one case on one context. Outputs lie between guard bands and are poisoned with NaN before each run.
 typedef struct case_tensor {
   char name[32];
-  heed_tensor *base;  // with its guards; an input is its own base
+  heed_tensor *base;  // the tensor with its guards; an input has none, and is its own base
   heed_tensor *tensor;
   bool output;
   double tolerance;
-  void *initial;  // what an output that is also read starts from; NULL: poison
+  void *initial;  // initial values of an output that is also read; NULL: poison
 } case_tensor;
 
 typedef struct case_env {
@@ -46,7 +46,7 @@ typedef struct case_env {
   int count;
   void *module;  // a family's own object, freed by module_free
   void (*module_free)(void *);
-  bool timing;  // heed bench: run what is timed and nothing else
+  bool timing;  // heed bench: run only what is timed
 } case_env;
 
 heed_status case_input(case_env *env, const char *name, heed_dtype dtype, int rank, const int64_t *dims, case_fill fill,
@@ -55,19 +55,19 @@ heed_status case_input_data(case_env *env, const char *name, heed_dtype dtype, i
                             const void *data);
 heed_status case_output(case_env *env, const char *name, heed_dtype dtype, int rank, const int64_t *dims,
                         double tolerance);
-// An output that is read too: starts each run from `fill`.
+// An output that is also read: each run starts from `fill`.
 heed_status case_state(case_env *env, const char *name, heed_dtype dtype, int rank, const int64_t *dims, case_fill fill,
                        double scale, double tolerance);
 heed_tensor *case_get(const case_env *env, const char *name);  // NULL: not there
-// The value of a parameter of the case's module; NULL: not there.
+// Returns the value of a parameter of the case's module; NULL: there is none of this name.
 heed_tensor *case_parameter(const case_env *env, const char *name);
-// A number in [0, 1) that depends on the case and `index` alone, for choices such as masks.
+// Returns a number in [0, 1) that depends only on the case and `index`, for choices such as masks.
 double case_random(const case_env *env, uint64_t index);
 heed_status case_poison(case_env *env);  // before a run
-// Makes the case's tensors on ctx, and runs it once on poisoned outputs. Free the env in either case.
+// Makes the case's tensors on ctx, and runs the case once on poisoned outputs. Free the env even after a failure.
 heed_status case_start(case_env *env, const struct heed_case *c, heed_context *ctx);
 heed_status case_run(case_env *env, const struct heed_case *c);
-// MISMATCH with the tensor's name when a guard band was written to.
+// Fails with MISMATCH and the tensor's name if a guard band was overwritten.
 heed_status case_check_guards(const case_env *env);
 void case_free(case_env *env);
 
@@ -120,8 +120,8 @@ typedef struct loss_shape {
 
 typedef struct linear_shape {
   int64_t rows, in, out;
-  bool bias, relu;  // relu: y's, and x is one's result
-  bool accumulate;  // gradients of weight and bias are added to what stands there
+  bool bias, relu;  // relu: of y; x is then the result of a relu, too
+  bool accumulate;  // gradients of weight and bias are added to what the tensors hold
 } linear_shape;
 
 typedef struct mha_shape {
@@ -172,23 +172,23 @@ typedef struct case_family {
   const char *op;                                           // the name in `heed check --op`
   heed_status (*setup)(case_env *env, const heed_case *c);  // makes inputs and outputs
   heed_status (*run)(case_env *env, const heed_case *c);    // queues the operator's calls
-  double (*flops)(const heed_case *c);                      // of one run, the mask's share alone; NULL: memory work
-  double (*bytes)(const heed_case *c);                      // read and written at the least; NULL: not counted
-  void (*cases)(case_list *list);                           // adds its cases
-  // Adds cases small enough for interpreters and for a thousand runs, which reach each of its kernels all the same. Their
+  double (*flops)(const heed_case *c);  // of one run, without what the mask excludes; NULL: memory work
+  double (*bytes)(const heed_case *c);  // the fewest bytes to read and write; NULL: not counted
+  void (*cases)(case_list *list);       // adds its cases
+  // Adds cases that are small enough for interpreters and for a thousand runs, and that still reach each of the family's kernels. Their
   // level is 0.
   void (*tiny)(case_list *list);
   bool has_providers;  // matrix products that CLBlast can do: `heed check --full` runs its cases with CLBlast too
-  // Of a module: its parameters, on env's context.
+  // For a module: makes its parameters on env's context.
   size_t (*parameters)(const case_env *env, const heed_parameter **parameters);
-  // Gradients against finite differences (gradient.c). What the derivative is of, NULL: "y".
+  // For the comparison of gradients with finite differences (gradient.c). The output whose derivative is taken; NULL: "y".
   const char *result;
-  bool (*has_gradient)(const heed_case *c);  // whether differences can tell; NULL: of no case
-  bool has_kink;  // the derivative jumps where an argument is 0, so that they stay away from it
+  bool (*has_gradient)(const heed_case *c);  // tells whether differences can check the case; NULL: none of them
+  bool has_kink;                             // the derivative jumps at 0, so arguments stay away from 0
   heed_status (*settle)(const case_env *env, const heed_case *c);  // prepares the module for small steps; may be NULL
 } case_family;
 
-// The families. `foo` is foo_family, in the file of this folder that is named like the one in host/ops; modules have their own.
+// The families. `foo` is foo_family, in the file of this folder with the same name as the one in host/ops; modules have their own.
 // clang-format off
 #define CASE_FAMILIES(X) \
   X(attention) \
@@ -203,13 +203,13 @@ CASE_FAMILIES(CASE_DECLARE)
 #undef CASE_DECLARE
 extern const case_family *const case_families[];  // ends with NULL
 
-// Every case; the tiny cases of every family. *out is freed with free(). Errors: OUT_OF_MEMORY.
+// Makes the list of all cases, or of the tiny cases of all families. free() *out. Errors: OUT_OF_MEMORY.
 heed_status case_table(heed_case **out, size_t *count);
 heed_status case_tiny_table(heed_case **out, size_t *count);
 
 // ---------------------------------------------------------------- for families
 
-// A zeroed case to fill in; NULL once memory has run out, which the table reports at its end.
+// Adds a zeroed case to fill in; returns NULL once memory has run out, which the list reports at its end.
 heed_case *case_append(case_list *list, const case_family *family, heed_dtype dtype, int level);
 #define CASE_NAME(c, ...) snprintf((c)->name, sizeof(c)->name, __VA_ARGS__)
 
@@ -218,23 +218,23 @@ extern const heed_dtype case_floats[CASE_FLOATS];     // F32, F16, BF16
 extern const char *const case_suffixes[CASE_FLOATS];  // what they add to a name
 extern const int64_t case_sizes[CASE_SIZES][2];       // rows and columns for operators over elements
 
-// Cases of rows. dtype: a place in case_floats.
+// Adds cases of rows. dtype: an index into case_floats.
 void case_add_rows(case_list *list, const case_family *family, const char *what, rows_shape s, int dtype, int form,
                    int level);
-// case_sizes in each dtype; and one small size in F32 and BF16, for a family's `tiny`.
+// Adds case_sizes in each dtype; and one small size in F32 and BF16, for a family's `tiny`.
 void case_add_elements(case_list *list, const case_family *family);
 void case_add_tiny_elements(case_list *list, const case_family *family, int form);
 
-// For has_gradient: every case; and rows without planted values, of which differences are too coarse.
+// For has_gradient: every case; or rows without planted values, for which differences are too coarse.
 bool case_any(const heed_case *c);
 bool case_has_plain_rows(const heed_case *c);
 enum { CASE_MOST_PROBED = 20000 };  // elements
 
-// Copies a module's gradients into outputs of the case, so that guards, poison and comparison see them.
+// Copies a module's gradients into outputs of the case, so that guards, poison and comparison cover them.
 heed_status case_add_grads(case_env *env, const heed_case *c, const heed_parameter *parameters, size_t count);
 heed_status case_copy_grads(case_env *env, const heed_parameter *parameters, size_t count);
 
-// Pairs (i, j) that the masks by position of an attention leave (what bench counts).
+// Counts the pairs (i, j) that an attention's masks by position leave (bench counts these).
 double case_attended_pairs(const attention_shape *s);
 
 // Runs the case on both contexts and compares every output. *worst is the largest relative error.
@@ -244,7 +244,7 @@ typedef struct case_result {
   char output[32];  // its name
   double tolerance;
   char message[512];  // why it failed; empty when it passed
-  bool has_nan;       // NaN in some result (on both sides, or it failed)
+  bool has_nan;       // some result contains NaN (on both sides, or the case failed)
 } case_result;
 heed_status case_compare(const heed_case *c, heed_context *device, heed_context *host, case_result *result);
 // gradient.c. Compares the host's gradients of a case with finite differences of its forward.

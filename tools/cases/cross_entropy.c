@@ -1,4 +1,4 @@
-// Cross-entropy as cases: by indices and by probabilities, forward and backward apart and in one call.
+// Cross-entropy as cases: with indices and with probabilities, forward and backward separately and in one call.
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -27,7 +27,7 @@ static heed_status loss_setup(case_env *env, const heed_case *c) {
   const loss_shape *s = &c->u.loss;
   const int64_t losses = s->options.reduction == HEED_REDUCTION_NONE ? s->n : 1;
   if (s->options.from_probs) {
-    // Probabilities stay off 0: rows of a softmax would do, a uniform draw does as well.
+    // Probabilities stay away from 0. A uniform draw is as good as rows of a softmax.
     TRY(case_input(env, "input", c->dtype, 2, DIMS(s->n, s->c), CASE_SAME, 0.25));
   } else {
     TRY(case_input(env, "input", c->dtype, 2, DIMS(s->n, s->c), s->fill, 2));
@@ -82,7 +82,7 @@ static void loss_cases(case_list *list, const case_family *family) {
       {1025, 17, {0}, HEED_U8, CASE_NORMAL},
       {3300, 10, {0}, HEED_U8, CASE_NORMAL},
       {77, 64, {.reduction = HEED_REDUCTION_SUM, .label_smoothing = 0.1}, HEED_I64, CASE_HUGE},
-      // A dtype of targets is a program of its own: these wait a level.
+      // Each dtype of targets has its own program, so these cases wait one level.
       {64, 10, {0}, HEED_I32, CASE_NORMAL},
       {1025, 17, {0}, HEED_I32, CASE_NORMAL},
       {9, 33, {.reduction = HEED_REDUCTION_NONE}, HEED_I32, CASE_NORMAL},
@@ -93,7 +93,7 @@ static void loss_cases(case_list *list, const case_family *family) {
     for (int dtype = 0; dtype < 3; ++dtype) add_loss(list, family, &shapes[i], i, dtype, dtype || i >= core ? 1 : 0);
 }
 
-// Few classes and many, which have kernels of their own.
+// Few classes and many classes, which have different kernels.
 static void loss_tiny(case_list *list, const case_family *family) {
   static const loss_shape shapes[] = {
       {3, 4, {.label_smoothing = 0.1, .has_ignore_index = true, .ignore_index = 0}, HEED_I32, CASE_NORMAL},
@@ -120,6 +120,6 @@ const case_family cross_entropy_family = {
     .result = "loss",
     .has_gradient = loss_has_gradient,
 };
-// Its gradient is compared with that of the other, which is held against differences.
+// This gradient is compared with that of the other operator, which is compared with differences.
 const case_family cross_entropy_fwd_bwd_family = {
     .op = "cross_entropy_fwd_bwd", .setup = loss_setup, .run = loss_both_run, .cases = both_cases, .tiny = both_tiny};

@@ -12,8 +12,8 @@ static heed_status add_run(case_env *env, const heed_case *c) {
   return heed_add(1.5, case_get(env, "a"), -0.25, case_get(env, "b"), case_get(env, "y"));
 }
 
-// form: the dtype copied to. The source is read as it lies and transposed, since strides have kernels of their own. Exact:
-// conversions round once on both sides.
+// form: the target dtype. The case copies the source as it lies and transposed, because strides have their own kernels. The results must be
+// exact, because conversions round once on both sides.
 static heed_status copy_setup(case_env *env, const heed_case *c) {
   const rows_shape *s = &c->u.rows;
   TRY(case_input(env, "x", c->dtype, 2, s->dims, s->fill, 3));
@@ -33,7 +33,7 @@ static heed_status copy_run(case_env *env, const heed_case *c) {
 static heed_status fill_setup(case_env *env, const heed_case *c) {
   return case_output(env, "y", c->dtype, c->u.rows.rank, c->u.rows.dims, 0);
 }
-// The left half of the columns once more, with strides.
+// Copies the left half of the columns again, with strides.
 static heed_status fill_run(case_env *env, const heed_case *c) {
   heed_tensor *half;
   TRY(heed_fill(case_get(env, "y"), 3));
@@ -50,7 +50,7 @@ static void add_tiny(case_list *list) { case_add_tiny_elements(list, &add_family
 static void fill_cases(case_list *list) { case_add_elements(list, &fill_family); }
 static void fill_tiny(case_list *list) { case_add_tiny_elements(list, &fill_family, 0); }
 
-// Each dtype copied to is a program: three of them in --quick.
+// Each target dtype is a program of its own, so --quick has three of them.
 static void copy_cases(case_list *list) {
   for (size_t i = 0; i < CASE_SIZES; ++i)
     for (int dtype = 0; dtype < 3; ++dtype)

@@ -1,4 +1,4 @@
-// The tensors of a case: seeded inputs, guarded and poisoned outputs, and the comparison of two runs.
+// The tensors of a case: seeded inputs, outputs with guards and poison, and the comparison of two runs.
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 
 enum { GUARD = 64 };  // elements before and after each output
 
-// FNV-1a of a name: the stream of its random numbers.
+// FNV-1a of a name, which chooses the stream of its random numbers.
 static uint64_t hash(const char *text) {
   uint64_t value = 0xcbf29ce484222325u;
   for (; *text; ++text) value = (value ^ (unsigned char)*text) * 0x100000001b3u;
@@ -141,7 +141,7 @@ heed_status case_poison(case_env *env) {
   return HEED_OK;
 }
 
-// The name of the first output whose guard was written to, or NULL.
+// Returns the name of the first output whose guard was overwritten, or NULL.
 static heed_status broken_guard(const case_env *env, const char **name) {
   *name = NULL;
   for (int i = 0; i < env->count; ++i) {
@@ -199,7 +199,7 @@ static heed_status compare_output(const case_tensor *actual, const case_tensor *
   heed_status status = heed_tensor_compare(actual->tensor, expected->tensor, &d);
   if (status != HEED_OK) return status;
   result->has_nan |= d.has_nan;
-  // An output is worse than another by how much of its tolerance it uses up; an exact one by any error at all.
+  // The worst output is the one that uses up most of its tolerance; for an exact output any error counts.
   const double scale = actual->tolerance > 0 ? actual->tolerance : 1e-300;
   const double best = result->tolerance > 0 ? result->tolerance : 1e-300;
   if (!(d.relative / scale <= result->relative / best) || !result->output[0]) {
@@ -217,7 +217,7 @@ static heed_status compare_output(const case_tensor *actual, const case_tensor *
   return HEED_OK;
 }
 
-// The bytes of every output, one after the other.
+// Collects the bytes of all outputs, one after the other.
 static heed_status snapshot(const case_env *env, unsigned char **out, size_t *bytes) {
   *bytes = 0;
   for (int i = 0; i < env->count; ++i)
@@ -235,7 +235,7 @@ static heed_status snapshot(const case_env *env, unsigned char **out, size_t *by
   return HEED_OK;
 }
 
-// A second run must give the bits of the first.
+// Checks that a second run gives the same bits as the first.
 static heed_status check_repeatable(case_env *env, const heed_case *c, case_result *result) {
   unsigned char *first = NULL, *second = NULL;
   size_t bytes;

@@ -3,7 +3,7 @@
 
 #include "cases/case.h"
 
-// form: the dtype of the table. dims: rows of the table, width, rows gathered.
+// form: the dtype of the table. dims: rows of the table, width, rows to gather.
 static heed_status gather_setup(case_env *env, const heed_case *c) {
   const int64_t n = c->u.rows.dims[0], width = c->u.rows.dims[1], rows = c->u.rows.dims[2];
   const heed_dtype from = (heed_dtype)c->form;

@@ -56,7 +56,7 @@ static void gemm_cases(case_list *list) {
   add_gemm(list, (gemm_shape){.batch = 1, .m = 1023, .n = 1025, .k = 1027, .alpha = 1}, 0, 2);
 }
 
-// A tile that is not full, a row alone with a long sum, and more than one tile; as they lie, and transposed.
+// A tile that is not full, a single row with a long sum, and more than one tile; as they lie, and transposed.
 #define TINY(m_, n_, k_)                                                                                               \
   {1, m_, n_, k_, .alpha = 0.5}, {1, m_, n_, k_, .ta = true, .alpha = 0.5}, {1, m_, n_, k_, .tb = true, .alpha = 0.5}, \
   {                                                                                                                    \

@@ -1,9 +1,9 @@
-// Gradients of a case against finite differences, on the host: the reference that devices are compared with is itself held against
-// nothing but its forward.
+// Compares the gradients of a case with finite differences, on the host: the only reference for the host, which is itself the reference for
+// devices, is its own forward.
 //
 // With L = Σ w ∘ y in F64, w the upstream gradient, u a direction, D(h) = (L(x + hu) − L(x − hu)) / 2h and
 //   R(h) = (4 D(h) − D(2h)) / 3 = L' + O(h⁴),
-// Σ dx ∘ u must be R(h) but for
+// Σ dx ∘ u must equal R(h) except for
 //   truncation  R(2h) has 16 times R(h)'s h⁴ term: |R(2h) − R(h)| / 15 is the error; twice that is allowed.
 //   rounding    y is stored in F32: 2^-24/√3 of each element in the mean square. R(h) has √130 / 12h of L's; 6 deviations are allowed.
 //   gradient    dx may be off by its own tolerance: at most that times ‖dx‖ ‖u‖.
@@ -17,7 +17,7 @@
 
 static const double step = 0x1p-7, kink = 0x1p-4;
 
-// What the derivative is of: the first output, whose upstream gradient is the input "d" + its name, or 1 where there is none.
+// The derivative is of the first output; its upstream gradient is the input "d" + its name, or 1 if there is none.
 static const char *result_of(const heed_case *c) { return c->family->result ? c->family->result : "y"; }
 
 bool case_has_gradient(const heed_case *c) {
@@ -33,7 +33,7 @@ typedef struct probe {
   double noise;  // standard deviation of L's rounding
 } probe;
 
-// L(x + t u), and how noisy it is.
+// Computes L(x + t u), and how noisy it is.
 static heed_status loss_at(probe *p, double t, double *loss) {
   for (int64_t i = 0; i < p->count; ++i) p->moved[i] = (float)(p->values[i] + t * p->direction[i]);
   TRY(heed_tensor_upload_f32(p->x, p->moved, p->count));
@@ -114,7 +114,7 @@ static heed_status probe_tensor(probe *p, const char *name, double tolerance, ca
   return status;
 }
 
-// The tensor whose gradient an output is: "dNAME" of an input, "grad.NAME" of a parameter; NULL: none.
+// Finds the tensor whose gradient an output holds: "dNAME" of an input, "grad.NAME" of a parameter; NULL: none.
 static heed_tensor *source_of(const case_env *env, const case_tensor *t) {
   if (!t->output) return NULL;
   if (strncmp(t->name, "grad.", 5) == 0) return case_parameter(env, t->name + 5);

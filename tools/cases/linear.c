@@ -44,7 +44,7 @@ static double linear_bytes(const heed_case *c) {
   return (rows + 3 * weight) * (double)heed_dtype_size(c->dtype);
 }
 
-// relu: its two directions are of different functions; accumulate: the gradients are sums with what stood there.
+// relu: the two directions belong to different functions. accumulate: gradients are added to what the tensors hold.
 static bool linear_has_gradient(const heed_case *c) { return !c->u.linear.relu && !c->u.linear.accumulate; }
 
 // ---------------------------------------------------------------- shapes

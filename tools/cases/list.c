@@ -1,4 +1,4 @@
-// The list of all cases, put together from those of each family, and what families of rows and elements share.
+// The list of all cases, from the lists of all families, and what families of rows and of elements share.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

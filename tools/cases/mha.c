@@ -23,7 +23,7 @@ static heed_status mha_setup(case_env *env, const heed_case *c) {
   if (s->cross) TRY(case_output(env, "dkey", c->dtype, 3, DIMS(s->b, s->lk, s->model), heed_tolerance(c->dtype, true)));
   const heed_parameter *parameters;
   const size_t count = heed_mha_parameters(mha, &parameters);
-  // The gradient of the key bias is 0 but for rounding (it shifts every score of a row alike), so it is not compared.
+  // The gradient of the key bias is 0 except for rounding (the bias shifts every score of a row alike), so do not compare it.
   for (size_t i = 0; i < count; ++i)
     if (parameters[i].name[0] != 'k' || heed_tensor_rank(parameters[i].value) == 2)
       TRY(case_add_grads(env, c, &parameters[i], 1));
@@ -54,7 +54,7 @@ static double mha_flops(const heed_case *c) {
   const double forward = projections + 4 * pairs * d, backward = 2 * projections + 10 * pairs * d;
   return c->phase == CASE_FORWARD ? forward : forward + backward;
 }
-// The tensors of each projection and of the attention, once for every operator that reads or writes them.
+// The tensors of each projection and of the attention, counted once for every operator that reads or writes them.
 static double mha_bytes(const heed_case *c) {
   const mha_shape *s = &c->u.mha;
   const double width = (double)s->model, share = (double)(s->kv_heads ? s->kv_heads : s->heads) / (double)s->heads;

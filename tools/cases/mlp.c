@@ -47,14 +47,15 @@ static heed_status mlp_run(case_env *env, const heed_case *c) {
   mlp_module *module = env->module;
   TRY(heed_mlp_loss(module->mlp, case_get(env, "x"), case_get(env, "target"), case_get(env, "logits"),
                     case_get(env, "loss"), false));
-  // Timed, a case is a whole training step; compared, it stops before the update so that a second run repeats the first.
+  // If it is timed, a case is a complete training step. If it is compared, it stops before the update, so that a second run repeats the
+  // first.
   if (env->timing) return heed_optimizer_step(module->optimizer);
   const heed_parameter *parameters;
   const size_t count = heed_mlp_parameters(module->mlp, &parameters);
   return case_copy_grads(env, parameters, count);
 }
 
-// Forward and both gradients of each layer, less the first layer's input gradient, which nobody asks for.
+// Forward and both gradients of each layer, except the first layer's input gradient, which nobody needs.
 static double mlp_flops(const heed_case *c) {
   const mlp_shape *s = &c->u.mlp;
   double flops = 0;
@@ -62,8 +63,8 @@ static double mlp_flops(const heed_case *c) {
     flops += (i ? 6.0 : 4.0) * (double)s->batch * (double)s->sizes[i] * (double)s->sizes[i + 1];
   return flops;
 }
-// Each layer's forward, its gradients and its update: the weight is read, written by the update and read once more past
-// the first layer for the input's gradient; its gradient is written and read; its momentum is read and written.
+// Each layer's forward, gradients and update. The weight is read, is written by the update and, except in the first layer, is read again
+// for the input's gradient. Its gradient is written and read, and its momentum is read and written.
 static double mlp_bytes(const heed_case *c) {
   const mlp_shape *s = &c->u.mlp;
   double values = 0;
@@ -78,8 +79,8 @@ static size_t mlp_parameters(const case_env *env, const heed_parameter **paramet
   return heed_mlp_parameters(((const mlp_module *)env->module)->mlp, parameters);
 }
 
-// The biases of an mlp's hidden units become ±4 in the first layer, seven deviations of what normal x and the initial weight add to
-// it, and four times as much in each further one: half of the units are on and half off, whatever else moves a little.
+// Sets the biases of an mlp's hidden units to ±4 in the first layer, seven deviations of what normal x and the initial weights add to it,
+// and to four times as much in each further layer. So half of the units are on and half off, even if everything else moves a little.
 static heed_status settle_units(const case_env *env, const heed_case *c) {
   float values[1024], size = 4;
   for (int layer = 1; layer + 1 < c->u.mlp.count; ++layer, size *= 4) {

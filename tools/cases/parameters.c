@@ -1,10 +1,10 @@
-// What modules as cases share: their parameters, and outputs of the case that hold the gradients of these.
+// What cases of modules share: the module's parameters, and outputs of the case that hold their gradients.
 #include <stdio.h>
 #include <string.h>
 
 #include "cases/case.h"
 
-// Copies a module's gradients into outputs of the case, so that guards, poison and comparison see them.
+// Copies a module's gradients into outputs of the case, so that guards, poison and comparison cover them.
 heed_status case_copy_grads(case_env *env, const heed_parameter *parameters, size_t count) {
   for (size_t i = 0; i < count; ++i) {
     char name[32];

@@ -53,13 +53,13 @@ static void softmax_cases(case_list *list) {
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; ++i)
     for (int log = 0; log < 2; ++log)
       for (int dtype = 0; dtype < 3; ++dtype) {
-        // Rows shorter than a vector have programs of their own, of which --quick has softmax's.
+        // Rows shorter than a vector have their own programs; --quick has only softmax's.
         const bool is_short = shapes[i].dims[shapes[i].rank - 1] < 8;
         add_softmax(list, &shapes[i], i, log, dtype, dtype || (log && is_short) ? 1 : 0);
       }
 }
 
-// Rows of some vectors, of less than one, and columns.
+// Rows of several vectors, rows shorter than one, and columns.
 static void softmax_tiny(case_list *list) {
   static const rows_shape shapes[] = {
       {2, {3, 40}, 1, false, CASE_NORMAL}, {2, {3, 5}, 1, false, CASE_NORMAL}, {2, {5, 3}, 0, false, CASE_NORMAL}};

@@ -1,4 +1,4 @@
-// heed check: every case of the table on this device and on the host, compared. The exit status is the verdict.
+// heed check: runs every case of the table on this device and on the host and compares. The exit status is the verdict.
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,19 +43,19 @@ static const tool_syntax syntax = {
         "Exit status: 0 all cases are within tolerance, 1 some are not.\n",
 };
 
-// What a case is compared with: the device with the host; the host with itself; the device's products by CLBlast.
+// What a task compares: the device with the host; the host's gradients with differences of its forward; CLBlast's products with the host's.
 typedef enum check_kind { CHECK_DEVICE, CHECK_GRADIENT, CHECK_CLBLAST, CHECK_KINDS } check_kind;
 
 struct task {
   const heed_case *c;
   check_kind kind;
-  bool told;  // its outcome is known
+  bool told;  // its outcome has been reported
 };
 
 typedef struct check_state {
   const check_settings *settings;
   const tool_args *args;
-  heed_context *device, *host, *clblast;  // clblast: the device once more, NULL until it is asked for
+  heed_context *device, *host, *clblast;  // clblast: a second context on the device, NULL until a case needs it
   check_summary summary;
   struct task *tasks;
   size_t total, done, failed;
@@ -79,7 +79,7 @@ static bool selected_for(const heed_case *c, const check_settings *s, check_kind
   return s->full && c->family->has_providers;
 }
 
-// The command that repeats one case alone.
+// Writes the command that repeats only this case.
 static void repro_text(const check_state *state, const heed_case *c, check_kind kind, char *text, size_t size) {
   const heed_device_info *device = heed_context_device(state->device);
   const char *gemm = kind == CHECK_CLBLAST ? "HEED_GEMM=clblast " : "", *full = kind == CHECK_GRADIENT  ? "--full "
@@ -114,7 +114,7 @@ static void run_task(const check_state *state, size_t number, check_outcome *out
   const struct task *task = &state->tasks[number];
   *outcome = (check_outcome){.task = number};
   const double start = tool_seconds();
-  // The status is in the result: a case that cannot run has failed, and the next one gets its turn.
+  // The result contains the status: a case that cannot run has failed, and the next one gets its turn.
   const heed_status ignored = task->kind == CHECK_GRADIENT
                                   ? case_compare_gradient(task->c, state->host, &outcome->result)
                                   : case_compare(task->c, task->kind == CHECK_CLBLAST ? state->clblast : state->device,
@@ -223,7 +223,7 @@ static int make_tasks(check_state *state, const heed_case *cases, size_t count) 
   return TOOL_DONE;
 }
 
-// Half of a CPU's time goes to the compilation of attention in F32, whose programs share nothing with the other cases'.
+// Half of a CPU's time goes to compiling attention in F32, and those programs share nothing with the other cases'.
 static bool is_helpers(const struct task *task) {
   return task->c->family != &attention_family || task->c->dtype != HEED_F32;
 }
@@ -254,7 +254,7 @@ static void start_helper(check_state *state) {
   if (split) check_helper_start(&state->helper, help, state);
 }
 
-// Takes in what the helper has told; with `wait`, all that it will.
+// Takes in the outcomes that the helper has sent; with `wait`, all that it will send.
 static void listen(check_state *state, bool wait) {
   check_outcome outcome;
   while (check_helper_next(&state->helper, wait, &outcome)) {
@@ -263,7 +263,7 @@ static void listen(check_state *state, bool wait) {
   }
 }
 
-// The first case that a helper owes is the one that it ended in; the others were not run.
+// The first outcome that the helper owes is of the case in which it ended; the later cases did not run.
 static void settle_debts(check_state *state, const char *reason) {
   for (size_t i = 0; i < state->total; ++i) {
     if (state->tasks[i].told || !is_there(state, &state->tasks[i])) continue;

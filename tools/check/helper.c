@@ -18,7 +18,7 @@ void check_helper_start(check_helper *helper, int (*work)(void *state, int to), 
   const pid_t pid = fork();
   if (pid == 0) {
     close(ends[0]);
-    child_silence();  // what it has to say goes through the pipe; its warnings are those that the parent prints itself
+    child_silence();  // it reports through the pipe, and the parent prints the same warnings itself
     _exit(work(state, ends[1]));
   }
   close(ends[1]);
@@ -33,7 +33,7 @@ void check_helper_tell(int to, const check_outcome *outcome) {
   for (size_t left = sizeof *outcome; left > 0;) {
     const ssize_t written = write(to, at, left);
     if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) _exit(1);  // nobody listens
+    if (written <= 0) _exit(1);  // nobody reads any more
     at += written;
     left -= (size_t)written;
   }

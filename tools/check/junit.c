@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-// Bytes of the UTF-8 character at `text`; 0 when it is none, or one that XML 1.0 does not allow.
+// Returns the number of bytes of the UTF-8 character at `text`; 0 if it is none, or one that XML 1.0 does not allow.
 static size_t character(const unsigned char *text) {
   if (text[0] < 0x80) return text[0] >= 0x20 || strchr("\t\n\r", text[0]) ? 1 : 0;
   const size_t size = text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
@@ -38,7 +38,7 @@ void junit_escape(FILE *to, const char *text) {
       case '"':
         fputs("&quot;", to);
         break;
-      case '\n':  // in an attribute it would be read as a blank
+      case '\n':  // in an attribute, readers would take it for a blank
         fputs("&#10;", to);
         break;
       default:
@@ -101,14 +101,14 @@ static void print(const junit *report, FILE *to, const char *suite, const char *
   fputs("  </testsuite>\n</testsuites>\n", to);
 }
 
-// mkstemp() makes files for the user alone; a report is for whoever may read new files.
+// mkstemp() makes files that only the user can read, but a report is for everybody who may read new files.
 static mode_t report_mode(void) {
   const mode_t mask = umask(0);
   umask(mask);
   return 0666 & ~mask;
 }
 
-// A file beside `path` that becomes it once it is whole and on disk.
+// Makes a file beside `path` that replaces it once it is complete and on disk.
 static int write_beside(const junit *report, const char *path, char *temporary, const char *suite,
                         const char *const *properties) {
   const int file = mkstemp(temporary);

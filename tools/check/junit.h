@@ -1,4 +1,4 @@
-// A JUnit XML report, as CI systems read it: collected case by case, written whole or not at all.
+// A JUnit XML report for CI systems: collects cases, and writes the report whole or not at all.
 #ifndef HEED_JUNIT_H
 #define HEED_JUNIT_H
 
@@ -16,11 +16,11 @@ void junit_begin(junit *report);
 // message NULL: the case passed. `repeat` is the command that runs it alone.
 void junit_add(junit *report, const char *class_name, const char *name, double seconds, const char *message,
                const char *repeat);
-// properties: pairs of name and value, up to NULL. Replaces `path` only by a complete report. 0, or an errno.
+// properties: pairs of name and value, up to NULL. Replaces `path` only with a complete report. Returns 0, or an errno.
 int junit_write(junit *report, const char *path, const char *suite, const char *const *properties);
 void junit_free(junit *report);
 
-// Writes `text` with markup escaped; what XML 1.0 or UTF-8 does not allow becomes '?'.
+// Writes `text` with its markup escaped; characters that XML 1.0 or UTF-8 does not allow become '?'.
 void junit_escape(FILE *to, const char *text);
 
 #endif

@@ -1,4 +1,4 @@
-// What `heed check` tells of each operator at its end: how many cases, how many failed, which came nearest to its tolerance.
+// What `heed check` prints about each operator at the end: how many cases, how many failed, and which came closest to its tolerance.
 #ifndef HEED_CHECK_SUMMARY_H
 #define HEED_CHECK_SUMMARY_H
 
@@ -7,7 +7,7 @@
 typedef struct check_operator {
   char op[40];
   size_t cases, failed, with_nan;
-  double relative, used;  // worst case's error, and the share of its tolerance
+  double relative, used;  // the worst case's error, and the share of its tolerance that it uses
   char worst[96];
 } check_operator;
 
@@ -16,7 +16,7 @@ typedef struct check_summary {
   size_t count, capacity;
 } check_summary;
 
-// One case's outcome. False where memory ran out, and the case is not counted.
+// Adds one case's outcome. Returns false if memory ran out; then the case is not counted.
 bool check_summary_add(check_summary *summary, const char *op, const char *case_name, const case_result *result);
 void check_summary_free(check_summary *summary);
 

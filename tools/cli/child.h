@@ -6,11 +6,11 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-// In the child: nobody hears or types to it any more.
+// Call this in the child: from then on it prints nothing and reads no input.
 void child_silence(void);
-// Exactly `size` bytes; false where the other end is gone before.
+// Reads exactly `size` bytes; returns false if the other end closes before that.
 bool child_read(int from, void *data, size_t size);
-// Waits for its end; as waitpid().
+// Waits for the child's end, like waitpid().
 pid_t child_wait(pid_t pid, int *status);
 
 #endif

@@ -1,4 +1,4 @@
-// Opening the device that a subcommand works on.
+// Opens the device that a subcommand works on.
 #include "cli/tool.h"
 
 int tool_open(const tool_args *args, bool profile, heed_context **out) {

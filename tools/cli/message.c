@@ -1,4 +1,4 @@
-// What the program says on stderr, and small texts for messages.
+// The program's messages on stderr, and small texts for messages.
 #include "cli/tool.h"
 
 #include <errno.h>

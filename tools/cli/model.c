@@ -1,4 +1,4 @@
-// Reading multi-layer perceptrons from safetensors files.
+// Reads multi-layer perceptrons from safetensors files.
 #include "cli/model.h"
 
 #include <inttypes.h>

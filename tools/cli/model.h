@@ -7,7 +7,7 @@
 
 #include "cli/tool.h"
 
-enum { MODEL_MAX_SIZES = 65 };  // of layers, and one
+enum { MODEL_MAX_SIZES = 65 };  // the most layers, plus one
 
 typedef struct model_shape {
   int64_t sizes[MODEL_MAX_SIZES];
@@ -15,12 +15,12 @@ typedef struct model_shape {
   heed_dtype dtype;
 } model_shape;
 
-// Widths and dtype of the layers in the file; fails where they do not fit together. path is for messages.
+// Reads widths and dtype of the layers in the file; fails if they do not fit together. path is for messages.
 int model_read_shape(const char *command, const char *path, const heed_safetensors *file, model_shape *shape);
 // Copies the file's weights into a model of that shape, converted to its dtype.
 int model_load(const char *command, const char *path, const heed_safetensors *file, heed_context *ctx,
                const heed_mlp *mlp);
-// "784-512-10" into text of at least TOOL_SHAPE_TEXT bytes; returns text.
+// Writes "784-512-10" into text of at least TOOL_SHAPE_TEXT bytes; returns text.
 const char *model_text(const model_shape *shape, char *text);
 
 #endif

@@ -1,4 +1,4 @@
-// Command lines: a subcommand's table of options becomes popt's, and values are read strictly.
+// Command lines: turns a subcommand's table of options into popt's, and reads values strictly.
 #include "cli/tool.h"
 
 #include <errno.h>
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { VALUE_DEVICE = 1, VALUE_VALIDATE, VALUE_HELP, VALUE_OWN };  // what popt hands back; own options follow in order
+enum { VALUE_DEVICE = 1, VALUE_VALIDATE, VALUE_HELP, VALUE_OWN };  // what popt returns; own options follow in order
 
 struct tool_args_store {
   const tool_syntax *syntax;
@@ -58,7 +58,7 @@ bool tool_read_real(const char *text, double *value) {
   return true;
 }
 
-// Edits (insert, delete, replace) that lead from a to b; both at most 63 bytes long.
+// Counts the edits (insert, delete, replace) from a to b; both are at most 63 bytes long.
 static size_t edit_distance(const char *a, const char *b) {
   size_t row[64];
   const size_t length = strlen(b);

@@ -1,4 +1,4 @@
-// The progress line: one line on a terminal's stderr that rewrites itself, and the clock it goes by.
+// The progress line: one line on a terminal's stderr that rewrites itself, and the clock for it.
 #include "cli/tool.h"
 
 #include <stdarg.h>
@@ -27,7 +27,7 @@ void tool_progress_show(tool_progress *progress, const char *format, ...) {
   va_start(list, format);
   vsnprintf(line, sizeof line, format, list);
   va_end(list);
-  // A line that wraps could not be rewritten: cut it to the terminal's width.
+  // A line that wraps cannot be rewritten, so cut it to the terminal's width.
   struct winsize window = {0};
   int width = 79;
   if (ioctl(STDERR_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 1) width = window.ws_col - 1;

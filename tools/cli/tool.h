@@ -1,5 +1,5 @@
 // What the subcommands of `heed` share: options, exit statuses, messages, the progress line, opening a device.
-// What a subcommand does is its own; a test may call any of them in its own process.
+// A test may call any subcommand in its own process.
 #ifndef HEED_TOOL_H
 #define HEED_TOOL_H
 
@@ -15,7 +15,7 @@ enum {
 };
 
 // ---------------------------------------------------------------- subcommands
-// argv[0] is the subcommand's name. Each returns an exit status and releases what it took.
+// argv[0] is the subcommand's name. Each subcommand returns an exit status and releases everything that it took.
 
 int cmd_devices(int argc, const char **argv);
 int cmd_run(int argc, const char **argv);
@@ -37,20 +37,20 @@ typedef enum tool_kind {
   TOOL_CHOICE     // int, index into choices
 } tool_kind;
 
-// One option of a subcommand. `offset` is where the value goes in the subcommand's settings; an option that is not given
-// leaves it alone.
+// One option of a subcommand. The value goes to `offset` in the subcommand's settings; an option that is not on the command line changes
+// nothing.
 typedef struct tool_option {
   const char *name;
   char letter;  // 0: none
   tool_kind kind;
   size_t offset;
-  const char *argument;        // how help calls the value
+  const char *argument;        // the value's name in the help
   const char *help;            // with the default
   double minimum, maximum;     // inclusive, for numbers
   const char *range;           // the same in words, for the message
   const char *const *choices;  // up to NULL
-  const char *when_bare;       // not NULL: the value may be left out, and then is this one
-  bool unrecorded;             // not part of tool_args.given: says where from and to, not what
+  const char *when_bare;       // not NULL: the value is optional, and this is its default
+  bool unrecorded;             // not part of tool_args.given, because it names files and not what to compute
 } tool_option;
 
 #define TOOL_OPTION_FLAG(text, type, field, about) \
@@ -78,10 +78,10 @@ typedef struct tool_option {
 #define TOOL_MAX_COUNT 2147483647.0
 #define TOOL_MAX_REAL 1.7976931348623157e308
 
-// A subcommand's command line. Options that every subcommand has (--device, --validate, --help) are added to its own.
+// A subcommand's command line. heed adds the options of every subcommand (--device, --validate, --help) to its own.
 typedef struct tool_syntax {
   const char *command;  // what messages begin with: "heed run"
-  const char *title;    // what help calls it: "heed run attention"
+  const char *title;    // its name in the help: "heed run attention"
   const char *usage;    // the rest of help's first line: "-i IN -o OUT [options]"
   const char *about;    // printed after the options
   const tool_option *options;
@@ -93,40 +93,40 @@ typedef struct tool_args {
   const char *command;
   const char *device;  // NULL: not given
   bool validate;
-  bool diagnoses;         // set by a subcommand that is to open a device though it fails heed's self-test
-  unsigned uses;          // set by one that calls HEED_USES_... alone
-  bool passing;           // set by one whose programs no other run asks for: the cache need not keep them
-  const char **operands;  // what is not an option, up to NULL
+  bool diagnoses;         // a subcommand sets it to open a device even if that fails heed's self-test
+  unsigned uses;          // a subcommand sets it if it calls only these kinds, HEED_USES_...
+  bool passing;           // a subcommand sets it if no other run needs its programs: the cache need not keep them
+  const char **operands;  // the arguments that are not options, up to NULL
   int operand_count;
-  char *given;  // the subcommand's own options as on the command line, "--causal --scale 0.05"; empty when none
+  char *given;  // the subcommand's own options as on the command line, "--causal --scale 0.05"; empty if there are none
   struct tool_args_store *store;
 } tool_args;
 
-// Reads a command line into args and the fields of settings. Returns TOOL_PROCEED, or the exit status to leave with
-// (help was printed, or a usage error reported). Call tool_args_free() in either case.
+// Reads a command line into args and the fields of settings. Returns TOOL_PROCEED, or the exit status of the program (it has printed the
+// help, or reported a usage error). Call tool_args_free() in either case.
 int tool_parse(const tool_syntax *syntax, void *settings, int argc, const char **argv, tool_args *args);
 void tool_args_free(tool_args *args);
-// Whether the option was on the command line.
+// Tells whether the option was on the command line.
 bool tool_given(const tool_args *args, const char *option);
 
-// Strict: the whole text is the number, in decimal; no blanks, no inf or nan.
+// Strict: the whole text must be the number, in decimal, without blanks, inf or nan.
 bool tool_read_integer(const char *text, int64_t *value);
 bool tool_read_unsigned(const char *text, uint64_t *value);
 bool tool_read_real(const char *text, double *value);
 
-// The name of `names` (up to NULL) that `text` is most likely a slip of, or NULL.
+// Returns the name among `names` (up to NULL) for which `text` is most likely a typing error, or NULL.
 const char *tool_nearest(const char *text, const char *const *names);
 
 // ---------------------------------------------------------------- messages
 
-// "heed run: text" and a line end, on stderr.
+// Writes "heed run: text" and a line end to stderr.
 __attribute__((format(printf, 2, 3))) void tool_say(const char *command, const char *format, ...);
 // The same; returns TOOL_FAILED or TOOL_USAGE.
 __attribute__((format(printf, 2, 3))) int tool_fail(const char *command, const char *format, ...);
 __attribute__((format(printf, 2, 3))) int tool_usage(const char *command, const char *format, ...);
-// Says what heed_last_error() says; returns TOOL_FAILED. Call it before the next heed call.
+// Reports heed_last_error(); returns TOOL_FAILED. Call it before the next heed call.
 int tool_fail_status(const char *command, heed_status status);
-// Whether everything printed on stdout arrived; says so if not.
+// Tells whether everything printed on stdout arrived, and reports it if not.
 int tool_flush(const char *command, int status);
 
 #define TOOL_TRY(call)                                        \
@@ -141,21 +141,21 @@ int tool_flush(const char *command, int status);
     if (tool_heed_status != HEED_OK) return tool_fail_status((command), tool_heed_status); \
   } while (0)
 
-// "[2, 3]" into text, which holds at least TOOL_SHAPE_TEXT bytes; returns text.
+// Writes "[2, 3]" into text of at least TOOL_SHAPE_TEXT bytes; returns text.
 #define TOOL_SHAPE_TEXT 128
 const char *tool_shape_text(int rank, const int64_t *dims, char *text);
-// "12.5 MiB" into text of at least 32 bytes; returns text.
+// Writes "12.5 MiB" into text of at least 32 bytes; returns text.
 const char *tool_bytes_text(uint64_t bytes, char *text);
 
 // ---------------------------------------------------------------- device
 
-// Opens --device, else HEED_DEVICE, else the best there is. Prints the context's notice as a warning.
+// Opens --device, else HEED_DEVICE, else the best device. Prints the context's notice as a warning.
 // profile: as heed_open_options.profile.
 int tool_open(const tool_args *args, bool profile, heed_context **out);
 
 // ---------------------------------------------------------------- progress
 
-// One line on stderr that rewrites itself. Does nothing where stderr is not a terminal.
+// One line on stderr that rewrites itself. It does nothing if stderr is not a terminal.
 typedef struct tool_progress {
   bool terminal, shown;
   double interval, last;  // seconds between two lines; when the last one was written
@@ -166,7 +166,7 @@ void tool_progress_start(tool_progress *progress, double interval);
 bool tool_progress_due(const tool_progress *progress);  // a terminal, and the interval has passed
 __attribute__((format(printf, 2, 3))) void tool_progress_show(tool_progress *progress, const char *format, ...);
 void tool_progress_clear(tool_progress *progress);
-// "1:05" or "2:01:05" into text of at least 32 bytes; returns text.
+// Writes "1:05" or "2:01:05" into text of at least 32 bytes; returns text.
 const char *tool_duration_text(double seconds, char *text);
 
 #endif

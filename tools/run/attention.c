@@ -44,12 +44,12 @@ int run_create_mask_grad(run_call *run, const heed_tensor *mask, heed_tensor **o
   return run_create_like(run, mask, out);
 }
 
-// A tensor as it is in the file, and the same storage seen as [batch, heads, length, width].
+// A tensor as it is in the file, and the same storage as [batch, heads, length, width].
 typedef struct headed {
   heed_tensor *stored, *view;
 } headed;
 
-// Rank 3 [B, L, H*D] is seen through strides as [B, H, L, D]; rank 4 is that already.
+// Makes a view of rank 3 [B, L, H*D] as [B, H, L, D] by strides; rank 4 has this form already.
 static int see_heads(run_call *run, const char *name, int64_t heads, headed *tensor) {
   tensor->view = tensor->stored;
   if (!tensor->stored || heed_tensor_rank(tensor->stored) == 4) return TOOL_DONE;

@@ -52,7 +52,7 @@ static int unknown_op(const char *name) {
   return tool_usage(command, "unknown operator '%s'; '%s --help' lists the operators", name, command);
 }
 
-// What was run, for whoever finds the file.
+// Records what was run, for later readers of the file.
 static int write_metadata(const run_call *run) {
   const char *const pairs[][2] = {{"op", run->op},
                                   {"options", run->args->given},

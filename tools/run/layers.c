@@ -41,7 +41,7 @@ const run_op run_linear = {
     .function = linear,
 };
 
-// Where the gradient of the logits comes from: grad.out, or the loss with --grad.
+// Finds the gradient of the logits: grad.out, or with --grad that of the loss.
 static int logits_grad(run_call *run, const heed_tensor *logits, const heed_tensor *target, heed_tensor **dlogits) {
   TOOL_TRY(run_optional_like(run, "grad.out", "out", logits, dlogits));
   if (!run->settings.grad) return TOOL_DONE;

@@ -1,4 +1,4 @@
-// heed run mha: the module, with its widths read off the weights.
+// heed run mha: the module; it takes the widths from the weights.
 #include <heed/nn.h>
 #include <string.h>
 
@@ -10,7 +10,7 @@ typedef struct mha {
   heed_attention_options options;
 } mha;
 
-// The [out, in] of a projection's weight in the file.
+// Reads [out, in] from a projection's weight in the file.
 static int read_projection(run_call *run, const char *name, int64_t dims[2], heed_dtype *dtype) {
   heed_tensor *weight = NULL;
   TOOL_TRY(run_input(run, name, &weight));

@@ -7,7 +7,7 @@
 
 #include "cli/tool.h"
 
-// Every option of every operator; each operator's table says which ones it takes.
+// All options of all operators; each operator's table says which ones it takes.
 typedef struct run_settings {
   const char *input, *output;
   int64_t heads, kv_heads;  // 0: not given
@@ -40,7 +40,7 @@ typedef struct run_call {
 
 typedef struct run_op {
   const char *name, *summary;
-  const char *tensors;  // what is read and written, for help
+  const char *tensors;  // the tensors that it reads and writes, for the help
   const tool_option *options;
   size_t option_count;
   run_settings defaults;
@@ -48,7 +48,7 @@ typedef struct run_op {
   int (*function)(run_call *run);
 } run_op;
 
-// What `heed run` knows; its table and its help come from here. `foo` is run_foo.
+// The operators of `heed run`; its table and its help come from this list. `foo` is run_foo.
 #define RUN_OPS(X) X(attention) X(mha) X(softmax) X(cross_entropy) X(linear) X(mlp) X(sgd) X(sqrt_sgd)
 #define RUN_DECLARE(name) extern const run_op run_##name;
 RUN_OPS(RUN_DECLARE)
@@ -57,26 +57,26 @@ RUN_OPS(RUN_DECLARE)
 #define RUN_TRY(run, call) TOOL_HEED((run)->args->command, call)
 #define RUN_OPTIONS(table) .options = (table), .option_count = sizeof(table) / sizeof *(table)
 
-// The tensor of that name in the input file, on the device. run_input() fails where it is missing and says what the file
-// has; run_optional() gives NULL.
+// Loads the tensor of that name from the input file to the device. If it is missing, run_input() fails and says what the file has;
+// run_optional() gives NULL.
 int run_input(run_call *run, const char *name, heed_tensor **out);
 int run_optional(run_call *run, const char *name, heed_tensor **out);
 bool run_has(const run_call *run, const char *name);
-// The same, and refused unless it has the shape and dtype of `like`, which the message calls like_name.
+// The same, but fails unless the tensor has the shape and dtype of `like`, which the message calls like_name.
 int run_optional_like(run_call *run, const char *name, const char *like_name, const heed_tensor *like,
                       heed_tensor **out);
-// A new tensor, for a result or to work in.
+// Makes a new tensor, for a result or as scratch memory.
 int run_create(run_call *run, heed_dtype dtype, int rank, const int64_t *dims, heed_tensor **out);
-// A new tensor of the shape and dtype of `like`; NULL where like is NULL.
+// Makes a new tensor with the shape and dtype of `like`; NULL if like is NULL.
 int run_create_like(run_call *run, const heed_tensor *like, heed_tensor **out);
-// Makes the run destroy `tensor` at its end; on failure it is destroyed at once.
+// Makes the run destroy `tensor` at its end; on failure it destroys it at once.
 int run_own(run_call *run, heed_tensor *tensor);
-// Puts a result into the output. NULL is skipped.
+// Adds a result to the output, or nothing if it is NULL.
 int run_write(run_call *run, const char *name, const heed_tensor *tensor);
 // The same as "grad.NAME".
 int run_write_grad(run_call *run, const char *name, const heed_tensor *tensor);
 
-// Attention's options as --flags, and as the library wants them.
+// Attention's options, on the command line and for the library.
 #define RUN_ATTENTION_OPTIONS                                                                                          \
   {.name = "causal",                                                                                                   \
    .kind = TOOL_CHOICE,                                                                                                \
@@ -99,8 +99,8 @@ int run_write_grad(run_call *run, const char *name, const heed_tensor *tensor);
       TOOL_OPTION_FLAG("weights", run_settings, weights, "also write the attention weights")
 extern const char *const run_causal_names[], *const run_path_names[];
 int run_attention_options(const run_call *run, heed_attention_options *options);
-// The gradient tensor for a float mask, or NULL: for a BOOL mask, none, and on the fused path, which has none (said on
-// stderr).
+// Makes the gradient tensor for a float mask. NULL: the mask is BOOL, there is none, or the path is fused, which has no such gradient (it
+// says so on stderr).
 int run_create_mask_grad(run_call *run, const heed_tensor *mask, heed_tensor **out);
 
 #endif

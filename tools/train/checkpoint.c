@@ -1,4 +1,4 @@
-// Checkpoints of a training run: enough in one file to go on to the same bits as if there had been no break.
+// Checkpoints of a training run: one file contains enough to continue bit for bit like an uninterrupted run.
 #include <float.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -14,7 +14,7 @@ static const char *momentum_name(const heed_parameter *parameter, char name[128]
   return name;
 }
 
-// The widths between input and classes: "512" or "512,256".
+// Writes the widths between input and classes: "512" or "512,256".
 static void hidden_text(const model_shape *shape, char text[1024]) {
   size_t used = 0;
   *text = '\0';
@@ -94,7 +94,7 @@ int checkpoint_check_data(const trainer *t, const heed_safetensors *file) {
   return TOOL_DONE;
 }
 
-// A tensor of the file that must have this shape and be F32.
+// Finds a tensor of the file, which must have this shape and be F32.
 static int find_f32(const trainer *t, const heed_safetensors *file, const char *name, int rank, const int64_t *dims,
                     const heed_array **out) {
   const heed_array *array = *out = heed_safetensors_find(file, name);
@@ -122,7 +122,7 @@ static int restore_losses(trainer *t, const heed_safetensors *file) {
 int checkpoint_restore(trainer *t, const heed_safetensors *file) {
   TOOL_TRY(restore_losses(t, file));
   char name[128];
-  // Weights that were trained without momentum have no history of it: their next step is a first one.
+  // Weights that were trained without momentum have no history, so their next step counts as the first one.
   const bool history =
       t->settings.momentum > 0 && heed_safetensors_find(file, momentum_name(&t->parameters[0], name)) != NULL;
   for (size_t i = 0; history && i < t->parameter_count; i++) {
@@ -145,7 +145,7 @@ static bool all_finite(const heed_array *array) {
   return true;
 }
 
-// Adds a tensor, unless it holds what no training can go on from.
+// Adds a tensor, unless it contains values from which no training can continue.
 static int add_finite(const trainer *t, heed_safetensors *file, const char *name, const heed_tensor *tensor) {
   TOOL_HEED(t->command, heed_safetensors_add_tensor(file, name, tensor));
   if (all_finite(heed_safetensors_find(file, name))) return TOOL_DONE;
@@ -203,7 +203,7 @@ int checkpoint_save(trainer *t) {
   int status = add_tensors(t, file);
   if (status == TOOL_DONE) status = add_metadata(t, file);
   if (status == TOOL_DONE) {
-    // A full disk may have room again after the next epoch, so it does not end the training.
+    // A full disk may have room again after the next epoch, so a failure does not end the training.
     const heed_status written = heed_safetensors_write(file, t->settings.save);
     t->save_failed = written != HEED_OK;
     if (t->save_failed)

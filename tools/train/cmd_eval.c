@@ -33,7 +33,7 @@ static int print_result(const eval_settings *settings, const dataset *data, cons
            (long long)data->test.count);
     return TOOL_DONE;
   }
-  // JSON has no NaN or infinity: null stands for a loss that is no number.
+  // JSON has no NaN or infinity, so write null for such a loss.
   json_t *root = json_pack("{s:f, s:o*, s:I, s:s, s:s}", "accuracy", result->accuracy, "loss", json_real(result->loss),
                            "images", (json_int_t)data->test.count, "data", data->source, "model", settings->model);
   if (root && !json_object_get(root, "loss")) json_object_set_new(root, "loss", json_null());

@@ -1,4 +1,4 @@
-// heed train: sets a training run up from its options, a checkpoint or a file of weights, and starts the loop.
+// heed train: prepares a training run from its options, a checkpoint or a file of weights, and starts the loop.
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -65,7 +65,7 @@ static int read_hidden(const char *text, model_shape *shape) {
   return TOOL_DONE;
 }
 
-// The model's shape: that of the file it starts from, else --hidden's. sizes[0] is 0 until the images are known.
+// The model's shape: that of the file it starts from, else the one in --hidden. sizes[0] is 0 until the images are known.
 static int decide_shape(trainer *t, const heed_safetensors *from, const char *path) {
   model_shape wanted = {.sizes = {0}, .count = 1, .dtype = HEED_F32};
   TOOL_TRY(read_hidden(t->settings.hidden, &wanted));
@@ -97,7 +97,7 @@ static int open_data(trainer *t, const char *path) {
 
 // ---------------------------------------------------------------- files
 
-// Whether --save can work, before hours are spent on what it should hold.
+// Checks that --save can work, before hours are spent on training.
 static int check_save(const char *path) {
   if (!path) return TOOL_DONE;
   struct stat info;
@@ -150,7 +150,7 @@ static void release(trainer *t) {
   heed_optimizer_destroy(t->optimizer);
   heed_mlp_destroy(t->mlp);
   heed_context_destroy(t->ctx);
-  train_warmup_stop(&t->warmup);  // what it has put into the cache by now is done
+  train_warmup_stop(&t->warmup);  // what it has put into the cache by now stays
   dataset_close(&t->data);
   free(t->order);
   free(t->losses_host);

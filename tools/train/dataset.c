@@ -23,7 +23,7 @@ static bool has_files(const char *dir, bool with_train) {
   return readable(dir, file, "") || readable(dir, file, ".gz");
 }
 
-// The user's data folder, to be freed; NULL where the environment names none.
+// Returns the user's data folder; free() it. NULL if the environment names none.
 static char *default_folder(void) {
   const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
   char *path = NULL;
@@ -74,7 +74,7 @@ static int draw_part(const char *command, uint64_t seed, int64_t count, heed_mni
 
 static int read_part(const char *command, const char *dir, const char *part, int64_t classes, heed_mnist *out) {
   TOOL_HEED(command, heed_mnist_read(dir, part, classes < 256 ? (int)classes : 256, out));
-  // Row numbers are 32-bit on the device.
+  // The device counts rows in 32 bits.
   if (out->count > INT32_MAX) return tool_fail(command, "%s: %lld images are too many", dir, (long long)out->count);
   return TOOL_DONE;
 }

@@ -1,4 +1,4 @@
-// Digits to train and test on: MNIST's files where they are, else digits that the program draws.
+// Digits to train and test on: MNIST's files if there are any, else digits that the program draws.
 #ifndef HEED_DATASET_H
 #define HEED_DATASET_H
 
@@ -9,12 +9,12 @@
 typedef struct dataset {
   bool synthetic;
   char *source;      // "synthetic", or the folder
-  heed_mnist train;  // empty unless asked for
+  heed_mnist train;  // empty unless the caller asks for it
   heed_mnist test;
 } dataset;
 
-// option: --data's value, or NULL for HEED_DATA, else the user's data folder if it has the files, else synthetic digits (said
-// on stderr). classes: labels are below it.
+// option: --data's value, or NULL for HEED_DATA, else the user's data folder if it has the files, else synthetic digits (which it says on
+// stderr). classes: labels are below it.
 int dataset_open(const char *command, const char *option, bool with_train, int64_t classes, dataset *out);
 void dataset_close(dataset *data);
 // A checksum of images and labels, to tell one training set from another.

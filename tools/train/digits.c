@@ -63,7 +63,7 @@ static float squared_distance(point p, point a, point b) {
   return ex * ex + ey * ey;
 }
 
-// Adds four pixels' noise, each a sum of four bytes' worth of one random word: near enough to normal.
+// Adds noise to four pixels. Each noise is the sum of four bytes of a random word, which is close enough to normal.
 static void add_noise(const dice *roll, int first, float strength, float *ink) {
   const uint32_t counter[4] = {(uint32_t)first, (uint32_t)roll->image, (uint32_t)(roll->image >> 32), 0x6e6f6973};
   uint32_t random[4];

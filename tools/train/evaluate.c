@@ -29,7 +29,7 @@ int evaluator_create(const char *command, heed_context *ctx, const heed_mnist *p
   return feed_start(&out->images, out->order);
 }
 
-// The views of one batch: what they look at is the evaluator's.
+// The views of one batch; the evaluator owns the tensors that they view.
 typedef struct views {
   heed_tensor *x, *target, *logits, *predictions, *loss;
 } views;

@@ -7,10 +7,10 @@
 #include "train/feed.h"
 
 typedef struct evaluation {
-  double accuracy, loss;  // of 1; mean cross-entropy
+  double accuracy, loss;  // accuracy from 0 to 1; loss: mean cross-entropy
 } evaluation;
 
-// A test set on the device, and what evaluating on it needs; made once, used after every epoch.
+// A test set on the device, and what an evaluation needs; made once, used after every epoch.
 typedef struct evaluator {
   const char *command;
   const heed_mnist *part;  // borrowed
@@ -23,7 +23,7 @@ typedef struct evaluator {
   float *sums;
 } evaluator;
 
-// dtype and classes: of the model that will be evaluated.
+// dtype and classes: those of the model to be evaluated.
 int evaluator_create(const char *command, heed_context *ctx, const heed_mnist *part, heed_dtype dtype, int64_t classes,
                      evaluator *out);
 int evaluator_run(evaluator *evaluator, heed_mlp *mlp, evaluation *result);

@@ -1,4 +1,4 @@
-// Where a batch comes from: a gather on the device from all images, or a gather on the host and an upload that nobody waits for.
+// Makes batches: gathers them on the device from all images, or gathers them on the host and queues an upload.
 #include "train/feed.h"
 
 #include <inttypes.h>
@@ -11,7 +11,7 @@
 
 // ---------------------------------------------------------------- creation
 
-// Bytes of the device's memory that images may take.
+// The number of bytes of the device's memory that images may take.
 static int image_memory(const char *command, const heed_context *ctx, uint64_t *bytes) {
   const heed_device_info *device = heed_context_device(ctx);
   const char *text = getenv("HEED_DATA_MEMORY");
@@ -98,7 +98,7 @@ static int send(feed *f, int64_t start, int64_t rows, heed_tensor *images) {
   return TOOL_DONE;
 }
 
-// The other staging tensor may still be read by the batch before.
+// The previous batch may still read the other staging tensor.
 static int batch_of_host(feed *f, int64_t start, int64_t rows, heed_tensor *x) {
   heed_tensor *images = NULL, *index = NULL;
   heed_status made = heed_tensor_slice(f->staged[f->turn++ % 2], 0, 0, rows, &images);

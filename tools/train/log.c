@@ -1,4 +1,4 @@
-// The log of a training run: one JSON object a line.
+// The log of a training run: one JSON object per line.
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -20,7 +20,7 @@ static json_t *number(double value) {
   return real ? real : json_null();
 }
 
-// Takes the reference to `object`.
+// Takes ownership of the reference to `object`.
 static void write_line(trainer *t, json_t *object) {
   if (t->log && !t->log_failed) {
     char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;

@@ -5,8 +5,8 @@
 
 #include "train/train.h"
 
-// How often a loss is logged; and how often one is looked at where nobody watches, to stop early when training has gone wrong.
-// Looking waits for the queue.
+// How often a loss is logged; and how often training looks at one when nobody watches, to stop early if it has gone wrong. Looking waits
+// for the queue.
 enum { LOG_STEPS = 100, LOOK_SECONDS = 5 };
 
 // Random streams below 2^32 belong to the weights' initial values.
@@ -30,7 +30,7 @@ static bool is_done(const trainer *t) {
 
 // ---------------------------------------------------------------- one step
 
-// The order that this epoch takes the images in (Fisher and Yates), from (seed, epoch) alone.
+// Makes the order in which this epoch takes the images (Fisher and Yates), from (seed, epoch) alone.
 static int start_order(trainer *t) {
   const int64_t count = image_count(t);
   int32_t *order = t->order;
@@ -105,7 +105,7 @@ static int report(trainer *t, bool log, int64_t first, double started) {
 
 // ---------------------------------------------------------------- one epoch
 
-// Mean loss of the epoch so far, an image counting as much as any other.
+// The mean loss of the epoch so far, in which every image counts the same.
 static int mean_loss(trainer *t, double *mean) {
   heed_tensor *done = NULL;
   TOOL_HEED(t->command, heed_tensor_slice(t->losses, 0, 0, t->step, &done));

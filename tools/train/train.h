@@ -24,7 +24,7 @@ typedef struct trainer {
   train_settings settings;
   model_shape shape;
   dataset data;
-  uint32_t data_checksum;  // of the training images, where a checkpoint is read or written
+  uint32_t data_checksum;  // of the training images, if a checkpoint is read or written
   train_warmup warmup;
   heed_context *ctx;
   heed_mlp *mlp;
@@ -38,7 +38,7 @@ typedef struct trainer {
   float *losses_host;
   int64_t steps_per_epoch;
   int64_t epoch, step;  // epochs complete; steps into the next one
-  int64_t saved_steps;  // where the last checkpoint stands; -1: none was written
+  int64_t saved_steps;  // steps in the last checkpoint; -1: none was written
   FILE *log;
   bool log_failed, save_failed;
   tool_progress progress;
@@ -48,24 +48,24 @@ static inline int64_t train_steps(const trainer *t) { return t->epoch * t->steps
 
 // ---------------------------------------------------------------- loop
 
-// Trains up to the epochs and steps that are asked for; a checkpoint after every epoch and at the end.
+// Trains up to the requested epochs and steps. It writes a checkpoint after every epoch and at the end.
 int train_loop(trainer *t);
 
 // ---------------------------------------------------------------- checkpoints
-// Weights under their own names, momentum.NAME, the losses of the epoch that is under way, and in the metadata where
-// training stands and how it was set up.
+// A checkpoint holds the weights under their own names, momentum.NAME, and the losses of the current epoch. Its metadata say how far
+// training is and how it was set up.
 
-// Takes from a checkpoint's metadata what is not on the command line, and where training stands.
+// Takes from a checkpoint's metadata what the command line does not give, and how far training is.
 int checkpoint_read_settings(trainer *t, const heed_safetensors *file);
-// Refuses another training set than the checkpoint's; needs t->data.
+// Fails if the training set is not the checkpoint's; needs t->data.
 int checkpoint_check_data(const trainer *t, const heed_safetensors *file);
-// Restores momentum and losses; the weights are model_load()'s.
+// Restores momentum and losses; model_load() restores the weights.
 int checkpoint_restore(trainer *t, const heed_safetensors *file);
-// Writes settings.save where it is given. A failure is said and remembered, and leaves the file that was there.
+// Writes settings.save if it is given. It reports and remembers a failure, which leaves the old file.
 int checkpoint_save(trainer *t);
 
 // ---------------------------------------------------------------- log
-// One JSON object a line, flushed. A failing disk is said once, and training goes on without.
+// Writes one JSON object per line and flushes it. It reports a failing disk once, and training continues without the log.
 
 int train_log_open(trainer *t);
 void train_log_start(trainer *t);

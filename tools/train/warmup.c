@@ -10,7 +10,7 @@
 
 #include "cli/child.h"
 
-// What the child is told: the training that is to come.
+// What the child needs to know about the training to come.
 typedef struct plan {
   model_shape shape;
   int64_t batch;
@@ -18,7 +18,7 @@ typedef struct plan {
 
 // ---------------------------------------------------------------- the child
 
-// A linear layer's tensors, of whatever values their memory had.
+// Makes a linear layer's tensors, with undefined values.
 typedef struct layer {
   heed_tensor *x, *weight, *bias, *y;
 } layer;
@@ -42,8 +42,7 @@ static void layer_destroy(layer *l) {
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) heed_tensor_destroy(all[i]);
 }
 
-// The gradients that are wanted of it; the first layer has no use for its dx, and the kernel of its dweight is what the self-test
-// begins with.
+// The gradients that training needs. The first layer needs no dx, and the self-test begins with the kernel of its dweight.
 static heed_status backward(const layer *l, bool first, bool last) {
   heed_tensor *dx = NULL, *dweight = NULL;
   heed_status status = HEED_OK;
@@ -60,7 +59,7 @@ static heed_status backward(const layer *l, bool first, bool last) {
   return status;
 }
 
-// One layer's calls, the backward before the forward: the other process comes from the other side.
+// One layer's calls, the backward before the forward, because the other process begins at the other end.
 static heed_status work_on_layer(heed_context *ctx, const plan *p, size_t index) {
   const bool last = index + 2 == p->shape.count;
   layer l = {0};
@@ -74,7 +73,7 @@ static heed_status work_on_layer(heed_context *ctx, const plan *p, size_t index)
 
 static int work(const tool_args *given, const plan *p) {
   tool_args args = *given;
-  args.diagnoses = true;  // the other process tests
+  args.diagnoses = true;  // the other process tests the device
   heed_context *ctx = NULL;
   if (tool_open(&args, false, &ctx) != TOOL_DONE) return 1;
   heed_status status = HEED_OK;
@@ -98,7 +97,7 @@ void train_warmup_start(const tool_args *args, train_warmup *w) {
   int ends[2];
   const char *chosen = getenv("HEED_SELF_TEST"), *cache = getenv("HEED_CACHE");
   const char *device = args->device ? args->device : getenv("HEED_DEVICE");
-  if (cache && (strcasecmp(cache, "off") == 0 || strcmp(cache, "0") == 0)) return;  // each device is new each time
+  if (cache && (strcasecmp(cache, "off") == 0 || strcmp(cache, "0") == 0)) return;  // every device is always new
   if ((chosen && *chosen) || (device && strcasecmp(device, "host") == 0) || sysconf(_SC_NPROCESSORS_ONLN) < 2) return;
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return;
   const pid_t pid = fork();
@@ -135,7 +134,7 @@ void train_warmup_go(train_warmup *w, const tool_args *args, const model_shape *
 void train_warmup_stop(train_warmup *w) {
   if (!w->pid) return;
   close(w->to);
-  if (waitpid(w->pid, NULL, WNOHANG) == 0) {  // else it has ended, and the number may be another's
+  if (waitpid(w->pid, NULL, WNOHANG) == 0) {  // otherwise it has ended, and another process may have its number
     kill(w->pid, SIGKILL);
     (void)child_wait(w->pid, NULL);
   }

@@ -1,4 +1,4 @@
-// The classes that `heed tune` goes through, in the order of their importance: a time budget may end before the list does.
+// The classes that `heed tune` goes through, the most important first, because a time budget may end before the list does.
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -59,8 +59,8 @@ heed_case tune_case(const tune_class *class, const int64_t *sizes) {
   return c;
 }
 
-// Sizes that end in the middle of every tile; the host takes some milliseconds for them. Without a mask: it would be another program, and
-// those of attention take a CPU's driver seconds to compile.
+// Sizes that end in the middle of every tile; the host takes some milliseconds for them. They have no mask, because it would need another
+// program, and programs of attention take a CPU's driver seconds to compile.
 heed_case tune_small_case(const tune_class *class) {
   heed_case c = tune_case(class, class->first);
   if (class->op == HEED_TUNE_GEMM) {

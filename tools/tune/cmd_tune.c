@@ -1,5 +1,5 @@
-// heed tune: measures which variant and which tiles are fastest for classes of products and attentions on a device, and keeps them in
-// a table that every later context reads. The search is search.c's, the table the library's.
+// heed tune: measures which variant and which tiles are fastest for classes of products and attention on a device, and keeps them in a
+// table that every later context reads. search.c has the search, and the library has the table.
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -111,7 +111,7 @@ static size_t count_wanted(int op) {
   return count;
 }
 
-// Goes through the classes. What time one leaves is the others'. outcomes: of each class, zero where it was not tuned.
+// Goes through the classes. If one needs less time, the others get it. outcomes: one for each class, zero if it was not tuned.
 static int tune_classes_of(const tune_settings *s, tune_search_env *env, tune_outcome *outcomes) {
   const size_t wanted = count_wanted(s->op);
   char number[16], numbers[16];
@@ -147,7 +147,7 @@ static int tune_classes_of(const tune_settings *s, tune_search_env *env, tune_ou
   return failed ? TOOL_FAILED : TOOL_DONE;
 }
 
-// Another heed may have saved its choices meanwhile: they stay where this one found nothing for the class.
+// Another heed may have saved its choices meanwhile. Keep them for the classes in which this one found nothing.
 static int save_with_others(heed_context *ctx, const tune_outcome *outcomes) {
   const char *path = heed_tune_path(ctx);
   if (*path && access(path, R_OK) == 0 && heed_tune_load(ctx, path) == HEED_OK)
@@ -196,7 +196,7 @@ static int run(const tool_args *args, const tune_settings *s) {
         "--validate would time the CPU, too; leave it out, heed tune compares every choice with the CPU anyway");
   if (s->import && s->reset) return tool_usage(command, "--import and --reset exclude each other");
   heed_context *ctx, *host = NULL;
-  // Every call on the host too, as HEED_VALIDATE asks, would be what is timed.
+  // If HEED_VALIDATE were on, heed would time the calls on the host, too.
   const heed_open_options open = {.device = args->device, .validate = -1};
   TOOL_HEED(command, heed_open_with(&open, &ctx));
   if (*heed_context_notice(ctx)) tool_say(command, "warning: %s", heed_context_notice(ctx));

@@ -1,4 +1,4 @@
-// Checking and timing of one choice: right comes before fast.
+// Checks and times one choice: it must be correct before it can be fast.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 #include "tune/tune.h"
 
 enum { ROUNDS_MAX = 31, ROUNDS_LEAST = 3 };
-// A sample this long does not show the clock or the queue; a choice this much slower need not be timed to the end.
+// A sample of this length hides the clock and the queue; a choice that is this much slower need not be timed to the end.
 #define SAMPLE_MS 8.0
 #define GIVE_UP 1.08
 
@@ -79,7 +79,7 @@ static heed_status compare_results(const tune_bench *bench, char why[TUNE_WHY]) 
     if (!t->output) continue;
     heed_difference d;
     TRY(heed_tensor_compare(t->tensor, bench->expected[i], &d));
-    // Both may be off by the tolerance, on different sides.
+    // Both may differ by the tolerance, in opposite directions.
     if (heed_difference_within(&d, 2 * t->tolerance)) continue;
     snprintf(why, TUNE_WHY, "%s differs from the default's by %.2e, tolerated %.0e%s", t->name, d.relative,
              2 * t->tolerance, d.non_finite_mismatch ? " (one side is not finite)" : "");
@@ -132,11 +132,11 @@ static double median(const double *values, int count) {
 heed_status tune_time(tune_bench *bench, const char *reference, const char *choice, int rounds, double deadline,
                       tune_timing *timing) {
   double ratios[ROUNDS_MAX], ours[ROUNDS_MAX], theirs[ROUNDS_MAX], ignored;
-  // A choice that was not run yet fills its pools first.
+  // A choice that has not run yet first fills its pools.
   TRY(time_runs(bench, choice, &ignored));
   int done = 0, faster = 0;
   while (done < rounds && done < ROUNDS_MAX) {
-    // Taking turns to go first: neither has the warmer caches.
+    // They take turns to go first, so that neither always has the warmer caches.
     const bool first = done % 2;
     if (first) TRY(time_runs(bench, choice, &ours[done]));
     TRY(time_runs(bench, reference, &theirs[done]));

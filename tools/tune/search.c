@@ -1,4 +1,4 @@
-// The search of one class: from the choice in use step by step to a faster one, as long as each step is right and surely faster.
+// The search of one class: goes step by step from the choice in use to a faster one, as long as each step is correct and clearly faster.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,9 +6,9 @@
 #include "tune/search.h"
 
 enum { NEIGHBOURS = 24, STEPS = 4, ROUNDS = 7, ROUNDS_LAST = 21, TRIED = 128 };
-// What a faster choice must gain. Less is within the noise of a machine that others use too, and would make choices come and go.
+// A faster choice must gain this much. Less is within the noise of a shared machine, and would make choices come and go.
 #define GAIN 0.97
-// What a call of the same class may lose by it.
+// Another call of the same class may lose this much.
 #define LOSS 1.02
 
 struct search {
@@ -39,7 +39,7 @@ static void show(const struct search *s, const char *choice) {
                      tune_name(s->class, name), choice, tool_duration_text(seconds > 0 ? seconds : 0, left));
 }
 
-// Whether a choice may be used at all; says so where it may not.
+// Tells whether a choice may be used at all, and tells the user if it may not.
 static bool is_right(struct search *s, const char *choice) {
   char why[TUNE_WHY], name[TUNE_NAME];
   tune_check(&s->bench, s->env->host, choice, why);
@@ -50,7 +50,7 @@ static bool is_right(struct search *s, const char *choice) {
   return false;
 }
 
-// A choice of the table that is not faster than heed's own, any more or at all, is no place to start from.
+// Does not start from a choice in the table that is not, or no longer, faster than heed's own.
 static heed_status start_from_default(struct search *s) {
   tune_timing timing;
   if (!is_new(s, "default") || !is_right(s, "default")) return HEED_OK;
@@ -61,7 +61,7 @@ static heed_status start_from_default(struct search *s) {
   return HEED_OK;
 }
 
-// The fastest of the choices around s->best that is surely faster; *found tells whether there is one.
+// Finds the fastest of the choices around s->best that is clearly faster; *found tells whether there is one.
 static heed_status step(struct search *s, bool *found) {
   heed_tune_choice list[NEIGHBOURS], next = s->best;
   size_t count = 0;
@@ -84,7 +84,7 @@ static heed_status step(struct search *s, bool *found) {
   return HEED_OK;
 }
 
-// Another call of the class must compute right too, and not become slower.
+// Another call of the class must compute correctly, too, and not become slower.
 static heed_status try_second(struct search *s, bool *holds) {
   tune_bench second;
   tune_timing timing = {.ratio = 1};
@@ -101,8 +101,8 @@ static heed_status try_second(struct search *s, bool *holds) {
   return status;
 }
 
-// What the steps found is timed anew: the best of many timings is also the luckiest. heed's own choice need not be faster than an older
-// one, but the older one was not faster than it.
+// Times again what the steps found, because the best of many timings is also the luckiest. heed's own choice need not be faster than an
+// older one; it is enough that the older one is not faster than it.
 static heed_status confirm(struct search *s) {
   tune_outcome *o = s->outcome;
   tune_timing timing;
@@ -148,7 +148,7 @@ static heed_status search(struct search *s) {
     tune_timing timing;
     TRY(tune_time(&s->bench, "default", o->after.text, ROUNDS_LAST, s->env->last, &timing));
     speedup = 1 / timing.ratio;
-    if (!(timing.ratio < GAIN && timing.sure)) {  // faster than what was there, and heed's own choice is as fast
+    if (!(timing.ratio < GAIN && timing.sure)) {  // faster than the old choice, but heed's own is as fast
       snprintf(o->after.text, HEED_TUNE_TEXT, "default");
       o->after_ms = timing.reference_ms;
       o->ratio /= timing.ratio;
@@ -165,7 +165,7 @@ heed_status tune_search(const tune_search_env *env, const tune_class *class, tun
   s->class = class;
   s->outcome = outcome;
   s->problem = tune_problem(class, class->first);
-  // The context's own choice is asked for before any is forced.
+  // Ask for the context's own choice before forcing any other.
   heed_status status = heed_tune_force(env->ctx, class->op, NULL);
   if (status == HEED_OK) status = tune_bench_open(&s->bench, env->ctx, class, class->first);
   if (status == HEED_OK) status = heed_tune_force(env->ctx, class->op, NULL);

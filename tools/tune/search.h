@@ -10,21 +10,21 @@ typedef struct tune_search_env {
   const char *command;
   heed_context *ctx, *host;
   tool_progress *progress;
-  const char *number, *numbers;  // for the progress line: the class is 3 of 17
-  double deadline, last, end;    // of this class's search, of its last timings, of all classes; as tool_seconds()
+  const char *number, *numbers;  // for the progress line: this is class 3 of 17
+  double deadline, last, end;    // ends of this class's search, of its last timings, of all classes; as tool_seconds()
   const volatile sig_atomic_t *interrupted;
 } tune_search_env;
 
 typedef struct tune_outcome {
-  heed_tune_choice before, after;     // the same where nothing surely faster was found
+  heed_tune_choice before, after;     // the same if nothing is clearly faster
   double before_ms, after_ms, ratio;  // 0 ms: nothing was timed
   int tried, discarded;
-  bool entered;    // `after` is in the context's table anew, with `speedup`
+  bool entered;    // `after` is a new entry in the context's table, with `speedup`
   double speedup;  // over heed's own choice
-  bool broken;     // heed's own choice computes wrong: there is nothing to compare with
+  bool broken;     // heed's own choice computes wrong results: there is nothing to compare with
 } tune_outcome;
 
-// Starts from what the context's table says, and enters what it finds there. At the deadline it ends with what it has.
+// Starts from the choice in the context's table, and enters what it finds there. At the deadline it stops and keeps what it has.
 // Errors: the device's, for heed's own choice. A choice that fails is discarded.
 heed_status tune_search(const tune_search_env *env, const tune_class *class, tune_outcome *outcome);
 

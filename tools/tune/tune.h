@@ -1,4 +1,4 @@
-// What `heed tune` tries: classes of calls by an example each, and how a choice is checked and timed.
+// What `heed tune` tries: classes of calls, with examples, and how it checks and times a choice.
 #ifndef HEED_TOOL_TUNE_H
 #define HEED_TOOL_TUNE_H
 
@@ -7,7 +7,7 @@
 #include "cases/case.h"
 #include "cli/tool.h"
 
-// A class by two of its calls: the first is tuned for, the second must not become slower.
+// A class, described by two of its calls: heed tunes for the first, and the second must not become slower.
 typedef struct tune_class {
   heed_tune_op op;
   bool ta, tb, causal;
@@ -18,9 +18,9 @@ extern const size_t tune_class_count;
 
 heed_tune_problem tune_problem(const tune_class *class, const int64_t *sizes);
 heed_case tune_case(const tune_class *class, const int64_t *sizes);
-// A small call that a choice can be compared with the host on.
+// A small call for comparing a choice with the host.
 heed_case tune_small_case(const tune_class *class);
-// "gemm 4096x512x512 NT" into text of TUNE_NAME bytes; returns text.
+// Writes "gemm 4096x512x512 NT" into text of TUNE_NAME bytes; returns text.
 enum { TUNE_NAME = 64 };
 const char *tune_name(const tune_class *class, char *text);
 
@@ -28,20 +28,21 @@ const char *tune_name(const tune_class *class, char *text);
 typedef struct tune_bench {
   heed_context *ctx;
   const tune_class *class;
-  heed_case timed, whole;  // whole: with the forward that a backward needs
+  heed_case timed, whole;  // whole: timed, with the forward that a backward needs
   case_env env;
   heed_tensor *expected[CASE_MAX_TENSORS];
-  int64_t inner;  // runs of a sample
+  int64_t inner;  // runs per sample
 } tune_bench;
 heed_status tune_bench_open(tune_bench *bench, heed_context *ctx, const tune_class *class, const int64_t *sizes);
 void tune_bench_close(tune_bench *bench);
 
-// Whether a choice computes right: a small call like the host, this one like heed's own choice. Empty `why`: yes. An error of the
-// device is a reason like others.
+// Tells whether a choice computes correctly: a small call like the host, this call like heed's own choice. Empty `why`: yes. An error of
+// the device is a reason like any other.
 enum { TUNE_WHY = 320 };
 void tune_check(tune_bench *bench, heed_context *host, const char *choice, char why[TUNE_WHY]);
-// The time of `choice` over that of `reference`: the median of rounds that time one after the other, and the medians of both. A choice
-// that is clearly slower is given up early, and past the deadline (as tool_seconds()) fewer rounds are made. Errors: the device's.
+// Measures the time of `choice` divided by that of `reference`: the median over rounds that time one after the other, and the medians of
+// both. It gives up a choice early that is clearly slower, and makes fewer rounds past the deadline (as tool_seconds()). Errors: the
+// device's.
 typedef struct tune_timing {
   double ratio, reference_ms, ms;
   bool sure;  // most rounds agree on which is faster

@@ -1,12 +1,12 @@
-// gemm through CLBlast: what can be given to it, the calls, and its error codes. F32 only, since its half-precision GEMM also
-// accumulates in half.
+// gemm through CLBlast: which problems it can do, the calls, and its error codes. Only F32, because its half-precision GEMM also
+// accumulates in half precision.
 #include "cl/gemm/variant.h"
 
 #include <clblast_c.h>
 #include <pthread.h>
 
 // CLBlast keeps its programs and tuning tables in the process, and filling them is not safe from two threads, whatever
-// contexts those work on. This guards them for all of heed's contexts; there is nothing to release.
+// contexts they use. This mutex guards them for all of heed's contexts; there is nothing to release.
 static pthread_mutex_t clblast_lock = PTHREAD_MUTEX_INITIALIZER;
 
 // clang-format off
@@ -32,12 +32,12 @@ static const char *code_name(CLBlastStatusCode code) {
   }
 }
 
-// Row-major with one leading dimension. A single row may have any stride: nothing is stepped over.
+// Tells whether rows have one leading dimension. A single row may have any stride, because nothing steps over it.
 static int64_t leading_dimension(const heed_tensor *t) {
   return t->dims[2] > 1 ? t->strides[2] : heed__max(t->dims[3], 1);
 }
 
-// CLBlast counts in 32-bit integers, also inside the copies that it pads to tiles.
+// CLBlast counts in 32-bit integers, even inside the copies that it pads to tiles.
 static bool fits(const heed_tensor *t) {
   int64_t padded;
   return leading_dimension(t) >= t->dims[3] && heed__tensor_span(t) <= INT32_MAX &&
@@ -49,8 +49,8 @@ static bool supports(const heed_context *ctx, const struct heed__cl_gemm_problem
   return p->c->dtype == HEED_F32 && p->k > 0 && p->k <= longest && fits(p->a) && fits(p->b) && fits(p->c);
 }
 
-// Whether all batches lie back to back from the start of the buffer: CLBlast's batched GEMM drops strides and offsets where
-// the matrix itself fills whole tiles.
+// Tells whether all batches follow one another without gaps from the start of the buffer: if the matrix fills whole tiles, CLBlast's
+// batched GEMM ignores strides and offsets.
 static bool is_packed(const heed_tensor *t, int64_t batches) {
   const int64_t size = t->dims[2] * t->dims[3];
   const int64_t padded = heed__round_up(t->dims[2], 256) * heed__round_up(t->dims[3], 256);
@@ -60,13 +60,13 @@ static bool is_packed(const heed_tensor *t, int64_t batches) {
 
 static CLBlastTranspose transpose_of(bool trans) { return trans ? CLBlastTransposeYes : CLBlastTransposeNo; }
 
-// Where matrix `batch` begins.
+// The offset of matrix `batch`.
 static size_t batch_offset(const heed_tensor *t, int64_t batch) {
   return (size_t)(t->offset + batch / t->dims[1] * t->strides[0] + batch % t->dims[1] * t->strides[1]);
 }
 
 static heed_status finish(heed_context *ctx, CLBlastStatusCode code, const char *what, cl_event event) {
-  // No memory now is no verdict on CLBlast.
+  // A lack of memory now says nothing about CLBlast.
   const bool no_memory = (int)code == CL_MEM_OBJECT_ALLOCATION_FAILURE || (int)code == CL_OUT_OF_HOST_MEMORY;
   HEED__REQUIRE(code == CLBlastSuccess, no_memory ? HEED_ERROR_OUT_OF_MEMORY : HEED_ERROR_DEVICE,
                 "%s on %s failed with %s (%d); the gemm provider 'native' (HEED_GEMM) does without CLBlast", what,
@@ -132,8 +132,8 @@ static bool make_plan(const heed_context *ctx, const struct heed__cl_gemm_proble
   return supports(ctx, p);
 }
 
-// CLBlast goes over from its direct kernel to its indirect one somewhere between 512³ and 1280³, depending on the device, and each
-// form has kernels of its own.
+// CLBlast changes from its direct kernel to its indirect one somewhere between 512³ and 1280³, depending on the device, and each form has
+// its own kernels.
 static void specimen(const struct heed__cl_gemm_problem *p, const struct heed__cl_gemm_plan *plan,
                      struct heed__cl_gemm_specimen *specimen) {
   (void)plan;
@@ -150,7 +150,7 @@ static void specimen(const struct heed__cl_gemm_problem *p, const struct heed__c
 const struct heed__cl_gemm_variant heed__cl_gemm_clblast = {
     .tuning = {"clblast", 0}, .provider = HEED__GEMM_CLBLAST, .plan = make_plan, .run = run, .specimen = specimen};
 
-// A cached program keeps its OpenCL context alive, so only clearing the cache lets go of it. Other contexts build anew.
+// A cached program keeps its OpenCL context alive, so only clearing the cache releases it. Other contexts then build again.
 void heed__cl_gemm_clblast_close(heed_context *ctx) {
   if (!heed__cl_gemm_state(ctx)->clblast_used) return;
   pthread_mutex_lock(&clblast_lock);

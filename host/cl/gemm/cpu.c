@@ -7,12 +7,12 @@ struct operand {
   int64_t extent, width;  // width: of its panels when packed
   bool along_k;           // its elements along k are neighbours
   bool pack;
-  int64_t batch0, batch1;  // packed: its own batches, without broadcasts
-  int64_t packed_floats;   // of one batch
+  int64_t batch0, batch1;  // if packed: its own batches, without broadcasts
+  int64_t packed_floats;   // per batch
   cl_mem packed;
 };
 
-// A product on its way: the plan's operands, with the memory of this call.
+// A product being computed: the plan's operands, with the memory of this call.
 struct product {
   const struct heed__cl_gemm_problem *p;
   const struct heed__cl_gemm_cpu_plan *plan;
@@ -71,7 +71,7 @@ static heed_status pack(heed_context *ctx, struct operand *o, int64_t depth) {
   return launch(&k, heed__ceil_div(all, panels), heed__ceil_div(depth, share), batches);
 }
 
-// Buffer, offset, batch strides, and how far apart its rows (or columns) and its steps of k are.
+// Passes the buffer, the offset, the batch strides, and the distances of its rows (or columns) and of its steps of k.
 static void pass_operand(struct heed__cl_kernel *k, const struct operand *o, int64_t depth) {
   if (!o->pack) {
     heed__cl_tensor(k, o->t);

@@ -1,5 +1,5 @@
-// How a product is laid out on CPUs: which operand gives the rows of a tile and which its columns, what is packed, how it is cut into
-// work-items. cpu.c launches what is planned here.
+// Plans a product on CPUs: which operand gives the rows of a tile and which its columns, what to pack, how to cut the product into
+// work-items. cpu.c launches what this file plans.
 #include "cl/gemm/variant.h"
 
 // An operand as the kernels see it: `extent` rows of R or columns of V.
@@ -8,22 +8,22 @@ struct operand {
   bool along_k;  // its elements along k are neighbours
 };
 
-// What a choice asks for; 0 everywhere is heed's own. The switches: 1 yes, -1 no, where the problem allows it.
+// What a choice asks for; 0 means heed's own value. Switches are 1 for yes and -1 for no, if the problem allows it.
 static int64_t asked(const struct heed__cl_tuning_choice *choice, enum heed__cl_tuning_tunable what) {
   return choice->values[what];
 }
 
 static bool decide(int64_t wanted, bool own) { return wanted ? wanted > 0 : own; }
 
-// Neither operand of A Bᵀ has neighbours along C, so that one must be packed; for a small product that costs more than dot products.
+// Neither operand of A Bᵀ has neighbours along the rows of C, so one must be packed. For a small product this costs more than dot products.
 static bool wants_dot(const struct heed__cl_gemm_problem *p, int64_t wanted, int64_t vector) {
   if (p->trans_a || !p->trans_b) return false;
   const bool small = heed__min(p->m, p->n) < 16 || p->m * p->n <= (1 << 18) / heed__max(p->k, 1);
   return decide(wanted, small && p->k >= vector);
 }
 
-// V must have neighbours along T's columns, or be packed. So C or its transpose: what packs nothing,
-// else the operand that is the smaller by enough to pay for transposing C.
+// V must have neighbours along T's columns, or be packed. So compute C or its transpose: whichever packs nothing, else the one that packs
+// the smaller operand, if that is small enough to pay for transposing C.
 static bool wants_swap(const struct heed__cl_gemm_problem *p, int64_t wanted, int64_t vector) {
   bool swap = false;
   if (!p->trans_a && p->trans_b)
@@ -35,19 +35,19 @@ static bool wants_swap(const struct heed__cl_gemm_problem *p, int64_t wanted, in
   return decide(wanted, swap);
 }
 
-// The register tile: rows × vectors sums, with room for a row of V and a scalar of R; 32 registers come with the widest vectors.
-// A last panel of one vector is the slowest for its size, so that panels of two do better where that leaves no odd one.
+// The register tile: rows × vectors sums, with room for a row of V and a scalar of R; CPUs with the widest vectors have 32 registers. A
+// last panel of one vector is slow for its size, so panels of two vectors are better if they leave no odd one.
 static void plan_tile(struct heed__cl_gemm_cpu_plan *plan, int64_t wanted, int64_t columns, int64_t vector) {
   const int64_t all = heed__ceil_div(columns, vector);
-  static const double rest[] = {0, 5.5, 8.3};  // of a step's 12 cycles for three
+  static const double rest[] = {0, 5.5, 8.3};  // cycles of a step, which takes 12 for three vectors
   const double threes = (double)(all / 3) * 12 + rest[all % 3], twos = (double)(all / 2) * 8.3 + rest[all % 2];
   plan->tile_rows = vector == 16 ? 8 : 4;
   plan->tile_vectors = wanted ? wanted : twos < threes ? 2 : 3;
   plan->panel = plan->tile_vectors * vector;
 }
 
-// V is packed where it must be, or where enough rows of T pass over it to pay for that. So is R where its rows lie apart by a page
-// for each step of k; rows along k are read well as they lie. 16-bit operands become floats on the way.
+// Pack V if it must be packed, or if enough rows of T pass over it to pay for that. Pack R if its rows are a page apart at each step of k;
+// rows along k are fast to read as they are. 16-bit operands become floats on the way.
 static void plan_packing(struct heed__cl_gemm_cpu_plan *plan, const struct heed__cl_gemm_problem *p,
                          const struct heed__cl_tuning_choice *choice, const struct operand *r, const struct operand *v,
                          int64_t vector) {
@@ -64,8 +64,9 @@ static int64_t items_of(const struct heed__cl_gemm_cpu_plan *plan, const struct 
   return heed__ceil_div(v->extent, plan->panel * plan->panels) * heed__ceil_div(r->extent, plan->rows) * batches;
 }
 
-// A work-item has `panels` panels by `rows` rows, `depth` steps of k at a time: its rows of R, or else all of V, should stay in the
-// second cache. Fewer of them while there are cores to feed and enough to do in each: that moves tiles between work-items, and no sum.
+// A work-item has `panels` panels by `rows` rows and takes `depth` steps of k at a time, so that its rows of R, or else all of V, stay in
+// the second-level cache. It gets fewer of them while cores have nothing to do and each work-item has enough; this moves tiles between
+// work-items, and changes no sum.
 static void plan_items(struct heed__cl_gemm_cpu_plan *plan, const struct heed__cl_gemm_problem *p,
                        const struct heed__cl_tuning_choice *choice, const struct operand *r, const struct operand *v,
                        int64_t cores) {
@@ -82,8 +83,8 @@ static void plan_items(struct heed__cl_gemm_cpu_plan *plan, const struct heed__c
     plan->rows = heed__round_up(plan->rows / 2, step);
 }
 
-// Where C has too few tiles to keep a CPU busy and k is long, k is cut into parts. How many follows the problem and not this device's
-// cores, so that a device, a part of it and a larger one sum in the same order. Rows are counted as if each work-item had one tile.
+// If C has too few tiles to keep a CPU busy and k is long, cut k into parts. The problem decides how many, not this device's cores, so that
+// a device, a part of it and a larger one sum in the same order. Count rows as if each work-item had one tile.
 static void plan_splits(struct heed__cl_gemm_cpu_plan *plan, const struct heed__cl_gemm_problem *p, int64_t wanted,
                         const struct operand *r, const struct operand *v) {
   enum { ITEMS_WANTED = 16, SHARE_LEAST = 256, DEPTH_LEAST = 1024 };
@@ -111,7 +112,7 @@ static bool packed_fits(const struct heed__cl_gemm_problem *p, const heed_tensor
          (uint64_t)floats <= most_bytes / sizeof(float);
 }
 
-// False where sizes pass what one buffer can hold.
+// Returns false if a size exceeds what one buffer can hold.
 static bool fits(const struct heed__cl_gemm_cpu_plan *plan, const struct heed__cl_gemm_problem *p,
                  const struct operand *r, const struct operand *v, uint64_t most_bytes) {
   const heed_tensor *rows = plan->swap ? p->b : p->a, *columns = plan->swap ? p->a : p->b;
@@ -179,7 +180,7 @@ static bool is_same(const struct heed__cl_gemm_cpu_plan *a, const struct heed__c
          a->splits == b->splits && a->share == b->share;
 }
 
-// Twice and half of what the plan has, and the other side of its switches.
+// Adds choices with twice and half of the plan's values, and with each of its switches turned.
 void heed__cl_gemm_cpu_neighbours(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
                                   const struct heed__cl_tuning_choice *choice, struct heed__cl_tuning_choices *out) {
   struct heed__cl_gemm_cpu_plan here, there;

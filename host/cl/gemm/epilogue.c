@@ -1,5 +1,5 @@
-// What happens to a product before it is stored: the arguments and options that all of heed's product kernels take for it, and the
-// epilogue alone, for products that were stored without it.
+// What happens to a product before it is stored: the arguments and options that all of heed's product kernels take for this, and a kernel
+// that does only this, for products that were stored without it.
 #include "cl/gemm/variant.h"
 #include "cl/runtime/grid.h"
 

@@ -1,4 +1,4 @@
-// gemm on OpenCL: finds the plan of a problem, once, and runs it; and what happens when a variant fails or computes wrong.
+// gemm on OpenCL: finds the plan of a problem once and runs it, and reacts when a variant fails or computes wrong results.
 #include "cl/gemm/gemm.h"
 
 #include <stdlib.h>
@@ -12,7 +12,7 @@ static const char *provider_name(const struct heed__cl_gemm_variant *variant) {
   return variant->provider == HEED__GEMM_CLBLAST ? "CLBlast" : "heed's own kernel";
 }
 
-// For heed_context_notice(): the first of its kind stays.
+// Adds to heed_context_notice(), and keeps the first notice of this kind.
 static void note_wrong(heed_context *ctx, const struct heed__cl_gemm_variant *wrong,
                        const struct heed__cl_gemm_variant *used) {
   static const char text[] = "computes wrong matrix products on this device";
@@ -33,8 +33,8 @@ static heed_status fail_wrong(const heed_context *ctx, const struct heed__cl_gem
 
 enum verdict { RIGHT, WRONG, FAILED, UNFIT };
 
-// A variant that heed chose by itself, and that there is another for, may fail: it is as good as wrong then. What a moment without
-// memory says is no verdict.
+// A variant may fail if heed chose it by itself and there is another one: treat it as if it computed wrong results. An error for lack of
+// memory says nothing about it.
 static bool may_fail(const heed_context *ctx, const struct heed__cl_gemm_variant *variant) {
   return variant->on_tensor_cores ||
          (variant->provider == HEED__GEMM_CLBLAST && heed__cl_gemm_state(ctx)->provider == HEED__GEMM_AUTO);
@@ -53,7 +53,7 @@ static heed_status judge(heed_context *ctx, const struct heed__cl_gemm_problem *
   return status == HEED_ERROR_BUILD || status == HEED_ERROR_DEVICE || *verdict == UNFIT ? HEED_OK : status;
 }
 
-// Does without a variant in this context from now on.
+// Stops using a variant in this context.
 static void give_up(heed_context *ctx, const struct heed__cl_gemm_variant *variant) {
   if (variant->on_tensor_cores)
     heed__cl_state(ctx)->tensor_cores_off = true;
@@ -62,7 +62,7 @@ static void give_up(heed_context *ctx, const struct heed__cl_gemm_variant *varia
   heed__cl_revise(ctx);
 }
 
-// The plan of the tuned choice. A choice that computes wrong gives way to the next, and at last to heed's own.
+// Makes the plan of the tuned choice. If it computes wrong results, use the next choice, and at last heed's own.
 static heed_status settle_tuned(heed_context *ctx, const struct heed__cl_gemm_problem *p,
                                 struct heed__cl_gemm_plan *plan, bool *settled) {
   const struct heed__cl_tuning_choice *tuned;
@@ -81,8 +81,8 @@ static heed_status settle_tuned(heed_context *ctx, const struct heed__cl_gemm_pr
   return HEED_OK;
 }
 
-// Whether a variant is worth a try after others: where one of heed's own computes wrong, the others are not trusted either, and CLBlast
-// is, unless the caller asked for heed's.
+// Tells whether a variant is worth a try after others have failed: if one of heed's own computes wrong results, do not trust the others
+// either, but try CLBlast, unless the caller asked for heed's kernels.
 static bool is_candidate(const heed_context *ctx, const struct heed__cl_gemm_variant *variant,
                          const struct heed__cl_gemm_variant *wrong) {
   if (!heed__cl_gemm_allows(ctx, variant)) return false;
@@ -90,12 +90,12 @@ static bool is_candidate(const heed_context *ctx, const struct heed__cl_gemm_var
   return variant->provider != wrong->provider && heed__cl_gemm_state(ctx)->provider == HEED__GEMM_AUTO;
 }
 
-// The plan of heed's own choosing: of the first variant that does the problem right.
+// Makes the plan of heed's own choice: the first variant that computes the problem correctly.
 static heed_status settle_own(heed_context *ctx, const struct heed__cl_gemm_problem *p,
                               struct heed__cl_gemm_plan *plan) {
   static const struct heed__cl_tuning_choice own;
   const struct heed__cl_gemm_variant *variant, *wrong = NULL;
-  // A provider that was asked for goes before the others, which do what it does not take.
+  // A provider that the caller asked for comes before the others, which do what it cannot.
   if (heed__cl_gemm_state(ctx)->provider == HEED__GEMM_CLBLAST && heed__cl_gemm_plan(ctx, p, NULL, plan) &&
       plan->variant->provider == HEED__GEMM_CLBLAST) {
     enum verdict verdict;
@@ -149,7 +149,7 @@ static struct heed__cl_gemm_problem batch_of(const struct heed__cl_gemm_problem 
   return one;
 }
 
-// What is left of a problem after its first `done` batches, which lack the epilogue.
+// Finishes a problem after its first `done` batches, which lack the epilogue.
 static heed_status run_rest(heed_context *ctx, const struct heed__cl_gemm_problem *p, int64_t done) {
   struct heed_tensor views[4];
   struct heed__cl_gemm_plan plan;
@@ -166,7 +166,7 @@ static heed_status run_rest(heed_context *ctx, const struct heed__cl_gemm_proble
   return HEED_OK;
 }
 
-// CLBlast that fails on the way, where heed chose it by itself, is given up, and heed's kernels do the rest.
+// If CLBlast fails on the way and heed chose it by itself, stop using it, and let heed's kernels do the rest.
 static heed_status run(heed_context *ctx, const struct heed__cl_gemm_problem *p,
                        const struct heed__cl_gemm_plan *plan) {
   int64_t done;

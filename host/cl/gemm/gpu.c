@@ -1,13 +1,13 @@
-// gemm on devices with work-groups and local memory: the tile of C that a work-group makes, how k is cut, and the launches of
-// tiles.cl, of warp.cl (tensor cores) and of parts.cl.
+// gemm on devices with work-groups and local memory: chooses the tile of C for a work-group, cuts k, and launches tiles.cl, warp.cl (tensor
+// cores) and parts.cl.
 #include "cl/gemm/variant.h"
 
-// k beyond SLICE goes in several parts or slices: it keeps the work of a work-group within what watchdogs allow, and llvmpipe
-// silently ends a work-item's loops after 65535 iterations in total. So do, for speed, products whose tiles are too few for a GPU.
+// If k exceeds SLICE, compute it in several parts or slices: this keeps a work-group's work short enough for watchdogs, and llvmpipe
+// silently ends a work-item's loops after 65535 iterations in total. Products with too few tiles for a GPU use parts, too, for speed.
 enum { SLICE = 32768, SHARE_LEAST = 256, LARGEST = 1 << 30 };
 
-// A kernel and its tile, side × side, from large to small; tensor cores first. Two factors of `depth` steps (warps: 64 bytes) are in
-// local memory, twice (warps: three times).
+// The kernels and their tiles, side × side, from large to small; tensor cores first. Local memory holds two factors of `depth` steps
+// (warps: 64 bytes), twice (warps: three times).
 struct heed__cl_gemm_kind {
   const char *kernel, *file;
   int64_t side, depth;
@@ -25,13 +25,13 @@ enum { KINDS = sizeof kinds / sizeof *kinds, DEPTH_MOST = 32 };
 
 // ---------------------------------------------------------------- plan
 
-// Vectors are aligned: every row of every batch begins at one.
+// Tells whether every row of every batch begins at an aligned vector.
 static bool is_aligned(const heed_tensor *t, int64_t vector) {
   return t->offset % vector == 0 && t->strides[0] % vector == 0 && t->strides[1] % vector == 0 &&
          t->strides[2] % vector == 0;
 }
 
-// Tensor cores take 16-bit factors, copied 16 bytes at a time, and F32 ones where rounding them is allowed.
+// Tensor cores take 16-bit factors, which are copied 16 bytes at a time, and F32 factors if heed may round them.
 static bool suits_warps(const struct heed__cl *cl, const struct heed__cl_gemm_problem *p) {
   const heed_dtype dtype = p->a->dtype;
   const int64_t chunk = 16 / (int64_t)heed_dtype_size(dtype);
@@ -43,8 +43,8 @@ static int64_t tiles_of(const struct heed__cl_gemm_kind *kind, const struct heed
   return heed__ceil_div(p->m, kind->side) * heed__ceil_div(p->n, kind->side);
 }
 
-// The largest tile that C fills and that leaves a work-group for every compute unit; without such, the smallest but for a C that is
-// smaller than the next. An element of C sums in the same order whatever the tile.
+// The wanted tile is the largest one that C fills and that gives every compute unit a work-group, else 64 × 64 if C fills that, else the
+// smallest one. The tile does not change the order in which an element of C is summed.
 static bool is_wanted(const struct heed__cl_traits *traits, const struct heed__cl_gemm_kind *kind,
                       const struct heed__cl_gemm_problem *p, int64_t asked) {
   if (asked) return kind->side <= asked;
@@ -52,7 +52,7 @@ static bool is_wanted(const struct heed__cl_traits *traits, const struct heed__c
   return kind->side == 64 || tiles_of(kind, p) * p->batches >= traits->compute_units;
 }
 
-// Of the kernels for tensor cores, or of the others, and of those behind `after` where it is not NULL. NULL: the device can run none.
+// Chooses among the kernels for tensor cores, or among the others; after `after` if it is not NULL. NULL: the device can run none.
 static const struct heed__cl_gemm_kind *choose(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
                                                bool warps, const struct heed__cl_gemm_kind *after, int64_t asked) {
   const struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
@@ -73,8 +73,8 @@ static bool parts_fit(const heed_context *ctx, const struct heed__cl_gemm_proble
          (uint64_t)floats <= (most < allowed ? most : allowed) / sizeof(float);
 }
 
-// Always the same for a problem on GPUs, however many compute units one has, so that all sum in the same order: enough work-groups for
-// a large one, counted in tiles of one size.
+// The number of parts depends only on the problem, not on the GPU's compute units, so that all GPUs sum in the same order. It makes enough
+// work-groups for a large GPU, counted in tiles of one size.
 static void plan_splits(const heed_context *ctx, const struct heed__cl_gemm_problem *p, int64_t asked,
                         struct heed__cl_gemm_gpu_plan *plan) {
   enum { SIDE = 64, GROUPS_FEW = 64, GROUPS_WANTED = 128 };
@@ -122,7 +122,7 @@ static void specimen(const struct heed__cl_gemm_problem *p, const struct heed__c
       1 | (uint32_t)(plan->kind - kinds) << 1 | (uint32_t)(plan->splits > 1) << 4 | (uint32_t)specimen->aligned << 5;
 }
 
-// The other tiles, and twice and half the parts of k.
+// Adds the other tiles, and twice and half the number of parts.
 static void neighbours(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
                        const struct heed__cl_tuning_choice *choice, struct heed__cl_tuning_choices *out, bool warps) {
   struct heed__cl_gemm_gpu_plan here, there;
@@ -163,14 +163,14 @@ static void pass_factor(struct heed__cl_kernel *k, const heed_tensor *t, bool al
   heed__cl_long(k, along_k ? 1 : t->strides[2]);
 }
 
-// The values of the bits are those of gemm/grid.cl.
+// The bits have the same values as in gemm/grid.cl.
 static uint32_t form_of(const struct heed__cl_gemm_problem *p) {
   return (uint32_t)!p->trans_a | (uint32_t)p->trans_b << 1 | (uint32_t)is_aligned(p->a, 4) << 2 |
          (uint32_t)is_aligned(p->b, 4) << 3;
 }
 
 // a: [B0, B1, m, k]; b: [B0, B1, k, n], either transposed -> c: [B0, B1, m, n], or parts: [B0 B1, splits, m, n].
-// All but the numbers of the first tile and the first batch.
+// Passes everything except the numbers of the first tile and the first batch.
 static void describe(struct heed__cl_kernel *k, heed_context *ctx, const struct heed__cl_gemm_gpu_plan *plan,
                      const struct heed__cl_gemm_problem *p, cl_mem parts) {
   heed__cl_begin(k, ctx, plan->kind->file, plan->kind->kernel);
@@ -197,7 +197,7 @@ static void describe(struct heed__cl_kernel *k, heed_context *ctx, const struct 
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; ++i) heed__cl_uint(k, (uint32_t)numbers[i]);
 }
 
-// A launch is what a slow GPU does in about half a second: 4 GFLOP a compute unit, 30 on its tensor cores.
+// A launch has the work that a slow GPU does in about half a second: 4 GFLOP per compute unit, 30 on its tensor cores.
 static heed_status launch_all(const struct heed__cl_kernel *described, const struct heed__cl_gemm_gpu_plan *plan,
                               const struct heed__cl_gemm_problem *p) {
   const double unit = plan->kind->warps ? 3e10 : 4e9, units = heed__cl_state(described->ctx)->traits.compute_units;
@@ -254,7 +254,7 @@ done:
   return status;
 }
 
-// Slice [start, start + length) of the summed dimension of a or b, which is their axis `axis`.
+// Makes slice [start, start + length) of the summed dimension of a or b, which is their axis `axis`.
 static struct heed_tensor depth_slice(const heed_tensor *t, int axis, int64_t start, int64_t length) {
   int64_t dims[4] = {t->dims[0], t->dims[1], t->dims[2], t->dims[3]};
   dims[axis] = length;
@@ -263,7 +263,7 @@ static struct heed_tensor depth_slice(const heed_tensor *t, int axis, int64_t st
   return view;
 }
 
-// Too large a C for parts: slices of k that add to it.
+// If C is too large for parts, slices of k add to it instead.
 static heed_status run_slices(heed_context *ctx, const struct heed__cl_gemm_problem *p,
                               const struct heed__cl_gemm_gpu_plan *plan) {
   for (int64_t start = 0; start < p->k; start += SLICE) {
@@ -287,8 +287,8 @@ static heed_status run(heed_context *ctx, const struct heed__cl_gemm_problem *p,
   return status;
 }
 
-// A driver may run a kernel in smaller work-groups only than it runs others: then a smaller tile. What it says may be less than it
-// takes (rusticl: its subgroup's size), so that less than the smallest tile's counts for nothing.
+// A driver may limit a kernel to smaller work-groups than others; then use a smaller tile. But the driver may report less than it accepts
+// (rusticl reports its subgroup's size), so ignore a limit below that of the smallest tile.
 static heed_status prepare(heed_context *ctx, const struct heed__cl_gemm_problem *p, struct heed__cl_gemm_plan *made) {
   struct heed__cl_gemm_gpu_plan *plan = &made->of.gpu;
   for (;;) {
@@ -298,7 +298,7 @@ static heed_status prepare(heed_context *ctx, const struct heed__cl_gemm_problem
     HEED__TRY(heed__cl_work_group_limit(&k, &limit));
     if (limit < kinds[KINDS - 1].items || limit >= plan->kind->items) return HEED_OK;
     const struct heed__cl_gemm_kind *next = choose(ctx, p, plan->kind->warps, plan->kind, 0);
-    // The last of the ordinary kernels is run all the same: the driver may tell less than it takes.
+    // Run the last of the ordinary kernels anyway, because the driver may report less than it accepts.
     if (!next && !plan->kind->warps) return HEED_OK;
     HEED__REQUIRE(next, HEED_ERROR_UNSUPPORTED, "gemm: %s runs none of heed's tiles for tensor cores",
                   ctx->device.name);

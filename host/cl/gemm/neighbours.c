@@ -1,11 +1,11 @@
-// Products that can be tuned: what the table needs to know of them, and which choices are worth a try.
+// The tuning of products: what the table needs to know about them, and which choices are worth a try.
 #include <stdio.h>
 #include <string.h>
 
 #include "cl/gemm/variant.h"
 #include "cl/operators.h"
 
-// A contiguous matrix of a problem that is not to be run: without memory.
+// A contiguous matrix without memory, for a problem that is only planned.
 static struct heed_tensor matrix(heed_context *ctx, const heed_tune_problem *problem, int64_t rows, int64_t cols) {
   struct heed_tensor t = {.ctx = ctx,
                           .dtype = problem->dtype,
@@ -16,7 +16,7 @@ static struct heed_tensor matrix(heed_context *ctx, const heed_tune_problem *pro
   return t;
 }
 
-// On CPUs the other variants are for GPUs, or for what the first cannot do, and several times slower.
+// On CPUs, skip the other variants: they are for GPUs, or for problems that the first cannot do, and several times slower.
 static void add_variants(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
                          const struct heed__cl_gemm_variant *used, struct heed__cl_tuning_choices *out) {
   const struct heed__cl_gemm_variant *variant;

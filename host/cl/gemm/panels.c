@@ -1,8 +1,8 @@
-// gemm by the plainest of heed's kernels (panels.cl), which takes every problem: on CPUs those that cpu.c leaves, elsewhere those of
-// devices whose work-groups hold no tile of gpu.c.
+// gemm with the simplest of heed's kernels (panels.cl), which accepts every problem: on CPUs those that cpu.c does not, elsewhere those of
+// devices whose work-groups are too small for a tile of gpu.c.
 #include "cl/gemm/variant.h"
 
-// The tensor, its batch strides, and the strides of the rows and columns of its op().
+// Passes the tensor, its batch strides, and the strides of the rows and columns of its op().
 static void pass_matrix(struct heed__cl_kernel *k, const heed_tensor *t, bool trans) {
   heed__cl_tensor(k, t);
   heed__cl_strides(k, t, 2);
@@ -13,7 +13,7 @@ static void pass_matrix(struct heed__cl_kernel *k, const heed_tensor *t, bool tr
 // a: [B0, B1, m, k]; b: [B0, B1, k, n], either transposed -> c: [B0, B1, m, n]
 static heed_status launch(heed_context *ctx, const struct heed__cl_gemm_problem *p) {
   const int vector = heed__cl_state(ctx)->traits.vector_width;
-  // Two vectors a row: as many rows as leave registers for B (32 registers come with the widest vectors).
+  // Two vectors per row, and as many rows as leave registers for B (CPUs with the widest vectors have 32 registers).
   const int rows = vector == 16 ? 12 : 6, strips = 16;
   struct heed__cl_kernel k;
   heed__cl_begin(&k, ctx, "gemm/panels.cl", "gemm_panels");

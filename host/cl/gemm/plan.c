@@ -1,10 +1,10 @@
-// Which variant does a product: the list of them, and the one function that plans.
+// Decides which variant computes a product: the list of variants, and the one function that plans.
 #include <string.h>
 
 #include "cl/gemm/variant.h"
 
-// From fast to general; the first that supports a problem does it, and the last supports all. CLBlast stands behind what is faster
-// than it: heed's kernels for CPUs, and those for tensor cores.
+// From fast to general: the first variant that supports a problem computes it, and the last one supports all. CLBlast comes after the
+// variants that are faster than it: heed's kernels for CPUs and for tensor cores.
 static const struct heed__cl_gemm_variant *const variants[] = {
     &heed__cl_gemm_cpu,     &heed__cl_gemm_panels, &heed__cl_gemm_tensor,
     &heed__cl_gemm_clblast, &heed__cl_gemm_gpu,    &heed__cl_gemm_panels_small,

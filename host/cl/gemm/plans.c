@@ -1,11 +1,12 @@
-// The plans of the products that a context has met, by all that a plan depends on: an open hash table. What a context may change its
-// mind about (tuned choices, what stopped working) counts a revision, and plans of another revision are dropped.
+// The plans of the products that a context has met, in an open hash table with everything that a plan depends on as the key. When something
+// changes in the context (tuned choices, something that stopped working), it counts a new revision, and plans of older revisions are
+// dropped.
 #include <stdlib.h>
 #include <string.h>
 
 #include "cl/gemm/variant.h"
 
-// More problems than this are no program's working set, but shapes that never come back.
+// A program does not work with more problems than this; they are shapes that never come back.
 enum { FIRST_ROOM = 64, MOST_ROOM = 8192 };
 
 // Integers of one size, so that there is no padding to compare.
@@ -25,7 +26,7 @@ struct heed__cl_gemm_plans {
 
 // ---------------------------------------------------------------- keys
 
-// How rows of a matrix lie: whether it is broadcast, whether each row begins at a multiple of 2, 4 or 8 elements, whether CLBlast can
+// The layout of a matrix's rows: whether it is broadcast, whether each row begins at a multiple of 2, 4 or 8 elements, whether CLBlast can
 // step from row to row, and whether an index into it fits 31 bits.
 static int64_t bits_of(const heed_tensor *t) {
   const int64_t both = t->offset | t->strides[0] | t->strides[1] | t->strides[2];
@@ -63,7 +64,7 @@ static size_t place_of(const struct key *key, size_t room) {
 
 // ---------------------------------------------------------------- the table
 
-// The entry of a key, or the free one where it belongs: there is always one.
+// Finds the entry of a key, or the free one where it belongs; there is always one.
 static struct entry *entry_of(const struct heed__cl_gemm_plans *plans, const struct key *key) {
   size_t at = place_of(key, plans->room);
   while (plans->entries[at].used && !is_same(&plans->entries[at].key, key)) at = (at + 1) & (plans->room - 1);
@@ -84,7 +85,7 @@ static heed_status no_memory(void) {
   return heed__fail(HEED_ERROR_OUT_OF_MEMORY, "gemm: no host memory for the plans of products");
 }
 
-// Twice the room, or all of it anew.
+// Doubles the room, or clears the table if it is too large.
 static heed_status grow(struct heed__cl_gemm_plans *plans) {
   if (plans->room == MOST_ROOM) {
     memset(plans->entries, 0, plans->room * sizeof *plans->entries);

@@ -1,6 +1,6 @@
-// Whether a GEMM provider computes right on this device: drivers and tuned kernels have been seen to give wrong products. At the
-// first call of a class, a small problem of that class is computed and compared with the host's sum; the answer is kept in the
-// context and, with the compiled programs, on disk.
+// Finds out whether a GEMM provider computes correctly on this device, because drivers and tuned kernels have given wrong products. At the
+// first call of a class it computes a small problem of that class and compares it with the host's sum. It keeps the answer in the context
+// and, with the compiled programs, on disk.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +10,7 @@
 #include "cl/gemm/variant.h"
 #include "cl/runtime/device_key.h"
 
-// A specimen with the dtype and the forms of the problem that it stands for.
+// A specimen with the dtype and the forms of the problem that it represents.
 struct probe {
   struct heed__cl_gemm_specimen specimen;
   const struct heed__cl_gemm_variant *variant;
@@ -91,7 +91,7 @@ static double element(const struct matrix *matrix, int64_t batch, bool trans, in
 #define ALPHA 0.5
 #define BETA 2.0
 
-// c->values is what c was, `computed` what it is now. Of large matrices some rows and columns are compared.
+// c->values is what c was before, `computed` what it is now. Of large matrices, compares some rows and columns.
 static bool agrees(const struct probe *probe, const struct matrix *a, const struct matrix *b, const struct matrix *c,
                    const struct matrix *computed) {
   const double unit = probe->dtype == HEED_F32 ? 0x1p-20 : probe->dtype == HEED_F16 ? 0x1p-10 : 0x1p-7;
@@ -120,7 +120,7 @@ static heed_status multiply(heed_context *ctx, const struct probe *probe, const 
   if (plan.variant->prepare) HEED__TRY(plan.variant->prepare(ctx, p, &plan));
   const size_t mark = heed__cl_profile_mark(ctx);
   const heed_status status = plan.variant->run(ctx, p, &plan, &done);
-  heed__cl_profile_drop(ctx, mark);  // the user's records are of the user's calls
+  heed__cl_profile_drop(ctx, mark);  // the user's records contain only the user's calls
   return status;
 }
 
@@ -167,7 +167,7 @@ static char *make_key(const heed_context *ctx, const struct probe *probe) {
   return length < 0 ? NULL : key;
 }
 
-// Through the disk, by a key with the hash of all kernels.
+// Reads and keeps the answer on disk, under a key with the hash of all kernels.
 static heed_status recall_or_run(heed_context *ctx, const struct probe *probe, bool *right) {
   static const char answers[][6] = {"wrong", "right"};
   const struct heed__cl *cl = heed__cl_state(ctx);

@@ -1,4 +1,4 @@
-// What the table of tuned choices says of a product.
+// Looks up a product in the table of tuned choices.
 #include "cl/gemm/variant.h"
 
 heed_tune_problem heed__cl_gemm_tune_problem(const struct heed__cl_gemm_problem *p) {

@@ -1,5 +1,5 @@
-// The inside of products: the problem with its epilogue, the plan that says how it is done, the variants that plan and run, and the
-// parts, each in the file that it names.
+// What products are inside: the problem with its epilogue, the plan that says how to compute it, the variants that plan and run, and the
+// parts, each with the name of its file.
 #ifndef HEED__CL_GEMM_VARIANT_H
 #define HEED__CL_GEMM_VARIANT_H
 
@@ -7,7 +7,7 @@
 
 // ---------------------------------------------------------------- the problem
 
-// What happens to alpha op(a) op(b) + beta c + bias before it is stored. MASK keeps it where mask > 0 and puts 0 elsewhere: the
+// What happens to alpha op(a) op(b) + beta c + bias before it is stored. MASK keeps it where mask > 0 and writes 0 elsewhere: this is the
 // backward of relu, whose mask may be its argument or its result.
 enum heed__cl_gemm_activation {
   HEED__GEMM_LINEAR,
@@ -19,8 +19,8 @@ enum heed__cl_gemm_activation {
 struct heed__cl_gemm_epilogue {
   const heed_tensor *bias;  // [N], on each row; NULL: none
   enum heed__cl_gemm_activation activation;
-  heed_gelu_form gelu;      // of GELU
-  const heed_tensor *mask;  // of MASK: rank 4 as c, of c's dtype, any strides but the last
+  heed_gelu_form gelu;      // for GELU
+  const heed_tensor *mask;  // for MASK: rank 4 and dtype as c; last stride 1, the others any
 };
 
 // c = activation(alpha op(a) op(b) + beta c + bias). Tensors of rank 4 as in operators.h.
@@ -37,11 +37,11 @@ struct heed__cl_gemm_problem {
 
 // cpu_plan.c. R is what the rows of a tile read, V what its columns read: A and B, or swapped.
 struct heed__cl_gemm_cpu_plan {
-  bool dot, swap;       // dot products for a small A Bᵀ; T = Cᵀ
-  bool pack_r, pack_v;  // copied into panels first
-  bool through_parts;   // splits, or blocks of k under a 16-bit C: F32 parts that gemm_reduce adds up
+  bool dot, swap;       // dot: dot products, for a small A Bᵀ; swap: T = Cᵀ
+  bool pack_r, pack_v;  // copy R, or V, into panels first
+  bool through_parts;   // gemm_reduce adds up F32 parts: for splits, or for blocks of k with a 16-bit C
   int64_t tile_rows, tile_vectors, panel;  // panel: columns of a tile
-  int64_t rows, panels, depth;             // of a work-item: rows, panels, steps of k at a time
+  int64_t rows, panels, depth;             // per work-item: rows, panels, steps of k at a time
   int64_t splits, share;                   // parts of k, and steps of k in one
 };
 
@@ -49,7 +49,7 @@ struct heed__cl_gemm_cpu_plan {
 struct heed__cl_gemm_gpu_plan {
   const struct heed__cl_gemm_kind *kind;  // kernel and tile
   int64_t splits, share;                  // parts of k, and steps of k in one
-  bool slices;                            // k goes in several launches that add to C: parts of it do not fit the memory
+  bool slices;  // several launches add slices of k to C, because its parts do not fit in memory
 };
 
 struct heed__cl_gemm_plan {
@@ -62,28 +62,28 @@ struct heed__cl_gemm_plan {
 
 // A small problem that goes through the same kernels as a plan's problem does.
 struct heed__cl_gemm_specimen {
-  uint32_t class;  // alike for all plans of a variant that it stands for; 16 bits
+  uint32_t class;  // the same for all plans of a variant that it represents; 16 bits
   int64_t m, n, k, batches;
-  struct heed__cl_tuning_choice choice;  // forces it that way
-  bool any_form;                         // the kernels do not know transposed factors from others
+  struct heed__cl_tuning_choice choice;  // forces the specimen to be computed that way
+  bool any_form;                         // the kernels do not distinguish transposed factors from others
   bool aligned;                          // every row begins at a multiple of 8 elements
 };
 
 enum heed__cl_gemm_provider { HEED__GEMM_AUTO, HEED__GEMM_NATIVE, HEED__GEMM_CLBLAST };
 
-// A way to do products.
+// A way to compute products.
 struct heed__cl_gemm_variant {
   struct heed__cl_tuning_variant tuning;  // its key, and the values that a choice may give it
   enum heed__cl_gemm_provider provider;   // NATIVE or CLBLAST
   bool on_tensor_cores;
-  // Fills the variant's part of *plan; false where it cannot do the problem. Reads sizes, strides and dtypes, no memory: a problem that
-  // is not to be run has none. choice: values of a tuned or forced choice; 0 is the variant's own.
+  // Fills in the variant's part of *plan; returns false if it cannot do the problem. It reads sizes, strides and dtypes but no memory,
+  // because a problem that is only planned has none. choice: values of a tuned or forced choice; 0 is the variant's own.
   bool (*plan)(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
                const struct heed__cl_tuning_choice *choice, struct heed__cl_gemm_plan *plan);
-  // Fits the plan to what the driver says of the built kernel. NULL: nothing to do.
-  // Errors: UNSUPPORTED where no plan of the variant fits; those of a build.
+  // Adapts the plan to what the driver reports about the built kernel. NULL: nothing to do.
+  // Errors: UNSUPPORTED if no plan of the variant fits; those of a build.
   heed_status (*prepare)(heed_context *ctx, const struct heed__cl_gemm_problem *p, struct heed__cl_gemm_plan *plan);
-  // *done: batches that were queued whole, also where it fails.
+  // *done: the number of batches that were queued completely, even if it fails.
   heed_status (*run)(heed_context *ctx, const struct heed__cl_gemm_problem *p, const struct heed__cl_gemm_plan *plan,
                      int64_t *done);
   void (*specimen)(const struct heed__cl_gemm_problem *p, const struct heed__cl_gemm_plan *plan,
@@ -96,37 +96,37 @@ struct heed__cl_gemm_variant {
 extern const struct heed__cl_gemm_variant heed__cl_gemm_cpu, heed__cl_gemm_panels, heed__cl_gemm_tensor,
     heed__cl_gemm_clblast, heed__cl_gemm_gpu, heed__cl_gemm_panels_small;
 
-// plan.c. The i-th variant, from fast to general; NULL past the last, which supports every problem.
+// plan.c. The i-th variant, from fast to general; NULL past the last one. The last one supports every problem.
 const struct heed__cl_gemm_variant *heed__cl_gemm_variant_at(size_t i);
-// Whether a context uses a variant at all: `provider` allows it, and it has not failed there.
+// Tells whether a context uses a variant at all: `provider` allows it, and it has not failed there.
 bool heed__cl_gemm_allows(const heed_context *ctx, const struct heed__cl_gemm_variant *variant);
-// The plan for a problem: of the variant that `forced` names, with its values, else of the first that supports it. False where the
-// forced variant does not.
+// Makes the plan for a problem: with the variant and the values of `forced`, else with the first variant that supports it. Returns false if
+// the forced variant does not.
 bool heed__cl_gemm_plan(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
                         const struct heed__cl_tuning_choice *forced, struct heed__cl_gemm_plan *plan);
 
 // What products keep in a context.
 struct heed__cl_gemm_state {
   enum heed__cl_gemm_provider provider;     // as the context was opened with
-  bool probe_off;                           // no product is tried before it is used
+  bool probe_off;                           // use products without trying them first
   struct heed__cl_gemm_verdicts *verdicts;  // probe.c
   struct heed__cl_gemm_plans *plans;        // plans.c
-  bool clblast_used, clblast_failed;        // there is something to clear; AUTO has given it up
-  unsigned long looked_up, planned;         // in the table of plans; for tests
+  bool clblast_used, clblast_failed;        // used: there is something to clear; failed: AUTO does not use it any more
+  unsigned long looked_up, planned;         // look-ups in the table of plans, and plans made; for tests
 };
 static inline struct heed__cl_gemm_state *heed__cl_gemm_state(const heed_context *ctx) {
   return heed__cl_state(ctx)->kept[HEED__CL_ROOM_GEMM];
 }
 // ---------------------------------------------------------------- parts, each in the file it names
 
-// epilogue.c. The epilogue's kernel arguments and options, alike in all of heed's product kernels.
+// epilogue.c. The epilogue's kernel arguments and options, which are the same in all of heed's product kernels.
 void heed__cl_gemm_epilogue_define(struct heed__cl_kernel *k, const struct heed__cl_gemm_problem *p);
 void heed__cl_gemm_epilogue_args(struct heed__cl_kernel *k, const struct heed__cl_gemm_problem *p);
-// Where a kernel that may cut k into parts puts its sums: into c with the epilogue; or, with `parts`, into a buffer
-// [B0 B1, splits, m, n] of F32, without it.
+// Passes where a kernel that may cut k into parts stores its sums: into c, with the epilogue; or, with `parts`, into an F32 buffer [B0 B1,
+// splits, m, n], without it.
 void heed__cl_gemm_result(struct heed__cl_kernel *k, const struct heed__cl_gemm_problem *p, cl_mem parts,
                           int64_t splits);
-// The epilogue alone, for products that were stored without it.
+// Runs only the epilogue, for products that were stored without it.
 heed_status heed__cl_gemm_epilogue_run(heed_context *ctx, const struct heed__cl_gemm_problem *p);
 
 // cpu_plan.c
@@ -137,24 +137,24 @@ void heed__cl_gemm_cpu_specimen(const struct heed__cl_gemm_problem *p, const str
 void heed__cl_gemm_cpu_neighbours(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
                                   const struct heed__cl_tuning_choice *choice, struct heed__cl_tuning_choices *out);
 enum { HEED__GEMM_DOT_EDGE = 4 };  // rows and columns of a tile of dot products
-// The floats of one packed matrix; false where they do not fit 64 bits.
+// Computes the number of floats in one packed matrix; returns false if it does not fit 64 bits.
 bool heed__cl_gemm_cpu_packed(int64_t extent, int64_t width, int64_t k, int64_t *floats);
 
-// clblast.c. For a context that ends, after its queue has: drops what CLBlast keeps of it in the process.
+// clblast.c. Called when a context ends, after its queue has: releases what CLBlast keeps of it in the process.
 void heed__cl_gemm_clblast_close(heed_context *ctx);
 
-// tuned.c. What the table of tuned choices says of p; NULL: nothing.
+// tuned.c. Returns what the table of tuned choices says about p; NULL: nothing.
 heed_tune_problem heed__cl_gemm_tune_problem(const struct heed__cl_gemm_problem *p);
 const struct heed__cl_tuning_choice *heed__cl_gemm_tuned(const heed_context *ctx,
                                                          const struct heed__cl_gemm_problem *p);
 
-// probe.c. Whether a plan's kernels compute like the host on this device: its specimen is computed both ways at the first such plan,
-// and the answer is remembered with the compiled programs. Errors: those of the calls; none of them is a verdict that is remembered.
+// probe.c. Tells whether a plan's kernels compute like the host on this device: at the first such plan it computes the specimen both ways,
+// and keeps the answer with the compiled programs. Errors: those of the calls; it keeps none of them as an answer.
 heed_status heed__cl_gemm_probe(heed_context *ctx, const struct heed__cl_gemm_problem *p,
                                 const struct heed__cl_gemm_plan *plan, bool *right);
 void heed__cl_gemm_verdicts_free(heed_context *ctx);
 
-// plans.c. The plans of problems that a context has met; NULL: not met since the last heed__cl_revise().
+// plans.c. The plans of problems that a context has met; NULL: it has not met this one since the last heed__cl_revise().
 const struct heed__cl_gemm_plan *heed__cl_gemm_plans_find(const heed_context *ctx,
                                                           const struct heed__cl_gemm_problem *p);
 // Errors: OUT_OF_MEMORY.

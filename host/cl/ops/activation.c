@@ -2,8 +2,8 @@
 #include "cl/runtime/grid.h"
 #include "cl/operators.h"
 
-// A kernel that takes its tensors in order, then their element count. `vectors`: it goes over VECTOR elements at a time, which
-// pays where there is an exp().
+// Runs a kernel that takes its tensors in order, then their element count. `vectors`: it goes over VECTOR elements at a time, which pays if
+// it computes an exp().
 struct activation {
   const char *file, *kernel;
   bool vectors, tanh_form;

@@ -1,5 +1,5 @@
-// cross_entropy on OpenCL: the loss of each row, then one work-group that sums them; and the gradient, row by row. Small batches
-// of few classes take one launch for all of it.
+// cross_entropy on OpenCL: one kernel computes the loss of each row, then one work-group sums the losses; another computes the gradient,
+// row by row. For small batches and few classes, one launch does everything.
 #include "cl/runtime/grid.h"
 #include "cl/operators.h"
 
@@ -23,7 +23,7 @@ static struct problem problem_of(const struct heed__call *call) {
                           .classes = !heed_dtype_is_float(target->dtype)};
 }
 
-// The work-items of the one group that goes over all rows.
+// The number of work-items in the one group that goes over all rows.
 static struct heed__cl_rows totals_layout(const heed_context *ctx, const struct problem *p) {
   const bool cpu_like = heed__cl_state(ctx)->traits.cpu_like;
   return heed__cl_rows_for(ctx, cpu_like ? p->cols : INT32_MAX);
@@ -87,13 +87,13 @@ static heed_status loss_total(heed_context *ctx, const struct problem *p, cl_mem
 
 enum { NARROW_COLS_MAX = 64, NARROW_ELEMENTS_MAX = 32768 };
 
-// What one work-group does as fast as the whole device would in several launches.
+// Tells whether one work-group is as fast as the whole device in several launches.
 static bool is_narrow(const struct problem *p) {
   return p->classes && !p->options->from_probs && p->rows > 0 && p->cols <= NARROW_COLS_MAX &&
          p->rows <= NARROW_ELEMENTS_MAX / p->cols;
 }
 
-// loss or dinput may be NULL; both take the same steps to the same bits.
+// loss or dinput may be NULL; the others then have the same bits, because the steps are the same.
 static heed_status narrow_rows(heed_context *ctx, const struct problem *p, const heed_tensor *dloss,
                                const heed_tensor *loss, const heed_tensor *dinput) {
   // input, dinput: [rows, cols]; target: [rows]; dloss, loss: F32 [1] or [rows]

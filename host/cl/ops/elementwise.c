@@ -1,18 +1,18 @@
-// fill, copy and add on OpenCL. Views are reduced to as few dimensions as they need before a kernel is chosen; what
-// keeps its dtype moves as bits.
+// fill, copy and add on OpenCL. They reduce views to as few dimensions as possible before they choose a kernel; data that keep their dtype
+// move as bits.
 #include <string.h>
 
 #include "cl/runtime/grid.h"
 #include "cl/operators.h"
 
-// The dimensions that two views of one shape walk together, padded in front to five.
+// The common dimensions of two views of one shape, padded in front to five.
 struct walk {
   int rank;
   int64_t dims[HEED_MAX_RANK];
   int64_t strides[2][HEED_MAX_RANK];
 };
 
-// Drops dimensions of 1 and joins neighbours that are one run in both views. b may be a.
+// Drops dimensions of 1 and joins neighbouring ones that form one run in both views. b may be a.
 static struct walk walk_of(const heed_tensor *a, const heed_tensor *b) {
   struct walk w = {0};
   for (int axis = 0; axis < a->rank; ++axis) {
@@ -42,7 +42,7 @@ static void pass_strides(struct heed__cl_kernel *k, const struct walk *w, int vi
   for (int axis = 0; axis < w->rank; ++axis) heed__cl_long(k, w->strides[view][axis]);
 }
 
-// All but the first of five, which no index computation needs.
+// All but the first of the five: no index computation needs that one.
 static void pass_dims(struct heed__cl_kernel *k, const struct walk *w) {
   for (int axis = 1; axis < HEED_MAX_RANK; ++axis) {
     const int own = axis - (HEED_MAX_RANK - w->rank);
@@ -63,7 +63,7 @@ static const char *word_of(heed_dtype dtype) {
   }
 }
 
-// The bits that `value` has in storage, in the low end of the result whatever the host's byte order.
+// Returns the bits of `value` in storage, in the low end of the result whatever the host's byte order.
 static uint64_t bits_of(heed_dtype dtype, double value) {
   uint64_t word = 0;
   uint32_t half_word;

@@ -2,7 +2,7 @@
 #include "cl/runtime/grid.h"
 #include "cl/operators.h"
 
-// Elements of a row that a work-item takes at once.
+// The number of elements of a row that a work-item takes at once.
 static int vector_for(const heed_context *ctx, const heed_tensor *x, const heed_tensor *y) {
   const bool wide = (heed_dtype_is_float(x->dtype) || x->dtype == HEED_U8) && heed_dtype_is_float(y->dtype);
   return wide ? heed__cl_rows_for(ctx, y->dims[1]).vector : 1;

@@ -1,10 +1,10 @@
-// linear on OpenCL: three forms of GEMM, the bias in the product's own store where heed's kernels do it, and its
-// gradient as sums of columns; or one small kernel for a small layer's backward.
+// linear on OpenCL: three forms of GEMM. heed's own kernels add the bias when they store the product, and the bias's gradient is a sum of
+// columns. A small layer's backward is one small kernel instead.
 #include "cl/gemm/gemm.h"
 #include "cl/runtime/grid.h"
 #include "cl/operators.h"
 
-// A contiguous [rows, cols] as gemm takes it.
+// A contiguous [rows, cols] as gemm expects it.
 static struct heed_tensor as_matrix(const heed_tensor *t) {
   struct heed_tensor view;
   heed__reshape_init(&view, t, 4, (const int64_t[]){1, 1, t->dims[0], t->dims[1]});
@@ -29,7 +29,7 @@ heed_status heed__cl_linear_fwd(heed_context *ctx, const struct heed__call *call
                   call->out[HEED__linear_fwd_y]);
 }
 
-// One pass of sums: `from` and `to` are a tensor, or else the partial sums in `partial`. `add`: to what stands in `to`.
+// One pass of sums: `from` and `to` are a tensor, or else the partial sums in `partial`. `add`: add to what `to` holds.
 static heed_status column_sums(heed_context *ctx, const heed_tensor *from, const heed_tensor *to, cl_mem partial,
                                int64_t rows, int64_t cols, int64_t share, bool add) {
   // from: [rows, cols]; to: [ceil(rows / share), cols]
@@ -52,7 +52,7 @@ static heed_status column_sums(heed_context *ctx, const heed_tensor *from, const
   heed__cl_long(&k, cols);
   heed__cl_long(&k, share);
   heed__cl_uint(&k, add);
-  // No rows at all are still a share, whose sum is 0.
+  // Even without rows there is one share, whose sum is 0.
   const int64_t shares = heed__max(1, heed__ceil_div(rows, share));
   return heed__cl_launch_walks(&k, shares * heed__ceil_div(cols, vector));
 }
@@ -75,12 +75,12 @@ done:
   return status;
 }
 
-// As in the kernel: how much is done at a time, and the bits of what is.
+// As in the kernel: the amounts per step, and the bits that say what to compute.
 enum { NARROW_ROWS_A_TIME = 4, NARROW_VECTORS_A_TIME = 2 };
 enum { WANTS_DX = 1, WANTS_DWEIGHT = 2, WANTS_DBIAS = 4, MASKED = 8, ACCUMULATES = 16 };
 
-// Few enough rows and outputs that on a CPU one launch for all gradients beats a product for each. It does not depend on which
-// gradients are wanted, so that each has the same bits with and without the others.
+// Tells whether there are so few rows and outputs that, on a CPU, one launch for all gradients beats a product for each. It does not depend
+// on which gradients the caller wants, so that each has the same bits with and without the others.
 static bool is_narrow(const heed_context *ctx, const heed_tensor *dy, int64_t in) {
   enum { MOST_ROWS = 256, MOST_OUTPUTS = 16 };
   const struct heed__cl *cl = heed__cl_state(ctx);

@@ -1,21 +1,21 @@
-// softmax and log-softmax on OpenCL, forward and backward: row kernels where the axis is the last, else column kernels.
+// softmax and log-softmax on OpenCL, forward and backward: row kernels if the axis is the last one, else column kernels.
 #include "cl/runtime/grid.h"
 #include "cl/operators.h"
 
-// Whether slices are shared by work-groups (row kernels) or each is one work-item's (column kernels).
+// Whether work-groups share a slice (row kernels) or each slice belongs to one work-item (column kernels).
 static bool takes_rows(const heed_context *ctx, const heed_tensor *x) {
   const int64_t outer = x->dims[0], axis = x->dims[1], inner = x->dims[2];
   if (heed__cl_state(ctx)->traits.cpu_like) return inner == 1;
-  // A group would idle over a short slice. Where elements lie apart, columns read memory better, unless they are too few to fill
-  // a GPU or so long that one of them alone takes long.
+  // A group would idle over a short slice. If a slice's elements lie apart, columns read memory better, unless there are too few columns to
+  // fill a GPU, or they are so long that one alone takes long.
   if (inner == 1) return axis > 32;
   return axis > 16384 || (axis >= 64 && outer * inner < 4096);
 }
 
-// The longest row that softmax_rows keeps beside the caches' other half of it: 16 KB.
+// The longest row that softmax_rows keeps in a cache, with as much room left for other data: 16 KB.
 enum { STREAMED_MOST = 4096 };
 
-// Whether results go past the caches, which would only throw out for them what has still to be read.
+// Whether to write results past the caches, because they would only displace data that still have to be read.
 static bool streams(const heed_context *ctx, const heed_tensor *x, struct heed__cl_rows layout) {
   const struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
   const int64_t axis = x->dims[1];
@@ -23,7 +23,7 @@ static bool streams(const heed_context *ctx, const heed_tensor *x, struct heed__
          axis <= STREAMED_MOST && 2 * (uint64_t)heed_tensor_bytes(x) > traits->cache;
 }
 
-// Defines, tensors in order, sizes; `rows` and `columns` are the kernel's name for either layout.
+// Passes the defines, the tensors in order and the sizes; `rows` and `columns` are the kernel's names for the two layouts.
 static heed_status run(heed_context *ctx, bool log_form, const char *rows, const char *columns,
                        const heed_tensor *const *tensors, int count) {
   // tensors: [outer, axis, inner]

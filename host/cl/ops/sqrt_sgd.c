@@ -1,5 +1,5 @@
-// sqrt_sgd on OpenCL. Launches are kept short, because GPU watchdogs end kernels that run for seconds and llvmpipe silently ends
-// loops after 65535 iterations; the state of each element waits in scratch memory between them.
+// sqrt_sgd on OpenCL. Launches are short, because GPU watchdogs kill kernels that run for seconds, and llvmpipe silently ends loops after
+// 65535 iterations. Between launches, scratch memory holds the state of each element.
 #include <math.h>
 
 #include "cl/runtime/grid.h"
@@ -8,7 +8,7 @@
 enum { EPOCHS_A_LAUNCH = 32768, LAUNCHES_A_LOOK = 256 };
 static const int64_t steps_a_launch = 1000000000;  // elements × epochs: below a second on anything
 
-// Of each element: what x rounds off, and whether it has stopped. Of all: whether any has not.
+// For each element: what x rounds off, and whether it has stopped. For all: whether any has not stopped.
 struct state {
   cl_mem rest, stopped, running;
 };
@@ -38,7 +38,7 @@ static heed_status clear(heed_context *ctx, cl_mem running) {
   return heed__cl_upload(ctx, running, 0, &nothing_runs, sizeof nothing_runs);
 }
 
-// Waits; *any says whether an element ran to the end of a launch since the flag was cleared.
+// Waits; *any says whether an element was still running at the end of a launch since the flag was cleared.
 static heed_status look(heed_context *ctx, cl_mem running, bool *any) {
   uint32_t flag = 0;
   HEED__TRY(heed__cl_download(ctx, running, 0, &flag, sizeof flag));
@@ -51,7 +51,7 @@ static heed_status descend(heed_context *ctx, const struct heed__call *call, con
   const int64_t chunk = heed__max(1, heed__min(EPOCHS_A_LAUNCH, steps_a_launch / call->out[HEED__sqrt_sgd_x]->count));
   bool any = true;
   int64_t launches = 0;
-  // No epochs at all still means x = x0, which the first launch writes.
+  // Even without epochs x = x0, which the first launch writes.
   for (int64_t done = 0; any && (done < options->epochs || launches == 0); done += chunk, ++launches) {
     const bool looks = launches % LAUNCHES_A_LOOK == LAUNCHES_A_LOOK - 1;
     if (looks || launches == 0) HEED__TRY(clear(ctx, state->running));

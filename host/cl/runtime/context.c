@@ -1,4 +1,4 @@
-// A context's life on a device or on the caller's objects, and the device's traits.
+// Opens and closes a context on a device or on the caller's objects, and reads the device's traits.
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -7,13 +7,13 @@
 
 // ---------------------------------------------------------------- traits
 
-// A CPU runtime that reports no native float vectors (llvmpipe) lays work-items side by side in its lanes as a GPU does, and one
-// that calls itself a GPU as well (Oclgrind) has no preference: both take the GPU's kernels.
+// A CPU runtime that reports no native float vectors (llvmpipe) lays work-items side by side in its lanes, as a GPU does. One that also
+// calls itself a GPU (Oclgrind) has no preference. Both get the GPU's kernels.
 static bool is_cpu_like(cl_device_type type, cl_uint width) {
   return (type & CL_DEVICE_TYPE_CPU) && !(type & CL_DEVICE_TYPE_GPU) && width > 1;
 }
 
-// CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV of cl_nv_device_attribute_query; 0 where the driver gives none.
+// Reads CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV of cl_nv_device_attribute_query; 0 if the driver does not have it.
 static cl_uint compute_capability(cl_device_id device) {
   enum { COMPUTE_CAPABILITY_MAJOR_NV = 0x4000 };
   cl_uint major = 0;
@@ -22,7 +22,7 @@ static cl_uint compute_capability(cl_device_id device) {
   return error == CL_SUCCESS && given == sizeof major ? major : 0;
 }
 
-// NVIDIA devices offer neither extension; they exchange through local memory.
+// NVIDIA devices have neither extension; their work-items exchange values through local memory.
 static enum heed__cl_shuffle shuffle_of(cl_device_id device) {
   if (heed__cl_has_extension(device, "cl_intel_subgroups")) return HEED__SHUFFLE_INTEL;
   return heed__cl_has_extension(device, "cl_khr_subgroup_shuffle") ? HEED__SHUFFLE_KHR : HEED__SHUFFLE_NONE;
@@ -96,7 +96,7 @@ void heed__cl_close(heed_context *ctx) {
   ctx->state = NULL;
 }
 
-// State with the choices of `config` and a reference to the device; neither context nor queue yet.
+// Makes the state with the choices of `config` and a reference to the device, but without a context and a queue.
 static heed_status make_state(heed_context *ctx, cl_device_id device, const struct heed__cl_config *config,
                               struct heed__cl **out) {
   HEED__TRY(heed__cl_describe(device, &ctx->device));

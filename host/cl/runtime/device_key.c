@@ -1,4 +1,4 @@
-// Keys of what is kept on disk. The entries are program_cache.c's, and what else tells them apart is added by whoever keeps them.
+// Keys of what heed keeps on disk. program_cache.c reads and writes the entries; callers add to the key what else tells entries apart.
 #include "cl/runtime/device_key.h"
 
 #include <stdio.h>
@@ -16,7 +16,8 @@ char *heed__cl_device_model(const heed_device_info *device) {
   return length < 0 ? NULL : text;
 }
 
-// Of all kernels as the device would get them. Each name counts too, so that text which moves from one file to another is seen.
+// Hashes all kernels as the device would get them. It includes each name, so that text that moves from one file to another changes the
+// hash.
 static bool kernels_hash(const char *dir, uint64_t *hash) {
   *hash = HEED__HASH_START;
   for (const struct heed__cl_kernel_source *source = heed__cl_kernel_sources; source->name; ++source) {

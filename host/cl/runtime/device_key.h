@@ -1,15 +1,15 @@
-// What of a device decides whether something kept on disk still holds for it, as the text of a key.
+// Makes the text of a key from those properties of a device that decide whether something kept on disk still fits it.
 #ifndef HEED__DEVICE_KEY_H
 #define HEED__DEVICE_KEY_H
 
 #include <heed/heed.h>
 
-// What a compiled program fits: heed's version, platform and driver with their versions, vendor and name. Equal devices share it, and the
-// program's own source is its own matter. free() it; NULL: no host memory.
+// The key of a compiled program: heed's version, platform and driver with their versions, vendor and name. Equal devices share it. It does
+// not contain the program's source. free() it; NULL: no host memory.
 char *heed__cl_device_model(const heed_device_info *device);
-// What a verdict on results holds for: the model, this very device by its id, and a hash of all kernels, those in the folder
-// kernel_dir where it is not NULL and has them, else the embedded ones. Two builds of one version differ in nothing else. free() it;
-// NULL: no host memory, or kernels that cannot be read.
+// The key of a verdict on results: the model, this very device by its id, and a hash of all kernels, because two builds of one version may
+// differ in nothing else. The kernels come from the folder kernel_dir if it is not NULL and has them, else from the embedded ones. free()
+// the key; NULL: no host memory, or kernels that cannot be read.
 char *heed__cl_device_key(const heed_device_info *device, const char *kernel_dir);
 
 #endif

@@ -1,5 +1,5 @@
-// What OpenCL devices there are: every device of every platform with a stable id, and why a platform shows none.
-// Choosing one by a spec is host/api's. The driver files that do not load are icd.c's.
+// Lists the OpenCL devices: every device of every platform with a stable id, and why a platform shows none. host/api chooses one by a spec.
+// icd.c finds driver files that do not load.
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 #include "cl/runtime/icd.h"
 #include "cl/runtime/runtime.h"
 
-// Queries of vendor and newer extensions; cl_ext.h has them only from some version on.
+// Queries of vendor extensions and newer extensions; only newer versions of cl_ext.h have them.
 enum {
   DEVICE_PCI_BUS_NV = 0x4008,
   DEVICE_PCI_SLOT_NV = 0x4009,
@@ -50,7 +50,8 @@ heed_status heed__cl_asked_status(const struct heed__cl_asked *asked) {
   return HEED_OK;
 }
 
-// Text without surrounding blanks, cut to `size`; "" where there is none. Host memory that is out counts as the driver's.
+// Reads a text without surrounding blanks, cut to `size`; "" if there is none. It treats a lack of host memory like a lack of memory in the
+// driver.
 static void device_text(struct heed__cl_asked *asked, cl_device_info what, const char *what_name, char *text,
                         size_t size) {
   size_t length = 0;
@@ -95,7 +96,7 @@ bool heed__cl_has_extension(cl_device_id device, const char *name) {
 
 // ---------------------------------------------------------------- stable ids
 
-// A driver may answer with fewer bytes than asked for; only a whole answer counts.
+// A driver may answer with fewer bytes than asked for; only a complete answer counts.
 static bool query(cl_device_id device, cl_device_info what, void *value, size_t size) {
   size_t given = 0;
   return clGetDeviceInfo(device, what, size, value, &given) == CL_SUCCESS && given == size;
@@ -139,7 +140,7 @@ static bool uuid_id(cl_device_id device, char *id, size_t size) {
   return true;
 }
 
-// Over the texts that identify a device, and its place among identical ones.
+// Hashes the texts that identify a device, and its position among identical devices.
 static void hash_id(const heed_device_info *info, int ordinal, char *id, size_t size) {
   char text[sizeof info->platform + sizeof info->vendor + sizeof info->name + 16];
   const int length = snprintf(text, sizeof text, "%s\n%s\n%s\n%d", info->platform, info->vendor, info->name, ordinal);
@@ -157,7 +158,7 @@ static bool taken(const struct heed__cl_found *before, size_t count, const char 
   return false;
 }
 
-// The most stable id that no earlier device has: two platforms may show one GPU, and slices of a GPU share its address.
+// Finds the most stable id that no earlier device has: two platforms may show the same GPU, and slices of a GPU share its address.
 static void make_id(const struct heed__cl_found *before, size_t count, cl_device_id device, heed_device_info *info) {
   if (pci_id(device, info->id, sizeof info->id) && !taken(before, count, info->id)) return;
   if (uuid_id(device, info->id, sizeof info->id) && !taken(before, count, info->id)) return;
@@ -168,7 +169,7 @@ static void make_id(const struct heed__cl_found *before, size_t count, cl_device
 
 // ---------------------------------------------------------------- devices
 
-// By the strongest bit: a device may report several types.
+// Uses the strongest bit, because a device may report several types.
 static heed_device_type type_of(cl_device_type type) {
   if (type & CL_DEVICE_TYPE_GPU) return HEED_DEVICE_GPU;
   if (type & CL_DEVICE_TYPE_CPU) return HEED_DEVICE_CPU;
@@ -201,7 +202,7 @@ static struct heed__cl_asked describe(cl_device_id device, heed_device_info *inf
                platform_text(platform, CL_PLATFORM_VERSION, info->platform_version, sizeof info->platform_version),
                "CL_PLATFORM_VERSION");
   }
-  query(device, CL_DEVICE_HOST_UNIFIED_MEMORY, &unified, sizeof unified);  // newer drivers need not know it
+  query(device, CL_DEVICE_HOST_UNIFIED_MEMORY, &unified, sizeof unified);  // newer drivers may not support it
   info->type = type_of(type);
   info->memory = memory;
   info->max_allocation = max_allocation;
@@ -295,7 +296,7 @@ static heed_status add_platform(struct list *list, cl_platform_id id, int index,
   return HEED_OK;
 }
 
-// Platforms that the loader offers, in its order; `platforms` has room for `extra` more entries after them.
+// Lists the platforms that the loader offers, in its order; `platforms` has room for `extra` more entries after them.
 static heed_status discover(struct list *list, heed_platform_info **platforms, size_t *count, size_t extra) {
   cl_uint offered = 0;
   const cl_int error = clGetPlatformIDs(0, NULL, &offered);

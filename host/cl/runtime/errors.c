@@ -1,4 +1,4 @@
-// OpenCL error codes as names and as heed's statuses. What a caller was doing when the error came is the caller's to say.
+// Turns OpenCL error codes into names and into heed's statuses. The caller says what it was doing when the error came.
 #include "cl/runtime/runtime.h"
 
 // Codes of OpenCL 1.2 and of the extensions a driver may answer with; X(code, name).

@@ -1,4 +1,4 @@
-// How work is laid out over a device: flat launches, and rows shared by the work-items of a group. Used by operators.
+// How operators lay out work over a device: flat launches, and rows that the work-items of a group share.
 #ifndef HEED__GRID_H
 #define HEED__GRID_H
 
@@ -12,7 +12,8 @@ static inline heed_status heed__cl_launch_items(struct heed__cl_kernel *k, int64
   return heed__cl_launch(k, 1, &global, &local);
 }
 
-// The same for work-items that each walk many elements: on a CPU, where a work-group is one thread's work, each by itself.
+// The same for work-items that each go over many elements. On a CPU, where one thread runs a work-group, each work-item is a group of its
+// own.
 static inline heed_status heed__cl_launch_walks(struct heed__cl_kernel *k, int64_t items) {
   const struct heed__cl_traits *traits = &heed__cl_state(k->ctx)->traits;
   const size_t most = traits->cpu_like ? 1 : 64, local = traits->max_work_group < most ? traits->max_work_group : most;
@@ -20,7 +21,7 @@ static inline heed_status heed__cl_launch_walks(struct heed__cl_kernel *k, int64
   return heed__cl_launch(k, 1, &global, &local);
 }
 
-// Refuses rows for which a group of row kernels needs more iterations than the device runs.
+// Refuses rows for which a row kernel needs more iterations than the device runs.
 static inline heed_status heed__cl_check_rows(const heed_context *ctx, int64_t length) {
   HEED__REQUIRE(!heed__cl_state(ctx)->traits.short_loops || length <= 1 << 21, HEED_ERROR_UNSUPPORTED,
                 "%s leaves a kernel's loops after 65535 rounds and says nothing; %lld elements in a row, or rows, need "
@@ -29,7 +30,7 @@ static inline heed_status heed__cl_check_rows(const heed_context *ctx, int64_t l
   return HEED_OK;
 }
 
-// VECTOR and GROUP of common.cl's row kernels for rows of `cols` elements.
+// Chooses VECTOR and GROUP of common.cl's row kernels for rows of `cols` elements.
 struct heed__cl_rows {
   int vector, group;
 };
@@ -47,7 +48,7 @@ static inline void heed__cl_define_rows(struct heed__cl_kernel *k, struct heed__
   heed__cl_define_int(k, "GROUP", layout.group);
 }
 
-// Launches a row kernel; it takes row after row, so that any number of work-items covers them all.
+// Launches a row kernel. A group takes row after row, so that any number of work-items covers them all.
 static inline heed_status heed__cl_launch_rows(struct heed__cl_kernel *k, struct heed__cl_rows layout, int64_t rows) {
   const struct heed__cl_traits *traits = &heed__cl_state(k->ctx)->traits;
   if (traits->cpu_like) {
@@ -62,7 +63,7 @@ static inline heed_status heed__cl_launch_rows(struct heed__cl_kernel *k, struct
   return heed__cl_launch(k, 1, &global, &local);
 }
 
-// Launches the one work-group of a kernel that goes over everything alone.
+// Launches a kernel as a single work-group that goes over everything.
 static inline heed_status heed__cl_launch_group(struct heed__cl_kernel *k, struct heed__cl_rows layout) {
   const size_t size = (size_t)layout.group;
   return heed__cl_launch(k, 1, &size, &size);

@@ -1,5 +1,5 @@
 // Why an installed driver does not show up: each .icd file of the vendors' folder names a library, and the loader says nothing
-// about one that cannot be loaded. Looks where the loader looks; calls nothing in the libraries.
+// about a library that it cannot load. This file looks where the loader looks, and calls nothing in the libraries.
 #include "cl/runtime/icd.h"
 
 #include <dirent.h>
@@ -15,7 +15,7 @@ static bool ends_in_icd(const char *name) {
 
 static int is_icd(const struct dirent *entry) { return entry->d_name[0] != '.' && ends_in_icd(entry->d_name); }
 
-// The library that an .icd file names: its first line without blanks at either end. False when it names none.
+// Reads the library that an .icd file names: its first line without blanks at either end. False if it names none.
 static bool read_library(const char *path, char *library, size_t size, heed_platform_info *entry) {
   FILE *file = fopen(path, "re");
   if (!file) {
@@ -33,7 +33,7 @@ static bool read_library(const char *path, char *library, size_t size, heed_plat
   return *library != 0;
 }
 
-// An entry for one file: which library, or why none can be read.
+// Makes the entry for one file: which library, or why it cannot be read.
 static bool open_entry(const char *path, char *library, size_t size, heed_platform_info *entry) {
   const char *slash = strrchr(path, '/');
   *entry = (heed_platform_info){0};
@@ -50,7 +50,7 @@ static bool is_loaded(const char *path) {
   return handle != NULL;
 }
 
-// True when the library of this file does not load; then the entry says why.
+// Returns true if this file's library does not load; the entry then says why.
 static bool fails(const char *path, heed_platform_info *entry) {
   char library[4096];
   if (!open_entry(path, library, sizeof library, entry)) return true;
@@ -88,8 +88,8 @@ static size_t list_paths(char ***paths) {
 size_t heed__cl_icd_failures(heed_platform_info *platforms, size_t room, bool no_platform) {
   char **paths = NULL;
   const size_t count = list_paths(&paths);
-  // A library is opened only after a loader has tried it: tools that stand in for OpenCL as a whole (Oclgrind) load none, and a
-  // process that opens a driver beside them may not survive it.
+  // Open a library only after a loader has tried it. A tool that replaces OpenCL as a whole (Oclgrind) loads no libraries, and a process
+  // that opens a driver beside such a tool may crash.
   bool tried = no_platform;
   for (size_t i = 0; i < count && !tried; ++i) tried = is_loaded(paths[i]);
   size_t used = 0;

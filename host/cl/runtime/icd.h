@@ -1,4 +1,4 @@
-// Driver files that the OpenCL loader passes over in silence.
+// Driver files that the OpenCL loader skips silently.
 #ifndef HEED__ICD_H
 #define HEED__ICD_H
 
@@ -6,7 +6,7 @@
 
 #define HEED__ICD_MAX 32
 // Writes an entry for each .icd file whose library does not load: its name, and the reason. Returns how many, at most `room`.
-// no_platform: the loader offers none at all.
+// no_platform: the loader offers no platform at all.
 size_t heed__cl_icd_failures(heed_platform_info *platforms, size_t room, bool no_platform);
 
 #endif

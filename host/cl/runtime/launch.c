@@ -1,12 +1,12 @@
-// One kernel launch: options and arguments gathered, checked against the device's limits, queued. Which program that means is
-// program.c's.
+// One kernel launch: gathers options and arguments, checks them against the device's limits, and queues the launch. program.c finds the
+// program.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cl/runtime/runtime.h"
 
-// A driver may hold commands back until a flush; this many launches are worth one.
+// A driver may hold commands back until a flush; after this many launches a flush pays.
 enum { LAUNCHES_A_FLUSH = 32, FLUSHES_AHEAD = 32 };
 
 static void refuse(struct heed__cl_kernel *k, heed_status status) {
@@ -20,7 +20,7 @@ void heed__cl_begin(struct heed__cl_kernel *k, heed_context *ctx, const char *fi
   k->status = HEED_OK;
   k->wide = false;
   k->arg_count = 0;
-  // -w: PoCL prints on stderr how many warnings there were. tools/dev/check-kernels shows them to whoever writes a kernel.
+  // -w, because PoCL prints the number of warnings on stderr. tools/dev/check-kernels shows the warnings to people who write kernels.
   static const char first[] = "-cl-std=CL1.2 -w";
   k->options_used = sizeof first - 1;
   memcpy(k->options, first, sizeof first);
@@ -37,7 +37,7 @@ static void append(struct heed__cl_kernel *k, const char *text, size_t length) {
   k->options[k->options_used] = 0;
 }
 
-// Every launch writes its options anew, to find its program by them: printf would be a tenth of a warm launch's work.
+// Every launch writes its options to find its program by them; with printf this would take a tenth of a warm launch's time.
 void heed__cl_define(struct heed__cl_kernel *k, const char *name, const char *value) {
   append(k, " -D", 3);
   append(k, name, strlen(name));
@@ -67,7 +67,7 @@ static void add_arg(struct heed__cl_kernel *k, struct heed__cl_arg arg) {
            heed__fail(HEED_ERROR_INVALID_ARGUMENT, "%s: it has more than %d arguments", k->kernel, HEED__CL_MAX_ARGS));
 }
 
-// What stands for a tensor that is left out or empty: drivers differ in what they make of a null buffer.
+// Replaces a tensor that is left out or empty, because drivers treat a null buffer differently.
 static cl_mem dummy_buffer(struct heed__cl_kernel *k) {
   struct heed__cl *cl = heed__cl_state(k->ctx);
   if (!cl->dummy) refuse(k, heed__cl_buffer_new(k->ctx, 16, "a stand-in for a tensor left out", &cl->dummy));
@@ -118,7 +118,7 @@ void heed__cl_local(struct heed__cl_kernel *k, size_t bytes) {
   add_arg(k, (struct heed__cl_arg){.size = bytes, .local = true});
 }
 
-// The kernel for the options and arguments so far.
+// Finds the kernel for the options and arguments so far.
 static heed_status find(struct heed__cl_kernel *k, struct heed__cl_built **built) {
   HEED__TRY(k->status);
   if (!k->wide) return heed__cl_built_find(k->ctx, k->file, k->kernel, k->options, built);
@@ -156,7 +156,7 @@ static heed_status check_sizes(const struct heed__cl_kernel *k, int dims, const 
     HEED__REQUIRE(local[axis] > 0 && global[axis] % local[axis] == 0, HEED_ERROR_INVALID_ARGUMENT,
                   "%s: %zu work-items in dimension %d are no multiple of the work-group's %zu", k->kernel, global[axis],
                   axis, local[axis]);
-    // Only the device's limit: what a driver says of a kernel (rusticl: its subgroup's size) may be less than it takes.
+    // Check only the device's limit: a driver may report less for a kernel than it accepts (rusticl reports its subgroup's size).
     HEED__REQUIRE(local[axis] <= traits->max_work_group / work_group, HEED_ERROR_UNSUPPORTED,
                   "%s: a work-group of %s passes the %zu work-items that %s allows", k->kernel, sizes_text(dims, local),
                   traits->max_work_group, device);
@@ -198,8 +198,8 @@ static heed_status launch_failure(const struct heed__cl_kernel *k, cl_int error,
 }
 
 // ---------------------------------------------------------------- not too far ahead
-// Queued launches hold memory and cannot be taken back, so that a caller waits here for one that was flushed long ago before it
-// queues more. The queue itself stays full meanwhile.
+// Queued launches hold memory and cannot be taken back. So before it queues more, a caller waits here for a launch that was flushed long
+// ago. Meanwhile the queue itself stays full.
 
 struct heed__cl_marks {
   cl_event ring[FLUSHES_AHEAD];

@@ -1,6 +1,6 @@
-// Device memory. Every allocation of the backend passes here, so that the figures in a message are whole: the buffers of tensors, and a
-// pool of scratch buffers for the length of one operator call. Because the queue is in order, a scratch buffer may be handed out
-// again as soon as the call that took it has queued its last command. A caller's buffer is held here but not counted.
+// Device memory: the buffers of tensors, and a pool of scratch buffers that operators take for one call. Every allocation of the backend
+// goes through this file, so that the figures in a message are complete. Because the queue is in order, the pool may hand out a scratch
+// buffer again as soon as the call that took it has queued its last command. A caller's buffer is retained here but not counted.
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -12,8 +12,9 @@ static size_t buffer_size(cl_mem buffer) {
 }
 
 // ---------------------------------------------------------------- adopted buffers
-// One entry for each reference to memory that heed did not allocate: several tensors may lie in one large buffer of the caller's,
-// and a caller may hand one of heed's own buffers back. Whichever tensor goes first, the memory is counted while heed's is alive.
+// One entry for each reference to memory that heed did not allocate: several tensors may lie in one large buffer of the caller's, and a
+// caller may give one of heed's own buffers back to heed. Whichever tensor goes first, heed counts the memory while its own tensor is
+// alive.
 
 struct heed__cl_adopted {
   cl_mem *buffers;
@@ -35,7 +36,7 @@ static heed_status add_adopted(struct heed__cl *cl, cl_mem buffer) {
   return HEED_OK;
 }
 
-// Takes one entry of the buffer out; false: heed allocated it. The last ones are looked at first, since they tend to go first.
+// Removes one entry of the buffer; returns false if heed allocated it. It looks at the last entries first, since they tend to go first.
 static bool take_adopted(struct heed__cl *cl, cl_mem buffer) {
   struct heed__cl_adopted *adopted = cl->adopted;
   for (size_t i = adopted ? adopted->count : 0; i-- > 0;) {
@@ -90,13 +91,13 @@ struct heed__cl_scratch {
     cl_mem buffer;
     size_t bytes;
     bool busy;
-    uint64_t used_at;  // calls ago, by the pool's clock
+    uint64_t used_at;  // the call of its last use, by the pool's clock
   } * blocks;
   size_t count, room;
   uint64_t clock, idle_bytes;
 };
 
-// Four sizes an octave: at most a quarter is wasted, and shapes that differ a little share buffers.
+// Four sizes per octave: this wastes at most a quarter, and shapes that differ a little share buffers.
 static size_t size_class(size_t bytes, uint64_t max_allocation) {
   size_t step = 1024;
   if (bytes > SIZE_MAX / 2) return bytes;
@@ -105,13 +106,13 @@ static size_t size_class(size_t bytes, uint64_t max_allocation) {
   return rounded <= max_allocation ? rounded : bytes;
 }
 
-// How much idle memory is worth keeping.
+// The most idle memory that is worth keeping.
 static uint64_t idle_bound(const struct heed__cl *cl) {
   const uint64_t quarter = cl->traits.memory / 4, most = (uint64_t)1 << 30;
   return quarter < most ? quarter : most;
 }
 
-// The smallest idle buffer of `bytes` or more that is not far larger than `size`, their class.
+// Finds the smallest idle buffer of `bytes` or more that is not far larger than `size`, their class.
 static struct block *best_fit(struct heed__cl_scratch *pool, size_t bytes, size_t size) {
   struct block *best = NULL;
   for (size_t i = 0; i < pool->count; ++i) {
@@ -163,7 +164,7 @@ heed_status heed__cl_buffer_new(heed_context *ctx, size_t bytes, const char *pur
   struct heed__cl *cl = heed__cl_state(ctx);
   *out = NULL;
   heed_status status = check_room(ctx, bytes, purpose);
-  // Idle scratch is the only memory that can be given back here.
+  // Idle scratch buffers are the only memory that heed can give back here.
   if (status == HEED_ERROR_OUT_OF_MEMORY && bytes <= cl->traits.max_allocation && heed__cl_scratch_trim(ctx, 0) > 0)
     status = check_room(ctx, bytes, purpose);
   HEED__TRY(status);

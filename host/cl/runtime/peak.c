@@ -1,12 +1,12 @@
-// What the device reaches with kernels of heed's own kind: multiply-adds a second, and bytes copied a second. Measured by the
-// host's clock around launches that are long enough for the cost of a launch to vanish.
+// Measures what the device reaches with kernels like heed's: multiply-adds per second, and bytes copied per second. It uses the host's
+// clock around launches that are long enough for the cost of a launch to vanish.
 #include <stdlib.h>
 #include <time.h>
 
 #include "cl/runtime/runtime.h"
 
 enum { SAMPLES = 7, FMAS_A_ROUND = 12 * 8 };
-static const double launch_seconds = 0.03;  // of one launch; watchdogs kill those of seconds
+static const double launch_seconds = 0.03;  // per launch; watchdogs kill launches of several seconds
 
 static double seconds(void) {
   struct timespec now;
@@ -19,7 +19,7 @@ static int ascending(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-// A slow device is measured from fewer samples.
+// A slow device gets fewer samples.
 struct samples {
   double elapsed[SAMPLES], sum;
   int count;
@@ -73,7 +73,7 @@ static heed_status time_fma(const struct fma *fma, int64_t rounds, double *elaps
   return HEED_OK;
 }
 
-// Rounds that fill launch_seconds: doubled from few until the time says something.
+// Finds the number of rounds that fill launch_seconds: doubles it until the time is long enough to measure.
 static heed_status fit_rounds(const struct fma *fma, int64_t *rounds) {
   double elapsed = 0;
   *rounds = 16;
@@ -90,7 +90,7 @@ static heed_status fit_rounds(const struct fma *fma, int64_t *rounds) {
 
 static heed_status measure_fma(heed_context *ctx, double *gflops) {
   const struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
-  // A few work-items a core even out uneven cores; a GPU takes thousands a unit to hide latency.
+  // On a CPU, a few work-items per core even out differences between cores; a GPU needs thousands per unit to hide latency.
   struct fma fma = {ctx, NULL, (size_t)traits->compute_units * (traits->cpu_like ? 4 : 2048)};
   HEED__TRY(heed__cl_scratch_take(ctx, fma.items * sizeof(float), &fma.out));
   int64_t rounds = 0;
@@ -113,7 +113,7 @@ static heed_status measure_fma(heed_context *ctx, double *gflops) {
 struct copy {
   heed_context *ctx;
   cl_mem x, y;
-  int64_t count, chunk;  // vectors in all, and of one work-item
+  int64_t count, chunk;  // vectors in all, and per work-item
   size_t items;
 };
 
@@ -133,7 +133,7 @@ static heed_status time_copy(const struct copy *copy, int64_t repeats, double *e
   return HEED_OK;
 }
 
-// Memory that was never written may have no pages behind it and reads from the cache.
+// Memory that was never written may have no physical pages, and then reads come from the cache.
 static heed_status touch(heed_context *ctx, cl_mem buffer, size_t bytes) {
   const cl_uint pattern = 0x3f800000;
   const cl_int error =

@@ -1,5 +1,5 @@
-// Who may have written a file or a folder, asked of the file system: owner and mode, links not followed. Writing is
-// base/atomic_file.c's, and what the files mean is their readers'.
+// Asks the file system who may have written a file or a folder: owner and mode, without following links. base/atomic_file.c writes files,
+// and their readers know what they mean.
 #include "cl/runtime/private_files.h"
 
 #include <errno.h>

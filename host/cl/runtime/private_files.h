@@ -1,5 +1,5 @@
-// Files that steer what runs on a device: only those that the user alone (or root) can write are trusted. What is in them is the
-// caller's matter: compiled programs, tuned choices.
+// Files that decide what runs on a device: heed trusts only those that nobody but the user (or root) can write. Callers know what is in
+// them: compiled programs, tuned choices.
 #ifndef HEED__PRIVATE_FILES_H
 #define HEED__PRIVATE_FILES_H
 
@@ -10,12 +10,12 @@
 #include "base/status.h"
 
 bool heed__private_only_ours(const struct stat *info);
-// Makes the folder and its parents, for the user alone. Whether that worked shows when the folder is opened.
+// Makes the folder and its parents, for the user only. Opening the folder shows whether that worked.
 void heed__private_make_folders(const char *dir);
 // The same for the folders above a file. Errors: OUT_OF_MEMORY.
 heed_status heed__private_make_parents(const char *path);
-// A descriptor of the folder, or -1 when it is not there, is a symbolic link, or someone else may write to it.
+// Returns a descriptor of the folder, or -1 if it does not exist, is a symbolic link, or can be written by someone else.
 int heed__private_open_folder(const char *dir);
-bool heed__private_read(int file, void *data, size_t bytes);  // all of them, or false
+bool heed__private_read(int file, void *data, size_t bytes);  // false unless it reads all of them
 
 #endif

@@ -1,10 +1,10 @@
-// Launch times of a profiling context: events of queued commands become {kernel, start, end} records. Without profiling
-// nothing here runs.
+// Launch times of a profiling context: turns the events of queued commands into {kernel, start, end} records. Without profiling nothing
+// here runs.
 #include <stdlib.h>
 
 #include "cl/runtime/runtime.h"
 
-// Events hold driver resources, so that the oldest are resolved once this many wait.
+// Events hold driver resources, so resolve the oldest once this many wait.
 enum { EVENTS_MAX = 1024 };
 
 struct heed__cl_profile {
@@ -13,7 +13,7 @@ struct heed__cl_profile {
     cl_event event;
   } pending[EVENTS_MAX];
   size_t pending_count;
-  heed_profile_record *records, *handed;  // being gathered; the caller's until its next call
+  heed_profile_record *records, *handed;  // records: being gathered; handed: the caller's until its next call
   size_t record_count, record_room;
 };
 
@@ -40,7 +40,7 @@ static heed_status resolve_one(heed_context *ctx, const struct pending *pending)
   return add_record(heed__cl_state(ctx)->profile, (heed_profile_record){pending->kernel, start, end});
 }
 
-// Turns all events into records; goes on past a failing one, so that every event is released. Returns the first error.
+// Turns all events into records. It goes on after a failing one, so that it releases every event. Returns the first error.
 static heed_status resolve(heed_context *ctx) {
   struct heed__cl_profile *profile = heed__cl_state(ctx)->profile;
   heed_status first = HEED_OK;

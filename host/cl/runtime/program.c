@@ -1,5 +1,5 @@
-// Programs of a context: built from source or loaded from the disk cache once for each (file, options), found by hash at every
-// launch. What stands on disk is program_cache.c's; the source text is sources.c's.
+// Programs of a context: it builds each (file, options) once from source, or loads it from the disk cache, and every launch finds it by
+// hash. program_cache.c knows the entries on disk, and sources.c the source text.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,10 +12,10 @@
 struct program {
   uint64_t hash;
   char *file, *options;
-  cl_program program;  // NULL: it does not build, and `failure` says why
+  cl_program program;  // NULL: the build failed, and `failure` says why
   char *failure;
-  char *key;                 // of a program that is still to be stored
-  bool from_disk, replaces;  // replaces: what the cache has of it is of no use
+  char *key;                 // of a program that must still be stored; else NULL
+  bool from_disk, replaces;  // replaces: the cache's entry for it is useless
   struct heed__cl_built **built;
   size_t built_count;
 };
@@ -26,7 +26,7 @@ struct source {
   uint64_t hash;
 };
 
-// Open addressing; room is a power of two and never more than half full.
+// Open addressing; room is a power of two, and at most half of it is in use.
 struct heed__cl_programs {
   struct program **slots;
   size_t room, count;
@@ -34,7 +34,7 @@ struct heed__cl_programs {
   size_t source_count, unstored;
 };
 
-// Of keys in memory, eight bytes a step: options run to some hundred characters and this is paid at each launch.
+// Hashes keys in memory, eight bytes per step, because options have some hundred characters and every launch pays for this.
 static uint64_t hash_bytes(uint64_t hash, const char *text, size_t length) {
   for (; length >= 8; text += 8, length -= 8) {
     uint64_t word;
@@ -79,7 +79,7 @@ static heed_status find_source(heed_context *ctx, const char *file, const struct
 
 // ---------------------------------------------------------------- building
 
-// The first ten lines from the first error on; a log may open with pages of warnings.
+// Returns ten lines from the first error on, because a log may begin with pages of warnings.
 static void head_of_log(char *log) {
   char *error = strstr(log, "error");
   char *start = log;
@@ -115,7 +115,7 @@ static heed_status build_failure(heed_context *ctx, const struct program *progra
   return status;
 }
 
-// The program's own source instead of all kernels, so that a change in one file leaves the programs of the others.
+// The key contains the program's own source instead of all kernels, so that a change in one file keeps the programs of other files.
 static char *make_key(const heed_context *ctx, const struct program *program, const struct source *source) {
   char *model = heed__cl_device_model(&ctx->device), *key = NULL;
   if (!model) return NULL;
@@ -125,7 +125,7 @@ static char *make_key(const heed_context *ctx, const struct program *program, co
   return length < 0 ? NULL : key;
 }
 
-// NULL when the driver does not take the binary.
+// Returns NULL if the driver does not accept the binary.
 static cl_program from_binary(const struct heed__cl *cl, const char *options, const unsigned char *binary,
                               size_t size) {
   cl_int error = CL_SUCCESS, accepted = CL_SUCCESS;
@@ -137,7 +137,7 @@ static cl_program from_binary(const struct heed__cl *cl, const char *options, co
   return NULL;
 }
 
-// NULL when the cache has none, or one that the driver does not take, which is to be replaced.
+// Returns NULL if the cache has no entry, or one that the driver does not accept; that entry must then be replaced.
 static cl_program load(const heed_context *ctx, struct program *program, const char *key) {
   const struct heed__cl *cl = heed__cl_state(ctx);
   unsigned char *binary = NULL;
@@ -149,7 +149,7 @@ static cl_program load(const heed_context *ctx, struct program *program, const c
   return loaded;
 }
 
-// A caller's context may have several devices; a program then has a binary for each, and ours is at *index.
+// A caller's context may have several devices. A program then has a binary for each device, and ours is at *index.
 static bool binary_index(const struct heed__cl *cl, cl_program program, cl_uint *index, cl_uint *count) {
   if (clGetProgramInfo(program, CL_PROGRAM_NUM_DEVICES, sizeof *count, count, NULL) != CL_SUCCESS || *count == 0)
     return false;
@@ -162,7 +162,7 @@ static bool binary_index(const struct heed__cl *cl, cl_program program, cl_uint 
   return found;
 }
 
-// NULL when the driver gives none.
+// Returns NULL if the driver gives none.
 static unsigned char *binary_of(const struct heed__cl *cl, cl_program program, size_t *size) {
   cl_uint index = 0, count = 0;
   if (!binary_index(cl, program, &index, &count)) return NULL;
@@ -185,7 +185,7 @@ static unsigned char *binary_of(const struct heed__cl *cl, cl_program program, s
   return binary;
 }
 
-// Another process may have been faster, which saves the asking.
+// If another process has stored it already, skip asking the driver.
 static void store(const struct heed__cl *cl, const struct program *program) {
   size_t size = 0;
   unsigned char *binary = NULL;
@@ -196,7 +196,7 @@ static void store(const struct heed__cl *cl, const struct program *program) {
   free(binary);
 }
 
-// Whether a build would end the same way again; what a driver had no memory or device for may work later.
+// Tells whether a build would end the same way again. A build that failed for lack of memory or of the device may work later.
 static bool is_verdict(cl_int error) {
   return error == CL_BUILD_PROGRAM_FAILURE || error == CL_INVALID_BUILD_OPTIONS || error == CL_COMPILER_NOT_AVAILABLE;
 }
@@ -214,7 +214,7 @@ static heed_status build_source(heed_context *ctx, struct program *program, cons
   }
   const heed_status status = build_failure(ctx, program, built, error);
   clReleaseProgram(built);
-  // A variant that does not build is asked for again at every call of its operator; the answer stays the same.
+  // An operator asks for its program at every call, even if it does not build; give the same answer each time.
   cl->build_may_work_later = !is_verdict(error);
   if (is_verdict(error)) program->failure = strdup(heed_last_error());
   return status;
@@ -241,8 +241,8 @@ static heed_status build(heed_context *ctx, struct program *program, bool may_lo
   return status;
 }
 
-// Asking for a binary takes its time, so that it waits until the caller waits anyway: for heed_sync(), or where a binary means to compile
-// every kernel of a program once more (PoCL), for the end of the context.
+// Asking for a binary takes time, so heed does it when the caller waits anyway: in heed_sync(). If the driver must compile every kernel of
+// a program again for a binary (PoCL), heed does it at the end of the context.
 void heed__cl_programs_store(heed_context *ctx) {
   const struct heed__cl *cl = heed__cl_state(ctx);
   struct heed__cl_programs *programs = cl->programs;
@@ -327,7 +327,7 @@ static heed_status create_kernel(heed_context *ctx, struct program *program, con
   cl_int error = CL_SUCCESS;
   *kernel = clCreateKernel(program->program, name, &error);
   if (error != CL_SUCCESS && program->from_disk && program->built_count == 0) {
-    // The driver took the binary but has no use for it.
+    // The driver accepted the binary but cannot use it.
     clReleaseProgram(program->program);
     program->program = NULL;
     HEED__TRY(build(ctx, program, false));
@@ -375,7 +375,7 @@ heed_status heed__cl_built_find(heed_context *ctx, const char *file, const char 
   *out = NULL;
   HEED__TRY(find_program(ctx, file, options, &program));
   if (program->failure) return heed__fail(HEED_ERROR_BUILD, "%s", program->failure);
-  // A binary was of no use, and building anew failed in passing, for want of memory say.
+  // A binary was useless, and building again failed for a passing reason, such as lack of memory.
   if (!program->program) HEED__TRY(build(ctx, program, false));
   for (size_t i = 0; i < program->built_count; ++i) {
     if (strcmp(program->built[i]->name, kernel) != 0) continue;

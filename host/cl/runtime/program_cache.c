@@ -1,5 +1,6 @@
-// Compiled programs on disk. A program that is read here runs on the user's device, so that only files which the user alone can
-// write are trusted, each is checked whole, and what does not fit is as good as absent. Nothing here fails: a folder that is not trusted is told of when a context opens.
+// Compiled programs on disk. A program from here runs on the user's device, so heed trusts only files that nobody but the user can write,
+// checks each file completely, and treats one that does not fit as absent. Nothing here fails; if heed does not trust the folder, the
+// notice of an opened context says so.
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -16,8 +17,8 @@
 #include "cl/runtime/private_files.h"
 #include "cl/runtime/runtime.h"
 
-// An entry: this header, the key text, the binary. crc covers all three, with crc itself as 0. Byte order is the host's: a
-// foreign entry has another magic.
+// An entry consists of this header, the key text and the binary. crc covers all three, with crc itself as 0. The byte order is the host's;
+// an entry from a host of another byte order has another magic.
 #define MAGIC UINT64_C(0x6765482d4d41524f)
 enum { FORMAT_VERSION = 1, STALE_SECONDS = 3600 };
 #define FOLDER_BYTES_MAX (UINT64_C(256) << 20)
@@ -40,7 +41,8 @@ void heed__cl_cache_notice(const char *dir, char *text, size_t size) {
   const char *reason = NULL;
   text[0] = 0;
   if (lstat(dir, &info) != 0)
-    reason = errno == ENOENT || errno == EACCES ? NULL : strerror(errno);  // to be made, or a home that others keep
+    reason = errno == ENOENT || errno == EACCES ? NULL
+                                                : strerror(errno);  // it will be made, or it is in someone else's home
   else if (S_ISLNK(info.st_mode))
     reason = "it is a symbolic link; name the folder itself";
   else if (!S_ISDIR(info.st_mode))
@@ -55,14 +57,14 @@ void heed__cl_cache_notice(const char *dir, char *text, size_t size) {
 
 static void entry_name(const char *key, char *name, size_t size) {
   const size_t bytes = strlen(key);
-  // Two keys under one name would take turns in the folder, so that the name has more bits than one hash.
+  // Two keys with one name would replace each other, so the name has more bits than one hash.
   const uint64_t low = heed__hash(HEED__HASH_START, key, bytes), high = heed__hash(~low, key, bytes);
   snprintf(name, size, "%016llx%016llx" SUFFIX, (unsigned long long)low, (unsigned long long)high);
 }
 
 // ---------------------------------------------------------------- reading
 
-// The binary of an entry that is whole and has this very key.
+// Reads the binary of an entry that is complete and has exactly this key.
 static unsigned char *read_entry(int file, uint64_t file_bytes, const char *key, size_t *size) {
   struct header header;
   const size_t key_bytes = strlen(key);
@@ -90,14 +92,14 @@ bool heed__cl_cache_load(const char *dir, const char *key, unsigned char **binar
   const int folder = heed__private_open_folder(dir);
   if (folder < 0) return false;
   entry_name(key, name, sizeof name);
-  // Not to wait should the name be a pipe's.
+  // Do not wait if the name belongs to a pipe.
   const int file = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
   close(folder);
   if (file < 0) return false;
   if (fstat(file, &info) == 0 && S_ISREG(info.st_mode) && heed__private_only_ours(&info) && info.st_size > 0 &&
       (uint64_t)info.st_size <= FOLDER_BYTES_MAX)
     *binary = read_entry(file, (uint64_t)info.st_size, key, size);
-  if (*binary) futimens(file, NULL);  // the oldest by this time is what goes when the folder is full
+  if (*binary) futimens(file, NULL);  // when the folder is full, the entry with the oldest time goes first
   close(file);
   return *binary != NULL;
 }
@@ -121,7 +123,7 @@ static bool has_suffix(const char *name) {
   return length > suffix && strcmp(name + length - suffix, SUFFIX) == 0;
 }
 
-// The folder's entries; drops what an interrupted write has left behind. Other files are none of ours.
+// Lists the folder's entries, and deletes what an interrupted write has left behind. It does not touch other files.
 static struct entry *list_entries(int folder, size_t *count) {
   struct entry *entries = NULL;
   size_t room = 0;

@@ -1,5 +1,5 @@
-// The OpenCL backend's shared parts: device traits, queue, programs, launches, scratch memory. Operators are one file
-// each and reach OpenCL only through this header.
+// What all of the OpenCL backend shares: device traits, queue, programs, launches, scratch memory. Operators reach OpenCL only through this
+// header.
 #ifndef HEED__CL_H
 #define HEED__CL_H
 
@@ -12,7 +12,7 @@
 
 // ---------------------------------------------------------------- device
 
-// How neighbouring work-items exchange registers, as SHUFFLE of kernels_cl/shuffle.cl.
+// How neighbouring work-items exchange registers; the values are those of SHUFFLE in kernels_cl/shuffle.cl.
 enum heed__cl_shuffle {
   HEED__SHUFFLE_NONE,
   HEED__SHUFFLE_EMULATED,  // for tests
@@ -20,22 +20,23 @@ enum heed__cl_shuffle {
   HEED__SHUFFLE_INTEL
 };
 
-// What the device offers and kernels are chosen by; read from it once, when the context is opened. Only tests change it afterwards.
+// The properties of the device by which heed chooses kernels. heed reads them once, when it opens the context; only tests change them
+// later.
 struct heed__cl_traits {
-  bool cpu_like;     // one work-item a tile, wide vectors; else work-groups and local memory
+  bool cpu_like;     // one work-item per tile, wide vectors; else work-groups and local memory
   int vector_width;  // native float width, clamped to 4, 8 or 16 (cpu-like); 1 or 4 on GPUs
   size_t max_work_group;
   uint64_t local_memory, max_allocation, memory, cache;
   uint32_t compute_units, address_bits;
-  enum heed__cl_shuffle shuffle;  // offered; heed__cl_shuffle() says whether it works
+  enum heed__cl_shuffle shuffle;  // what the device offers; heed__cl_shuffle() says whether it works
   bool nvidia;                    // inline PTX may be tried
-  bool compiles_late;             // PoCL: at the first launch, and all over again for a binary
-  bool tensor_cores;              // those of an NVIDIA device that multiplies fragments as warp.cl does
+  bool compiles_late;             // PoCL: compiles at the first launch, and again for a binary
+  bool tensor_cores;              // an NVIDIA device's, which multiply fragments as warp.cl does
   bool emulate_warps;             // warp.cl without PTX: for tests on other devices
   bool short_loops;               // llvmpipe silently ends a work-item's loops after 65535 iterations in total
 };
 
-enum { HEED__CL_KEPT = 4 };  // what so many rooms above the runtime keep in a context
+enum { HEED__CL_KEPT = 4 };  // so many rooms above the runtime may keep something in a context
 
 struct heed__cl {
   cl_platform_id platform;
@@ -43,46 +44,47 @@ struct heed__cl {
   cl_context context;
   cl_command_queue queue;
   struct heed__cl_traits traits;
-  bool tensor_cores_off;  // a driver refused their kernels, or they computed wrong: ordinary kernels do all from now on
-  unsigned revision;      // of what plans rest on; see heed__cl_revise
+  bool tensor_cores_off;  // the driver refused their kernels, or they computed wrong: use only ordinary kernels
+  unsigned revision;      // counts changes of what plans depend on; see heed__cl_revise
   bool tf32;              // F32 numbers may be rounded to TF32 on their way into tensor cores
   bool profiling;
   char *cache_dir;                      // NULL: no disk cache
-  bool stores_programs;                 // puts what it builds there
+  bool stores_programs;                 // stores there what it builds
   char *kernel_dir;                     // NULL: embedded sources
-  uint64_t allocated;                   // bytes of heed's own buffers alive: tensors, scratch (idle too)
+  uint64_t allocated;                   // bytes in heed's own buffers: tensors, scratch (also idle)
   struct heed__cl_adopted *adopted;     // memory.c: the caller's buffers under tensors
   unsigned unflushed;                   // launches since the last clFlush
   struct heed__cl_marks *marks;         // launch.c: how far the queue has come
-  cl_mem dummy;                         // one element, for tensor arguments left out; made at first use
+  cl_mem dummy;                         // one element, for tensors that are left out; made at first use
   enum heed__cl_shuffle shuffle_tried;  // shuffle.c
   bool shuffle_right;
   struct heed__cl_uploads *uploads;    // transfer.c
   struct heed__cl_programs *programs;  // program.c
-  bool build_may_work_later;           // program.c: the last one that failed did so for want of memory or of the device
+  bool build_may_work_later;           // program.c: the last failed build failed for lack of memory or of the device
   struct heed__cl_scratch *scratch;    // memory.c
   struct heed__cl_profile *profile;    // profile.c
   void *kept[HEED__CL_KEPT];           // each by the number that rooms.h gives it
 };
 static inline struct heed__cl *heed__cl_state(const heed_context *ctx) { return ctx->state; }
-// A choice of kernels has changed, or something has stopped working: plans that were kept are made anew.
+// Call this when a choice of kernels has changed or something has stopped working: contexts then make their kept plans again.
 static inline void heed__cl_revise(heed_context *ctx) { ++heed__cl_state(ctx)->revision; }
 
 struct heed__cl_config {
   bool tf32;  // products of F32 tensors may round their factors to TF32
   bool profiling;
   const char *cache_dir;   // NULL: none
-  bool load_only;          // add no program to it where that compiles the program once more
+  bool load_only;          // add no program to it if that means compiling the program again
   const char *kernel_dir;  // NULL: embedded
 };
-// Makes context and queue on a device (or retains the caller's), fills ctx->device, attaches the backend, whose rooms open after it.
+// Makes context and queue on a device (or retains the caller's), fills in ctx->device and attaches the backend. The backend's rooms open
+// afterwards.
 heed_status heed__cl_open(heed_context *ctx, cl_device_id device, const struct heed__cl_config *config,
                           const struct heed__backend *backend);
 heed_status heed__cl_open_with(heed_context *ctx, cl_context context, cl_device_id device, cl_command_queue queue,
                                const struct heed__cl_config *config, const struct heed__backend *backend);
 void heed__cl_close(heed_context *ctx);  // after the queue has finished and the rooms have closed
 
-// devices.c: what there is. Device info entries carry the handle beside them.
+// devices.c: lists the devices. Each entry has the device's handle beside its info.
 struct heed__cl_found {
   heed_device_info info;
   cl_device_id device;
@@ -91,7 +93,7 @@ heed_status heed__cl_discover(struct heed__cl_found **devices, size_t *device_co
                               size_t *platform_count);  // both freed with free()
 
 const char *heed__cl_error_name(cl_int error);  // "CL_OUT_OF_RESOURCES"
-// heed__fail with "what: CL_X on <device name>"; out-of-memory codes become HEED_ERROR_OUT_OF_MEMORY.
+// Calls heed__fail with "what: CL_X on <device name>"; out-of-memory codes become HEED_ERROR_OUT_OF_MEMORY.
 heed_status heed__cl_fail(const heed_context *ctx, cl_int error, const char *what);
 #ifdef HEED_LINT  // see base/status.h
 #define heed__cl_fail(...) heed__failed(heed__cl_fail(__VA_ARGS__))
@@ -99,19 +101,19 @@ heed_status heed__cl_fail(const heed_context *ctx, cl_int error, const char *wha
 
 // ---------------------------------------------------------------- launches
 
-// One kernel launch, built step by step; the first error sticks and comes out of heed__cl_launch.
+// One kernel launch, built step by step. It keeps the first error, and heed__cl_launch returns it.
 //   struct heed__cl_kernel k;
 //   heed__cl_begin(&k, ctx, "ops/foo.cl", "foo_rows");
 //   heed__cl_define(&k, "X_DTYPE", "F32");
 //   heed__cl_tensor(&k, x);              two kernel arguments: the buffer, and `long` offset in elements
 //   heed__cl_long(&k, rows);
 //   HEED__TRY(heed__cl_launch(&k, 1, global, NULL));
-// The program is built (or found in the caches) at the launch, since the arguments decide -DHEED_IDX64: it is defined when a tensor's span
-// or a long passes HEED__CL_IDX32_MOST; kernels index with `idx`, which is long then and int otherwise.
+// The launch builds the program or finds it in the caches, since the arguments decide on -DHEED_IDX64: it is defined if a tensor's span or
+// a long exceeds HEED__CL_IDX32_MOST. Kernels index with `idx`, which is long then and int otherwise.
 #define HEED__CL_MAX_ARGS 64
-// A loop adds its step before it compares, and a launch is rounded up to whole work-groups, so that an index may pass the end by one
-// step and must not wrap there. No kernel's step is larger than this: the one of row kernels, which heed__cl_launch_rows() bounds. Blocks
-// of a row (8192 elements at most), shares of a work-item (4096) and what work-groups are rounded up to are far below it.
+// A loop adds its step before it compares, and a launch is rounded up to whole work-groups, so an index may pass the end by one step and
+// must not wrap there. No kernel has a larger step than this: it is that of row kernels, which heed__cl_launch_rows() bounds. Blocks of a
+// row (8192 elements at most), shares of a work-item (4096) and the rounding to work-groups are far smaller.
 enum { HEED__CL_FARTHEST_STEP = 1 << 22, HEED__CL_IDX32_MOST = INT32_MAX - HEED__CL_FARTHEST_STEP };
 struct heed__cl_kernel {
   heed_context *ctx;
@@ -149,21 +151,21 @@ void heed__cl_uint(struct heed__cl_kernel *k, uint32_t value);
 void heed__cl_float(struct heed__cl_kernel *k, double value);
 void heed__cl_local(struct heed__cl_kernel *k, size_t bytes);  // a __local argument
 void heed__cl_marks_destroy(heed_context *ctx);
-// The largest work-group this kernel may be launched with (CL_KERNEL_WORK_GROUP_SIZE); builds it.
+// Returns the largest work-group that this kernel may be launched with (CL_KERNEL_WORK_GROUP_SIZE). It builds the kernel.
 heed_status heed__cl_work_group_limit(struct heed__cl_kernel *k, size_t *limit);
-// Queues it. dims 1 to 3; local NULL: the driver's choice. A global size of 0 is a no-op. Records an event when profiling.
+// Queues the launch. dims: 1 to 3; local NULL: the driver chooses. A global size of 0 does nothing. Records an event when profiling.
 heed_status heed__cl_launch(struct heed__cl_kernel *k, int dims, const size_t *global, const size_t *local);
 
 // ---------------------------------------------------------------- scratch
 
-// Device memory for the length of one operator call. The queue is in order, so a released buffer may be handed out again at once.
+// Device memory for one operator call. The queue is in order, so a buffer that is given back may be handed out again at once.
 // Errors: OUT_OF_MEMORY with the figures.
 heed_status heed__cl_scratch_take(heed_context *ctx, size_t bytes, cl_mem *out);
 void heed__cl_scratch_give(heed_context *ctx, cl_mem buffer);  // NULL is legal
 
 // ---------------------------------------------------------------- parts of the backend, each in the file it names
 
-// devices.c. Questions to a device, all of which OpenCL makes a driver answer: the first that it does not answer is kept.
+// devices.c. Queries that every OpenCL driver must answer. It keeps the first one that the driver does not answer.
 struct heed__cl_asked {
   cl_device_id device;
   cl_int error;
@@ -172,16 +174,16 @@ struct heed__cl_asked {
 void heed__cl_ask(struct heed__cl_asked *asked, cl_device_info what, const char *what_name, void *value, size_t size);
 #define HEED__CL_ASK(asked, what, value) heed__cl_ask((asked), what, #what, (value), sizeof *(value))
 heed_status heed__cl_asked_status(const struct heed__cl_asked *asked);  // DEVICE or OUT_OF_MEMORY
-// Fills info for a device that may lie outside the list (a sub-device has index -1).
+// Fills in info for a device that may not be in the list (a sub-device has index -1).
 heed_status heed__cl_describe(cl_device_id device, heed_device_info *info);
 bool heed__cl_has_extension(cl_device_id device, const char *name);  // the whole word
 
-// memory.c. A buffer of `bytes`, checked against the device's limits first; `purpose` opens the message of a failure.
+// memory.c. Makes a buffer of `bytes`, after a check of the device's limits; the message of a failure begins with `purpose`.
 heed_status heed__cl_buffer_new(heed_context *ctx, size_t bytes, const char *purpose, cl_mem *out);
-// The size of a caller's buffer. Errors: INVALID_ARGUMENT for one of another OpenCL context.
+// Returns the size of a caller's buffer. Errors: INVALID_ARGUMENT for a buffer of another OpenCL context.
 heed_status heed__cl_buffer_measure(const heed_context *ctx, cl_mem buffer, size_t *bytes);
-// Retains a caller's buffer until heed__cl_buffer_destroy(). It is not counted as memory in use: heed did not allocate it, and several
-// tensors may lie in it.
+// Retains a caller's buffer until heed__cl_buffer_destroy(). It does not count as memory in use, because heed did not allocate it and
+// several tensors may lie in it.
 heed_status heed__cl_buffer_adopt(heed_context *ctx, cl_mem buffer);
 void heed__cl_adopted_destroy(heed_context *ctx);
 heed_status heed__cl_buffer_create(heed_context *ctx, size_t bytes, void **handle);
@@ -194,7 +196,7 @@ heed_status heed__cl_read_end(heed_context *ctx, void *transfer, bool wait, bool
 heed_status heed__cl_sync(heed_context *ctx);
 void heed__cl_uploads_destroy(heed_context *ctx);  // after the queue has finished
 
-// program.c. A built kernel; both pointers live as long as the context.
+// program.c. A built kernel; both pointers are valid as long as the context.
 struct heed__cl_built {
   const char *name;
   cl_kernel kernel;
@@ -205,8 +207,8 @@ heed_status heed__cl_built_find(heed_context *ctx, const char *file, const char 
                                 struct heed__cl_built **out);
 void heed__cl_programs_store(heed_context *ctx);  // puts what was built into the disk cache
 void heed__cl_programs_destroy(heed_context *ctx);
-// program_cache.c: compiled programs on disk, by a key text. None can fail: no entry, or none written.
-// Why the folder as it stands is not trusted, for the user; empty where there is nothing to say.
+// program_cache.c: compiled programs on disk, found by a key text. None of these functions fails: there is no entry, or none is written.
+// Tells the user why heed does not trust the folder; empty if there is nothing to say.
 void heed__cl_cache_notice(const char *dir, char *text, size_t size);
 bool heed__cl_cache_load(const char *dir, const char *key, unsigned char **binary, size_t *size);  // free() it
 void heed__cl_cache_store(const char *dir, const char *key, const unsigned char *binary, size_t size);
@@ -218,18 +220,18 @@ void heed__cl_scratch_destroy(heed_context *ctx);
 
 // profile.c
 heed_status heed__cl_profile(heed_context *ctx, const heed_profile_record **records, size_t *count);
-// Events that come after the mark are dropped: those of work that the caller did not ask for.
+// Drops events after the mark: they belong to work that the caller did not ask for.
 size_t heed__cl_profile_mark(const heed_context *ctx);
 void heed__cl_profile_drop(heed_context *ctx, size_t mark);
 void heed__cl_profile_destroy(heed_context *ctx);
 
-// shuffle.c: the trait's form where this device does as kernels count on, tried at the first call; else NONE.
+// shuffle.c: returns the trait's form if this device behaves as kernels expect, which the first call tries; else NONE.
 enum heed__cl_shuffle heed__cl_shuffle(heed_context *ctx);
 
 // peak.c
 heed_status heed__cl_measure_peak(heed_context *ctx, size_t bytes, double *fma_gflops, double *copy_gbytes);
 
-// Profiling: launch.c's launches and library calls hand their events here (retained by it). kernel must be static or interned.
+// Profiling: launch.c and library calls pass their events here (it retains them). kernel must be static or interned.
 void heed__cl_profile_event(heed_context *ctx, const char *kernel, cl_event event);
 
 #endif

@@ -1,5 +1,5 @@
-// Whether kernels may exchange registers among neighbouring work-items (kernels_cl/shuffle.cl), and by which means. What a device
-// offers is a trait; here it is tried once a context, since where items lie in a subgroup no standard says.
+// Whether kernels can exchange registers among neighbouring work-items (kernels_cl/shuffle.cl), and how. The traits say what a device
+// offers; this file tries it once per context, because no standard says where work-items lie in a subgroup.
 #include "cl/runtime/runtime.h"
 
 enum { ITEMS = 64 };
@@ -30,7 +30,7 @@ enum heed__cl_shuffle heed__cl_shuffle(heed_context *ctx) {
   if (cl->shuffle_tried != form) {
     cl_mem buffer = NULL;
     float numbers[ITEMS];
-    // A device whose compiler does not take the form goes without: there is another way to the same result.
+    // If the device's compiler rejects the form, do without it: there is another way to the same result.
     heed_status status = heed__cl_scratch_take(ctx, sizeof numbers, &buffer);
     if (status == HEED_OK) status = read_back(ctx, buffer, form, numbers);
     heed__cl_scratch_give(ctx, buffer);

@@ -9,7 +9,7 @@
 
 #include "base/status.h"
 
-// A kernel file is text that people write; more than this is something else.
+// A kernel file is text that people write; a larger file is something else.
 enum { SOURCE_BYTES_MAX = 4 << 20, INCLUDES_DEEP = 4 };
 
 struct joined {
@@ -18,7 +18,7 @@ struct joined {
   size_t length;
 };
 
-// *text stays NULL where the folder has no such file.
+// *text stays NULL if the folder has no such file.
 static heed_status read_file(const char *dir, const char *name, char **text, size_t *length) {
   char path[4096];
   const int path_length = snprintf(path, sizeof path, "%s/%s", dir, name);
@@ -59,7 +59,7 @@ static heed_status append_text(struct joined *joined, const char *text, size_t l
   return HEED_OK;
 }
 
-// `#line 3 "name"`: what a build log calls the next line.
+// Adds `#line 3 "name"`, the position that a build log shows for the next line.
 static heed_status append_place(struct joined *joined, const char *name, int line) {
   char place[300];
   const int length = snprintf(place, sizeof place, "#line %d \"%s\"\n", line, name);
@@ -68,7 +68,7 @@ static heed_status append_place(struct joined *joined, const char *name, int lin
   return append_text(joined, place, (size_t)length);
 }
 
-// The name in a line `#include "name"`; false for any other line.
+// Finds the name in a line `#include "name"`; returns false for any other line.
 static bool is_include(const char *line, char name[256]) {
   static const char opening[] = "#include \"";
   if (strncmp(line, opening, sizeof opening - 1) != 0) return false;
@@ -82,7 +82,7 @@ static bool is_include(const char *line, char name[256]) {
 
 static heed_status append_file(struct joined *joined, const char *name, int depth);
 
-// A file's text, with the files it includes in their places. Drivers are not asked: they would look in the file system.
+// Makes a file's text, with the files it includes in their places. The driver would look for them in the file system.
 static heed_status append_body(struct joined *joined, const char *name, const char *body, int depth) {
   HEED__TRY(append_place(joined, name, 1));
   const char *start = body;

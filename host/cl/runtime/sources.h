@@ -1,4 +1,4 @@
-// The kernel files, embedded into the library at build time. Ends with a null name.
+// The kernel files that the build embeds into the library. The list ends with a null name.
 #ifndef HEED__SOURCES_H
 #define HEED__SOURCES_H
 
@@ -11,9 +11,9 @@ struct heed__cl_kernel_source {
 };
 extern const struct heed__cl_kernel_source heed__cl_kernel_sources[];
 
-// The text of a program: "common.cl" and `file`, each from the folder `dir` where it is not NULL and has the file, else the
-// embedded one. A line `#include "name.cl"` stands for that kernel file, found the same way. free() it.
-// Errors: BUILD when there is no such file, IO when one cannot be read.
+// Makes the text of a program: "common.cl" and `file`. Each comes from the folder `dir` if dir is not NULL and has the file, else from the
+// embedded ones. A line `#include "name.cl"` is replaced by that kernel file, found the same way. free() the text.
+// Errors: BUILD if there is no such file, IO if one cannot be read.
 heed_status heed__cl_source_join(const char *dir, const char *file, char **text, size_t *length);
 
 #endif

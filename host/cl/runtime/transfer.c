@@ -1,13 +1,13 @@
-// Transfers between the caller's memory and the device: uploads that are copied aside and queued, downloads,
-// reads that nobody waits for, and the end of the queue.
+// Transfers between the caller's memory and the device: uploads, which it copies and queues, downloads, reads that do not wait, and the
+// wait for the end of the queue.
 #include <stdlib.h>
 #include <string.h>
 
 #include "cl/runtime/runtime.h"
 
 // ---------------------------------------------------------------- uploads
-// An upload is copied aside and queued, so that a training loop that sends its batches never waits for the queue, but for the
-// oldest copies once they are many. A large one waits: the copy would cost more than the wait.
+// An upload copies the data and queues the copy, so that a training loop that sends its batches does not wait for the queue. If there are
+// many copies, it waits for the oldest. A large upload waits instead, because the copy would cost more than the wait.
 
 enum { STAGED_BYTES_MAX = 4 << 20, STAGED_TOTAL_MAX = 32 << 20, STAGED_COUNT_MAX = 64 };
 
@@ -21,14 +21,14 @@ struct heed__cl_uploads {
   size_t bytes;  // of all copies
 };
 
-// Frees the oldest copy once its command has ended; `wait` makes it end. False while it still runs.
+// Frees the oldest copy once its command has ended; with `wait`, waits for that. Returns false while it still runs.
 static bool retire_oldest(heed_context *ctx, bool wait) {
   struct heed__cl_uploads *uploads = heed__cl_state(ctx)->uploads;
   struct staged *staged = &uploads->ring[uploads->first];
   cl_int state = CL_QUEUED;
   if (wait) clWaitForEvents(1, &staged->event);
   cl_int error = clGetEventInfo(staged->event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof state, &state, NULL);
-  if (error != CL_SUCCESS) {  // its state cannot be known: wait for everything
+  if (error != CL_SUCCESS) {  // its state is unknown: wait for everything
     clFinish(heed__cl_state(ctx)->queue);
     state = error;
   }
@@ -78,16 +78,16 @@ heed_status heed__cl_upload(heed_context *ctx, void *handle, size_t offset, cons
 heed_status heed__cl_download(heed_context *ctx, void *handle, size_t offset, void *data, size_t bytes) {
   struct heed__cl *cl = heed__cl_state(ctx);
   const cl_int error = clEnqueueReadBuffer(cl->queue, handle, CL_TRUE, offset, bytes, data, 0, NULL, NULL);
-  // The uploads before it have ended too.
+  // The earlier uploads have ended, too.
   while (cl->uploads && cl->uploads->count > 0 && retire_oldest(ctx, false)) continue;
   if (error == CL_SUCCESS) return HEED_OK;
-  // It may be an earlier command's error that comes out here, so heed_sync() tells it too.
+  // This may report an earlier command's error, so keep it for heed_sync(), too.
   const heed_status status = heed__cl_fail(ctx, error, "download, or work queued before it");
   heed__context_defer(ctx, status);
   return status;
 }
 
-// The transfer is the read's event. The flush makes the device begin, since whoever asks later may only ask.
+// The transfer is the read's event. The flush makes the device begin, because a caller who only asks later does not flush.
 heed_status heed__cl_read_start(heed_context *ctx, void *handle, size_t offset, void *data, size_t bytes,
                                 void **transfer) {
   struct heed__cl *cl = heed__cl_state(ctx);
@@ -114,7 +114,7 @@ heed_status heed__cl_read_end(heed_context *ctx, void *transfer, bool wait, bool
   cl_int error = clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof state, &state, NULL);
   if (error == CL_SUCCESS && state > CL_COMPLETE && !wait) return HEED_OK;
   if (error != CL_SUCCESS ||
-      state > CL_COMPLETE) {  // the wait or the question failed: the end of the queue is the end of the read
+      state > CL_COMPLETE) {  // the wait or the query failed: then the end of the queue ends the read
     const cl_int finished = clFinish(heed__cl_state(ctx)->queue);
     if (error == CL_SUCCESS) error = finished;
   }
@@ -122,7 +122,7 @@ heed_status heed__cl_read_end(heed_context *ctx, void *transfer, bool wait, bool
   clReleaseEvent(event);
   *done = true;
   if (error == CL_SUCCESS) return HEED_OK;
-  // As in a download it may be an earlier command's error, so heed_sync() tells it too.
+  // As in a download, this may be an earlier command's error, so keep it for heed_sync(), too.
   const heed_status status = heed__cl_fail(ctx, error, "read, or work queued before it");
   heed__context_defer(ctx, status);
   return status;
@@ -133,7 +133,7 @@ heed_status heed__cl_sync(heed_context *ctx) {
   const cl_int error = clFinish(cl->queue);
   cl->unflushed = 0;
   while (cl->uploads && cl->uploads->count > 0) retire_oldest(ctx, true);
-  // The end of a context stores the rest: who times a sync does not expect it to compile.
+  // The end of a context stores the other programs, because a user who times a sync does not expect it to compile.
   if (error == CL_SUCCESS && !cl->traits.compiles_late) heed__cl_programs_store(ctx);
   return error == CL_SUCCESS ? HEED_OK : heed__cl_fail(ctx, error, "sync: some queued work");
 }

@@ -1,4 +1,4 @@
-// Texts of choices from outside, against the table of a context. The table is tuning.c's, its file is file.c's.
+// Implements heed/tune.h: checks texts of choices against the table of a context. tuning.c has the table, and file.c its file.
 #include "cl/tuning/calls.h"
 
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-// heed/tune.h on an OpenCL context: what the api calls when it has checked the arguments.
+// heed/tune.h on an OpenCL context: host/api calls these functions after it has checked the arguments.
 #ifndef HEED__TUNING_CALLS_H
 #define HEED__TUNING_CALLS_H
 

@@ -1,5 +1,5 @@
-// Tuned choices on disk: one JSON file a device. It steers what runs, so that a file which is found (and not named by the user at
-// that moment) must be the user's own; what it says is checked whole before any of it counts.
+// Tuned choices on disk: one JSON file per device. It decides what runs, so a file that heed finds by itself (that the user does not name
+// at that moment) must belong to the user. heed checks the whole file before it uses any of it.
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -37,7 +37,7 @@ static heed_status check_file(const char *path, const struct stat *info, bool tr
   return HEED_OK;
 }
 
-// The file's text, which is not terminated. A link is followed only where the user names the file.
+// Reads the file's text, which is not terminated. It follows a link only if the user names the file.
 static heed_status read_file(const char *path, bool trusted_only, char **text, size_t *size) {
   *text = NULL;
   *size = 0;
@@ -51,7 +51,7 @@ static heed_status read_file(const char *path, bool trusted_only, char **text, s
   if (status == HEED_OK) {
     *size = (size_t)info.st_size;
     *text = malloc(*size + 1);
-    errno = EIO;  // a file that became shorter sets none
+    errno = EIO;  // a file that became shorter sets no errno
     if (!*text)
       status = fail_reading(path, ENOMEM);
     else if (!heed__private_read(file, *text, *size))
@@ -73,7 +73,7 @@ struct reader {
 #define NEED(reader, condition, what) \
   HEED__REQUIRE((condition), HEED_ERROR_FORMAT, "%s: choice %zu: %s", (reader)->path, (reader)->entry, (what))
 
-// [least, most], or [least] without an end.
+// Reads [least, most], or [least] without an end.
 static heed_status read_range(const struct reader *r, const json_t *item, const char *name, int64_t *least,
                               int64_t *most) {
   const json_t *range = json_object_get(item, name);
@@ -129,7 +129,7 @@ static heed_status read_entry(const struct reader *r, const json_t *item, struct
   return heed__cl_tuning_add(tuning, &entry);
 }
 
-// Whether the table was made for this device as it is now.
+// Checks that the table was made for this device in its present state.
 static heed_status check_origin(const struct reader *r, const json_t *root) {
   const heed_device_info *device = &r->ctx->device;
   const struct {
@@ -215,7 +215,7 @@ static json_t *entry_json(const struct heed__cl_tuning *tuning, const struct hee
 }
 
 static bool put(FILE *stream, json_t *item, const char *before) {
-  errno = 0;  // jansson goes on without the part of a key that memory is missing for
+  errno = 0;  // without memory, jansson silently leaves out a part of a key
   char *line = item ? json_dumps(item, JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6) | JSON_ENCODE_ANY) : NULL;
   const bool whole = line && errno != ENOMEM;
   json_decref(item);
@@ -224,7 +224,7 @@ static bool put(FILE *stream, json_t *item, const char *before) {
   return whole;
 }
 
-// One line a choice, so that people can read and edit it. Choices that were seen to be wrong end here.
+// Writes one line per choice, so that people can read and edit it. It leaves out choices that computed wrong results.
 heed_status heed__cl_tuning_json(const heed_context *ctx, char **text) {
   const struct heed__cl_tuning *tuning = heed__cl_tuning_of(ctx);
   const heed_device_info *device = &ctx->device;
@@ -264,7 +264,7 @@ heed_status heed__cl_tuning_write(heed_context *ctx, const char *path) {
 
 // ---------------------------------------------------------------- when a context is opened
 
-// The id of a device may hold any character that its driver likes; '/' would leave the folder.
+// A driver may put any character into a device's id; '/' would lead out of the folder.
 static char *place(const char *folder, const char *id) {
   char *path = NULL;
   if (asprintf(&path, "%s/%s.json", folder, id) < 0) return NULL;
@@ -283,7 +283,7 @@ heed_status heed__cl_tuning_open(heed_context *ctx, const struct heed__cl_tuning
     tuning->path = file ? strdup(file) : place(folder, ctx->device.id);
     HEED__REQUIRE(tuning->path, HEED_ERROR_OUT_OF_MEMORY, "open: no host memory for a context");
   }
-  // Nothing has to be at the usual place; what the user named has to be there.
+  // The usual place may be empty, but a file that the user names must exist.
   if (off || !tuning->path || (!file && access(tuning->path, F_OK) != 0 && errno == ENOENT)) return HEED_OK;
   const heed_status status = heed__cl_tuning_read(ctx, tuning->path, true);
   if (status == HEED_ERROR_OUT_OF_MEMORY) return status;

@@ -1,4 +1,4 @@
-// The table of tuned choices in a context: classes of problems, choices as texts, looking up.
+// The table of tuned choices in a context: classes of problems, choices as texts, and look-ups.
 #include "cl/tuning/tuning.h"
 
 #include <inttypes.h>
@@ -53,7 +53,7 @@ heed_tune_problem heed__cl_tuning_plain(const struct heed__cl_tuning *tuning, co
   return plain;
 }
 
-// Of plain problems.
+// Compares plain problems.
 static bool same_kind(const heed_tune_problem *a, const heed_tune_problem *b) {
   return a->op == b->op && a->dtype == b->dtype && a->trans_a == b->trans_a && a->trans_b == b->trans_b &&
          a->causal == b->causal;
@@ -100,8 +100,7 @@ heed_status heed__cl_tuning_set(struct heed__cl_tuning *tuning, const struct hee
   for (size_t i = 0; i < tuning->count; ++i)
     if (!same_class(&tuning->entries[i], entry)) tuning->entries[kept++] = tuning->entries[i];
   tuning->count = kept;
-  bool needed =
-      !is_default(&entry->choice);  // a default only where it stands before what would hold the class otherwise
+  bool needed = !is_default(&entry->choice);  // a default only if another entry would hold the class otherwise
   for (size_t i = 0; i < kept && !needed; ++i) needed = overlap(&tuning->entries[i], entry);
   if (!needed) return HEED_OK;
   HEED__TRY(heed__cl_tuning_add(tuning, entry));
@@ -141,7 +140,7 @@ void heed__cl_tuning_distrust(heed_context *ctx, const heed_tune_problem *proble
   heed__cl_revise(ctx);
   struct heed__cl_tuning *tuning = heed__cl_tuning_of(ctx);
   struct heed__cl_tuning_forced *forced = &tuning->forced[problem->op];
-  if (forced->set) {  // whoever measures asks heed_tune_get()
+  if (forced->set) {  // a caller that measures asks heed_tune_get()
     forced->wrong = true;
     return;
   }
@@ -150,7 +149,7 @@ void heed__cl_tuning_distrust(heed_context *ctx, const heed_tune_problem *proble
   entry->wrong = true;
   char text[HEED_TUNE_TEXT];
   heed__cl_tuning_choice_text(&entry->choice, text);
-  if (strstr(ctx->notice, "tuned choice")) return;  // the first of its kind stays
+  if (strstr(ctx->notice, "tuned choice")) return;  // keep the first notice of this kind
   heed__notice_add(ctx,
                    "the tuned choice '%s' for %s computes wrong on this device and is not used; run heed tune again",
                    text, ops[problem->op].name);
@@ -165,7 +164,7 @@ static const struct heed__cl_tuning_variant *find_variant(const struct heed__cl_
   return NULL;
 }
 
-// One "name=value" up to `end`.
+// Reads one "name=value" up to `end`.
 static heed_status parse_value(const struct heed__cl_tuning_variant *variant, const char *whole, const char *text,
                                const char *end, struct heed__cl_tuning_choice *choice) {
   const char *equals = memchr(text, '=', (size_t)(end - text));

@@ -1,6 +1,6 @@
-// Tuned choices inside the backend: the table of a context, and what an operator asks it. Knows no operator: each tuned operator
-// describes itself (its variants, their values, where its classes of sizes begin), and the backend hands all descriptions over when a
-// context is opened.
+// Tuned choices inside the backend: the table of a context, and the look-up for operators. It knows no operator by name: each tuned
+// operator describes itself (its variants, their values, where its classes of sizes begin), and the backend passes all descriptions to it
+// when a context is opened.
 #ifndef HEED__TUNING_H
 #define HEED__TUNING_H
 
@@ -9,8 +9,8 @@
 #include "cl/runtime/runtime.h"
 #include "cl/rooms.h"
 
-// X(name, least, most): what a choice can say of its variant. A variant takes those that its description lists, and clamps them to what
-// the call and the device allow; these bounds only keep sizes from wrapping. A new variant's values are added here.
+// X(name, least, most): the values that a choice can give its variant. A variant takes those that its description lists, and clamps them to
+// what the call and the device allow; these bounds only keep sizes from wrapping. Add a new variant's values here.
 #define HEED__TUNABLES(X) \
   X(vectors, 2, 3)        \
   X(rows, 1, 1 << 20)     \
@@ -35,7 +35,7 @@ enum heed__cl_tuning_tunable {
 };
 
 struct heed__cl_tuning_choice {
-  char variant[32];                     // its key; "": the one that heed picks
+  char variant[32];                     // its key; "": the variant that heed picks
   int64_t values[HEED__TUNABLE_COUNT];  // 0: the variant's own
 };
 
@@ -44,13 +44,13 @@ struct heed__cl_tuning_choices {
   size_t count, room;
 };
 
-// A way to compute an operator, as files of choices name it: the key never changes, or files would lose their meaning.
+// A way to compute an operator. Files of choices contain the key, so it never changes; otherwise files would lose their meaning.
 struct heed__cl_tuning_variant {
   const char *key;
-  unsigned values;  // bits 1 << HEED__TUNE_... of those that it takes
+  unsigned values;  // bits 1 << HEED__TUNE_... of the values that it takes
 };
 
-// What else makes two problems different kinds, beside their dtype.
+// What makes two problems different kinds, apart from their dtype.
 enum heed__cl_tuning_kind { HEED__TUNE_BY_FORM, HEED__TUNE_BY_CAUSAL };
 
 enum { HEED__TUNE_EDGES = 6 };
@@ -58,20 +58,20 @@ enum { HEED__TUNE_EDGES = 6 };
 // A tuned operator.
 struct heed__cl_tuning_op {
   enum heed__cl_tuning_kind kind;
-  // Where a class of each size begins; a class ends before the next. Ends with 0, or is full.
+  // Where the classes of each size begin; a class ends before the next one. The list ends with 0, or is full.
   int64_t edges[HEED_TUNE_SIZES][HEED__TUNE_EDGES];
   const struct heed__cl_tuning_variant *(*variant)(size_t i);  // NULL past the last
-  // Adds choices that are one step away from `choice`.
+  // Adds the choices that are one step away from `choice`.
   void (*neighbours)(heed_context *ctx, const heed_tune_problem *problem, const struct heed__cl_tuning_choice *choice,
                      struct heed__cl_tuning_choices *out);
 };
 
 struct heed__cl_tuning_entry {
-  heed_tune_problem problem;  // its sizes are the least of each range
+  heed_tune_problem problem;  // its sizes are the lower ends of the ranges
   int64_t most[HEED_TUNE_SIZES];
   struct heed__cl_tuning_choice choice;
   double speedup;
-  bool wrong;  // seen to compute wrong here: as if it were not there
+  bool wrong;  // it has computed wrong results here: treat it as absent
 };
 
 enum {
@@ -99,40 +99,40 @@ static inline struct heed__cl_tuning *heed__cl_tuning_of(const heed_context *ctx
 
 // ---------------------------------------------------------------- for operators
 
-// What the table says of a call; NULL: nothing, choose by yourself.
+// Returns what the table says about a call; NULL: nothing, the operator chooses by itself.
 const struct heed__cl_tuning_choice *heed__cl_tuning_find(const heed_context *ctx, const heed_tune_problem *problem);
-// The choice of such calls computes wrong here: it is not used again, and heed_context_notice() says so.
+// Call this when the choice for such calls computes wrong results here: heed does not use it again, and heed_context_notice() says so.
 void heed__cl_tuning_distrust(heed_context *ctx, const heed_tune_problem *problem);
 
-// A copy of `base` with one value changed, and added where there is room.
+// Adds a copy of `base` with one value changed, if there is room.
 void heed__cl_tuning_choices_add(struct heed__cl_tuning_choices *out, const struct heed__cl_tuning_choice *base,
                                  enum heed__cl_tuning_tunable what, int64_t value);
 
 // ---------------------------------------------------------------- the table
 
-// The problem without what its operator does not have, such as transposed factors.
+// Returns the problem without the properties that its operator does not have, such as transposed factors.
 heed_tune_problem heed__cl_tuning_plain(const struct heed__cl_tuning *tuning, const heed_tune_problem *problem);
 const char *heed__cl_tuning_op_name(heed_tune_op op);
 const char *const *heed__cl_tuning_size_names(heed_tune_op op);
-// Errors: INVALID_ARGUMENT for a variant that the operator does not have, and for a value that the variant does not take.
+// Errors: INVALID_ARGUMENT for a variant that the operator does not have, or a value that the variant does not take.
 heed_status heed__cl_tuning_choice_parse(const struct heed__cl_tuning *tuning, heed_tune_op op, const char *text,
                                          struct heed__cl_tuning_choice *choice);
 void heed__cl_tuning_choice_text(const struct heed__cl_tuning_choice *choice, char text[HEED_TUNE_TEXT]);
-// The class of a problem as an entry, without a choice.
+// Returns the class of a problem as an entry without a choice.
 struct heed__cl_tuning_entry heed__cl_tuning_class(const struct heed__cl_tuning *tuning,
                                                    const heed_tune_problem *problem);
-// The first entry that holds a call decides. add: behind the others; set: before them, in place of one of the same class, or for a
-// default choice none where that is enough.
+// The first entry that contains a call decides. add: puts the entry behind the others. set: puts it before them and replaces an entry of
+// the same class; it adds a default choice only if that is needed.
 heed_status heed__cl_tuning_add(struct heed__cl_tuning *tuning, const struct heed__cl_tuning_entry *entry);
 heed_status heed__cl_tuning_set(struct heed__cl_tuning *tuning, const struct heed__cl_tuning_entry *entry);
 void heed__cl_tuning_close(heed_context *ctx);
 
-// file.c. trusted_only: as for a file that was found and not named, which must be the user's own.
+// file.c. trusted_only: the file was found and not named by the user, so it must belong to the user.
 heed_status heed__cl_tuning_read(heed_context *ctx, const char *path, bool trusted_only);
 heed_status heed__cl_tuning_write(heed_context *ctx, const char *path);
 heed_status heed__cl_tuning_json(const heed_context *ctx, char **text);
-// Once, when a context is opened. ops: a description for each heed_tune_op. file NULL: <device id>.json in `folder`, which may be NULL too; off: only the place is noted. A table
-// that cannot be used makes a notice.
+// Called once, when a context is opened. ops: a description for each heed_tune_op. file NULL: <device id>.json in `folder`, which may also
+// be NULL. off: only remember the place. A table that cannot be used causes a notice.
 heed_status heed__cl_tuning_open(heed_context *ctx, const struct heed__cl_tuning_op *const *ops, const char *folder,
                                  const char *file, bool off);
 
