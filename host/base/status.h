@@ -25,7 +25,7 @@ static inline heed_status heed__failed(heed_status status) {
     if (heed__try_status != HEED_OK) return heed__try_status; \
   } while (0)
 
-// The same where there is something to release: jumps to `label` with `status` set.
+// The same if there is something to release: jumps to `label` with `status` set.
 #define HEED__TRY_TO(label, status, call) \
   do {                                    \
     (status) = (call);                    \

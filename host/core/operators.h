@@ -87,7 +87,7 @@ enum heed__op {
       HEED__OP_COUNT
 };
 
-// HEED__gelu_bwd_x, HEED__gelu_bwd_dy and so on: places in heed__call.in, and in heed__call.out. HEED__gelu_bwd_INS: how many.
+// HEED__gelu_bwd_x, HEED__gelu_bwd_dy and so on are indices into heed__call.in, or into heed__call.out. HEED__gelu_bwd_INS is their number.
 #define HEED__SLOT(op, slot) HEED__##op##_##slot,
 #define HEED__SLOTS(op, tolerance, in, out, ...)                          \
   enum { HEED__EACH(HEED__SLOT, op, HEED__NAMES_##in) HEED__##op##_INS }; \
@@ -103,7 +103,7 @@ HEED__OPERATORS(HEED__SLOTS)
 // One call: tensors in the operator's slots (NULL: left out), and its parameters.
 struct heed__call {
   enum heed__op op;
-  const char *name;  // the public function's, for messages, where several share an operator; NULL: the operator's
+  const char *name;  // the public function's name for messages, if several share an operator; NULL: the operator's
   const heed_tensor *in[HEED__MAX_IN];
   heed_tensor *out[HEED__MAX_OUT];
   const void *params;
@@ -120,12 +120,12 @@ struct heed__operator {
   const char *in_place[2 * 2 + 1];  // pairs: the output, then the input
   size_t params_bytes;
   bool is_sum_of_products;
-  size_t factors[4];  // where in the parameters the doubles stand that multiply the products
+  size_t factors[4];  // offsets in the parameters of the doubles that multiply the products
   int factor_count;
 };
 extern const struct heed__operator heed__operators[HEED__OP_COUNT];
 const char *heed__op_name(enum heed__op op);
-// What heed_tolerance() says for the operator's class; 0 for what must be exact.
+// Returns heed_tolerance() for the operator's class; 0 if the operator must be exact.
 double heed__op_tolerance(enum heed__op op, heed_dtype dtype);
 
 // The slots that both directions of attention have in common, for code that serves both.
@@ -152,7 +152,7 @@ struct heed__gemm_params {
 };
 struct heed__linear_params {
   bool relu;        // fwd: y = max(x Wᵀ + b, 0). bwd: x is a relu's result, dx = (dy W) ∘ (x > 0)
-  bool accumulate;  // bwd: dweight and dbias are added to what stands there; dx is overwritten all the same
+  bool accumulate;  // bwd: adds to what dweight and dbias hold; dx is overwritten in any case
 };
 struct heed__gelu_params {
   heed_gelu_form form;
@@ -161,19 +161,19 @@ struct heed__softmax_params {
   bool log;
 };
 
-// q [B,Hq,Lq,D], k [B,Hkv,Lk,D] (past already put before it), v [B,Hkv,Lk,Dv], out and dout [B,Hq,Lq,Dv], dq dk dv: last stride 1,
-// the others any. lse F32 [B,Hq,Lq] and weights [B,Hq,Lq,Lk]: contiguous. mask: a view [B,Hq,Lq,cols] with stride 0 where it
-// broadcasts; keys from cols on are not allowed. dmask: contiguous rank 4, size 1 where the mask broadcasts (a last
-// dimension of `cols` otherwise). kv_lengths: I32 or I64 [B], to be clamped to [0, Lk].
+// q [B,Hq,Lq,D], k [B,Hkv,Lk,D] (past keys are already joined to it), v [B,Hkv,Lk,Dv], out and dout [B,Hq,Lq,Dv], dq dk dv: last stride 1,
+// the others any. lse F32 [B,Hq,Lq] and weights [B,Hq,Lq,Lk]: contiguous. mask: a view [B,Hq,Lq,cols] with stride 0 if it broadcasts; no
+// row attends keys from cols on. dmask: contiguous, rank 4, size 1 if the mask broadcasts (otherwise the last dimension is `cols`).
+// kv_lengths: I32 or I64 [B], which a backend clamps to [0, Lk].
 //
-// The keys row i of batch b attends are lo <= j <= hi, less what the mask forbids:
+// Row i of batch b attends the keys lo <= j <= hi, except those that the mask forbids:
 //   len = kv_lengths ? clamp(kv_lengths[b], 0, Lk) : Lk;  offset = kv_lengths ? len − Lq : params.offset
 //   hi = min(len − 1, causal top-left: i + offset, causal bottom-right: i + Lk − Lq, window_right >= 0: i + offset + window_right)
 //   lo = max(0, window_left >= 0: i + offset − window_left)
-// A weight that is 0 in F32 contributes nothing anywhere, whatever stands in v or k there (NaN included).
+// A weight that is 0 in F32 contributes nothing to any result, whatever v or k hold there (even NaN).
 struct heed__attention_params {
   heed_causal causal;
-  double scale;                       // resolved
+  double scale;                       // with the default filled in
   double softcap;                     // 0: none
   int64_t window_left, window_right;  // −1: unbounded
   int64_t offset;                     // past length

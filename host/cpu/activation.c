@@ -19,7 +19,7 @@ static double gelu_erf_gradient(double x, double dy) {
   return dy * (normal_distribution(x) + x * inverse_sqrt_two_pi * exp(-0.5 * x * x));
 }
 
-// (1 + tanh u)/2 = 1/(1 + exp(−2u)), which keeps its digits where tanh u is next to −1.
+// (1 + tanh u)/2 = 1/(1 + exp(−2u)), which keeps its digits if tanh u is near −1.
 static double tanh_argument(double x) { return sqrt_two_over_pi * (x + cubic * x * x * x); }
 static double gelu_tanh(double x) { return x / (1 + exp(-2 * tanh_argument(x))); }
 static double gelu_tanh_gradient(double x, double dy) {

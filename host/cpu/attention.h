@@ -12,7 +12,7 @@ struct heed__cpu_attention {
 
 struct heed__cpu_attention heed__cpu_attention_of(const struct heed__call *call);
 
-// Index, relative to the tensor's first element, where row (b, h, i) of a rank 4 tensor starts.
+// The start of row (b, h, i) of a rank 4 tensor, as an index from the tensor's first element.
 static inline int64_t heed__cpu_attention_start(const heed_tensor *t, int64_t b, int64_t h, int64_t i) {
   return b * t->strides[0] + h * t->strides[1] + i * t->strides[2];
 }

@@ -1,4 +1,4 @@
-// fill, copy and add on the host. They take rows of any strides, and any dtypes where the operator does.
+// fill, copy and add on the host. They accept rows with any strides, and any dtypes that the operator allows.
 #include <string.h>
 
 #include "cpu/rows.h"

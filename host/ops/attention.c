@@ -104,7 +104,7 @@ static heed_status resolve(const char *op, const heed_attention_options *o, cons
   return HEED_OK;
 }
 
-// The mask as [B, Hq, Lq, cols] with stride 0 where it broadcasts. cols < Lk: the keys from there on are not allowed.
+// Makes the mask [B, Hq, Lq, cols], with stride 0 where it broadcasts. cols < Lk: no row attends the keys from cols on.
 static heed_status broadcast_mask(const char *op, const heed_tensor *mask, const struct sizes *s,
                                   struct heed_tensor *view) {
   HEED__REQUIRE(mask->dtype == HEED_BOOL || heed_dtype_is_float(mask->dtype), HEED_ERROR_DTYPE,

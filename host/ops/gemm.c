@@ -1,4 +1,4 @@
-// gemm: brings every accepted shape to rank 4 with batch strides of 0 where an operand is broadcast.
+// gemm: checks the arguments and brings every accepted shape to rank 4. Batch strides are 0 if an operand is broadcast.
 #include <math.h>
 
 #include "ops/check.h"

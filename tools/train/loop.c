@@ -123,7 +123,7 @@ static int mean_loss(trainer *t, double *mean) {
   return TOOL_DONE;
 }
 
-// Evaluates, saves, and prints the epoch's line; also where --max-steps ends an epoch early.
+// Evaluates, saves, and prints the epoch's line; also if --max-steps ends an epoch early.
 static int finish_epoch(trainer *t, int64_t first, double started) {
   double loss = NAN;
   TOOL_TRY(mean_loss(t, &loss));

@@ -130,7 +130,7 @@ static heed_status settle(heed_context *ctx, const struct heed__cl_gemm_problem 
 
 // ---------------------------------------------------------------- running
 
-// Batch `batch` of a problem, as a problem of its own over views that live in `views`.
+// Makes a problem of batch `batch` alone, over views that live in `views`.
 static struct heed__cl_gemm_problem batch_of(const struct heed__cl_gemm_problem *p, int64_t batch,
                                              struct heed_tensor views[4]) {
   struct heed__cl_gemm_problem one = *p;

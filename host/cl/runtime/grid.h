@@ -12,8 +12,8 @@ static inline heed_status heed__cl_launch_items(struct heed__cl_kernel *k, int64
   return heed__cl_launch(k, 1, &global, &local);
 }
 
-// The same for work-items that each go over many elements. On a CPU, where one thread runs a work-group, each work-item is a group of its
-// own.
+// The same for work-items that each go over many elements. On a CPU, where one thread runs a whole work-group, each work-item gets its own
+// group.
 static inline heed_status heed__cl_launch_walks(struct heed__cl_kernel *k, int64_t items) {
   const struct heed__cl_traits *traits = &heed__cl_state(k->ctx)->traits;
   const size_t most = traits->cpu_like ? 1 : 64, local = traits->max_work_group < most ? traits->max_work_group : most;

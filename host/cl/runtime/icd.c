@@ -1,5 +1,5 @@
-// Why an installed driver does not show up: each .icd file of the vendors' folder names a library, and the loader says nothing
-// about a library that it cannot load. This file looks where the loader looks, and calls nothing in the libraries.
+// Finds out why an installed driver does not appear: each .icd file of the vendors' folder names a library, and the loader does not mention
+// a library that it cannot load. This file looks where the loader looks, and calls nothing in the libraries.
 #include "cl/runtime/icd.h"
 
 #include <dirent.h>

@@ -115,7 +115,7 @@ typedef struct heed_open_options {
 HEED_API HEED_MUST_CHECK heed_status heed_open_with(const heed_open_options *options, heed_context **out);
 // Self-test: when a device, its driver and this version of heed meet for the first time, heed compares a few small calls with the
 // host. The test has a part for each kind of HEED_USES_, runs those that `uses` asks for, and takes seconds if kernels must be
-// compiled. heed keeps the verdicts in the cache folder; without such a folder it tests only where HEED_SELF_TEST=on or
+// compiled. heed keeps the verdicts in the cache folder; without such a folder it tests only if HEED_SELF_TEST=on or
 // self_test = 1 asks for it, and then at each open. "auto" passes over a device that has failed in any part
 // (heed_context_notice() says so); if the caller named the device, the open fails with MISMATCH and the reason.
 // HEED_SELF_TEST=off opens it all the same. heed_open_opencl() does not test: that device is the caller's choice.
@@ -242,7 +242,7 @@ HEED_API bool heed_tensor_shares_storage(const heed_tensor *a, const heed_tensor
 // interleave may count as overlapping.
 HEED_API bool heed_tensor_overlaps(const heed_tensor *a, const heed_tensor *b);
 // "F32[2, 3]", for messages; "none" for NULL. The text is the library's: use it before the thread's next call of another function.
-// Up to eight may stand in one message.
+// One message may use up to eight of them.
 HEED_API const char *heed_tensor_describe(const heed_tensor *tensor);
 
 // A view shares the storage of `base` and keeps it alive. Errors: SHAPE when the view would leave the base.
@@ -387,7 +387,7 @@ typedef struct heed_sgd_options {
 HEED_API HEED_MUST_CHECK heed_status heed_sgd(const heed_sgd_options *options, const heed_tensor *grad,
                                               heed_tensor *param, heed_tensor *momentum_buffer);
 
-// Checks the options alone, for a caller that keeps them for later. Errors: as of heed_sgd().
+// Checks only the options, for a caller that keeps them for later. Errors: as of heed_sgd().
 HEED_API HEED_MUST_CHECK heed_status heed_sgd_check(const heed_sgd_options *options);
 
 // Square roots by gradient descent, each element by itself: x ← x − lr · 4x(x² − a) minimises f(x) = (x² − a)² from x0 on.

@@ -18,7 +18,7 @@ HEED_API uint64_t heed_random_below(uint64_t seed, uint64_t stream, uint64_t ind
 
 // ---------------------------------------------------------------- comparing
 
-// How two tensors of one shape differ. relative = ‖a − e‖/‖e‖ over the finite elements (‖a − e‖ where ‖e‖ is 0).
+// How two tensors of one shape differ. relative = ‖a − e‖/‖e‖ over the finite elements (‖a − e‖ if ‖e‖ is 0).
 typedef struct heed_difference {
   double relative;
   double error;    // ‖a − e‖ over the finite elements

@@ -1,4 +1,4 @@
-// heed's OpenCL handles, for programs that have OpenCL code of their own beside heed.
+// heed's OpenCL handles, for programs that use both heed and their own OpenCL code.
 #ifndef HEED_OPENCL_H
 #define HEED_OPENCL_H
 
@@ -17,11 +17,11 @@ extern "C" {
 HEED_API HEED_MUST_CHECK heed_status heed_open_opencl(cl_context context, cl_device_id device, cl_command_queue queue,
                                                       const heed_open_options *options, heed_context **out);
 
-// Gives the context's handles, which stay heed's. Each out pointer may be NULL. Errors: UNSUPPORTED on the host backend.
+// Gives the context's handles, which still belong to heed. Each out pointer may be NULL. Errors: UNSUPPORTED on the host backend.
 HEED_API HEED_MUST_CHECK heed_status heed_opencl_handles(heed_context *ctx, cl_context *context, cl_device_id *device,
                                                          cl_command_queue *queue);
 
-// Gives the buffer of a tensor, which stays the tensor's. The tensor's first element stands `offset` elements from its start.
+// Gives the buffer of a tensor, which still belongs to the tensor. The tensor's first element is `offset` elements from its start.
 // Errors: UNSUPPORTED on the host backend.
 HEED_API HEED_MUST_CHECK heed_status heed_opencl_buffer(const heed_tensor *tensor, cl_mem *buffer, int64_t *offset);
 

@@ -1,6 +1,6 @@
 // Tuning: which kernel, with which tile sizes, computes a class of calls on a device. heed chooses by itself. A table of choices overrides
 // it for the classes that the table names; `heed tune` measures on the device and makes one. A choice changes the time of a call; its
-// result changes by rounding alone.
+// result changes only by rounding.
 //
 // A choice is a text, the same as in the table's file: "default", the name of a variant, or a variant with values:
 //   cpu: vectors=2 rows=128
