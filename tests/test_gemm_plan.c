@@ -131,6 +131,26 @@ static void a_choice_names_the_tile_and_the_parts_of_gpu_products(void **state) 
   heed_context_destroy(ctx);
 }
 
+// Where memory holds two parts of C and not the eight that are asked for, no part sums over more than others may.
+static void parts_that_do_not_fit_are_as_few_as_a_sum_may_have(void **state) {
+  heed_context *ctx = open_own(state);
+  struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
+  struct heed__cl_tuning_choice choice = {.variant = "gpu"};
+  struct heed__cl_gemm_plan plan;
+  struct sizes s;
+  traits->cpu_like = false;
+  traits->max_work_group = 256;
+  traits->local_memory = 49152;
+  traits->max_allocation = 1 << 30;
+  choice.values[HEED__TUNE_splits] = 8;
+  set_sizes(&s, ctx, HEED_F32, 8192, 8192, 65536);
+  assert_true(heed__cl_gemm_plan(ctx, &s.p, &choice, &plan));
+  assert_false(plan.of.gpu.slices);
+  assert_int_equal(plan.of.gpu.splits, 2);
+  assert_int_equal(plan.of.gpu.share, 32768);
+  heed_context_destroy(ctx);
+}
+
 static void clblast_is_tried_where_tensor_cores_are_the_default(void **state) {
   heed_context *own = open_own(state), *ctx = NULL;
   heed_context_destroy(own);
@@ -153,13 +173,76 @@ static void clblast_is_tried_where_tensor_cores_are_the_default(void **state) {
   heed_context_destroy(ctx);
 }
 
+// ---------------------------------------------------------------- what a kernel leaves to others
+
+static struct heed_tensor without_memory(heed_context *ctx, heed_dtype dtype, int64_t rows, int64_t cols) {
+  struct heed_tensor t = {.ctx = ctx, .dtype = dtype, .rank = 4, .dims = {1, 1, rows, cols}, .count = rows * cols};
+  heed__contiguous_strides(t.rank, t.dims, t.strides);
+  return t;
+}
+
+static void factors_too_large_to_pack_are_multiplied_as_they_lie(void **state) {
+  heed_context *ctx = open_own(state);
+  struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
+  struct heed__cl_gemm_plan plan;
+  traits->cpu_like = true;
+  if (traits->vector_width < 4) traits->vector_width = 4;
+  const struct heed_tensor a = without_memory(ctx, HEED_F16, 300, 200), b = without_memory(ctx, HEED_F16, 200, 400);
+  struct heed_tensor c = without_memory(ctx, HEED_F16, 300, 400);
+  const struct heed__cl_gemm_problem p = {
+      .alpha = 1, .a = &a, .b = &b, .c = &c, .m = 300, .n = 400, .k = 200, .batches = 1};
+  assert_true(heed__cl_gemm_plan(ctx, &p, NULL, &plan));
+  assert_ptr_equal(plan.variant, &heed__cl_gemm_cpu);
+  traits->max_allocation = 100000;  // of 320,000 bytes for b as floats
+  assert_true(heed__cl_gemm_plan(ctx, &p, NULL, &plan));
+  assert_ptr_equal(plan.variant, &heed__cl_gemm_panels);
+  heed_context_destroy(ctx);
+}
+
+// Sums past 32768 terms go in parts, and in slices that add to C where parts of it are more than a buffer holds.
+static void long_sums_of_a_large_product_go_in_slices(void **state) {
+  setenv("HEED_GEMM_PROBE", "off", 1);  // which needs more memory than is left here
+  heed_context *ctx = open_own(state);
+  struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
+  traits->cpu_like = false;
+  traits->vector_width = 1;
+  traits->compute_units = 1;
+  enum { SIDE = 3, LONG = 2 * 32768 + 5 };
+  static float a[SIDE * LONG], b[SIDE * LONG], c[SIDE * SIDE], result[SIDE * SIDE];
+  for (int trans = 0; trans < 2; ++trans) {
+    const int64_t dims[] = {trans ? LONG : SIDE, trans ? SIDE : LONG};
+    heed_tensor *x = support_tensor(ctx, HEED_F32, 2, dims, 1, a), *y = support_tensor(ctx, HEED_F32, 2, dims, 2, b);
+    heed_tensor *z = support_tensor(ctx, HEED_F32, 2, (int64_t[]){SIDE, SIDE}, 3, c);
+    const uint64_t whole = traits->max_allocation;
+    traits->max_allocation = SIDE * SIDE * sizeof(float);
+    const heed_status status = heed_gemm(trans, !trans, 0.5, x, y, -2, z);
+    traits->max_allocation = whole;
+    ASSERT_OK(status);
+    ASSERT_OK(heed_tensor_download_f32(z, result, SIDE * SIDE));
+    for (int i = 0; i < SIDE * SIDE; ++i) {
+      const int row = i / SIDE, col = i % SIDE, step = trans ? SIDE : 1, line = trans ? 1 : LONG;
+      double sum = 0;
+      for (int k = 0; k < LONG; ++k) sum += (double)a[row * line + k * step] * (double)b[col * line + k * step];
+      // Terms are multiples of 2^-16 of both signs, and no sum of them comes to 2^8: F32 holds it exactly.
+      assert_true((double)result[i] == 0.5 * sum - 2 * (double)c[i]);
+    }
+    heed_tensor_destroy(x);
+    heed_tensor_destroy(y);
+    heed_tensor_destroy(z);
+  }
+  heed_context_destroy(ctx);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_warm_product_is_one_look_up_and_one_launch),
       cmocka_unit_test(a_new_choice_makes_plans_anew),
       cmocka_unit_test(sums_are_cut_alike_on_any_number_of_units),
       cmocka_unit_test(a_choice_names_the_tile_and_the_parts_of_gpu_products),
+      cmocka_unit_test(parts_that_do_not_fit_are_as_few_as_a_sum_may_have),
       cmocka_unit_test(clblast_is_tried_where_tensor_cores_are_the_default),
+      cmocka_unit_test(factors_too_large_to_pack_are_multiplied_as_they_lie),
+      cmocka_unit_test(long_sums_of_a_large_product_go_in_slices),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -122,7 +122,7 @@ static void a_forced_choice_that_computes_wrong_is_given_up(void **state) {
   heed_context *ctx = open_with(state, "off", NULL);
   ASSERT_OK(heed_tune_set(ctx, &a_problem, "cpu: vectors=3", 0));
   ASSERT_OK(heed_tune_force(ctx, HEED_TUNE_GEMM, a_choice));
-  heed__cl_tuning_distrust(ctx, &a_problem);
+  heed__cl_tuning_distrust(ctx, &a_problem, "computes wrong");
   assert_choice(ctx, &a_problem, "default");
   assert_string_equal(heed_context_notice(ctx), "");
   ASSERT_OK(heed_tune_force(ctx, HEED_TUNE_GEMM, NULL));

@@ -122,7 +122,9 @@ bool heed__driver_is_reference(const heed_context *ctx) { return ctx->device_bac
 heed_status heed__driver_create_reference(heed_context **out) {
   HEED__TRY(heed__context_create(out));
   const heed_status status = heed__cpu_open(*out);
-  if (status != HEED_OK) heed_context_destroy(*out);
+  if (status == HEED_OK) return HEED_OK;
+  heed_context_destroy(*out);
+  *out = NULL;
   return status;
 }
 

@@ -102,7 +102,9 @@ static void neighbours(heed_context *ctx, const heed_tune_problem *problem, cons
                        struct heed__cl_tuning_choices *out) {
   // The call without its memory. Key heads are as many as query heads.
   const struct heed__attention_params params = {.scale = 1,
-                                                .causal = problem->causal ? HEED_CAUSAL_TOP_LEFT : HEED_CAUSAL_NONE};
+                                                .causal = problem->causal ? HEED_CAUSAL_TOP_LEFT : HEED_CAUSAL_NONE,
+                                                .window_left = -1,
+                                                .window_right = -1};
   const struct heed_tensor t = {.ctx = ctx, .dtype = problem->dtype, .rank = 4};
   struct heed__cl_attention a = {.params = &params,
                                  .backward = problem->op == HEED_TUNE_ATTENTION_BWD,

@@ -144,7 +144,11 @@ static void specimen(const struct heed__cl_gemm_problem *p, const struct heed__c
     specimen->m = specimen->n = specimen->k = sides[size];
     specimen->batches = 1;
   }
-  specimen->class = (uint32_t)size;
+  // Batches that lie back to back are one call, of another function.
+  specimen->packed =
+      p->batches > 1 && is_packed(p->a, p->batches) && is_packed(p->b, p->batches) && is_packed(p->c, p->batches);
+  if (specimen->packed) specimen->batches = 2;
+  specimen->class = (uint32_t)size | (uint32_t)specimen->packed << 2;
 }
 
 const struct heed__cl_gemm_variant heed__cl_gemm_clblast = {

@@ -184,7 +184,7 @@ static heed_status run(heed_context *ctx, const struct heed__cl_gemm_problem *p,
 
 static bool make_plan(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
                       const struct heed__cl_tuning_choice *choice, struct heed__cl_gemm_plan *plan) {
-  plan->variant = &heed__cl_gemm_cpu;
+  *plan = (struct heed__cl_gemm_plan){.variant = &heed__cl_gemm_cpu};
   return heed__cl_gemm_cpu_make_plan(ctx, p, choice, &plan->of.cpu);
 }
 

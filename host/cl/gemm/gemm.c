@@ -33,21 +33,20 @@ static heed_status fail_wrong(const heed_context *ctx, const struct heed__cl_gem
 
 enum verdict { RIGHT, WRONG, FAILED, UNFIT };
 
-// A variant may fail if heed chose it by itself and there is another one: treat it as if it computed wrong results. An error for lack of
-// memory says nothing about it.
-static bool may_fail(const heed_context *ctx, const struct heed__cl_gemm_variant *variant) {
-  return variant->on_tensor_cores ||
+// Tells whether a variant may fail: heed or a table of choices chose it, and there is another. A failure counts as a wrong result then.
+static bool may_fail(const heed_context *ctx, const struct heed__cl_gemm_variant *variant, bool tuned) {
+  return tuned || variant->on_tensor_cores ||
          (variant->provider == HEED__GEMM_CLBLAST && heed__cl_gemm_state(ctx)->provider == HEED__GEMM_AUTO);
 }
 
-// Makes the plan ready and tries its kernels.
+// Prepares the plan and tries its kernels. A lack of memory is no verdict: judge returns it.
 static heed_status judge(heed_context *ctx, const struct heed__cl_gemm_problem *p, struct heed__cl_gemm_plan *plan,
-                         enum verdict *verdict) {
+                         bool tuned, enum verdict *verdict) {
   bool right = true;
   heed_status status = plan->variant->prepare ? plan->variant->prepare(ctx, p, plan) : HEED_OK;
   if (status == HEED_OK) status = heed__cl_gemm_probe(ctx, p, plan, &right);
   *verdict = right ? RIGHT : WRONG;
-  if (status == HEED_OK || !may_fail(ctx, plan->variant)) return status;
+  if (status == HEED_OK || !may_fail(ctx, plan->variant, tuned)) return status;
   *verdict = status == HEED_ERROR_UNSUPPORTED ? UNFIT : FAILED;
   if (status == HEED_ERROR_BUILD && heed__cl_state(ctx)->build_may_work_later) return status;
   return status == HEED_ERROR_BUILD || status == HEED_ERROR_DEVICE || *verdict == UNFIT ? HEED_OK : status;
@@ -55,10 +54,13 @@ static heed_status judge(heed_context *ctx, const struct heed__cl_gemm_problem *
 
 // Stops using a variant in this context.
 static void give_up(heed_context *ctx, const struct heed__cl_gemm_variant *variant) {
-  if (variant->on_tensor_cores)
+  if (variant->on_tensor_cores) {
     heed__cl_state(ctx)->tensor_cores_off = true;
-  else
+    heed__notice_add(
+        ctx, "the kernels for tensor cores fail or compute wrong on this device; ordinary kernels do their work");
+  } else {
     heed__cl_gemm_state(ctx)->clblast_failed = true;
+  }
   heed__cl_revise(ctx);
 }
 
@@ -71,12 +73,12 @@ static heed_status settle_tuned(heed_context *ctx, const struct heed__cl_gemm_pr
   while (!*settled && (tuned = heed__cl_gemm_tuned(ctx, p)) != NULL) {
     enum verdict verdict;
     if (!heed__cl_gemm_plan(ctx, p, tuned, plan) || !heed__cl_gemm_allows(ctx, plan->variant)) return HEED_OK;
-    HEED__TRY(judge(ctx, p, plan, &verdict));
-    if (verdict == FAILED) give_up(ctx, plan->variant);
+    HEED__TRY(judge(ctx, p, plan, true, &verdict));
     if (verdict == UNFIT) return HEED_OK;
+    if (verdict == FAILED && may_fail(ctx, plan->variant, false)) give_up(ctx, plan->variant);
     *settled = verdict == RIGHT;
     const heed_tune_problem problem = heed__cl_gemm_tune_problem(p);
-    if (!*settled) heed__cl_tuning_distrust(ctx, &problem);
+    if (!*settled) heed__cl_tuning_distrust(ctx, &problem, verdict == WRONG ? "computes wrong" : "does not run");
   }
   return HEED_OK;
 }
@@ -95,18 +97,10 @@ static heed_status settle_own(heed_context *ctx, const struct heed__cl_gemm_prob
                               struct heed__cl_gemm_plan *plan) {
   static const struct heed__cl_tuning_choice own;
   const struct heed__cl_gemm_variant *variant, *wrong = NULL;
-  // A provider that the caller asked for comes before the others, which do what it cannot.
-  if (heed__cl_gemm_state(ctx)->provider == HEED__GEMM_CLBLAST && heed__cl_gemm_plan(ctx, p, NULL, plan) &&
-      plan->variant->provider == HEED__GEMM_CLBLAST) {
+  for (size_t i = 0; (variant = heed__cl_gemm_preferred(ctx, i)) != NULL; ++i) {
     enum verdict verdict;
-    HEED__TRY(judge(ctx, p, plan, &verdict));
-    return verdict == RIGHT ? HEED_OK : fail_wrong(ctx, plan->variant);
-  }
-  for (size_t i = 0; (variant = heed__cl_gemm_variant_at(i)) != NULL; ++i) {
-    enum verdict verdict;
-    ++heed__cl_gemm_state(ctx)->planned;
     if (!is_candidate(ctx, variant, wrong) || !variant->plan(ctx, p, &own, plan)) continue;
-    HEED__TRY(judge(ctx, p, plan, &verdict));
+    HEED__TRY(judge(ctx, p, plan, false, &verdict));
     if (verdict == RIGHT) {
       if (wrong) note_wrong(ctx, wrong, variant);
       return HEED_OK;
@@ -123,9 +117,19 @@ static heed_status settle_own(heed_context *ctx, const struct heed__cl_gemm_prob
 
 static heed_status settle(heed_context *ctx, const struct heed__cl_gemm_problem *p, struct heed__cl_gemm_plan *plan) {
   bool settled;
+  ++heed__cl_gemm_state(ctx)->planned;
   HEED__TRY(settle_tuned(ctx, p, plan, &settled));
   if (!settled) HEED__TRY(settle_own(ctx, p, plan));
   return heed__cl_gemm_plans_add(ctx, p, plan);
+}
+
+// Finds the plan that the context keeps for a problem, or makes one.
+static heed_status find_plan(heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                             struct heed__cl_gemm_plan *plan) {
+  const struct heed__cl_gemm_plan *known = heed__cl_gemm_plans_find(ctx, p);
+  if (!known) return settle(ctx, p, plan);
+  *plan = *known;
+  return HEED_OK;
 }
 
 // ---------------------------------------------------------------- running
@@ -160,7 +164,7 @@ static heed_status run_rest(heed_context *ctx, const struct heed__cl_gemm_proble
       HEED__TRY(heed__cl_gemm_epilogue_run(ctx, &one));
       continue;
     }
-    HEED__TRY(settle(ctx, &one, &plan));
+    HEED__TRY(find_plan(ctx, &one, &plan));
     HEED__TRY(plan.variant->run(ctx, &one, &plan, &ignored));
   }
   return HEED_OK;
@@ -203,12 +207,8 @@ heed_status heed__cl_gemm_with(heed_context *ctx, const struct heed__gemm_params
                                const heed_tensor *b, const struct heed__cl_gemm_epilogue *epilogue, heed_tensor *c) {
   const struct heed__cl_gemm_problem p = describe(params, a, b, epilogue, c);
   if (p.m == 0 || p.n == 0 || p.batches == 0) return HEED_OK;
-  const struct heed__cl_gemm_plan *known = heed__cl_gemm_plans_find(ctx, &p);
   struct heed__cl_gemm_plan plan;
-  if (known)
-    plan = *known;
-  else
-    HEED__TRY(settle(ctx, &p, &plan));
+  HEED__TRY(find_plan(ctx, &p, &plan));
   return run(ctx, &p, &plan);
 }
 

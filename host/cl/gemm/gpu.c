@@ -85,7 +85,10 @@ static void plan_splits(const heed_context *ctx, const struct heed__cl_gemm_prob
   else if (groups < GROUPS_FEW)
     splits = heed__max(splits, heed__min(heed__ceil_div(GROUPS_WANTED, groups), p->k / SHARE_LEAST));
   plan->slices = p->k > SLICE && !parts_fit(ctx, p, heed__ceil_div(p->k, SLICE));
-  if (plan->slices || !parts_fit(ctx, p, splits)) splits = 1;
+  if (plan->slices)
+    splits = 1;
+  else if (!parts_fit(ctx, p, splits))
+    splits = heed__max(1, heed__ceil_div(p->k, SLICE));
   const int64_t depth = plan->slices ? SLICE : p->k;
   plan->share = heed__round_up(heed__max(1, heed__ceil_div(depth, splits)), DEPTH_MOST);
   plan->splits = heed__max(1, heed__ceil_div(depth, plan->share));

@@ -1,4 +1,4 @@
-// Decides which variant computes a product: the list of variants, and the one function that plans.
+// Which variant computes a product: the list of variants, their order in a context, and the first that plans a problem.
 #include <string.h>
 
 #include "cl/gemm/variant.h"
@@ -13,6 +13,14 @@ enum { VARIANTS = sizeof variants / sizeof *variants };
 
 const struct heed__cl_gemm_variant *heed__cl_gemm_variant_at(size_t i) { return i < VARIANTS ? variants[i] : NULL; }
 
+const struct heed__cl_gemm_variant *heed__cl_gemm_preferred(const heed_context *ctx, size_t i) {
+  if (heed__cl_gemm_state(ctx)->provider != HEED__GEMM_CLBLAST) return heed__cl_gemm_variant_at(i);
+  if (i == 0) return &heed__cl_gemm_clblast;
+  size_t at = 0;
+  while (variants[at] != &heed__cl_gemm_clblast) ++at;
+  return heed__cl_gemm_variant_at(i <= at ? i - 1 : i);
+}
+
 bool heed__cl_gemm_allows(const heed_context *ctx, const struct heed__cl_gemm_variant *variant) {
   const struct heed__cl_gemm_state *state = heed__cl_gemm_state(ctx);
   if (variant->on_tensor_cores) return !heed__cl_state(ctx)->tensor_cores_off;
@@ -23,14 +31,12 @@ bool heed__cl_gemm_allows(const heed_context *ctx, const struct heed__cl_gemm_va
 bool heed__cl_gemm_plan(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
                         const struct heed__cl_tuning_choice *forced, struct heed__cl_gemm_plan *plan) {
   static const struct heed__cl_tuning_choice own;
-  const bool clblast_first = heed__cl_gemm_state(ctx)->provider == HEED__GEMM_CLBLAST;
-  const char *key = forced ? forced->variant : "";
-  const struct heed__cl_tuning_choice *choice = forced ? forced : &own;
-  ++heed__cl_gemm_state(ctx)->planned;
-  if (!key[0] && clblast_first && heed__cl_gemm_clblast.plan(ctx, p, choice, plan)) return true;
-  for (size_t i = 0; i < VARIANTS; ++i) {
-    if (key[0] ? strcmp(variants[i]->tuning.key, key) != 0 : !heed__cl_gemm_allows(ctx, variants[i])) continue;
-    if (variants[i]->plan(ctx, p, choice, plan)) return true;
+  const struct heed__cl_gemm_variant *variant;
+  if (!forced) forced = &own;
+  for (size_t i = 0; (variant = heed__cl_gemm_preferred(ctx, i)) != NULL; ++i) {
+    const bool is_asked =
+        forced->variant[0] ? strcmp(variant->tuning.key, forced->variant) == 0 : heed__cl_gemm_allows(ctx, variant);
+    if (is_asked && variant->plan(ctx, p, forced, plan)) return true;
   }
   return false;
 }

@@ -26,14 +26,17 @@ struct heed__cl_gemm_plans {
 
 // ---------------------------------------------------------------- keys
 
-// The layout of a matrix's rows: whether it is broadcast, whether each row begins at a multiple of 2, 4 or 8 elements, whether CLBlast can
-// step from row to row, and whether an index into it fits 31 bits.
+// How the rows of a matrix lie: whether it is broadcast; whether each row begins at a multiple of 2, 4 or 8 elements; whether CLBlast can
+// step from row to row; whether an index into it fits 31 bits; whether its batches lie back to back.
 static int64_t bits_of(const heed_tensor *t) {
   const int64_t both = t->offset | t->strides[0] | t->strides[1] | t->strides[2];
   const int64_t aligned = both & 1 ? 0 : both & 2 ? 1 : both & 4 ? 2 : 3;
   const int64_t leads = t->dims[2] <= 1 || t->strides[2] >= t->dims[3];
-  const int64_t is_long = heed__tensor_span(t) > INT32_MAX;
-  return (t->strides[0] == 0) | (t->strides[1] == 0) << 1 | aligned << 2 | leads << 4 | is_long << 5;
+  const int64_t is_long = heed__tensor_span(t) > HEED__CL_IDX32_MOST;
+  const int64_t size = t->dims[2] * t->dims[3];
+  const int64_t packed = t->offset == 0 && t->strides[2] == t->dims[3] && (t->dims[1] == 1 || t->strides[1] == size) &&
+                         (t->dims[0] == 1 || t->strides[0] == size * t->dims[1]);
+  return (t->strides[0] == 0) | (t->strides[1] == 0) << 1 | aligned << 2 | leads << 4 | is_long << 5 | packed << 6;
 }
 
 static struct key key_of(const struct heed__cl_gemm_problem *p) {

@@ -58,11 +58,11 @@ static void matrix_free(heed_context *ctx, struct matrix *matrix) {
   free(matrix->values);
 }
 
-// Multiples of 1/64 in [−1, 1), with gaps between the rows.
+// Multiples of 1/64 in [−1, 1), with gaps between the rows unless the specimen is packed.
 static heed_status matrix_make(heed_context *ctx, const struct probe *probe, int64_t rows, int64_t cols, uint64_t seed,
                                struct matrix *matrix) {
-  const int64_t ld = probe->specimen.aligned ? heed__round_up(cols, 8) + 8 : cols + 3,
-                count = probe->specimen.batches * rows * ld;
+  const int64_t gap = probe->specimen.packed ? 0 : probe->specimen.aligned ? heed__round_up(cols, 8) + 8 - cols : 3;
+  const int64_t ld = cols + gap, count = probe->specimen.batches * rows * ld;
   matrix->buffer = (struct heed__buffer){.ctx = ctx};
   matrix->bytes = (size_t)count * heed_dtype_size(probe->dtype);
   matrix->values = malloc(matrix->bytes);

@@ -35,14 +35,18 @@ struct heed__cl_gemm_problem {
 
 // ---------------------------------------------------------------- the plan
 
-// cpu_plan.c. R is what the rows of a tile read, V what its columns read: A and B, or swapped.
+// cpu_plan.c. T = R V is C or Cᵀ. R is what the rows of a tile read, V what its columns read: A and B, or swapped.
 struct heed__cl_gemm_cpu_plan {
-  bool dot, swap;       // dot: dot products, for a small A Bᵀ; swap: T = Cᵀ
-  bool pack_r, pack_v;  // copy R, or V, into panels first
-  bool through_parts;   // gemm_reduce adds up F32 parts: for splits, or for blocks of k with a 16-bit C
-  int64_t tile_rows, tile_vectors, panel;  // panel: columns of a tile
-  int64_t rows, panels, depth;             // per work-item: rows, panels, steps of k at a time
-  int64_t splits, share;                   // parts of k, and steps of k in one
+  bool dot;               // dot products, for a small A Bᵀ; of what follows only `rows` counts then
+  bool swap;              // T is Cᵀ, not C
+  bool pack_r, pack_v;    // copy R, or V, into panels first
+  bool through_parts;     // gemm_reduce adds up F32 parts: for splits, or for blocks of k with a 16-bit C
+  int64_t tile_rows;      // rows of a register tile
+  int64_t tile_vectors;   // its columns, in vectors
+  int64_t panel;          // its columns
+  int64_t rows, panels;   // what a work-item computes of T
+  int64_t depth;          // steps of k at a time
+  int64_t splits, share;  // parts of k, and steps of k in one
 };
 
 // gpu.c.
@@ -62,11 +66,12 @@ struct heed__cl_gemm_plan {
 
 // A small problem that goes through the same kernels as a plan's problem does.
 struct heed__cl_gemm_specimen {
-  uint32_t class;  // the same for all plans of a variant that it represents; 16 bits
+  uint32_t class;  // the same for all plans of a variant that it represents; below 1 << 16
   int64_t m, n, k, batches;
   struct heed__cl_tuning_choice choice;  // forces the specimen to be computed that way
   bool any_form;                         // the kernels do not distinguish transposed factors from others
   bool aligned;                          // every row begins at a multiple of 8 elements
+  bool packed;                           // no gaps between rows, nor between batches
 };
 
 enum heed__cl_gemm_provider { HEED__GEMM_AUTO, HEED__GEMM_NATIVE, HEED__GEMM_CLBLAST };
@@ -98,10 +103,12 @@ extern const struct heed__cl_gemm_variant heed__cl_gemm_cpu, heed__cl_gemm_panel
 
 // plan.c. The i-th variant, from fast to general; NULL past the last one. The last one supports every problem.
 const struct heed__cl_gemm_variant *heed__cl_gemm_variant_at(size_t i);
+// The i-th variant that a context tries for a problem: as above, but a provider that the caller asked for comes first. NULL past the last.
+const struct heed__cl_gemm_variant *heed__cl_gemm_preferred(const heed_context *ctx, size_t i);
 // Tells whether a context uses a variant at all: `provider` allows it, and it has not failed there.
 bool heed__cl_gemm_allows(const heed_context *ctx, const struct heed__cl_gemm_variant *variant);
-// Makes the plan for a problem: with the variant and the values of `forced`, else with the first variant that supports it. Returns false if
-// the forced variant does not.
+// Makes the plan for a problem: with the variant and the values of `forced`; with the first variant that supports it if `forced` names none
+// or is NULL. Returns false if the forced variant does not support it. It tries no kernel: gemm.c finds out whether a plan computes right.
 bool heed__cl_gemm_plan(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
                         const struct heed__cl_tuning_choice *forced, struct heed__cl_gemm_plan *plan);
 
@@ -111,12 +118,15 @@ struct heed__cl_gemm_state {
   bool probe_off;                           // use products without trying them first
   struct heed__cl_gemm_verdicts *verdicts;  // probe.c
   struct heed__cl_gemm_plans *plans;        // plans.c
-  bool clblast_used, clblast_failed;        // used: there is something to clear; failed: AUTO does not use it any more
-  unsigned long looked_up, planned;         // look-ups in the table of plans, and plans made; for tests
+  bool clblast_used;                        // CLBlast keeps something of the context, which must be cleared
+  bool clblast_failed;                      // heed chose CLBlast by itself and it failed: heed does not use it any more
+  unsigned long looked_up;                  // look-ups in the table of plans, for tests
+  unsigned long planned;                    // problems that were not in it, for tests
 };
 static inline struct heed__cl_gemm_state *heed__cl_gemm_state(const heed_context *ctx) {
   return heed__cl_state(ctx)->kept[HEED__CL_ROOM_GEMM];
 }
+
 // ---------------------------------------------------------------- parts, each in the file it names
 
 // epilogue.c. The epilogue's kernel arguments and options, which are the same in all of heed's product kernels.

@@ -136,7 +136,7 @@ const struct heed__cl_tuning_choice *heed__cl_tuning_find(const heed_context *ct
   return entry && !is_default(&entry->choice) ? &entry->choice : NULL;
 }
 
-void heed__cl_tuning_distrust(heed_context *ctx, const heed_tune_problem *problem) {
+void heed__cl_tuning_distrust(heed_context *ctx, const heed_tune_problem *problem, const char *how) {
   heed__cl_revise(ctx);
   struct heed__cl_tuning *tuning = heed__cl_tuning_of(ctx);
   struct heed__cl_tuning_forced *forced = &tuning->forced[problem->op];
@@ -150,9 +150,8 @@ void heed__cl_tuning_distrust(heed_context *ctx, const heed_tune_problem *proble
   char text[HEED_TUNE_TEXT];
   heed__cl_tuning_choice_text(&entry->choice, text);
   if (strstr(ctx->notice, "tuned choice")) return;  // keep the first notice of this kind
-  heed__notice_add(ctx,
-                   "the tuned choice '%s' for %s computes wrong on this device and is not used; run heed tune again",
-                   text, ops[problem->op].name);
+  heed__notice_add(ctx, "the tuned choice '%s' for %s %s on this device and is not used; run heed tune again", text,
+                   ops[problem->op].name, how);
 }
 
 // ---------------------------------------------------------------- choices as texts

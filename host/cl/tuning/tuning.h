@@ -101,8 +101,8 @@ static inline struct heed__cl_tuning *heed__cl_tuning_of(const heed_context *ctx
 
 // Returns what the table says about a call; NULL: nothing, the operator chooses by itself.
 const struct heed__cl_tuning_choice *heed__cl_tuning_find(const heed_context *ctx, const heed_tune_problem *problem);
-// Call this when the choice for such calls computes wrong results here: heed does not use it again, and heed_context_notice() says so.
-void heed__cl_tuning_distrust(heed_context *ctx, const heed_tune_problem *problem);
+// Stops using the choice for such calls in this context, and heed_context_notice() says so. how: "computes wrong", "does not run".
+void heed__cl_tuning_distrust(heed_context *ctx, const heed_tune_problem *problem, const char *how);
 
 // Adds a copy of `base` with one value changed, if there is room.
 void heed__cl_tuning_choices_add(struct heed__cl_tuning_choices *out, const struct heed__cl_tuning_choice *base,
