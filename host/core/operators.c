@@ -1,4 +1,6 @@
 // The rows of operators.h as data, and the tolerances by which a device is judged.
+#include <string.h>
+
 #include "core/core.h"
 
 // clang-format off
@@ -7,6 +9,7 @@
 // The compiler refuses a size below 0.
 #define PARAMS(type) .params_bytes = (sizeof(type) + 0 * sizeof(char[sizeof(type) <= HEED__MAX_PARAMS ? 1 : -1]))
 #define OPTIONAL(...) .optional = {HEED__EACH(STRING, , __VA_ARGS__)}
+#define AS_FORWARD(...) .as_forward = {HEED__EACH(STRING, , __VA_ARGS__)}
 #define IN_PLACE(...) .in_place = {HEED__EACH(STRING, , __VA_ARGS__)}
 #define SUM_OF_PRODUCTS .is_sum_of_products = true
 #define FACTORS(type, ...) .factors = {HEED__EACH(OFFSET, type, __VA_ARGS__)}, .factor_count = HEED__COUNT(__VA_ARGS__)
@@ -39,7 +42,10 @@ double heed_tolerance(heed_dtype dtype, bool gradient) {
   }
 }
 
-double heed__op_tolerance(enum heed__op op, heed_dtype dtype) {
-  const enum heed__tolerance_class class = heed__operators[op].tolerance;
-  return class == HEED__EXACT ? 0 : heed_tolerance(dtype, class == HEED__GRADIENT);
+double heed__op_tolerance(enum heed__op op, int slot, heed_dtype dtype) {
+  const struct heed__operator *row = &heed__operators[op];
+  if (row->tolerance == HEED__EXACT) return 0;
+  bool gradient = row->tolerance == HEED__GRADIENT;
+  for (int i = 0; row->as_forward[i]; ++i) gradient = gradient && strcmp(row->as_forward[i], row->out[slot]) != 0;
+  return heed_tolerance(dtype, gradient);
 }

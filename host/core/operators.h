@@ -12,6 +12,7 @@
 //   IN, OUT        the tensors in the order of their slots; slot x of foo_fwd is HEED__foo_fwd_x
 //   PARAMS(type)   what call.params points to; without it, params is NULL
 //   OPTIONAL(...)  slots that may be NULL
+//   AS_FORWARD(...)  outputs of a GRADIENT row that are judged as FORWARD
 //   IN_PLACE(y, x) output y may be the very tensor in slot x; further pairs follow in the same list
 //   SUM_OF_PRODUCTS  every element is one
 //   FACTORS(type, ...)  the numbers of PARAMS that multiply these products
@@ -49,7 +50,8 @@
   X(cross_entropy_fwd, FORWARD, IN(input, target), OUT(loss), PARAMS(heed_cross_entropy_options)) \
   X(cross_entropy_bwd, GRADIENT, IN(input, target, dloss), OUT(dinput), PARAMS(heed_cross_entropy_options), \
     OPTIONAL(dloss)) \
-  X(cross_entropy_fwd_bwd, GRADIENT, IN(input, target), OUT(loss, dinput), PARAMS(heed_cross_entropy_options)) \
+  X(cross_entropy_fwd_bwd, GRADIENT, IN(input, target), OUT(loss, dinput), PARAMS(heed_cross_entropy_options), \
+    AS_FORWARD(loss)) \
   /* all of one shape; param and momentum_buffer are read and written */ \
   X(sgd, FORWARD, IN(grad), OUT(param, momentum_buffer), PARAMS(heed_sgd_options), OPTIONAL(momentum_buffer)) \
   /* all F32 of one shape */ \
@@ -117,6 +119,7 @@ struct heed__operator {
   enum heed__tolerance_class tolerance;
   const char *in[HEED__MAX_IN + 1], *out[HEED__MAX_OUT + 1];
   const char *optional[HEED__MAX_IN + HEED__MAX_OUT + 1];
+  const char *as_forward[HEED__MAX_OUT + 1];
   const char *in_place[2 * 2 + 1];  // pairs: the output, then the input
   size_t params_bytes;
   bool is_sum_of_products;
@@ -125,8 +128,8 @@ struct heed__operator {
 };
 extern const struct heed__operator heed__operators[HEED__OP_COUNT];
 const char *heed__op_name(enum heed__op op);
-// Returns heed_tolerance() for the operator's class; 0 if the operator must be exact.
-double heed__op_tolerance(enum heed__op op, heed_dtype dtype);
+// Returns heed_tolerance() for the class of an output; 0 if the operator must be exact.
+double heed__op_tolerance(enum heed__op op, int slot, heed_dtype dtype);
 
 // The slots that both directions of attention have in common, for code that serves both.
 enum {

@@ -145,7 +145,7 @@ static heed_status compare_outputs(heed_context *ctx, const struct heed__call *c
     if (!call->out[slot]) continue;
     heed_difference difference;
     HEED__TRY(heed_tensor_compare(call->out[slot], twins->out[slot], &difference));
-    const double tolerance = heed__op_tolerance(call->op, call->out[slot]->dtype);
+    const double tolerance = heed__op_tolerance(call->op, slot, call->out[slot]->dtype);
     if (heed_difference_within(&difference, tolerance)) continue;
     if (heed__operators[call->op].is_sum_of_products && !difference.non_finite_mismatch) {
       double terms = 0;
