@@ -36,12 +36,15 @@ static void rows_name_slots_that_there_are(void **state) {
 
 static void tolerances_are_those_of_the_rows(void **state) {
   (void)state;
-  assert_true(heed__op_tolerance(HEED__OP_gelu_fwd, HEED_F32) == heed_tolerance(HEED_F32, false));
-  assert_true(heed__op_tolerance(HEED__OP_gelu_bwd, HEED_F32) == heed_tolerance(HEED_F32, true));
-  assert_true(heed__op_tolerance(HEED__OP_copy, HEED_F16) == 0);
+  assert_true(heed__op_tolerance(HEED__OP_gelu_fwd, 0, HEED_F32) == heed_tolerance(HEED_F32, false));
+  assert_true(heed__op_tolerance(HEED__OP_gelu_bwd, 0, HEED_F32) == heed_tolerance(HEED_F32, true));
+  assert_true(heed__op_tolerance(HEED__OP_copy, 0, HEED_F16) == 0);
   assert_true(heed_tolerance(HEED_F32, false) == 5e-6 && heed_tolerance(HEED_F32, true) == 2e-5);
   assert_true(heed_tolerance(HEED_F16, true) == 4e-3 && heed_tolerance(HEED_BF16, true) == 3.2e-2);
   assert_true(heed_tolerance(HEED_I32, false) == 0 && heed_tolerance(HEED_BOOL, true) == 0);
+  // The joint cross-entropy gives a loss, slot 0, and its gradient.
+  assert_true(heed__op_tolerance(HEED__OP_cross_entropy_fwd_bwd, HEED__cross_entropy_fwd_bwd_loss, HEED_F32) == 5e-6);
+  assert_true(heed__op_tolerance(HEED__OP_cross_entropy_fwd_bwd, HEED__cross_entropy_fwd_bwd_dinput, HEED_F32) == 2e-5);
 }
 
 // ---------------------------------------------------------------- calls
