@@ -11,6 +11,9 @@ enum {
       DTYPES
 };
 
+// Programs hold these numbers: a new dtype goes to the end of the list.
+_Static_assert(HEED_F32 == 0 && HEED_I32 == 3 && HEED_BOOL == 6, "dtypes are appended only");
+
 size_t heed_dtype_size(heed_dtype dtype) {
   static const size_t sizes[] = {
 #define DTYPE_SIZE(name, bytes, is_float) bytes,
