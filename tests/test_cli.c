@@ -50,7 +50,58 @@ static void write_attention(const char *name, heed_dtype dtype, int64_t key_widt
   write_file(file, name);
 }
 
+static void add_layer(heed_safetensors *file, const char *weight, const char *bias, int64_t out, int64_t in) {
+  add(file, weight, HEED_F32, DIMS(out, in));
+  add(file, bias, HEED_F32, DIMS(out));
+}
+
+// Files whose names heed does not know, or should not guess about.
+static void write_names(void) {
+  heed_safetensors *file = create();
+  add(file, "x", HEED_F32, DIMS(2, 3));
+  add(file, "grad_out", HEED_F32, DIMS(2, 3));
+  add(file, "expected.out", HEED_F32, DIMS(2, 3));
+  write_file(file, "grad_out.safetensors");
+  file = create();
+  add(file, "param", HEED_F32, DIMS(2));
+  add(file, "grad", HEED_F32, DIMS(2));
+  add(file, "momentum", HEED_F32, DIMS(2));
+  write_file(file, "momentum.safetensors");
+  file = create();
+  add(file, "q", HEED_F32, DIMS(1, 2, 3, 4));
+  add(file, "mask", HEED_BOOL, DIMS(3, 5));
+  add(file, "attn_mask", HEED_BOOL, DIMS(3, 5));
+  write_file(file, "masks.safetensors");
+  file = create();
+  add(file, "query", HEED_F32, DIMS(1, 3, 4));
+  add(file, "attn_mask", HEED_BOOL, DIMS(3, 3));
+  add(file, "in_proj_weight", HEED_F32, DIMS(12, 4));
+  add(file, "k_proj.weight", HEED_F32, DIMS(4, 4));
+  write_file(file, "bool.safetensors");
+  file = create();
+  add(file, "query", HEED_F32, DIMS(1, 3, 4));
+  add(file, "in_proj_weight", HEED_F32, DIMS(12, 4));
+  add(file, "k_proj.weight", HEED_F32, DIMS(4, 4));
+  write_file(file, "projections.safetensors");
+  file = create();
+  add(file, "x", HEED_F32, DIMS(2, 5));
+  add_layer(file, "l1.weight", "l1.bias", 10, 5);
+  add_layer(file, "l3.weight", "l3.bias", 10, 10);
+  write_file(file, "gap.safetensors");
+  file = create();
+  add(file, "x", HEED_F32, DIMS(2, 5));
+  add_layer(file, "0.weight", "0.bias", 10, 5);
+  add_layer(file, "3.weight", "3.bias", 10, 10);
+  write_file(file, "dropout.safetensors");
+  file = create();
+  add(file, "x", HEED_F32, DIMS(2, 5));
+  add_layer(file, "l1.weight", "l1.bias", 10, 5);
+  add_layer(file, "2.weight", "2.bias", 10, 10);
+  write_file(file, "mixed.safetensors");
+}
+
 static void write_files(void) {
+  write_names();
   write_attention("attention.safetensors", HEED_F32, 4, true);
   write_attention("width.safetensors", HEED_F32, 3, true);
   write_attention("dtype.safetensors", HEED_I32, 4, true);

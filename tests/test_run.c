@@ -212,6 +212,111 @@ static void a_first_sgd_step_makes_its_momentum_buffer(void **state) {
   heed_safetensors_destroy(result);
 }
 
+// ---------------------------------------------------------------- names
+
+// A tensor under heed's name and under another; values follow from the position in the list.
+typedef struct named {
+  const char *own, *other;
+  heed_dtype dtype;
+  int rank;
+  int64_t dims[4];
+} named;
+
+static void add_named(heed_safetensors *file, const named *tensor, uint64_t seed, bool other) {
+  union {
+    float real[256];
+    int64_t integer[256];
+    uint8_t boolean[256];
+  } data;
+  for (uint64_t i = 0; i < 256; i++) {
+    const double random = heed_random_uniform(seed, 1, i);
+    if (tensor->dtype == HEED_F32) data.real[i] = (float)(2 * random - 1);
+    if (tensor->dtype == HEED_I64) data.integer[i] = 2;
+    if (tensor->dtype == HEED_BOOL) data.boolean[i] = random < 0.7;
+  }
+  ASSERT_OK(heed_safetensors_add(file, other ? tensor->other : tensor->own, tensor->dtype, tensor->rank, tensor->dims,
+                                 &data));
+}
+
+static void assert_same_results(heed_safetensors *a, heed_safetensors *b) {
+  assert_int_equal(heed_safetensors_count(a), heed_safetensors_count(b));
+  for (size_t i = 0; i < heed_safetensors_count(a); i++) {
+    const heed_array *x = heed_safetensors_get(a, i), *y = heed_safetensors_find(b, x->name);
+    if (!y || y->bytes != x->bytes || memcmp(x->data, y->data, x->bytes) != 0) fail_msg("%s differs", x->name);
+  }
+  heed_safetensors_destroy(a);
+  heed_safetensors_destroy(b);
+}
+
+// The operator takes the file under either kind of names, to the same results under heed's own.
+static void assert_synonyms(const named *list, size_t count, const char *const *words) {
+  heed_safetensors *results[2];
+  for (int other = 0; other < 2; other++) {
+    heed_safetensors *file = create();
+    for (size_t i = 0; i < count; i++) add_named(file, &list[i], i, other);
+    results[other] = run(file, words);
+  }
+  assert_same_results(results[0], results[1]);
+}
+#define ASSERT_SYNONYMS(list, ...) \
+  assert_synonyms(list, sizeof(list) / sizeof *(list), (const char *const[]){__VA_ARGS__, NULL})
+
+static void attention_takes_the_names_of_onnx_and_pytorch(void **state) {
+  (void)state;
+  static const named past[] = {{"q", "q", HEED_F32, 4, {1, 2, 2, 4}},
+                               {"k", "k", HEED_F32, 4, {1, 2, 3, 4}},
+                               {"v", "v", HEED_F32, 4, {1, 2, 3, 4}},
+                               {"grad.out", "grad.out", HEED_F32, 4, {1, 2, 2, 4}},
+                               {"mask", "attn_mask", HEED_F32, 2, {2, 5}},
+                               {"past_k", "past_key", HEED_F32, 4, {1, 2, 2, 4}},
+                               {"past_v", "past_value", HEED_F32, 4, {1, 2, 2, 4}}};
+  static const named lengths[] = {{"q", "q", HEED_F32, 4, {1, 2, 2, 4}},
+                                  {"k", "k", HEED_F32, 4, {1, 2, 3, 4}},
+                                  {"v", "v", HEED_F32, 4, {1, 2, 3, 4}},
+                                  {"mask", "attn_mask", HEED_BOOL, 2, {2, 3}},
+                                  {"kv_lengths", "nonpad_kv_seqlen", HEED_I64, 1, {1}}};
+  ASSERT_SYNONYMS(past, "attention");
+  ASSERT_SYNONYMS(lengths, "attention");
+}
+
+static void mlp_takes_the_names_of_sequential(void **state) {
+  (void)state;
+  static const named layers[] = {{"x", "x", HEED_F32, 2, {2, 3}},
+                                 {"grad.out", "grad.out", HEED_F32, 2, {2, 5}},
+                                 {"l1.weight", "0.weight", HEED_F32, 2, {4, 3}},
+                                 {"l1.bias", "0.bias", HEED_F32, 1, {4}},
+                                 {"l2.weight", "2.weight", HEED_F32, 2, {5, 4}},
+                                 {"l2.bias", "2.bias", HEED_F32, 1, {5}}};
+  ASSERT_SYNONYMS(layers, "mlp");
+}
+
+static void mha_takes_the_joined_projections_of_pytorch(void **state) {
+  (void)state;
+  static const named rest[] = {{"query", "query", HEED_F32, 3, {1, 3, 4}},
+                               {"grad.out", "grad.out", HEED_F32, 3, {1, 3, 4}},
+                               {"mask", "attn_mask", HEED_F32, 2, {3, 3}},
+                               {"o_proj.weight", "out_proj.weight", HEED_F32, 2, {4, 4}},
+                               {"o_proj.bias", "out_proj.bias", HEED_F32, 1, {4}}};
+  float weight[12 * 4], bias[12];
+  for (uint64_t i = 0; i < 48; i++) weight[i] = (float)heed_random_uniform(5, 0, i);
+  for (uint64_t i = 0; i < 12; i++) bias[i] = (float)heed_random_uniform(6, 0, i);
+  heed_safetensors *apart = create(), *joined = create();
+  for (size_t i = 0; i < 5; i++) {
+    add_named(apart, &rest[i], i, false);
+    add_named(joined, &rest[i], i, true);
+  }
+  for (int i = 0; i < 3; i++) {
+    const char *const weights[] = {"q_proj.weight", "k_proj.weight", "v_proj.weight"};
+    const char *const biases[] = {"q_proj.bias", "k_proj.bias", "v_proj.bias"};
+    ASSERT_OK(heed_safetensors_add(apart, weights[i], HEED_F32, 2, (const int64_t[]){4, 4}, weight + i * 16));
+    ASSERT_OK(heed_safetensors_add(apart, biases[i], HEED_F32, 1, (const int64_t[]){4}, bias + i * 4));
+  }
+  ASSERT_OK(heed_safetensors_add(joined, "in_proj_weight", HEED_F32, 2, (const int64_t[]){12, 4}, weight));
+  ASSERT_OK(heed_safetensors_add(joined, "in_proj_bias", HEED_F32, 1, (const int64_t[]){12}, bias));
+  heed_safetensors *result = RUN(apart, "mha", "--heads", "2");
+  assert_same_results(result, RUN(joined, "mha", "--heads", "2"));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(rank_3_is_rank_4_with_heads_side_by_side),
@@ -219,6 +324,9 @@ int main(void) {
       cmocka_unit_test(outputs_have_the_dtype_of_the_inputs),
       cmocka_unit_test(metadata_tells_what_was_run),
       cmocka_unit_test(a_first_sgd_step_makes_its_momentum_buffer),
+      cmocka_unit_test(attention_takes_the_names_of_onnx_and_pytorch),
+      cmocka_unit_test(mlp_takes_the_names_of_sequential),
+      cmocka_unit_test(mha_takes_the_joined_projections_of_pytorch),
   };
   return cmocka_run_group_tests(tests, name_files, remove_files);
 }

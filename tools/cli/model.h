@@ -1,4 +1,5 @@
-// Multi-layer perceptrons in safetensors files, under the names of a PyTorch state dict: l1.weight [out, in], l1.bias, ...
+// Multi-layer perceptrons in safetensors files, under the names of a PyTorch state dict: l1.weight [out, in], l1.bias, l2.weight, ...,
+// or 0.weight, 0.bias, 2.weight, ... as nn.Sequential(Linear, ReLU, Linear, ...) calls the same.
 #ifndef HEED_MODEL_H
 #define HEED_MODEL_H
 
@@ -15,7 +16,9 @@ typedef struct model_shape {
   heed_dtype dtype;
 } model_shape;
 
-// Reads widths and dtype of the layers in the file; fails if they do not fit together. path is for messages.
+// Whether a tensor of this name belongs to a layer, of either kind of names.
+bool model_is_layer(const char *name);
+// Widths and dtype of the layers in the file; fails where one is missing or they do not fit together. path is for messages.
 int model_read_shape(const char *command, const char *path, const heed_safetensors *file, model_shape *shape);
 // Copies the file's weights into a model of that shape, converted to its dtype.
 int model_load(const char *command, const char *path, const heed_safetensors *file, heed_context *ctx,

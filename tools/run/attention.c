@@ -177,6 +177,16 @@ static const tool_option options[] = {
     RUN_ATTENTION_OPTIONS,
 };
 
+static const run_name attention_names[] = {{"q", NULL},
+                                           {"k", NULL},
+                                           {"v", NULL},
+                                           {"mask", "attn_mask"},
+                                           {"kv_lengths", "nonpad_kv_seqlen"},
+                                           {"past_k", "past_key"},
+                                           {"past_v", "past_value"},
+                                           {"grad.out", NULL},
+                                           {0}};
+
 const run_op run_attention = {
     .name = "attention",
     .summary = "softmax(softcap(scale q k^T) + mask) v, for each head",
@@ -186,6 +196,7 @@ const run_op run_attention = {
         "     past_k past_v (put before k and v)  grad.out (asks for the gradients)\n"
         "Out: out (rank of q)  lse [B,Hq,Lq]  weights [B,Hq,Lq,Lk]  grad.NAME for q, k, v, past_k, past_v and a\n"
         "     float mask",
+    .names = attention_names,
     RUN_OPTIONS(options),
     .uses = HEED_USES_ATTENTION,
     .function = call,

@@ -26,6 +26,7 @@ static const tool_option file_options[] = {
      .argument = "FILE",
      .unrecorded = true,
      .help = "safetensors file to write; heed replaces it only when the new one is complete"},
+    TOOL_OPTION_FLAG("ignore-unknown", run_settings, ignore_unknown, "ignore tensors that the operator does not know"),
 };
 enum { FILE_OPTIONS = sizeof file_options / sizeof *file_options };
 
@@ -68,6 +69,7 @@ static int execute(run_call *run, const run_op *op) {
   if (!settings->input) return tool_usage(command, "%s: name the input file with -i", op->name);
   if (!settings->output) return tool_usage(command, "%s: name the output file with -o", op->name);
   RUN_TRY(run, heed_safetensors_read(settings->input, &run->in));
+  TOOL_TRY(run_check_names(run, op));
   TOOL_TRY(tool_open(run->args, false, &run->ctx));
   RUN_TRY(run, heed_safetensors_create(&run->result));
   TOOL_TRY(op->function(run));
@@ -77,20 +79,33 @@ static int execute(run_call *run, const run_op *op) {
   return TOOL_DONE;
 }
 
+// For help: the operator's tensors and their other names.
+static void describe(const run_op *op, char *text, size_t size) {
+  size_t used = (size_t)snprintf(text, size, "%s\n", op->tensors);
+  bool first = true;
+  for (const run_name *known = op->names; known->name && used < size; known++) {
+    if (!known->synonym) continue;
+    used += (size_t)snprintf(text + used, size - used, "%s%s = %s", first ? "Also known: " : ", ", known->synonym,
+                             known->name);
+    first = false;
+  }
+  if (!first && used < size) snprintf(text + used, size - used, "\n");
+}
+
 static int run_one(const run_op *op, int argc, const char **argv) {
   tool_option options[FILE_OPTIONS + MOST_OPTIONS];
   memcpy(options, file_options, sizeof file_options);
   if (op->option_count) memcpy(options + FILE_OPTIONS, op->options, op->option_count * sizeof *options);
   char title[64], about[2048];
   snprintf(title, sizeof title, "%s %s", command, op->name);
-  snprintf(about, sizeof about, "%s\n", op->tensors);
+  describe(op, about, sizeof about);
   const tool_syntax syntax = {.command = command,
                               .title = title,
                               .usage = "-i IN.safetensors -o OUT.safetensors [options]",
                               .about = about,
                               .options = options,
                               .count = FILE_OPTIONS + op->option_count};
-  run_call run = {.op = op->name, .settings = op->defaults};
+  run_call run = {.op = op->name, .names = op->names, .settings = op->defaults};
   tool_args args;
   int status = tool_parse(&syntax, &run.settings, argc, argv, &args);
   args.uses = op->uses;

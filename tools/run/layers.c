@@ -31,12 +31,15 @@ static int linear(run_call *run) {
   return run_write(run, "grad.bias", dbias);
 }
 
+static const run_name linear_names[] = {{"x", NULL}, {"weight", NULL}, {"bias", NULL}, {"grad.out", NULL}, {0}};
+
 const run_op run_linear = {
     .name = "linear",
     .summary = "x W^T + b",
     .tensors =
         "In:  x [...,in]  weight [out,in]  bias [out] (may be left out)  grad.out (asks for the gradients)\n"
         "Out: out [...,out]  grad.x  grad.weight  grad.bias",
+    .names = linear_names,
     .uses = HEED_USES_PRODUCTS,
     .function = linear,
 };
@@ -100,13 +103,19 @@ static const tool_option mlp_options[] = {
     TOOL_OPTION_FLAG("grad", run_settings, grad, "write the gradients of the loss; needs target"),
 };
 
+static const run_name mlp_names[] = {
+    {"x", NULL}, {"target", NULL}, {"grad.out", NULL}, {"l1.weight", NULL}, {"l1.bias", NULL}, {"l2.weight", NULL},
+    {0}};
+
 const run_op run_mlp = {
     .name = "mlp",
     .summary = "linear, relu, ..., linear; with a target, the mean cross-entropy",
     .tensors =
         "In:  x [N,in]  l1.weight l1.bias l2.weight l2.bias ...  target: class indices [N], or probabilities\n"
-        "     grad.out (asks for the gradients from those of the logits)\n"
+        "     (or 0.weight 0.bias 2.weight 2.bias ...)  grad.out (asks for the gradients from those of the logits)\n"
         "Out: out [N,classes], the logits  loss, F32 [1], if there is a target  grad.x  grad.l1.weight ...",
+    .names = mlp_names,
+    .more_names = model_is_layer,
     RUN_OPTIONS(mlp_options),
     .uses = HEED_USES_PRODUCTS | HEED_USES_TRAINING,
     .function = mlp,

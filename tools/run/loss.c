@@ -24,10 +24,13 @@ static const tool_option softmax_options[] = {
     TOOL_OPTION_FLAG("log", run_settings, log, "log-softmax instead"),
 };
 
+static const run_name softmax_names[] = {{"x", NULL}, {"grad.out", NULL}, {0}};
+
 const run_op run_softmax = {
     .name = "softmax",
     .summary = "softmax or log-softmax over one axis",
     .tensors = "In:  x (any shape)  grad.out (asks for the gradient)\nOut: out  grad.x",
+    .names = softmax_names,
     RUN_OPTIONS(softmax_options),
     .defaults = {.axis = -1},
     .uses = HEED_USES_ROWS,
@@ -77,12 +80,15 @@ static const tool_option cross_entropy_options[] = {
                      "write the gradient of the loss (with --reduction none: of the sum of all losses)"),
 };
 
+static const run_name cross_entropy_names[] = {{"logits", NULL}, {"probs", NULL}, {"target", NULL}, {0}};
+
 const run_op run_cross_entropy = {
     .name = "cross_entropy",
     .summary = "cross-entropy of logits or probabilities",
     .tensors =
         "In:  logits [N,C] (or probs, with --from-probs)  target: class indices [N], or probabilities [N,C]\n"
         "Out: loss, F32 [1], or [N] with --reduction none  grad.logits (or grad.probs) with --grad",
+    .names = cross_entropy_names,
     RUN_OPTIONS(cross_entropy_options),
     .uses = HEED_USES_TRAINING,
     .function = cross_entropy,

@@ -64,6 +64,42 @@ static int derive_config(run_call *run, heed_mha_config *config) {
   return TOOL_DONE;
 }
 
+// The rows of a tensor of nn.MultiheadAttention that has those of the three projections below each other, under heed's names.
+static int split_projections(run_call *run, const char *joined, const char *part) {
+  const heed_array *array = heed_safetensors_find(run->in, joined);
+  if (!array) return TOOL_DONE;
+  const int rank = array->rank;
+  char text[TOOL_SHAPE_TEXT];
+  if (rank < 1 || array->dims[0] % 3 != 0)
+    return tool_fail(run->args->command, "mha: %s is %s%s; its rows must be those of q, k and v, each a third", joined,
+                     heed_dtype_string(array->dtype), tool_shape_text(rank, array->dims, text));
+  int64_t dims[HEED_MAX_RANK];
+  memcpy(dims, array->dims, (size_t)rank * sizeof *dims);
+  dims[0] /= 3;
+  const heed_dtype dtype = array->dtype;
+  const char *data = array->data;
+  const size_t bytes = array->bytes / 3;
+  for (size_t i = 0; i < 3; i++) {
+    char name[32];
+    snprintf(name, sizeof name, "%c_proj.%s", "qkv"[i], part);
+    if (run_has(run, name))
+      return tool_fail(run->args->command, "mha: %s has both '%s' and '%s', which mean the same; leave out one of them",
+                       run->settings.input, joined, name);
+    RUN_TRY(run, heed_safetensors_add(run->in, name, dtype, rank, dims, data + i * bytes));
+  }
+  return TOOL_DONE;
+}
+
+// PyTorch's scaled_dot_product_attention and ONNX mean by true what heed means; nn.MultiheadAttention means the opposite.
+static int check_mask_name(const run_call *run) {
+  const heed_array *mask = heed_safetensors_find(run->in, "attn_mask");
+  if (!mask || mask->dtype != HEED_BOOL) return TOOL_DONE;
+  return tool_fail(
+      run->args->command,
+      "mha: attn_mask is BOOL, and nn.MultiheadAttention means by true that a query must not attend a key; "
+      "negate it and call it mask, in which true means attend");
+}
+
 static int load_parameters(run_call *run, const heed_mha *module) {
   const heed_parameter *parameters;
   const size_t count = heed_mha_parameters(module, &parameters);
@@ -140,6 +176,9 @@ static int call(run_call *run) {
   mha m = {0};
   heed_mha_config config = {0};
   TOOL_TRY(run_attention_options(run, &m.options));
+  TOOL_TRY(check_mask_name(run));
+  TOOL_TRY(split_projections(run, "in_proj_weight", "weight"));
+  TOOL_TRY(split_projections(run, "in_proj_bias", "bias"));
   TOOL_TRY(derive_config(run, &config));
   RUN_TRY(run, heed_mha_create(run->ctx, &config, 0, &m.module));
   const int status = forward_backward(run, &config, &m);
@@ -154,14 +193,34 @@ static const tool_option options[] = {
     RUN_ATTENTION_OPTIONS,
 };
 
+static const run_name mha_names[] = {{"query", NULL},
+                                     {"key", NULL},
+                                     {"value", NULL},
+                                     {"mask", "attn_mask"},
+                                     {"kv_lengths", NULL},
+                                     {"q_proj.weight", "q_proj_weight"},
+                                     {"k_proj.weight", "k_proj_weight"},
+                                     {"v_proj.weight", "v_proj_weight"},
+                                     {"o_proj.weight", "out_proj.weight"},
+                                     {"q_proj.bias", NULL},
+                                     {"k_proj.bias", NULL},
+                                     {"v_proj.bias", NULL},
+                                     {"o_proj.bias", "out_proj.bias"},
+                                     {"in_proj_weight", NULL},
+                                     {"in_proj_bias", NULL},
+                                     {"grad.out", NULL},
+                                     {0}};
+
 const run_op run_mha = {
     .name = "mha",
     .summary = "multi-head attention: q, k, v and o projections around attention",
     .tensors =
         "In:  query [B,Lq,E]  key [B,Lk,Ek] (default query)  value [B,Lk,Ev] (default key)  mask  kv_lengths [B]\n"
         "     {q,k,v,o}_proj.weight [out,in]  {q,k,v,o}_proj.bias [out] (each may be left out)\n"
-        "     grad.out (asks for the gradients)\n"
+        "     in_proj_weight in_proj_bias (those of q, k and v, one below the other)  grad.out (asks for the "
+        "gradients)\n"
         "Out: out [B,Lq,out of o_proj]  weights [B,heads,Lq,Lk]  grad.NAME for every input that is floating-point",
+    .names = mha_names,
     RUN_OPTIONS(options),
     .uses = HEED_USES_PRODUCTS | HEED_USES_ATTENTION,
     .function = call,

@@ -10,6 +10,7 @@
 // All options of all operators; each operator's table says which ones it takes.
 typedef struct run_settings {
   const char *input, *output;
+  bool ignore_unknown;
   int64_t heads, kv_heads;  // 0: not given
   int causal;               // 0 none, 1 top-left, 2 bottom-right
   double scale, softcap, dropout;
@@ -28,9 +29,15 @@ typedef struct run_settings {
   int64_t epochs;
 } run_settings;
 
+// A tensor that an operator reads, and how PyTorch or ONNX call the same thing (NULL: no other name).
+typedef struct run_name {
+  const char *name, *synonym;
+} run_name;
+
 typedef struct run_call {
   const tool_args *args;
   const char *op;
+  const run_name *names;  // up to one without a name
   run_settings settings;
   heed_context *ctx;
   heed_safetensors *in, *result;
@@ -40,7 +47,9 @@ typedef struct run_call {
 
 typedef struct run_op {
   const char *name, *summary;
-  const char *tensors;  // the tensors that it reads and writes, for the help
+  const char *tensors;                   // what is read and written, for help
+  const run_name *names;                 // the same for heed: what is read, up to one without a name
+  bool (*more_names)(const char *name);  // NULL, or whether it also reads a tensor of this name
   const tool_option *options;
   size_t option_count;
   run_settings defaults;
@@ -57,8 +66,12 @@ RUN_OPS(RUN_DECLARE)
 #define RUN_TRY(run, call) TOOL_HEED((run)->args->command, call)
 #define RUN_OPTIONS(table) .options = (table), .option_count = sizeof(table) / sizeof *(table)
 
-// Loads the tensor of that name from the input file to the device. If it is missing, run_input() fails and says what the file has;
-// run_optional() gives NULL.
+// Fails where the input file has a tensor that the operator does not read, unless --ignore-unknown, or one under two names.
+int run_check_names(const run_call *run, const run_op *op);
+// The array of that name, or of its synonym, in the input file; NULL where there is none.
+const heed_array *run_find(const run_call *run, const char *name);
+// The tensor of that name in the input file, on the device. run_input() fails where it is missing and says what the file
+// has; run_optional() gives NULL.
 int run_input(run_call *run, const char *name, heed_tensor **out);
 int run_optional(run_call *run, const char *name, heed_tensor **out);
 bool run_has(const run_call *run, const char *name);

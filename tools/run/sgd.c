@@ -30,12 +30,15 @@ static const tool_option sgd_options[] = {
     TOOL_OPTION_REAL("weight-decay", run_settings, weight_decay, 0, TOOL_MAX_REAL, "at least 0", "(default 0)"),
 };
 
+static const run_name sgd_names[] = {{"param", NULL}, {"grad", NULL}, {"momentum_buffer", NULL}, {0}};
+
 const run_op run_sgd = {
     .name = "sgd",
     .summary = "one step of stochastic gradient descent, by PyTorch's formula",
     .tensors =
         "In:  param  grad  momentum_buffer (leave it out in the first step)\n"
         "Out: param  momentum_buffer, with --momentum",
+    .names = sgd_names,
     RUN_OPTIONS(sgd_options),
     .defaults = {.lr = 0.01},
     .uses = HEED_USES_TRAINING,
@@ -61,10 +64,13 @@ static const tool_option sqrt_options[] = {
                      "stop when (x*x - a)^2 <= X (default 1e-7)"),
 };
 
+static const run_name sqrt_sgd_names[] = {{"a", NULL}, {"x0", NULL}, {0}};
+
 const run_op run_sqrt_sgd = {
     .name = "sqrt_sgd",
     .summary = "square roots, each by gradient descent on (x*x - a)^2",
     .tensors = "In:  a [N]  x0 [N], where to start\nOut: out [N]",
+    .names = sqrt_sgd_names,
     RUN_OPTIONS(sqrt_options),
     .defaults = {.lr = 0.001, .epochs = 1000, .tolerance = 1e-7},
     .uses = HEED_USES_TRAINING,

@@ -15,11 +15,11 @@ int run_own(run_call *run, heed_tensor *tensor) {
   return TOOL_DONE;
 }
 
-bool run_has(const run_call *run, const char *name) { return heed_safetensors_find(run->in, name) != NULL; }
+bool run_has(const run_call *run, const char *name) { return run_find(run, name) != NULL; }
 
 int run_optional(run_call *run, const char *name, heed_tensor **out) {
   *out = NULL;
-  const heed_array *array = heed_safetensors_find(run->in, name);
+  const heed_array *array = run_find(run, name);
   if (!array) return TOOL_DONE;
   RUN_TRY(run, heed_array_to_tensor(array, run->ctx, out));
   return run_own(run, *out);

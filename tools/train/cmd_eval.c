@@ -24,7 +24,9 @@ static const tool_syntax syntax = {
     .usage = "--model FILE [--data DIR|synthetic] [--json]",
     .options = options,
     .count = sizeof options / sizeof *options,
-    .about = "heed reads the layers' widths from the file. Any PyTorch state dict with these names works.\n",
+    .about =
+        "heed reads the layers' widths from the file. Any PyTorch state dict with these names works, or 0.weight, "
+        "2.weight, ...\n",
 };
 
 static int print_result(const eval_settings *settings, const dataset *data, const evaluation *result) {

@@ -1,0 +1,59 @@
+// Which tensors of the input file an operator of `heed run` reads, by its own names and by those of PyTorch and ONNX. A tensor that it
+// would not read is an error: with a mask that nobody looks at, the result is wrong and looks right.
+#include <string.h>
+
+#include "run/run.h"
+
+enum { MOST_NAMES = 32 };
+
+const heed_array *run_find(const run_call *run, const char *name) {
+  const heed_array *array = heed_safetensors_find(run->in, name);
+  for (const run_name *known = run->names; !array && known->name; known++)
+    if (known->synonym && strcmp(known->name, name) == 0) array = heed_safetensors_find(run->in, known->synonym);
+  return array;
+}
+
+// expected.NAME is what a test case says the output NAME should be.
+static bool knows(const run_op *op, const char *name) {
+  if (strncmp(name, "expected.", 9) == 0) return true;
+  for (const run_name *known = op->names; known->name; known++)
+    if (strcmp(known->name, name) == 0 || (known->synonym && strcmp(known->synonym, name) == 0)) return true;
+  return op->more_names && op->more_names(name);
+}
+
+// A slip of the finger, or a name that is longer or shorter by whole words, as "momentum" for "momentum_buffer".
+static const char *nearest(const run_op *op, const char *name) {
+  const char *names[MOST_NAMES] = {NULL};
+  size_t count = 0;
+  for (const run_name *known = op->names; known->name && count + 1 < MOST_NAMES; known++) names[count++] = known->name;
+  const char *best = tool_nearest(name, names);
+  for (size_t i = 0; !best && i < count; i++)
+    if (strlen(name) >= 4 && strlen(names[i]) >= 4 && (strstr(names[i], name) || strstr(name, names[i])))
+      best = names[i];
+  return best;
+}
+
+static int unknown(const run_op *op, const char *command, const char *name) {
+  char list[512] = "";
+  size_t used = 0;
+  for (const run_name *known = op->names; known->name && used < sizeof list; known++)
+    used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", known->name);
+  const char *best = nearest(op, name);
+  return tool_fail(
+      command, "%s: %s has no such tensor%s%s%s It takes %s%s; with --ignore-unknown heed ignores all others", name,
+      op->name, best ? "; did you mean " : ".", best ? best : "", best ? "?" : "", list, op->more_names ? ", ..." : "");
+}
+
+int run_check_names(const run_call *run, const run_op *op) {
+  const char *command = run->args->command;
+  for (const run_name *known = op->names; known->name; known++)
+    if (known->synonym && heed_safetensors_find(run->in, known->name) && heed_safetensors_find(run->in, known->synonym))
+      return tool_fail(command, "%s: %s has both '%s' and '%s', which mean the same; leave out one of them", op->name,
+                       run->settings.input, known->name, known->synonym);
+  const size_t count = run->settings.ignore_unknown ? 0 : heed_safetensors_count(run->in);
+  for (size_t i = 0; i < count; i++) {
+    const char *name = heed_safetensors_get(run->in, i)->name;
+    if (!knows(op, name)) return unknown(op, command, name);
+  }
+  return TOOL_DONE;
+}
