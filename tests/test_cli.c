@@ -100,8 +100,42 @@ static void write_names(void) {
   write_file(file, "mixed.safetensors");
 }
 
+static void add_integers(heed_safetensors *file, const char *name, int64_t a, int64_t b) {
+  ASSERT_OK(heed_safetensors_add(file, name, HEED_I64, DIMS(2), (const int64_t[]){a, b}));
+}
+
+// Files whose second row counts or names what there is not.
+static void write_ranges(void) {
+  heed_safetensors *file = create();
+  add(file, "logits", HEED_F32, DIMS(2, 4));
+  add_integers(file, "target", 3, 4);
+  write_file(file, "class4.safetensors");
+  file = create();
+  add(file, "logits", HEED_F32, DIMS(2, 4));
+  add_integers(file, "target", 3, -100);
+  write_file(file, "ignored.safetensors");
+  file = create();
+  add(file, "x", HEED_F32, DIMS(2, 5));
+  add_layer(file, "l1.weight", "l1.bias", 3, 5);
+  ASSERT_OK(heed_safetensors_add(file, "target", HEED_U8, DIMS(2), "\2\3"));
+  write_file(file, "class3.safetensors");
+  file = create();
+  add(file, "q", HEED_F32, DIMS(2, 2, 3, 4));
+  add(file, "k", HEED_F32, DIMS(2, 2, 5, 4));
+  add(file, "v", HEED_F32, DIMS(2, 2, 5, 4));
+  add_integers(file, "nonpad_kv_seqlen", 5, 6);
+  write_file(file, "length6.safetensors");
+  file = create();
+  add(file, "query", HEED_F32, DIMS(2, 3, 4));
+  add(file, "in_proj_weight", HEED_F32, DIMS(12, 4));
+  add(file, "out_proj.weight", HEED_F32, DIMS(4, 4));
+  add_integers(file, "kv_lengths", 0, -1);
+  write_file(file, "length-1.safetensors");
+}
+
 static void write_files(void) {
   write_names();
+  write_ranges();
   write_attention("attention.safetensors", HEED_F32, 4, true);
   write_attention("width.safetensors", HEED_F32, 3, true);
   write_attention("dtype.safetensors", HEED_I32, 4, true);

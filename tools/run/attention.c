@@ -106,6 +106,7 @@ static int read_inputs(run_call *run, attention *a) {
   TOOL_TRY(read_headed(run, a, "past_k", true, false, &a->past_k));
   TOOL_TRY(read_headed(run, a, "past_v", true, false, &a->past_v));
   TOOL_TRY(run_optional(run, "mask", &a->mask));
+  TOOL_TRY(run_check_lengths(run, heed_tensor_dim(a->k.view, 2)));
   return run_optional(run, "kv_lengths", &a->kv_lengths);
 }
 

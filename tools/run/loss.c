@@ -57,6 +57,7 @@ static int cross_entropy(run_call *run) {
   if (heed_tensor_rank(input) != 2)
     return tool_fail(run->args->command, "cross_entropy: %s is %s; it must be [N, classes]", name,
                      heed_tensor_describe(input));
+  TOOL_TRY(run_check_classes(run, heed_tensor_dim(input, 1), options.has_ignore_index ? &options.ignore_index : NULL));
   const int64_t rows = options.reduction == HEED_REDUCTION_NONE ? heed_tensor_dim(input, 0) : 1;
   TOOL_TRY(run_create(run, HEED_F32, 1, &rows, &loss));
   RUN_TRY(run, heed_cross_entropy_fwd(input, target, &options, loss));

@@ -159,6 +159,7 @@ static int forward_backward(run_call *run, const heed_mha_config *config, mha *m
   TOOL_TRY(read_sequences(run, config, m));
   const int64_t *query = heed_tensor_dims(m->query);
   const int64_t keys = heed_tensor_dim(m->key ? m->key : m->query, 1);
+  TOOL_TRY(run_check_lengths(run, keys));
   TOOL_TRY(run_create(run, config->dtype, 3, (const int64_t[]){query[0], query[1], config->out_dim}, &m->out));
   if (run->settings.weights)
     TOOL_TRY(
