@@ -173,6 +173,25 @@ static void a_pair_of_numbers_is_platform_and_device(void **state) {
     ASSERT_FAILS(HEED_ERROR_NO_DEVICE, none[i], attempt(list, none[i]));
 }
 
+// Of the OpenCL devices, in the list's order; the host has no number.
+static void a_number_alone_counts_the_devices(void **state) {
+  (void)state;
+  struct list *list = usual();
+  for (size_t i = 0; i + 1 < list->count; ++i) {
+    char spec[16];
+    snprintf(spec, sizeof spec, "%zu", i);
+    assert_int_equal(resolve(list, spec), i);
+  }
+  assert_int_equal(resolve(list, "003"), 3);
+  // No part of a version, or of a name: "15" is in that of llvmpipe.
+  strcpy(list->infos[0].platform_version, "OpenCL 12 maker");
+  static const char *const none[] = {"6", "12", "15", "18446744073709551616", "99999999999999999999999"};
+  for (size_t i = 0; i < sizeof none / sizeof *none; ++i)
+    ASSERT_FAILS(HEED_ERROR_NO_DEVICE, "fits none", attempt(list, none[i]));
+  assert_non_null(strstr(heed_last_error(), "\n  2  1:1  Radeon Two"));
+  ASSERT_FAILS(HEED_ERROR_NO_DEVICE, "fits none", attempt(list_of(0, NULL), "0"));
+}
+
 static void an_id_is_matched_whole(void **state) {
   (void)state;
   struct list *list = usual();
@@ -293,6 +312,7 @@ int main(void) {
       TEST(gpu_and_cpu_name_a_type),
       TEST(several_of_a_type_are_listed),
       TEST(a_pair_of_numbers_is_platform_and_device),
+      TEST(a_number_alone_counts_the_devices),
       TEST(an_id_is_matched_whole),
       TEST(a_piece_of_a_name_is_enough_in_any_case),
       TEST(an_ambiguous_name_lists_what_it_fits),

@@ -317,6 +317,40 @@ static void mha_takes_the_joined_projections_of_pytorch(void **state) {
   assert_same_results(result, RUN(joined, "mha", "--heads", "2"));
 }
 
+// ---------------------------------------------------------------- the device
+
+// What heed run says on stderr, into text.
+static void listen(const char *device, char text[1024]) {
+  FILE *heard = tmpfile();
+  assert_non_null(heard);
+  fflush(stderr);
+  const int kept = dup(STDERR_FILENO);
+  assert_true(kept >= 0 && dup2(fileno(heard), STDERR_FILENO) >= 0);
+  heed_safetensors *file = create();
+  add_named(file, &(named){"x", NULL, HEED_F32, 1, {3}}, 1, false);
+  heed_safetensors_destroy(RUN(file, "softmax", "--device", device));
+  assert_true(dup2(kept, STDERR_FILENO) >= 0);
+  close(kept);
+  rewind(heard);
+  text[fread(text, 1, 1023, heard)] = '\0';
+  fclose(heard);
+}
+
+// Named, it is what the user knows already; and there may be nothing to choose from.
+static void the_device_is_told_where_nobody_chose_it(void **state) {
+  (void)state;
+  char text[1024];
+  listen("host", text);
+  assert_string_equal(text, "");
+  if (getenv("HEED_TEST_HOST_ONLY")) skip();
+  heed_device_list *list = NULL;
+  ASSERT_OK(heed_device_list_create(&list));
+  const bool several = heed_device_list_count(list) > 2;  // and the host
+  heed_device_list_destroy(list);
+  listen("auto", text);
+  assert_int_equal(strstr(text, "--device names another") != NULL, several);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(rank_3_is_rank_4_with_heads_side_by_side),
@@ -327,6 +361,7 @@ int main(void) {
       cmocka_unit_test(attention_takes_the_names_of_onnx_and_pytorch),
       cmocka_unit_test(mlp_takes_the_names_of_sequential),
       cmocka_unit_test(mha_takes_the_joined_projections_of_pytorch),
+      cmocka_unit_test(the_device_is_told_where_nobody_chose_it),
   };
   return cmocka_run_group_tests(tests, name_files, remove_files);
 }

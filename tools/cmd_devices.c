@@ -23,11 +23,12 @@ static const tool_syntax syntax = {
     .count = sizeof options / sizeof *options,
     .about =
         "A * marks the device that 'auto' picks. --device of the other commands accepts the first column (0:0, host),\n"
-        "id: followed by the last column (id:...), or a part of the name. The column self-test tells whether a few\n"
+        "the number in the second, id: followed by the last column (id:...), or a part of the name. The column "
+        "self-test tells whether a few\n"
         "small calls gave the host's results when heed opened the device for the first time.\n",
 };
 
-enum { COLUMNS = 8, CELL = 192 };
+enum { COLUMNS = 9, CELL = 192 };
 typedef char row[COLUMNS][CELL];
 
 static const char *index_text(const heed_device_info *device, char text[CELL]) {
@@ -43,20 +44,36 @@ static const char *verdict_text(const heed_device_info *device) {
   return device->type == HEED_DEVICE_HOST ? "-" : texts[device->self_test];
 }
 
-static void fill_row(const heed_device_info *device, row cells) {
+// The device's number in the list, counted from 0; -1 for the host, which has none.
+static int number_of(const heed_device_list *list, const heed_device_info *device) {
+  int number = 0;
+  const heed_device_info *other;
+  for (size_t i = 0; (other = heed_device_list_get(list, i)) != NULL; i++) {
+    if (other->type == HEED_DEVICE_HOST) continue;
+    if (other->platform_index == device->platform_index && other->device_index == device->device_index) return number;
+    number++;
+  }
+  return -1;
+}
+
+static void fill_row(const heed_device_info *device, int number, row cells) {
   char index[CELL], memory[32];
   snprintf(cells[0], CELL, "%c %.16s", device->is_auto ? '*' : ' ', index_text(device, index));
-  snprintf(cells[1], CELL, "%s", device->name);
-  snprintf(cells[2], CELL, "%s", *device->platform ? device->platform : "-");
-  snprintf(cells[3], CELL, "%s", *device->driver ? device->driver : "-");
-  snprintf(cells[4], CELL, "%s", heed_device_type_string(device->type));
-  snprintf(cells[5], CELL, "%s", tool_bytes_text(device->memory, memory));
-  snprintf(cells[6], CELL, "%s", verdict_text(device));
-  snprintf(cells[7], CELL, "%s", *device->id ? device->id : "-");
+  if (number < 0)
+    snprintf(cells[1], CELL, "-");
+  else
+    snprintf(cells[1], CELL, "%d", number);
+  snprintf(cells[2], CELL, "%s", device->name);
+  snprintf(cells[3], CELL, "%s", *device->platform ? device->platform : "-");
+  snprintf(cells[4], CELL, "%s", *device->driver ? device->driver : "-");
+  snprintf(cells[5], CELL, "%s", heed_device_type_string(device->type));
+  snprintf(cells[6], CELL, "%s", tool_bytes_text(device->memory, memory));
+  snprintf(cells[7], CELL, "%s", verdict_text(device));
+  snprintf(cells[8], CELL, "%s", *device->id ? device->id : "-");
 }
 
 static void print_row(row cells, const int width[COLUMNS]) {
-  for (int c = 0; c + 1 < COLUMNS; c++) printf(c == 5 ? "%*s  " : "%-*s  ", width[c], cells[c]);
+  for (int c = 0; c + 1 < COLUMNS; c++) printf(c == 6 ? "%*s  " : "%-*s  ", width[c], cells[c]);
   printf("%s\n", cells[COLUMNS - 1]);
 }
 
@@ -88,15 +105,17 @@ static void print_silent_platforms(const heed_device_list *list) {
 typedef struct shown_devices {
   const heed_device_info **devices;
   size_t count;
+  const heed_device_list *list;       // that the devices are in; NULL: they have no numbers
   const heed_device_list *platforms;  // NULL: none
 } shown_devices;
 
 static void print_rows(const shown_devices *view, row *rows, bool verbose) {
-  static const char *const heads[COLUMNS] = {"  device", "name",   "platform",  "driver",
+  static const char *const heads[COLUMNS] = {"  device", "no.",    "name",      "platform", "driver",
                                              "type",     "memory", "self-test", "id"};
   int width[COLUMNS] = {0};
   for (int c = 0; c < COLUMNS; c++) snprintf(rows[0][c], CELL, "%s", heads[c]);
-  for (size_t i = 0; i < view->count; i++) fill_row(view->devices[i], rows[i + 1]);
+  for (size_t i = 0; i < view->count; i++)
+    fill_row(view->devices[i], number_of(view->list, view->devices[i]), rows[i + 1]);
   for (size_t i = 0; i <= view->count; i++)
     for (int c = 0; c < COLUMNS; c++)
       if ((int)strlen(rows[i][c]) > width[c]) width[c] = (int)strlen(rows[i][c]);
@@ -122,23 +141,25 @@ static int print_table(const shown_devices *view, bool verbose) {
   return TOOL_DONE;
 }
 
-static json_t *device_json(const heed_device_info *device) {
+static json_t *device_json(const heed_device_info *device, int number) {
   char index[CELL];
-  return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:b, s:b, s:s, s:s}", "device",
-                   index_text(device, index), "id", device->id, "name", device->name, "vendor", device->vendor,
-                   "platform", device->platform, "platform_version", device->platform_version, "driver", device->driver,
-                   "version", device->version, "type", heed_device_type_string(device->type), "memory",
+  return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:b, s:b, s:s, s:s, s:o}",
+                   "device", index_text(device, index), "id", device->id, "name", device->name, "vendor",
+                   device->vendor, "platform", device->platform, "platform_version", device->platform_version, "driver",
+                   device->driver, "version", device->version, "type", heed_device_type_string(device->type), "memory",
                    (json_int_t)device->memory, "max_allocation", (json_int_t)device->max_allocation, "local_memory",
                    (json_int_t)device->local_memory, "compute_units", (int)device->compute_units, "has_compiler",
                    (int)device->has_compiler, "auto", (int)device->is_auto, "self_test", verdict_text(device),
-                   "self_test_reason", device->self_test_reason);
+                   "self_test_reason", device->self_test_reason, "number",
+                   number < 0 ? json_null() : json_integer(number));
 }
 
 static int print_json(const shown_devices *view) {
   json_t *devices = json_array(), *platforms = json_array();
   bool complete = devices && platforms;
   for (size_t i = 0; complete && i < view->count; i++)
-    complete = json_array_append_new(devices, device_json(view->devices[i])) == 0;
+    complete =
+        json_array_append_new(devices, device_json(view->devices[i], number_of(view->list, view->devices[i]))) == 0;
   const size_t platform_count = view->platforms ? heed_device_list_platforms(view->platforms) : 0;
   for (size_t i = 0; complete && i < platform_count; i++) {
     const heed_platform_info *platform = heed_device_list_platform(view->platforms, i);
@@ -162,7 +183,7 @@ static int print_view(const devices_settings *settings, const shown_devices *vie
 static int show_all(const devices_settings *settings) {
   heed_device_list *list = NULL;
   TOOL_HEED(command, heed_device_list_create(&list));
-  shown_devices all = {.count = heed_device_list_count(list), .platforms = list};
+  shown_devices all = {.count = heed_device_list_count(list), .list = list, .platforms = list};
   all.devices = calloc(all.count + 1, sizeof *all.devices);
   int status = TOOL_FAILED;
   if (all.devices) {
@@ -178,9 +199,15 @@ static int show_all(const devices_settings *settings) {
 
 static int show_one(const tool_args *args, const devices_settings *settings) {
   heed_context *ctx = NULL;
+  heed_device_list *list = NULL;
   TOOL_TRY(tool_open(args, false, &ctx));
   const heed_device_info *device = heed_context_device(ctx);
-  const int status = print_view(settings, &(shown_devices){.devices = &device, .count = 1});
+  // The host was opened without OpenCL, and has no number.
+  const heed_status listed = device->type == HEED_DEVICE_HOST ? HEED_OK : heed_device_list_create(&list);
+  const int status = listed == HEED_OK
+                         ? print_view(settings, &(shown_devices){.devices = &device, .count = 1, .list = list})
+                         : tool_fail_status(command, listed);
+  heed_device_list_destroy(list);
   heed_context_destroy(ctx);
   return status;
 }

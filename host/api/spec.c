@@ -45,13 +45,16 @@ bool heed__spec_comes_before(const heed_device_info *device, const heed_device_i
 
 static const char *find_ignoring_case(const char *text, const char *piece) { return strcasestr(text, piece); }
 
-enum match_kind { BY_TYPE, BY_INDEX, BY_ID, BY_NAME, BY_VERSION };
+enum match_kind { BY_TYPE, BY_NUMBER, BY_INDEX, BY_ID, BY_NAME, BY_VERSION };
 
-static bool matches(const heed_device_info *d, enum match_kind kind, const char *spec) {
+// number: how many devices of OpenCL stand before it.
+static bool matches(const heed_device_info *d, size_t number, enum match_kind kind, const char *spec) {
   int platform, device;
   switch (kind) {
     case BY_TYPE:
       return d->type == (spec[0] == 'g' || spec[0] == 'G' ? HEED_DEVICE_GPU : HEED_DEVICE_CPU);
+    case BY_NUMBER:
+      return d->type != HEED_DEVICE_HOST && strtoull(spec, NULL, 10) == number;
     case BY_INDEX:
       return sscanf(spec, "%d:%d", &platform, &device) == 2 && d->platform_index == platform &&
              d->device_index == device;
@@ -66,6 +69,9 @@ static bool matches(const heed_device_info *d, enum match_kind kind, const char 
   return false;
 }
 
+// A number is never a piece of a name: "1" would fit "OpenCL 1.2", and mean another device when a driver is updated.
+static bool is_number(const char *spec) { return *spec && !spec[strspn(spec, "0123456789")]; }
+
 static bool is_index_pair(const char *spec) {
   const size_t first = strspn(spec, "0123456789");
   if (first == 0 || first > 4 || spec[first] != ':') return false;
@@ -76,15 +82,17 @@ static bool is_index_pair(const char *spec) {
 static heed_status fail_listing(const char *spec, const char *what, const heed_device_info *const *devices,
                                 size_t count, const bool *marked) {
   char list[3072] = "";
-  size_t used = 0;
+  size_t used = 0, number = 0;
   for (size_t i = 0; i < count && used < sizeof list; ++i) {
-    if (marked && !marked[i]) continue;
     const heed_device_info *d = devices[i];
+    const size_t own = number;
+    number += d->type != HEED_DEVICE_HOST;
+    if (marked && !marked[i]) continue;
     if (d->type == HEED_DEVICE_HOST)
       used += (size_t)snprintf(list + used, sizeof list - used, "\n  host  %s", d->name);
     else
-      used += (size_t)snprintf(list + used, sizeof list - used, "\n  %d:%d  %s (%s)  id:%s", d->platform_index,
-                               d->device_index, d->name, d->platform, d->id);
+      used += (size_t)snprintf(list + used, sizeof list - used, "\n  %zu  %d:%d  %s (%s)  id:%s", own,
+                               d->platform_index, d->device_index, d->name, d->platform, d->id);
   }
   return heed__fail(HEED_ERROR_NO_DEVICE, "device '%s' %s:%s", spec, what, list);
 }
@@ -104,6 +112,7 @@ heed_status heed__spec_resolve(const char *spec, const heed_device_info *const *
   }
   const bool by_type = strcasecmp(spec, "gpu") == 0 || strcasecmp(spec, "cpu") == 0;
   enum match_kind kind = by_type                            ? BY_TYPE
+                         : is_number(spec)                  ? BY_NUMBER
                          : is_index_pair(spec)              ? BY_INDEX
                          : strncasecmp(spec, "id:", 3) == 0 ? BY_ID
                                                             : BY_NAME;
@@ -111,8 +120,10 @@ heed_status heed__spec_resolve(const char *spec, const heed_device_info *const *
   HEED__REQUIRE(marked, HEED_ERROR_OUT_OF_MEMORY, "open: no host memory to choose a device");
   size_t found = 0;
   for (;; kind = BY_VERSION) {
+    size_t number = 0;
     for (size_t i = 0; i < count; ++i) {
-      marked[i] = matches(devices[i], kind, spec);
+      marked[i] = matches(devices[i], number, kind, spec);
+      number += devices[i]->type != HEED_DEVICE_HOST;
       if (marked[i]) *index = i;
       found += marked[i];
     }

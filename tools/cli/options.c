@@ -21,7 +21,7 @@ struct tool_args_store {
 
 static const struct poptOption common_table[] = {
     {"device", 0, POPT_ARG_STRING, NULL, VALUE_DEVICE,
-     "auto, host, gpu, cpu, P:D, id:... or a part of a name; see heed devices (default: $HEED_DEVICE, else auto)",
+     "auto, host, gpu, cpu, P:D, N, id:... or a part of a name; see heed devices (default: $HEED_DEVICE, else auto)",
      "SPEC"},
     {"validate", 0, POPT_ARG_NONE, NULL, VALUE_VALIDATE,
      "also run every operator on the host, and stop at the first difference", NULL},
@@ -215,7 +215,10 @@ static int take_option(tool_args *args, void *settings, int value) {
     free(text);
     return tool_fail(args->command, "out of memory");
   }
-  if (value == VALUE_DEVICE) args->device = text;
+  if (value == VALUE_DEVICE) {
+    const tool_option device = {.name = "device", .kind = TOOL_TEXT};
+    return read_value(args, &device, text ? text : "", &args->device);
+  }
   if (value == VALUE_VALIDATE) args->validate = true;
   if (value < VALUE_OWN) return TOOL_DONE;
   const size_t index = (size_t)(value - VALUE_OWN);

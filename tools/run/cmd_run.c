@@ -1,6 +1,7 @@
 // heed run: reads tensors from a file, calls one operator, writes its results. The operators are in the other files of this folder.
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "run/run.h"
 
@@ -64,6 +65,29 @@ static int write_metadata(const run_call *run) {
   return TOOL_DONE;
 }
 
+static bool has_choice(const heed_device_list *list) {
+  size_t devices = 0;
+  for (size_t i = 0; i < heed_device_list_count(list); i++)
+    devices += heed_device_list_get(list, i)->type != HEED_DEVICE_HOST;
+  return devices > 1;
+}
+
+// Says which device it is where nobody named one and there are several: which one "auto" picks may change with a driver.
+static void say_device(const run_call *run) {
+  const char *spec = run->args->device ? run->args->device : getenv("HEED_DEVICE");
+  heed_device_list *list = NULL;
+  if (spec && *spec && strcasecmp(spec, "auto") != 0) return;
+  if (heed_device_list_create(&list) != HEED_OK) return;  // the result does not depend on it
+  const heed_device_info *device = heed_context_device(run->ctx);
+  if (has_choice(list)) {
+    char index[32] = "host";
+    if (device->type != HEED_DEVICE_HOST)
+      snprintf(index, sizeof index, "%d:%d", device->platform_index, device->device_index);
+    tool_say(command, "on %s, %s; --device names another (heed devices lists them)", index, device->name);
+  }
+  heed_device_list_destroy(list);
+}
+
 static int execute(run_call *run, const run_op *op) {
   const run_settings *settings = &run->settings;
   if (!settings->input) return tool_usage(command, "%s: name the input file with -i", op->name);
@@ -71,6 +95,7 @@ static int execute(run_call *run, const run_op *op) {
   RUN_TRY(run, heed_safetensors_read(settings->input, &run->in));
   TOOL_TRY(run_check_names(run, op));
   TOOL_TRY(tool_open(run->args, false, &run->ctx));
+  say_device(run);
   RUN_TRY(run, heed_safetensors_create(&run->result));
   TOOL_TRY(op->function(run));
   RUN_TRY(run, heed_sync(run->ctx));

@@ -77,8 +77,8 @@ HEED_API const char *heed_version(void);
 typedef struct heed_context heed_context;
 
 // Opens a device. spec is one of: NULL (the environment's HEED_DEVICE, else auto), "auto" (the best GPU, else an accelerator, else
-// an OpenCL CPU, else the host), "host" (no OpenCL), "gpu", "cpu", "P:D" (platform and device index), "id:..." (the stable
-// heed_device_info.id), or a piece of a platform's or device's name, in any case.
+// an OpenCL CPU, else the host), "host" (no OpenCL), "gpu", "cpu", "P:D" (platform and device index), a number N (the N-th
+// OpenCL device of the heed_device_list, counted from 0), "id:..." (the stable heed_device_info.id), or a piece of a platform's or device's name, in any case.
 // Also read from the environment: HEED_VALIDATE, HEED_GEMM, HEED_GEMM_PROBE, HEED_TF32, HEED_CACHE, HEED_KERNELS, HEED_TUNE and
 // HEED_SELF_TEST; heed_open_options says what each does.
 // Errors: NO_DEVICE when no device or several fit (the message lists the devices), DEVICE, UNSUPPORTED when the device has no
