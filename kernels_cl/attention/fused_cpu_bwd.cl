@@ -11,7 +11,11 @@
 // check with: -DVECTOR=16 -DTILE_ROWS=12
 // check with: -DVECTOR=8 -DHEAD_D=33 -DHEAD_DV=7 -DMASK=1 -DMASK_DTYPE=BOOL -DX_DTYPE=F16 -DDROPOUT=1
 // check with: -DVECTOR=4 -DTILE_ROWS=8 -DMASK=2 -DMASK_DTYPE=F16 -DX_DTYPE=BF16 -DLENGTH_DTYPE=I64 -DSOFTCAP=1
+// check with: -DVECTOR=8 -DHEAD_D=33 -DHEAD_DV=7 -DX_DTYPE=F16 -DEXACT_DELTA=1 -DDROPOUT=1
 #include "attention/fused_cpu_common.cl"
+#ifndef EXACT_DELTA
+#define EXACT_DELTA 0 // δ from P and dP, not from O, which has been rounded to 16 bits
+#endif
 #ifndef KEY_BLOCK
 #define KEY_BLOCK 96 // a multiple of PANEL and TILE_ROWS
 #endif
@@ -55,49 +59,106 @@ INLINE int has_one_key(const problem *pr, const query_row *row) {
 #endif
 }
 
-// Largest score and sum of exp(score - largest) of `rows` rows from i0 on, from the very products the walk makes.
-void find_largest_and_sum(const problem *pr, const struct reach *w, __global const float *qs, IN_TENSOR(k),
-                          const struct heed__cl_attention_place *k_place, int b, int hk, int h, int i0, int rows,
-                          float *largest, float *sum) {
-  float k_rows[VECTOR * D_PAD], k_panels[KEY_BLOCK * D_PAD], s[TILE_ROWS * KEY_BLOCK];
+// VECTOR rows of a head from j on become columns of a panel; rows from `live` on are taken as zeros.
+#define LOAD_PANEL(x, place, width, pad, panel)                                               \
+  {                                                                                           \
+    float rows_[VECTOR * (pad)];                                                              \
+    for (int r = 0; r < VECTOR; ++r)                                                          \
+      if (c + r < live)                                                                       \
+        load_row(x, ROW_AT(place, b, hk, j0 + c + r), width, 1, rows_ + r * (pad), &gathered); \
+      else                                                                                    \
+        zero_row(width, rows_ + r * (pad));                                                   \
+    to_panel(rows_, pad, (panel) + c / PANEL * ((pad)*PANEL) + c % PANEL);                    \
+  }
+
+// What rows from i0 on have of the softmax: the largest score, the sum of exp(score - largest) and, where δ is exact, the sum of that
+// times dP; all from the very products the walk makes.
+typedef struct {
+  float largest[QUERY_BLOCK], sum[QUERY_BLOCK], weighted[QUERY_BLOCK];
+} row_sums;
+
+// Adds the keys from j0 + c0 to j0 + c1, whose scores and dP are given, to the sums of one row. edge: whether it may end among them.
+INLINE void add_to_row(const problem *pr, const query_row *row, int j0, int c0, int c1, int edge, float *s,
+                       const float *dp, int r, row_sums *sums) {
+  floatv most = (floatv)-INFINITY, total = 0, weighted = 0;
+  for (int c = c0; c < c1; c += VECTOR) {
+    const floatv x = mask_scores(pr, row, CAPPED(pr, VLOAD(s + c)), j0 + c, edge);
+    most = x > most ? x : most;
+    VSTORE(x, s + c);
+  }
+  const float before = sums->largest[r], now = fmax(before, max_of(most)), shift = now == -INFINITY ? 0 : now;
+#if EXACT_DELTA && DROPOUT
+  float z[KEY_BLOCK + 32];
+  dropout_factors(pr, row, j0 + c0, c1 - c0, z);
+#endif
+  for (int c = c0; c < c1; c += VECTOR) {
+    const floatv e = EXP_OF(VLOAD(s + c) - shift);
+    total += e;
+#if EXACT_DELTA
+    floatv gradient = VLOAD(dp + c);
+#if DROPOUT
+    const floatv keep = VLOAD(z + c - c0);
+    gradient = keep == 0 ? (floatv)0 : gradient * keep;
+#endif
+    weighted += e == 0 ? (floatv)0 : e * gradient; // a weight of 0 hides what stands in dP
+#endif
+  }
+  const float decay = EXP_OF((floatv)before - shift).s0;
+  sums->sum[r] = sums->sum[r] * decay + sum_of(total);
+  sums->weighted[r] = (decay == 0 ? 0 : sums->weighted[r] * decay) + sum_of(weighted);
+  sums->largest[r] = now;
+}
+
+// qs, douts: the `rows` rows, packed.
+void find_row_sums(const problem *pr, const struct reach *w, __global const float *qs, __global const float *douts,
+                   IN_TENSOR(k), const struct heed__cl_attention_place *k_place, IN_TENSOR(v),
+                   const struct heed__cl_attention_place *v_place, int b, int hk, int h, int i0, int rows,
+                   row_sums *sums) {
+  float k_panels[KEY_BLOCK * D_PAD], s[TILE_ROWS * KEY_BLOCK];
+#if EXACT_DELTA
+  float v_panels[KEY_BLOCK * DV_PAD], dp[TILE_ROWS * KEY_BLOCK];
+#else
+  const float *dp = 0;
+#endif
   const int last = i0 + rows - 1, key_end = end_key(w, last);
   floatv gathered = 0;
   for (int r = 0; r < rows; ++r) {
-    largest[r] = -INFINITY;
-    sum[r] = 0;
+    sums->largest[r] = -INFINITY;
+    sums->sum[r] = sums->weighted[r] = 0;
   }
   for (int j0 = first_key(w, i0) / KEY_BLOCK * KEY_BLOCK; j0 < key_end; j0 += KEY_BLOCK) {
-    const int live = min(KEY_BLOCK, w->end - j0), padded = ROUND_UP(live, PANEL);
-    for (int c = 0; c < padded; c += VECTOR) {
-      for (int r = 0; r < VECTOR; ++r)
-        if (c + r < live)
-          load_row(k, ROW_AT(*k_place, b, hk, j0 + c + r), HEAD_D, 1, k_rows + r * D_PAD, &gathered);
-        else
-          zero_row(HEAD_D, k_rows + r * D_PAD);
-      to_panel(k_rows, D_PAD, k_panels + c / PANEL * (D_PAD * PANEL) + c % PANEL);
+    const int live = min(KEY_BLOCK, w->end - j0);
+    for (int c = 0; c < ROUND_UP(live, PANEL); c += VECTOR) {
+      LOAD_PANEL(k, *k_place, HEAD_D, D_PAD, k_panels);
+#if EXACT_DELTA
+      LOAD_PANEL(v, *v_place, HEAD_DV, DV_PAD, v_panels);
+#endif
     }
     for (int r = 0; r < rows; r += TILE_ROWS) {
-      for (int c = 0; c < padded; c += PANEL)
+      const int i = i0 + r, i_last = min(i + TILE_ROWS - 1, last);
+      const int lo = max(first_key(w, i) - j0, 0), hi = min(end_key(w, i_last) - j0, live);
+      if (lo >= hi) continue;
+      const int c0 = lo / PANEL * PANEL, c1 = ROUND_UP(hi, PANEL);
+      const int edge = j0 + c0 < first_key(w, i_last) || j0 + c1 > end_key(w, i);
+      for (int c = c0; c < c1; c += PANEL) {
         score_panel(qs + r * D_PAD, k_panels + c * D_PAD, s + c, KEY_BLOCK);
+#if EXACT_DELTA
+        scores_2(douts + r * DV_PAD, DV_PAD, 1, v_panels + c * DV_PAD, PANEL, HEAD_DV, dp + c, KEY_BLOCK, 0);
+#endif
+      }
       for (int t = 0; t < TILE_ROWS && r + t < rows; ++t) {
         query_row row;
-        get_row(pr, w, b, h, i0 + r + t, &row);
-        floatv most = (floatv)-INFINITY, total = 0;
-        for (int c = 0; c < padded; c += VECTOR) {
-          const floatv x = mask_scores(pr, &row, CAPPED(pr, VLOAD(s + t * KEY_BLOCK + c)), j0 + c, 1);
-          most = x > most ? x : most;
-          VSTORE(x, s + t * KEY_BLOCK + c);
-        }
-        const float before = largest[r + t], now = fmax(before, max_of(most)), shift = now == -INFINITY ? 0 : now;
-        for (int c = 0; c < padded; c += VECTOR) total += EXP_OF(VLOAD(s + t * KEY_BLOCK + c) - shift);
-        const floatv decay = EXP_OF((floatv)before - shift);
-        sum[r + t] = sum[r + t] * decay.s0 + sum_of(total);
-        largest[r + t] = now;
+        get_row(pr, w, b, h, i + t, &row);
+        if (edge)
+          add_to_row(pr, &row, j0, c0, c1, 1, s + t * KEY_BLOCK, dp + t * KEY_BLOCK, r + t, sums);
+        else
+          add_to_row(pr, &row, j0, c0, c1, 0, s + t * KEY_BLOCK, dp + t * KEY_BLOCK, r + t, sums);
       }
     }
   }
 }
 
+#if !EXACT_DELTA
 // Products of VECTOR rows of dO with those of O, each summed in the order in which the walk sums dP: where one key has all the weight,
 // O is its v, and dP - δ must be 0 to the bit, since a q of thousands would make a gradient of what is left.
 INLINE floatv dot_rows(const float *dout_rows, const float *out_rows) {
@@ -114,12 +175,13 @@ INLINE floatv dot_rows(const float *dout_rows, const float *out_rows) {
   }
   return sum;
 }
+#endif
 
 // What the walk needs of each row, stats (shift Inf and so p = 0 where it has no keys), and q times Q_FACTOR and dO,
 // packed; zeros for rows without keys and past the end. bad: Q_BAD and DOUT_BAD of each block.
 // global: slots x group x ceil(queries / QUERY_BLOCK)
-ONE_ITEM __kernel void attention_fused_bwd_rows(CALL_ARGUMENTS, IN_TENSOR(q), IN_TENSOR(k), IN_TENSOR(out),
-                                                IN_TENSOR(dout), __global const float *lse, __global float *qs,
+ONE_ITEM __kernel void attention_fused_bwd_rows(CALL_ARGUMENTS, IN_TENSOR(q), IN_TENSOR(k), IN_TENSOR(v),
+                                                IN_TENSOR(out), IN_TENSOR(dout), __global const float *lse, __global float *qs,
                                                 __global float *douts, __global float *stats, __global int *bad) {
   const problem pr = PROBLEM;
   const int blocks = (pr.queries + QUERY_BLOCK - 1) / QUERY_BLOCK, item = get_global_id(0);
@@ -135,26 +197,35 @@ ONE_ITEM __kernel void attention_fused_bwd_rows(CALL_ARGUMENTS, IN_TENSOR(q), IN
   stats += first * 4;
 
   floatv q_gathered = 0, dout_gathered = 0;
-  int coarse = 0;
+  int resum = EXACT_DELTA; // lse and out do not tell what the walk needs
   for (int r0 = 0; r0 < ROUND_UP(rows, TILE_ROWS); r0 += VECTOR) {
     const int here = min(VECTOR, ROUND_UP(rows, TILE_ROWS) - r0);
-    float q_row_[D_PAD], out_rows[VECTOR * DV_PAD], dout_rows[VECTOR * DV_PAD], delta[VECTOR];
-    zero_row(VECTOR * DV_PAD, out_rows);
+    float q_row_[D_PAD], dout_rows[VECTOR * DV_PAD], delta[VECTOR];
     zero_row(VECTOR * DV_PAD, dout_rows);
+#if !EXACT_DELTA
+    float out_rows[VECTOR * DV_PAD];
+    zero_row(VECTOR * DV_PAD, out_rows);
+#endif
     for (int r = r0; r < r0 + here; ++r) {
-      float *out_row_ = out_rows + (r - r0) * DV_PAD, *dout_row_ = dout_rows + (r - r0) * DV_PAD;
-      floatv gathered = 0;
+      float *dout_row_ = dout_rows + (r - r0) * DV_PAD;
       zero_row(HEAD_D, q_row_);
       if (r < rows && lse[r] != -INFINITY) {
         load_row(q, ROW_AT(call.q, b, h, i0 + r), HEAD_D, Q_FACTOR(&pr), q_row_, &q_gathered);
         load_row(dout, ROW_AT(call.dout, b, h, i0 + r), HEAD_DV, 1, dout_row_, &dout_gathered);
-        load_row(out, ROW_AT(call.out, b, h, i0 + r), HEAD_DV, 1, out_row_, &gathered);
-        coarse |= LSE_IS_COARSE(lse[r]);
+#if !EXACT_DELTA
+        floatv gathered = 0;
+        load_row(out, ROW_AT(call.out, b, h, i0 + r), HEAD_DV, 1, out_rows + (r - r0) * DV_PAD, &gathered);
+#endif
+        resum |= LSE_IS_COARSE(lse[r]);
       }
       for (int d = 0; d < D_PAD; d += VECTOR) VSTORE(VLOAD(q_row_ + d), qs + r * D_PAD + d);
       for (int d = 0; d < DV_PAD; d += VECTOR) VSTORE(VLOAD(dout_row_ + d), douts + r * DV_PAD + d);
     }
+#if EXACT_DELTA
+    VSTORE((floatv)0, delta);
+#else
     VSTORE(dot_rows(dout_rows, out_rows), delta);
+#endif
     for (int r = r0; r < r0 + here; ++r) {
       const int live = r < rows && lse[r] != -INFINITY;
       vstore4((float4)(live ? lse[r] / SCORE_TO_LN : INFINITY, 1, delta[r - r0], 0), r, stats);
@@ -162,17 +233,17 @@ ONE_ITEM __kernel void attention_fused_bwd_rows(CALL_ARGUMENTS, IN_TENSOR(q), IN
   }
   bad[item] = (is_bad(q_gathered) ? Q_BAD : 0) | (is_bad(dout_gathered) ? DOUT_BAD : 0);
 
-  float largest[QUERY_BLOCK], sum[QUERY_BLOCK];
-  if (coarse)
-    find_largest_and_sum(&pr, &w, qs, k, &call.k, b, hk, h, i0, rows, largest, sum);
+  row_sums sums;
+  if (resum) find_row_sums(&pr, &w, qs, douts, k, &call.k, v, &call.v, b, hk, h, i0, rows, &sums);
   for (int r = 0; r < rows; ++r) {
     if (lse[r] == -INFINITY) continue;
     query_row row;
     get_row(&pr, &w, b, h, i0 + r, &row);
     float4 st = vload4(r, stats);
-    if (LSE_IS_COARSE(lse[r])) {
-      st.s0 = largest[r] == -INFINITY ? 0 : largest[r];
-      st.s1 = 1 / sum[r];
+    if (EXACT_DELTA || LSE_IS_COARSE(lse[r])) {
+      st.s0 = sums.largest[r] == -INFINITY ? 0 : sums.largest[r];
+      st.s1 = 1 / sums.sum[r];
+      if (EXACT_DELTA) st.s2 = sums.weighted[r] * st.s1;
     }
     st.s3 = has_one_key(&pr, &row) && isfinite(st.s1) && isfinite(st.s2);
     vstore4(st, r, stats);

@@ -95,6 +95,22 @@ static void attention_options(case_list *list, int dtype, int level) {
   }
 }
 
+// Scores of a deviation that leaves rows with a few keys of any weight: what gradients are made of cancels there. Lengths of 2 and 3
+// would leave so little of a gradient that a bound relative to it says nothing: tests/test_attention_sharp.c has them.
+static void sharp_attention(case_list *list, int dtype) {
+  static const int64_t lengths[] = {1, 8, 17, 33, 64};
+  static const double deviations[] = {1, 3, 10, 30, 100};
+  for (size_t l = 0; l < sizeof lengths / sizeof *lengths; ++l)
+    for (size_t d = 0; d < sizeof deviations / sizeof *deviations; ++d)
+      for (int path = HEED_PATH_STAGED; path <= HEED_PATH_FUSED; ++path) {
+        attention_shape s = {.b = 4, .hq = 4, .lq = lengths[l], .lk = lengths[l], .d = 40, .scale = deviations[d]};
+        char name[48];
+        s.options.path = (heed_attention_path)path;
+        snprintf(name, sizeof name, "%ssharp%g", path == HEED_PATH_STAGED ? "staged_" : "", deviations[d]);
+        add_attention(list, name, s, dtype, 1);
+      }
+}
+
 void attention_cases(case_list *list) {
   attention_options(list, 0, 0);
   attention_options(list, 1, 1);
@@ -115,6 +131,7 @@ void attention_cases(case_list *list) {
                   i % 6 ? 2 : 1);
   }
   for (int dtype = 0; dtype < 3; ++dtype) {
+    sharp_attention(list, dtype);
     add_attention(list, "wide_value", (attention_shape){.b = 2, .hq = 2, .lq = 35, .lk = 67, .d = 32, .dv = 72}, dtype,
                   1);
     add_attention(list, "decode", (attention_shape){.b = 2, .hq = 8, .hkv = 2, .lq = 1, .lk = 700, .d = 64}, dtype, 1);

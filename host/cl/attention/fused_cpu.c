@@ -33,6 +33,8 @@ static void begin(struct heed__cl_kernel *k, const struct fused *f, const char *
   heed__cl_attention_define_lengths(k, a);
   heed__cl_define_int(k, "SOFTCAP", a->params->softcap > 0);
   heed__cl_define_int(k, "DROPOUT", a->params->has_dropout);
+  // An out of 16 bits has been rounded, and dropout has scaled it: δ from it would not meet a row of dP that it should cancel.
+  if (a->backward && (a->q->dtype != HEED_F32 || a->params->has_dropout)) heed__cl_define_int(k, "EXACT_DELTA", 1);
   if (p->decode) {
     heed__cl_define_int(k, "ROW_TILE", p->row_tile);
     heed__cl_define_int(k, "ROWS", p->rows);
@@ -121,12 +123,13 @@ static void pass_rows(struct heed__cl_kernel *k, const struct fused *f) {
   heed__cl_buffer(k, f->buffers[FUSED_ROWS_BAD]);
 }
 
-// q: [B, Hq, Lq, D]; k: [B, Hkv, Lk, D]; out, dout: [B, Hq, Lq, Dv]; lse: [B, Hq, Lq]; the rest: see pass_rows()
+// q: [B, Hq, Lq, D]; k: [B, Hkv, Lk, D]; v: [B, Hkv, Lk, Dv]; out, dout: [B, Hq, Lq, Dv]; lse: [B, Hq, Lq]; the rest: see pass_rows()
 static heed_status prepare_rows(const struct fused *f) {
   struct heed__cl_kernel k;
   begin(&k, f, backward_file, "attention_fused_bwd_rows");
   heed__cl_memory(&k, f->a->q);
   heed__cl_memory(&k, f->a->k);
+  heed__cl_memory(&k, f->a->v);
   heed__cl_memory(&k, f->a->out);
   heed__cl_memory(&k, f->a->dout);
   heed__cl_memory(&k, f->a->lse);
