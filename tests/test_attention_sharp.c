@@ -1,5 +1,6 @@
 // Attention whose rows give nearly all of their weight to a few keys: gradients are then small differences of large numbers. Each path
-// and each family of kernels, in every dtype, gives what the host gives, over lengths and over deviations of the scores.
+// and each family of kernels, in every dtype, gives what the host gives, over lengths and over deviations of the scores. And attention
+// whose softcap is saturated: its slope, which is nearly 0 there, has its digits all the same.
 #include "cl/runtime/runtime.h"
 #include "support_values.h"
 
@@ -121,6 +122,64 @@ static void sweep(void **state, enum family family, heed_attention_options optio
   assert_int_equal(wrong, 0);
 }
 
+// ---------------------------------------------------------------- softcap
+
+// Scores of c x on the first key, for x from −20 to 20, and of 0 on the second: with c = 1 both have weight, whatever x is. v makes
+// dP ±1 and 0, with the sign of x.
+enum { STEPS = 161, WIDTH = 64 };
+static double x_of(int row) { return (row - STEPS / 2) / 4.0; }
+
+// dq of this row, of which dk is the sum over all rows times x: ±p₀ p₁ tanh'(x).
+static double right_gradient(int row) {
+  const double x = x_of(row), e = exp(-2 * fabs(x)), p = 1 / (1 + exp(-tanh(x)));
+  return copysign(p * (1 - p) * 4 * e / ((1 + e) * (1 + e)), x);
+}
+
+static void saturate(heed_context *ctx, enum family family, heed_dtype dtype, heed_attention_path path) {
+  // The exponent of e^(−2x) is rounded to F32: 2 log2(e) 20 · 2^-24 = 3.5e-6, and as much again for x.
+  const double tolerance = dtype == HEED_BF16 ? 0x1p-7 : 2e-5;
+  const struct problem p = {.options = {.path = path, .softcap = 1, .has_scale = true, .scale = 1}};
+  float q[STEPS * WIDTH] = {0}, dout[STEPS * WIDTH] = {0}, one[2 * WIDTH] = {1};
+  double dk = 0;
+  for (int i = 0; i < STEPS; ++i) {
+    q[i * WIDTH] = (float)x_of(i);
+    dout[i * WIDTH] = (float)copysign(1, x_of(i));
+    dk += x_of(i) * right_gradient(i);
+  }
+  const int64_t rows[4] = {1, 1, STEPS, WIDTH}, keys[4] = {1, 1, 2, WIDTH};
+  const struct side s = {.t = {[Q] = support_put_f32(ctx, dtype, 4, rows, q),
+                               [K] = support_put_f32(ctx, dtype, 4, keys, one),
+                               [V] = support_put_f32(ctx, dtype, 4, keys, one),
+                               [OUT] = support_new(ctx, dtype, 4, rows),
+                               [LSE] = support_new(ctx, HEED_F32, 3, rows),
+                               [DOUT] = support_put_f32(ctx, dtype, 4, rows, dout),
+                               [DQ] = support_new(ctx, dtype, 4, rows),
+                               [DK] = support_new(ctx, dtype, 4, keys),
+                               [DV] = support_new(ctx, dtype, 4, keys)}};
+  step_as(ctx, family, &p, &s);
+  const float *dq = support_get(s.t[DQ]);
+  for (int i = 0; i < STEPS; ++i) ASSERT_CLOSE(dq[i * WIDTH], right_gradient(i), tolerance * fabs(right_gradient(i)));
+  ASSERT_CLOSE(support_get(s.t[DK])[0], dk, tolerance * dk);
+}
+
+static void a_saturated_softcap_has_its_slope(void **state) {
+  heed_context *ctx = support_context(state);
+  static const heed_attention_path paths[] = {HEED_PATH_AUTO, HEED_PATH_STAGED};
+  for (size_t path = 0; path < COUNT(paths); ++path) {
+    saturate(ctx, AS_IT_IS, HEED_F32, paths[path]);
+    saturate(ctx, AS_IT_IS, HEED_BF16, paths[path]);
+  }
+}
+
+static void a_saturated_softcap_has_its_slope_on_gpus(void **state) {
+  heed_context *ctx = support_context(state);
+  saturate(ctx, AS_A_GPU, HEED_F32, HEED_PATH_FUSED);
+  saturate(ctx, AS_A_GPU, HEED_BF16, HEED_PATH_FUSED);
+  saturate(ctx, AS_TENSOR_CORES, HEED_BF16, HEED_PATH_FUSED);
+}
+
+// ---------------------------------------------------------------- all of them
+
 static const heed_attention_options fused = {.path = HEED_PATH_FUSED}, staged = {.path = HEED_PATH_STAGED},
                                     dropping = {.path = HEED_PATH_FUSED, .dropout = 0.3, .seed = 5};
 
@@ -131,9 +190,16 @@ static void kernels_for_gpus_are_right(void **state) { sweep(state, AS_A_GPU, fu
 static void kernels_for_tensor_cores_are_right(void **state) { sweep(state, AS_TENSOR_CORES, fused, "tensor cores"); }
 
 int main(void) {
+  const struct CMUnitTest on_host[] = {TEST(a_saturated_softcap_has_its_slope)};
   const struct CMUnitTest tests[] = {
-      TEST(the_fused_path_is_right),    TEST(the_fused_path_is_right_with_dropout), TEST(the_staged_path_is_right),
-      TEST(kernels_for_gpus_are_right), TEST(kernels_for_tensor_cores_are_right),
+      TEST(the_fused_path_is_right),
+      TEST(the_fused_path_is_right_with_dropout),
+      TEST(the_staged_path_is_right),
+      TEST(kernels_for_gpus_are_right),
+      TEST(kernels_for_tensor_cores_are_right),
+      TEST(a_saturated_softcap_has_its_slope),
+      TEST(a_saturated_softcap_has_its_slope_on_gpus),
   };
-  return cmocka_run_group_tests_name("attention, sharp", tests, support_open_device, support_close);
+  return cmocka_run_group_tests_name("attention, sharp, on the host", on_host, support_open_host, support_close) +
+         cmocka_run_group_tests_name("attention, sharp, on the device", tests, support_open_device, support_close);
 }

@@ -68,9 +68,10 @@ static void apply_mask(const struct heed__cpu_attention *a, int64_t b, int64_t h
 static void apply_softcap(double cap, int64_t lo, int64_t hi, double *s, double *slope) {
   // s, slope: [keys]
   for (int64_t j = lo; j <= hi; ++j) {
-    const double t = tanh(s[j] / cap);
-    s[j] = cap * t;
-    if (slope) slope[j] = 1 - t * t;
+    // 1 − tanh² loses its digits where tanh comes close to 1.
+    const double x = s[j] / cap, e = exp(-2 * fabs(x));
+    s[j] = cap * tanh(x);
+    if (slope) slope[j] = 4 * e / ((1 + e) * (1 + e));
   }
 }
 

@@ -259,8 +259,8 @@ INLINE void gradients_of_row(const problem *pr, const query_row *row, float4 st,
   for (int c = c0; c < c1; c += VECTOR) {
     floatv x = VLOAD(p + c), dp = VLOAD(ds + c);
 #if SOFTCAP
-    const floatv t = tanh_of(x);
-    x = t * (pr->softcap * SCORE_UNIT);
+    const floatv slope = SOFTCAP_SLOPE(exp2_of(fabs(x) * (-2 * LOG2E)));
+    x = CAPPED(pr, x);
 #endif
     x = mask_scores(pr, row, x, j0 + c, edge);
     const floatv e = EXP_OF(x - st.s0);
@@ -273,7 +273,7 @@ INLINE void gradients_of_row(const problem *pr, const query_row *row, float4 st,
 #endif
     floatv gradient = weight * (dp - st.s2);
 #if SOFTCAP
-    gradient *= 1 - t * t;
+    gradient *= slope;
 #endif
     if (careful) gradient = weight == 0 ? (floatv)0 : gradient;
     VSTORE(dropped, p + c);

@@ -302,9 +302,9 @@ void finish_scores(float s[SCORE_ROWS][4], float slope[SCORE_ROWS][4], struct re
     for (int j = 0; j < 4; ++j) {
       float score = s[r][j] * scale;
 #if SOFTCAP
-      const float t = tanh(score / softcap);
-      score = softcap * t;
-      slope[r][j] = 1 - t * t;
+      const float x = score / softcap;
+      score = softcap * tanh(x);
+      slope[r][j] = SOFTCAP_SLOPE(exp2(-2 * LOG2E * fabs(x)));
 #endif
       bool attended = key + j >= first && key + j < end;
 #if HAS_MASK

@@ -231,9 +231,9 @@ float score_of(float s, float *slope, bool whole, struct pairs pairs, int i, int
 #endif
 #if SOFTCAP
   // tanh, whose error of 1e-7 times the cap is far below that of 16-bit factors.
-  const float t = 1 - 2 / (warp_exp2(2 * LOG2E / softcap * s) + 1);
-  s = softcap * t;
-  *slope = 1 - t * t;
+  const float e = warp_exp2(-2 * LOG2E / softcap * fabs(s));
+  s = copysign(softcap * (1 - e) / (1 + e), s);
+  *slope = SOFTCAP_SLOPE(e);
 #endif
 #if HAS_MASK
   if (attended) {

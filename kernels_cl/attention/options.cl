@@ -9,6 +9,7 @@
 #define DROPOUT 0
 #endif
 #include "attention/reach.cl"
+#include "attention/softcap.cl"
 
 // What every fused kernel takes first. See host/cl/attention/call.c.
 #define CALL_ARGUMENTS                                                                         \

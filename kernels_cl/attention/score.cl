@@ -12,8 +12,12 @@
 #ifndef SOFTCAP
 #define SOFTCAP 0
 #endif
+#ifndef SLOPES
+#define SLOPES 0 // of the cap, for a backward
+#endif
 #define TILE_COLUMNS (VECTOR * TILE_VECTORS)
 #include "attention/call.cl"
+#include "attention/softcap.cl"
 // exp turns the absolute error of a large score into a relative one, so the sum is made in short blocks: half the error.
 #ifndef DEPTH_BLOCK
 #define DEPTH_BLOCK 16
@@ -21,11 +25,11 @@
 
 // s[z, i, j] = softcap(scale Σ_d a[z, i, d] b[slot, d, j]); one work-item makes TILE_ROWS x TILE_COLUMNS of it in registers.
 // a: rows [heads, rows_pad, depth]; b: panels over the keys [slots, panels, depth, PANEL], where slot is the key head that
-// query head z reads; s: [heads, rows_pad, pitch]. depth is a multiple of DEPTH_BLOCK. A tile that no row of it may attend is
+// query head z reads; s, slopes: [heads, rows_pad, pitch]. depth is a multiple of DEPTH_BLOCK. A tile that no row of it may attend is
 // not written.
 // global: (tiles of columns, tiles of rows, heads), rounded up
 __kernel void attention_score(__global const float *a, __global const float *b, __global const int2 *bounds,
-                              __global float *s, const struct heed__cl_attention_chunk chunk, long depth_,
+                              __global float *s, __global float *slopes, const struct heed__cl_attention_chunk chunk, long depth_,
                               float scale, float softcap) {
   const int depth = depth_, rows_pad = chunk.rows_pad, pitch = chunk.pitch, keys = chunk.keys;
   const int panels = (keys + PANEL - 1) / PANEL;
@@ -69,7 +73,11 @@ __kernel void attention_score(__global const float *a, __global const float *b, 
     for (int c = 0; c < TILE_VECTORS; ++c) {
       floatv x = scale * sum[r][c];
 #if SOFTCAP
-      x = softcap * tanh(x / softcap);
+      x /= softcap;
+#if SLOPES
+      VSTORE(SOFTCAP_SLOPE(exp(-2 * fabs(x))), slopes + (size_t)(row + r) * pitch + j + c * VECTOR);
+#endif
+      x = softcap * tanh(x);
 #endif
       VSTORE(x, s + (size_t)(row + r) * pitch + j + c * VECTOR);
     }

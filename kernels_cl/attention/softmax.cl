@@ -61,11 +61,10 @@ ROW_GROUP __kernel void attention_softmax(__global const float *s, __global floa
 }
 
 // From p and dp to ds = p (dp − Σ p dp), in place of dp, and 0 outside the bounds. Where p is 0, so is ds, whatever stands in dp.
-// With SOFTCAP, dcapped holds the scores after the cap and becomes the gradient before it: ds (1 − (s/c)²).
+// With SOFTCAP, slopes holds those of the cap and becomes the gradient before it.
 // global: (GROUP, rows_pad, heads); local: (GROUP, 1, 1)
-ROW_GROUP __kernel void attention_softmax_bwd(__global const float *p, __global float *dp, __global float *dcapped,
-                                              __global const int2 *bounds, const struct heed__cl_attention_chunk chunk,
-                                              float softcap) {
+ROW_GROUP __kernel void attention_softmax_bwd(__global const float *p, __global float *dp, __global float *slopes,
+                                              __global const int2 *bounds, const struct heed__cl_attention_chunk chunk) {
   __local float scratch[GROUP];
   const int lane = ROW_LANE;
   const size_t row = get_global_id(2) * get_global_size(1) + get_global_id(1);
@@ -73,7 +72,7 @@ ROW_GROUP __kernel void attention_softmax_bwd(__global const float *p, __global 
   const int first = range.x / VECTOR, last = (range.y + VECTOR - 1) / VECTOR, pitch = chunk.pitch;
   p += row * pitch;
   dp += row * pitch;
-  dcapped += row * pitch;
+  slopes += row * pitch;
 
   floatv total = 0;
   for (int v = first + lane; v < last; v += GROUP) {
@@ -86,13 +85,12 @@ ROW_GROUP __kernel void attention_softmax_bwd(__global const float *p, __global 
     const floatv ds = select((floatv)0, weight * (VLOAD(dp + v * VECTOR) - delta), weight != 0);
     VSTORE(ds, dp + v * VECTOR);
 #if SOFTCAP
-    const floatv t = VLOAD(dcapped + v * VECTOR) / softcap;
-    VSTORE(select((floatv)0, ds * (1 - t * t), ds != 0), dcapped + v * VECTOR);
+    VSTORE(select((floatv)0, ds * VLOAD(slopes + v * VECTOR), ds != 0), slopes + v * VECTOR);
 #endif
   }
   zero_outside(dp, first, last, pitch);
 #if SOFTCAP
-  zero_outside(dcapped, first, last, pitch);
+  zero_outside(slopes, first, last, pitch);
 #endif
 }
 

@@ -143,18 +143,21 @@ static heed_status pack(const struct staged *s, const chunk *c, enum layout layo
   return launch_elements(s, &k, m.width, m.depth_pad, m.heads * m.panels);
 }
 
-// to = softcap(scale rows · columns): the scores from q and k, dP from dout and v.
-// rows: [C, R', D' or Dv']; columns: [S, panels of keys, D' or Dv', panel]; BOUNDS: [C, R', 2]; to: [C, R', Lk']
+// to = softcap(scale rows · columns): the scores from q and k, dP from dout and v. A backward with softcap keeps its slopes, too.
+// rows: [C, R', D' or Dv']; columns: [S, panels of keys, D' or Dv', panel]; BOUNDS: [C, R', 2]; to, SLOPES: [C, R', Lk']
 static heed_status score(const struct staged *s, const chunk *c, buffer rows, buffer columns, int64_t depth,
                          double scale, double softcap, buffer to) {
+  const bool slopes = softcap > 0 && s->buffers[SLOPES] != NULL;
   struct heed__cl_kernel k;
   begin_tiles(&k, s, "attention/score.cl", "attention_score", s->plan->tile);
   heed__cl_define_int(&k, "SOFTCAP", softcap > 0);
+  heed__cl_define_int(&k, "SLOPES", slopes);
   heed__cl_define_int(&k, "DEPTH_BLOCK", HEED__STAGED_DEPTH_BLOCK);
   heed__cl_buffer(&k, s->buffers[rows]);
   heed__cl_buffer(&k, s->buffers[columns]);
   heed__cl_buffer(&k, s->buffers[BOUNDS]);
   heed__cl_buffer(&k, s->buffers[to]);
+  heed__cl_buffer(&k, s->buffers[slopes ? SLOPES : to]);
   pass_chunk(&k, c);
   heed__cl_long(&k, depth);
   heed__cl_float(&k, scale);
@@ -163,8 +166,8 @@ static heed_status score(const struct staged *s, const chunk *c, buffer rows, bu
                       c->rows_pad / s->plan->tile.rows, c->heads);
 }
 
-// mask: [B, Hq, Lq, columns] by strides; BOUNDS: [C, R', 2]; from, to: [C, R', Lk']
-static heed_status mask(const struct staged *s, const chunk *c, buffer from, buffer to) {
+// mask: [B, Hq, Lq, columns] by strides; BOUNDS: [C, R', 2]; SCORES: [C, R', Lk']
+static heed_status mask(const struct staged *s, const chunk *c) {
   const heed_tensor *m = s->a->mask;
   const struct heed__cl_attention_place place = heed__cl_attention_place(m);
   struct heed__cl_kernel k;
@@ -173,19 +176,19 @@ static heed_status mask(const struct staged *s, const chunk *c, buffer from, buf
   heed__cl_define_int(&k, "MASK_IS_BOOL", m->dtype == HEED_BOOL);
   heed__cl_memory(&k, m);
   heed__cl_buffer(&k, s->buffers[BOUNDS]);
-  heed__cl_buffer(&k, s->buffers[from]);
-  heed__cl_buffer(&k, s->buffers[to]);
+  heed__cl_buffer(&k, s->buffers[SCORES]);
+  heed__cl_buffer(&k, s->buffers[SCORES]);
   pass_place(&k, &place);
   heed__cl_long(&k, m->strides[3]);
   pass_chunk(&k, c);
   return launch_rows(s, &k, c->rows_pad, c->heads);
 }
 
-// from, SCORES: [C, R', Lk']; BOUNDS: [C, R', 2]; lse: [B, Hq, Lq]
-static heed_status softmax(const struct staged *s, const chunk *c, buffer from, const heed_tensor *lse) {
+// SCORES: [C, R', Lk']; BOUNDS: [C, R', 2]; lse: [B, Hq, Lq]
+static heed_status softmax(const struct staged *s, const chunk *c, const heed_tensor *lse) {
   struct heed__cl_kernel k;
   begin_rows(&k, s, "attention/softmax.cl", "attention_softmax");
-  heed__cl_buffer(&k, s->buffers[from]);
+  heed__cl_buffer(&k, s->buffers[SCORES]);
   heed__cl_buffer(&k, s->buffers[SCORES]);
   heed__cl_buffer(&k, s->buffers[BOUNDS]);
   heed__cl_tensor(&k, lse);
@@ -243,16 +246,15 @@ static heed_status output(const struct staged *s, const chunk *c, buffer weights
                       c->rows_pad / s->plan->tile.rows, c->heads);
 }
 
-// P into SCORES. CAPPED, where there is one, keeps the scores as they were before the mask.
+// P into SCORES.
 static heed_status weights_of(const struct staged *s, const chunk *c, const heed_tensor *lse) {
   const struct heed__cl_attention *a = s->a;
-  const buffer scores = s->buffers[CAPPED] ? CAPPED : SCORES;
   HEED__TRY(find_bounds(s, c));
   HEED__TRY(pack(s, c, ROWS, a->q, s->plan->depth, Q_ROWS));
   HEED__TRY(pack(s, c, KEYS_BY_KEY, a->k, s->plan->depth, K_BY_KEY));
-  HEED__TRY(score(s, c, Q_ROWS, K_BY_KEY, s->plan->depth, a->params->scale, a->params->softcap, scores));
-  if (a->mask) HEED__TRY(mask(s, c, scores, SCORES));
-  return softmax(s, c, a->mask ? SCORES : scores, lse);
+  HEED__TRY(score(s, c, Q_ROWS, K_BY_KEY, s->plan->depth, a->params->scale, a->params->softcap, SCORES));
+  if (a->mask) HEED__TRY(mask(s, c));
+  return softmax(s, c, lse);
 }
 
 static heed_status forward_chunk(const struct staged *s, const chunk *c) {
@@ -266,19 +268,18 @@ static heed_status forward_chunk(const struct staged *s, const chunk *c) {
 
 // ---------------------------------------------------------------- stages of the backward
 
-// dP in DSCORES becomes dS; CAPPED becomes the gradient before the softcap.
-// SCORES, DSCORES, CAPPED: [C, R', Lk']; BOUNDS: [C, R', 2]
+// dP in DSCORES becomes dS; SLOPES becomes the gradient before the softcap.
+// SCORES, DSCORES, SLOPES: [C, R', Lk']; BOUNDS: [C, R', 2]
 static heed_status softmax_bwd(const struct staged *s, const chunk *c) {
-  const bool softcap = s->buffers[CAPPED] != NULL;
+  const bool softcap = s->buffers[SLOPES] != NULL;
   struct heed__cl_kernel k;
   begin_rows(&k, s, "attention/softmax.cl", "attention_softmax_bwd");
   heed__cl_define_int(&k, "SOFTCAP", softcap);
   heed__cl_buffer(&k, s->buffers[SCORES]);
   heed__cl_buffer(&k, s->buffers[DSCORES]);
-  heed__cl_buffer(&k, s->buffers[softcap ? CAPPED : DSCORES]);
+  heed__cl_buffer(&k, s->buffers[softcap ? SLOPES : DSCORES]);
   heed__cl_buffer(&k, s->buffers[BOUNDS]);
   pass_chunk(&k, c);
-  heed__cl_float(&k, s->a->params->softcap);
   return launch_rows(s, &k, c->rows_pad, c->heads);
 }
 
@@ -326,7 +327,7 @@ static heed_status mask_bwd(const struct staged *s, const chunk *c, const heed_t
 static heed_status backward_chunk(const struct staged *s, const chunk *c, const heed_tensor *dmask_sum) {
   const struct heed__cl_attention *a = s->a;
   const double scale = a->params->scale;
-  const buffer ds = s->buffers[CAPPED] ? CAPPED : DSCORES;
+  const buffer ds = s->buffers[SLOPES] ? SLOPES : DSCORES;
   HEED__TRY(weights_of(s, c, NULL));
   if (s->buffers[DSCORES]) {
     HEED__TRY(pack(s, c, ROWS, a->dout, s->plan->value_depth, DOUT_ROWS));

@@ -10,7 +10,7 @@ enum heed__cl_attention_staged_buffer {
   BOUNDS,        // [heads, rows_pad] of int2
   SCORES,        // scores, then the weights: [heads, rows_pad, pitch], as the next two
   DSCORES,       // backward: dP, then dS
-  CAPPED,        // backward with softcap: the scores after the cap, then the gradient before it
+  SLOPES,        // backward with softcap: its slope at each score, then the gradient before it
   Q_ROWS,        // q as rows
   K_BY_KEY,      // k in panels over the keys, depth dim
   V_BY_DIM,      // v in panels over value_dim, depth keys

@@ -49,7 +49,7 @@ void heed__cl_attention_staged_sizes(const struct heed__cl_attention *a, const s
   if (wants_ds) sizes[DSCORES] = scores;
   if (wants_ds) sizes[DOUT_ROWS] = heads * padded * s->value_depth;
   if (wants_ds) sizes[V_BY_KEY] = slots * keys * s->value_depth;
-  if (wants_ds && a->params->softcap > 0) sizes[CAPPED] = scores;
+  if (wants_ds && a->params->softcap > 0) sizes[SLOPES] = scores;
   if (a->dq) sizes[K_BY_DIM] = slots * dims * a->keys;
   if (a->dk) sizes[Q_BY_DIM] = heads * dims * rows;
   if (a->dv) sizes[DOUT_BY_DIM] = heads * value_dims * rows;
