@@ -82,7 +82,8 @@ static void log_softmax(double *x, int64_t count) {
   // The largest element adds exactly 1. Adding it apart keeps the digits of a sum just above 1.
   for (int64_t c = 0; c < count; ++c)
     if (c != largest) others += exp(x[c] - m);
-  const double log_sum = isnan(x[largest]) ? NAN : log1p(others);
+  // Beside +inf nothing has a probability: Inf − Inf is NaN.
+  const double log_sum = isnan(x[largest] - m) ? NAN : log1p(others);
   for (int64_t c = 0; c < count; ++c) x[c] = x[c] - m - log_sum;
 }
 
