@@ -65,7 +65,7 @@ static void set_blocks(const struct heed__cl_attention *a, const struct heed__cl
 
 // Splits decide in which order a sum is made. They follow from the problem alone, so that a CPU computes the same bits however many cores
 // and however much memory it has. The numbers keep 64 cores busy even with a single head, and cost two cores little.
-enum { BACKWARD_ITEMS = 64, BLOCKS_A_SPLIT = 2, DECODE_ITEMS = 256, KEYS_A_SPLIT = 256 };
+enum { BACKWARD_ITEMS = 64, BLOCKS_A_SPLIT = 2, DECODE_ITEMS = 64, KEYS_A_SPLIT = 256 };
 // Each split of the backward has a dq of its own. Those of one slot take no more bytes than this.
 #define SPLITS_BYTES 0x1p28
 
