@@ -52,10 +52,8 @@ static bool supports(const heed_context *ctx, const struct heed__cl_gemm_problem
 // Tells whether all batches follow one another without gaps from the start of the buffer: if the matrix fills whole tiles, CLBlast's
 // batched GEMM ignores strides and offsets.
 static bool is_packed(const heed_tensor *t, int64_t batches) {
-  const int64_t size = t->dims[2] * t->dims[3];
   const int64_t padded = heed__round_up(t->dims[2], 256) * heed__round_up(t->dims[3], 256);
-  return t->offset == 0 && t->strides[2] == t->dims[3] && (t->dims[1] == 1 || t->strides[1] == size) &&
-         (t->dims[0] == 1 || t->strides[0] == size * t->dims[1]) && padded <= INT32_MAX / batches;
+  return heed__cl_gemm_is_packed(t) && padded <= INT32_MAX / batches;
 }
 
 static CLBlastTranspose transpose_of(bool trans) { return trans ? CLBlastTransposeYes : CLBlastTransposeNo; }

@@ -33,9 +33,7 @@ static int64_t bits_of(const heed_tensor *t) {
   const int64_t aligned = both & 1 ? 0 : both & 2 ? 1 : both & 4 ? 2 : 3;
   const int64_t leads = t->dims[2] <= 1 || t->strides[2] >= t->dims[3];
   const int64_t is_long = heed__tensor_span(t) > HEED__CL_IDX32_MOST;
-  const int64_t size = t->dims[2] * t->dims[3];
-  const int64_t packed = t->offset == 0 && t->strides[2] == t->dims[3] && (t->dims[1] == 1 || t->strides[1] == size) &&
-                         (t->dims[0] == 1 || t->strides[0] == size * t->dims[1]);
+  const int64_t packed = heed__cl_gemm_is_packed(t);
   return (t->strides[0] == 0) | (t->strides[1] == 0) << 1 | aligned << 2 | leads << 4 | is_long << 5 | packed << 6;
 }
 

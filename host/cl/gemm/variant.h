@@ -33,6 +33,13 @@ struct heed__cl_gemm_problem {
   int64_t m, n, k, batches;  // batches: B0 · B1 of c
 };
 
+// Tells whether all batches of a matrix lie back to back from the start of its buffer.
+static inline bool heed__cl_gemm_is_packed(const heed_tensor *t) {
+  const int64_t size = t->dims[2] * t->dims[3];
+  return t->offset == 0 && t->strides[2] == t->dims[3] && (t->dims[1] == 1 || t->strides[1] == size) &&
+         (t->dims[0] == 1 || t->strides[0] == size * t->dims[1]);
+}
+
 // ---------------------------------------------------------------- the plan
 
 // cpu_plan.c. T = R V is C or Cᵀ. R is what the rows of a tile read, V what its columns read: A and B, or swapped.
