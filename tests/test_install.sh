@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # `cmake --install` gives what programs of others need: headers that compile alone, libraries that export heed's names and no
-# others, a CMake package, pkg-config data, and man pages that tell every option. The consumer is the program in README.md.
+# others, a CMake package for C and C++, pkg-config data, man pages that tell every option, and an uninstall. The consumer is the program in README.md.
 # Usage: tests/test_install.sh BUILD-DIR      CMAKE, CC, CXX name the tools
 set -euo pipefail
 source_dir=$(cd "$(dirname "$0")/.." && pwd)
@@ -80,11 +80,19 @@ runs "$scratch/cmake/consumer_static"
 needs_library "$scratch/cmake/consumer_shared" || fail "heed::heed is not the shared library"
 ! needs_library "$scratch/cmake/consumer_static" || fail "heed::heed_static is not the static library"
 
+"$cmake" -S "$source_dir/tests/consumer/cxx" -B "$scratch/cxx" -DCMAKE_PREFIX_PATH="$prefix" >"$scratch/log" || fail "$(cat "$scratch/log")"
+"$cmake" --build "$scratch/cxx" >"$scratch/log" || fail "$(cat "$scratch/log")"
+runs "$scratch/cxx/consumer_shared"
+runs "$scratch/cxx/consumer_static"
+! needs_library "$scratch/cxx/consumer_static" || fail "in C++, heed::heed_static is not the static library"
+
 export PKG_CONFIG_PATH=$libdir/pkgconfig
 read -ra flags <<<"$(pkg-config --cflags --libs heed)"
 "$cc" -o "$scratch/pc_shared" "$source_dir/tests/consumer/main.c" "${flags[@]}"
 runs "$scratch/pc_shared" "$libdir"
 needs_library "$scratch/pc_shared" || fail "pkg-config heed does not give the shared library"
+"$cc" -o "$scratch/pc_opencl" "$source_dir/tests/consumer/opencl.c" "${flags[@]}"
+LD_LIBRARY_PATH=$libdir "$scratch/pc_opencl" || fail "a program that calls OpenCL and heed fails"
 read -ra flags <<<"$(pkg-config --static --cflags --libs heed | sed 's/-lheed\b/-l:libheed.a/')"
 "$cc" -o "$scratch/pc_static" "$source_dir/tests/consumer/main.c" "${flags[@]}"
 runs "$scratch/pc_static"
@@ -127,4 +135,15 @@ done
 for command in $commands; do documented "$man_dir/heed-$command.1" "$command"; done
 operators=$("$prefix/bin/heed" run --help | sed -nE '/^Operators:/,/^$/s/^  ([a-z_]+) .*/\1/p')
 for operator in $operators; do documented "$man_dir/heed-run.1" run "$operator"; done
-echo "installed, compiled against, linked and run four ways; $(wc -w <<<"$declared") functions; $(wc -w <<<"$commands") commands have man pages"
+
+# ---- uninstall: what is not heed's stays
+DESTDIR=$scratch/dest "$cmake" --install "$build" --prefix /usr >/dev/null
+touch "$scratch/dest/usr/bin/other"
+DESTDIR=$scratch/dest "$cmake" -P "$build/uninstall.cmake" >/dev/null || fail "uninstall fails"
+left=$(cd "$scratch/dest" && find . ! -type d)
+[ "$left" = ./usr/bin/other ] || fail "uninstall leaves: $left"
+left=$(find "$scratch/dest" -type d -name heed)
+[ -z "$left" ] || fail "uninstall leaves the folders $left"
+! "$cmake" -P "$build/uninstall.cmake" >"$scratch/log" 2>&1 && grep -q 'nothing was installed' "$scratch/log" ||
+  fail "a second uninstall does not say that there is nothing: $(cat "$scratch/log")"
+echo "installed, compiled against, linked and run seven ways; $(wc -w <<<"$declared") functions; $(wc -w <<<"$commands") commands have man pages"

@@ -31,8 +31,8 @@ tables='
       quoted["host/cl/ops"] = "^(base|core|cl/runtime|cl/ops)/|^cl/operators[.]h$"
       quoted["host/cl/ops/linear.c"] = "^cl/gemm/gemm[.]h$"  # one operator is three products
       quoted["host/api"] = "^(base|core|api)/"
-      quoted["host/api/config.h"] = "^cl/backend[.]h$"
       quoted["host/api/drivers.c"] = "^(cpu/cpu|cl/backend)[.]h$"
+      quoted["host/api/opencl.c"] = "^cl/backend[.]h$"
       quoted["host/nn"] = "^(base|nn)/"
       quoted["host/io"] = "^(base|io)/"
       quoted["host/text"] = "^(base|text)/"
@@ -62,6 +62,7 @@ tables='
       calls["host/cl/ops/linear.c"] = "^cl/gemm/"
       calls["host/api"] = "^ops/.* heed_[a-z]"
       calls["host/api/drivers.c"] = "^(cl|cpu)/"
+      calls["host/api/opencl.c"] = "^cl/"
       calls["host/nn"] = calls["host/io"] = calls["host/text"] = calls["host/mpi"] = " heed_[a-z]"
     }
     function folder_of(file) { sub("/[^/]*$", "", file); return file }'
@@ -95,7 +96,7 @@ includes() (
       if (!allowed) wrong(folder " may not include " target)
     }
     folder ~ /^host\/cl\/(runtime|tuning)$/ && tolower($0) ~ operator { wrong(folder " knows no operator by name") }
-    /heed__cl_(backend|backend_open|backend_open_with)[^a-z_]/ && FILENAME !~ /^host\/(api\/drivers[.]c$|cl\/[a-z]*[.])/ {
+    /heed__cl_(backend|backend_open|backend_open_with)[^a-z_]/ && FILENAME !~ /^host\/(api\/(drivers|opencl)[.]c$|cl\/[a-z]*[.])/ {
       wrong("only host/api/drivers.c chooses a backend")
     }
     /heed__cpu_(backend|open)[^a-z_]/ && FILENAME !~ /^host\/(api\/drivers[.]c$|cpu\/)/ {

@@ -2,7 +2,7 @@
 #ifndef HEED__CONFIG_H
 #define HEED__CONFIG_H
 
-#include "cl/backend.h"
+#include "core/core.h"
 
 // Returns `given`, else the environment variable `name` if it is not empty, else NULL.
 const char *heed__config_text(const char *given, const char *name);
@@ -13,9 +13,5 @@ bool heed__config_is_on(const char *text);   // "on" or "1"
 heed_status heed__config_switch(int given, const char *name, bool otherwise, bool *out);
 // Writes the folder `name` below that of an XDG variable, else below `otherwise` in the user's home; false: there is no home.
 bool heed__config_folder(const char *variable, const char *otherwise, const char *name, char *path, size_t size);
-// The choices of an open that OpenCL needs; path, of `size` bytes, stores the text that config points to.
-// Errors: INVALID_ARGUMENT.
-heed_status heed__config_opencl(const heed_open_options *options, struct heed__cl_backend_config *config, char *path,
-                                size_t size);
 
 #endif

@@ -2,7 +2,6 @@
 #ifndef HEED__DRIVERS_H
 #define HEED__DRIVERS_H
 
-#include <heed/opencl.h>
 #include <heed/tune.h>
 
 #include "core/core.h"
@@ -49,15 +48,6 @@ struct heed__driver_tuning {
   heed_status (*json)(const heed_context *ctx, char **text);
 };
 
-// heed/opencl.h on a context of this driver.
-struct heed__driver_handles {
-  heed_status (*open)(heed_context *ctx, cl_context context, cl_device_id device, cl_command_queue queue,
-                      const heed_open_options *options);
-  void (*get)(const heed_context *ctx, cl_context *context, cl_device_id *device, cl_command_queue *queue);
-  heed_status (*measure)(const heed_context *ctx, cl_mem buffer, size_t *bytes);  // refuses a buffer of another context
-  heed_status (*adopt)(heed_context *ctx, cl_mem buffer);
-};
-
 struct heed__driver {
   const char *name;
   const struct heed__backend *backend;                     // of its contexts
@@ -66,7 +56,7 @@ struct heed__driver {
   heed_status (*open)(heed_context *ctx, void *handle, const heed_open_options *options);
   const struct heed__driver_verdicts *verdicts;  // NULL: its devices need no self-test
   const struct heed__driver_tuning *tuning;      // NULL: nothing to tune
-  const struct heed__driver_handles *handles;    // NULL: it has no OpenCL handles
+  const struct heed__driver_handles *handles;    // opencl.h; NULL: it has no OpenCL handles
 };
 
 extern const struct heed__driver heed__drivers[];  // in the order of their devices; ends with a NULL name

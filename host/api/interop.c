@@ -1,7 +1,20 @@
 // The OpenCL handles behind contexts and tensors (heed/opencl.h), from the driver that has them.
-#include "api/drivers.h"
+#include "api/open.h"
+#include "api/opencl.h"
 
 static const struct heed__driver_handles *handles_of(const heed_context *ctx) { return heed__driver_of(ctx)->handles; }
+
+heed_status heed_open_opencl(cl_context context, cl_device_id device, cl_command_queue queue,
+                             const heed_open_options *options, heed_context **out) {
+  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "open: out is NULL");
+  *out = NULL;
+  const heed_open_options defaults = {0};
+  if (!options) options = &defaults;
+  heed_context *ctx;
+  HEED__TRY(heed__context_create(&ctx));
+  const heed_status status = heed__driver_with_handles()->handles->open(ctx, context, device, queue, options);
+  return heed__open_finish(status, options, ctx, out);
+}
 
 heed_status heed_opencl_handles(heed_context *ctx, cl_context *context, cl_device_id *device, cl_command_queue *queue) {
   HEED__REQUIRE(ctx, HEED_ERROR_INVALID_ARGUMENT, "opencl_handles: the context is NULL");

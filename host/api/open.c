@@ -5,6 +5,7 @@
 
 #include "api/config.h"
 #include "api/devices.h"
+#include "api/open.h"
 #include "api/self_test.h"
 #include "api/spec.h"
 
@@ -97,9 +98,20 @@ static heed_status open_device(const heed_open_options *options, heed_context *c
   else if (index == SIZE_MAX)
     status = add_reasons(list, status);
   if (notice[0]) heed__notice_add(ctx, "%s", notice);
-  if (status == HEED_OK) status = open_tuning(options, ctx);
   heed_device_list_destroy(list);
   return status;
+}
+
+heed_status heed__open_finish(heed_status status, const heed_open_options *options, heed_context *ctx,
+                              heed_context **out) {
+  if (status == HEED_OK) status = open_tuning(options, ctx);
+  if (status == HEED_OK) status = attach_validation(options, ctx);
+  if (status != HEED_OK) {
+    heed_context_destroy(ctx);
+    return status;
+  }
+  *out = ctx;
+  return HEED_OK;
 }
 
 heed_status heed_open_with(const heed_open_options *options, heed_context **out) {
@@ -109,35 +121,9 @@ heed_status heed_open_with(const heed_open_options *options, heed_context **out)
   if (!options) options = &defaults;
   heed_context *ctx;
   HEED__TRY(heed__context_create(&ctx));
-  heed_status status = open_device(options, ctx);
-  if (status == HEED_OK) status = attach_validation(options, ctx);
-  if (status != HEED_OK) {
-    heed_context_destroy(ctx);
-    return status;
-  }
-  *out = ctx;
-  return HEED_OK;
+  return heed__open_finish(open_device(options, ctx), options, ctx, out);
 }
 
 heed_status heed_open(const char *spec, heed_context **out) {
   return heed_open_with(&(heed_open_options){.device = spec}, out);
-}
-
-heed_status heed_open_opencl(cl_context context, cl_device_id device, cl_command_queue queue,
-                             const heed_open_options *options, heed_context **out) {
-  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "open: out is NULL");
-  *out = NULL;
-  const heed_open_options defaults = {0};
-  if (!options) options = &defaults;
-  heed_context *ctx;
-  HEED__TRY(heed__context_create(&ctx));
-  heed_status status = heed__driver_with_handles()->handles->open(ctx, context, device, queue, options);
-  if (status == HEED_OK) status = open_tuning(options, ctx);
-  if (status == HEED_OK) status = attach_validation(options, ctx);
-  if (status != HEED_OK) {
-    heed_context_destroy(ctx);
-    return status;
-  }
-  *out = ctx;
-  return HEED_OK;
 }

@@ -233,6 +233,8 @@ heed_status heed__cl_gemm(heed_context *ctx, const struct heed__call *call) {
 // ---------------------------------------------------------------- a context's life
 
 heed_status heed__cl_gemm_open(heed_context *ctx, const struct heed__cl_gemm_config *config) {
+  HEED__REQUIRE(config->provider != HEED__GEMM_CLBLAST || heed__cl_gemm_clblast.run, HEED_ERROR_UNSUPPORTED,
+                "open: this build of heed has no CLBlast, which the gemm provider 'clblast' (HEED_GEMM) asks for");
   struct heed__cl_gemm_state *state = calloc(1, sizeof *state);
   HEED__REQUIRE(state, HEED_ERROR_OUT_OF_MEMORY, "open: no host memory for a context");
   state->provider = config->provider;

@@ -105,6 +105,7 @@ struct heed__cl_gemm_variant {
                      const struct heed__cl_tuning_choice *choice, struct heed__cl_tuning_choices *out);
 };
 
+// Without CLBlast, no_clblast.c has heed__cl_gemm_clblast, which plans nothing and has no `run`.
 extern const struct heed__cl_gemm_variant heed__cl_gemm_cpu, heed__cl_gemm_panels, heed__cl_gemm_tensor,
     heed__cl_gemm_clblast, heed__cl_gemm_gpu, heed__cl_gemm_panels_small;
 
