@@ -229,7 +229,7 @@ static void refuses_objects_that_do_not_fit(void **state) {
 
 static void a_sub_device_outside_the_list_works(void **state) {
   heed_context *ctx = support_context(state), *part = NULL;
-  cl_device_id device, sub;
+  cl_device_id device, sub = NULL;
   cl_int error = CL_SUCCESS;
   cl_uint made = 0, most = 0;
   ASSERT_OK(heed_opencl_handles(ctx, NULL, &device, NULL));

@@ -1,6 +1,7 @@
 // The golden cases: what PyTorch computed in float64 with autograd, `heed run` computes too. A case is a safetensors file with
-// inputs, expected.NAME for each output, and the operator and options in its metadata.
-// HEED_GOLDEN names their folder; HEED_GOLDEN_TEST one of the tests below, as for a device that interprets.
+// inputs, expected.NAME for each output, and the operator and options in its metadata. tests/golden has some, and the program that makes
+// them. HEED_GOLDEN names a folder of others, to read instead, and under CI, where it must be there, besides; HEED_GOLDEN_TEST one of
+// the tests below, as for a device that interprets.
 #include <dirent.h>
 #include <math.h>
 #include <setjmp.h>
@@ -26,8 +27,8 @@ static const double forward_tolerance = 5e-6, gradient_tolerance = 2e-5;
 
 enum { MOST_CASES = 256, MOST_WORDS = 32, MOST_OPS = 32 };
 
-static char folder[1024], output[64];
-static char *cases[MOST_CASES];
+static char output[64];
+static char *cases[MOST_CASES];  // paths
 static size_t case_count;
 
 // The worst error of each operator, forward and backward, in one pass over the cases.
@@ -116,9 +117,9 @@ static size_t compare(const char *name, const char *op, bool weights, const heed
 
 // Calls heed run as the file's metadata says, with `device` and `more` added. The fused path refuses to give weights, so that it is
 // not asked for them.
-static size_t run_case(const char *name, const char *device, const char *more) {
-  char path[2048], options[512];
-  snprintf(path, sizeof path, "%s/%s", folder, name);
+static size_t run_case(const char *path, const char *device, const char *more) {
+  const char *name = strrchr(path, '/') + 1;
+  char options[512];
   heed_safetensors *file = NULL, *result = NULL;
   if (heed_safetensors_read(path, &file) != HEED_OK) {
     print_error("%s\n", heed_last_error());
@@ -202,26 +203,32 @@ static void device_agrees_with_float64_fused(void **state) {
 
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
-static void find_cases(void) {
-  const char *named = getenv("HEED_GOLDEN");
-  snprintf(folder, sizeof folder, "%s", named && *named ? named : HEED_SOURCE_DIR "/../shared/golden");
+// Returns whether the folder has any.
+static bool find_cases(const char *folder) {
+  const size_t before = case_count;
   DIR *dir = opendir(folder);
-  if (!dir) return;
+  if (!dir) return false;
   for (const struct dirent *entry; (entry = readdir(dir)) && case_count < MOST_CASES;) {
-    const size_t length = strlen(entry->d_name);
-    if (length > 12 && strcmp(entry->d_name + length - 12, ".safetensors") == 0)
-      cases[case_count++] = strdup(entry->d_name);
+    const size_t length = strlen(entry->d_name), size = strlen(folder) + length + 2;
+    if (length <= 12 || strcmp(entry->d_name + length - 12, ".safetensors") != 0) continue;
+    char *path = cases[case_count++] = malloc(size);
+    if (!path) abort();
+    snprintf(path, size, "%s/%s", folder, entry->d_name);
   }
   closedir(dir);
-  qsort(cases, case_count, sizeof *cases, by_name);
+  qsort(cases + before, case_count - before, sizeof *cases, by_name);
+  if (case_count > before) print_message("%zu cases in %s\n", case_count - before, folder);
+  return case_count > before;
 }
 
 int main(void) {
-  find_cases();
-  if (case_count == 0) {
-    const char *ci = getenv("CI");
-    fprintf(stderr, "no golden cases in %s; name their folder in HEED_GOLDEN\n", folder);
-    return ci && strcmp(ci, "true") == 0 ? 1 : 77;
+  const char *named = getenv("HEED_GOLDEN"), *ci = getenv("CI"), *own = HEED_SOURCE_DIR "/tests/golden";
+  const bool all = ci && strcmp(ci, "true") == 0, other = named && *named;
+  const char *more = other ? named : HEED_SOURCE_DIR "/../shared/golden";
+  if (((other || all) && !find_cases(more)) || ((!other || all) && !find_cases(own))) {
+    fprintf(stderr, "no golden cases in %s; HEED_GOLDEN names their folder\n",
+            case_count > 0 || !(other || all) ? own : more);
+    return 1;
   }
   snprintf(output, sizeof output, "/tmp/heed-golden-%ld.safetensors", (long)getpid());
   const struct CMUnitTest tests[] = {
@@ -229,7 +236,6 @@ int main(void) {
       cmocka_unit_test(device_agrees_with_float64),       cmocka_unit_test(device_agrees_with_float64_staged),
       cmocka_unit_test(device_agrees_with_float64_fused),
   };
-  print_message("%zu cases in %s\n", case_count, folder);
   if (getenv("HEED_GOLDEN_TEST")) cmocka_set_test_filter(getenv("HEED_GOLDEN_TEST"));
   const int failed = cmocka_run_group_tests(tests, NULL, NULL);
   unlink(output);
