@@ -84,6 +84,7 @@ static void draw_options(struct draw *d, uint64_t *counter) {
   d->hostile_last = o->dropout == 0 && below(d, counter, 4) == 0;
   d->hostile_first = o->dropout == 0 && below(d, counter, 4) == 0;
   o->seed = heed_random_below(d->seed, 2, 0, UINT64_MAX);
+  o->weights = (heed_attention_weights)below(d, counter, 4);
 }
 
 static void draw_kind(struct draw *d) {
@@ -132,9 +133,9 @@ static void print_draw(const struct draw *d) {
               (long long)d->value_dim, heed_dtype_string(d->dtype), d->lengths_first ? " stored [B, L, H, D]" : "");
   print_error("  hostile:%s%s%s%s\n", d->hostile ? " past the lengths" : "", d->hostile_mask ? " under the mask" : "",
               d->hostile_last ? " the last key" : "", d->hostile_first ? " the first query" : "");
-  print_error("  causal %d scale %g softcap %g dropout %g path %d weights %d memory %llu%s\n", o->causal,
-              o->has_scale ? o->scale : NAN, o->softcap, o->dropout, o->path, d->weights, (unsigned long long)d->memory,
-              d->other_layout ? " other layout" : "");
+  print_error("  causal %d scale %g softcap %g dropout %g path %d weights %d, step %d, memory %llu%s\n", o->causal,
+              o->has_scale ? o->scale : NAN, o->softcap, o->dropout, o->path, d->weights, o->weights,
+              (unsigned long long)d->memory, d->other_layout ? " other layout" : "");
   if (o->has_window) print_error("  window %lld:%lld\n", (long long)o->window_left, (long long)o->window_right);
   if (d->lengths)
     print_error("  kv_lengths %s%s\n", heed_dtype_string(d->lengths_dtype), d->hostile ? ", hostile" : "");

@@ -182,6 +182,7 @@ static void options_that_make_no_sense_are_refused(void **state) {
   BOTH(HEED_ERROR_INVALID_ARGUMENT, "causal 3 is unknown", c.options.causal = (heed_causal)3);
   BOTH(HEED_ERROR_INVALID_ARGUMENT, "causal -1 is unknown", c.options.causal = (heed_causal)-1);
   BOTH(HEED_ERROR_INVALID_ARGUMENT, "path 9 is unknown", c.options.path = (heed_attention_path)9);
+  BOTH(HEED_ERROR_INVALID_ARGUMENT, "weights 4 is unknown", c.options.weights = (heed_attention_weights)4);
   BOTH(HEED_ERROR_INVALID_ARGUMENT, "window left -2", c.options.has_window = true; c.options.window_left = -2);
   BOTH(HEED_ERROR_INVALID_ARGUMENT, "window right 4294967296", c.options.has_window = true;
        c.options.window_right = INT64_C(1) << 32);

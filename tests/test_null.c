@@ -113,6 +113,8 @@ static void enumerators_keep_their_values(void **state) {
   assert_int_equal(HEED_BOOL, 6);
   assert_int_equal(HEED_DEVICE_ACCELERATOR, 3);
   assert_int_equal(HEED_TUNE_ATTENTION_BWD, 2);
+  assert_int_equal(HEED_WEIGHTS_SOFTMAX, 0);
+  assert_int_equal(HEED_WEIGHTS_MASKED, 3);
 }
 
 static void a_tensor_is_described_by_dtype_and_shape(void **state) {

@@ -185,6 +185,7 @@ struct heed__attention_params {
   double dropout_scale;        // 1/(1 − p)
   uint64_t seed;
   heed_attention_path path;
+  heed_attention_weights weights;
 };
 
 #endif

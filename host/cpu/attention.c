@@ -102,22 +102,28 @@ static double row_softmax(int64_t lo, int64_t hi, double *s) {
   return m + log(sum);
 }
 
+// s = softcap(scale q kᵀ) over [lo, hi].
+static void row_scores(const struct heed__cpu_attention *a, const double *q, const double *keys_by_dim, double softcap,
+                       int64_t lo, int64_t hi, double *s, double *slope) {
+  // q: [dim]; keys_by_dim: [dim, keys]; s, slope: [keys]
+  const int64_t count = hi - lo + 1;
+  memset(s + lo, 0, (size_t)count * sizeof *s);
+  heed__cpu_accumulate(count, a->dim, q, keys_by_dim + lo, a->keys, s + lo);
+  for (int64_t j = lo; j <= hi; ++j) s[j] *= a->params->scale;
+  if (softcap > 0)
+    apply_softcap(softcap, lo, hi, s, slope);
+  else if (slope)
+    for (int64_t j = lo; j <= hi; ++j) slope[j] = 1;
+}
+
 void heed__cpu_attention_probabilities(const struct heed__cpu_attention *a, int64_t b, int64_t h, int64_t i,
                                        const double *q, const double *keys_by_dim,
                                        struct heed__cpu_attention_row *row) {
   // q: [dim]; keys_by_dim: [dim, keys]; row->p, row->slope: [keys]
   heed__cpu_attention_range(a, b, i, &row->lo, &row->hi);
-  const int64_t count = row->hi - row->lo + 1;
   row->lse = -INFINITY;
-  if (count <= 0) return;
-  double *s = row->p + row->lo;
-  memset(s, 0, (size_t)count * sizeof *s);
-  heed__cpu_accumulate(count, a->dim, q, keys_by_dim + row->lo, a->keys, s);
-  for (int64_t j = 0; j < count; ++j) s[j] *= a->params->scale;
-  if (a->params->softcap > 0)
-    apply_softcap(a->params->softcap, row->lo, row->hi, row->p, row->slope);
-  else if (row->slope)
-    for (int64_t j = row->lo; j <= row->hi; ++j) row->slope[j] = 1;
+  if (row->hi < row->lo) return;
+  row_scores(a, q, keys_by_dim, a->params->softcap, row->lo, row->hi, row->p, row->slope);
   if (a->mask) apply_mask(a, b, h, i, row->lo, row->hi, row->p);
   row->lse = row_softmax(row->lo, row->hi, row->p);
 }
@@ -147,12 +153,27 @@ static void store_row_results(const struct forward *f, int64_t b, int64_t h, int
                       a->value_dim, out);
   const int64_t index = (b * a->heads + h) * a->queries + i;
   if (f->lse) heed__store(heed__cpu_data(f->lse), f->lse->dtype, index, row->lse);
-  if (!f->weights) return;
+  if (!f->weights || a->params->weights != HEED_WEIGHTS_SOFTMAX) return;
   void *data = heed__cpu_data(f->weights);
   for (int64_t j = 0; j < a->keys; ++j) {
     const bool inside = j >= row->lo && j <= row->hi;
     heed__store(data, f->weights->dtype, index * a->keys + j, inside ? row->p[j] : 0);
   }
+}
+
+// The weights of a step before the softmax; s is scratch.
+static void store_scores(const struct forward *f, int64_t b, int64_t h, int64_t i, const double *q, double *s) {
+  // q: [dim]; s: [keys]; f->weights: [B, heads, queries, keys]
+  const struct heed__cpu_attention *a = &f->a;
+  const heed_attention_weights step = a->params->weights;
+  if (!f->weights || step == HEED_WEIGHTS_SOFTMAX) return;
+  int64_t lo = 0, hi = a->keys - 1;
+  for (int64_t j = 0; j < a->keys; ++j) s[j] = -INFINITY;
+  if (step == HEED_WEIGHTS_MASKED) heed__cpu_attention_range(a, b, i, &lo, &hi);
+  if (lo <= hi) row_scores(a, q, f->keys_by_dim, step == HEED_WEIGHTS_RAW ? 0 : a->params->softcap, lo, hi, s, NULL);
+  if (step == HEED_WEIGHTS_MASKED && a->mask) apply_mask(a, b, h, i, lo, hi, s);
+  heed__cpu_store_row(heed__cpu_data(f->weights), f->weights->dtype, ((b * a->heads + h) * a->queries + i) * a->keys, 1,
+                      a->keys, s);
 }
 
 static void forward_row(const struct forward *f, int64_t b, int64_t h, int64_t i) {
@@ -162,6 +183,7 @@ static void forward_row(const struct forward *f, int64_t b, int64_t h, int64_t i
   double *q = p + a->keys, *out = q + a->dim;
   struct heed__cpu_attention_row row = {.p = p};
   heed__cpu_load_row(q, heed__cpu_data(a->q), a->q->dtype, heed__cpu_attention_start(a->q, b, h, i), 1, a->dim);
+  store_scores(f, b, h, i, q, p);
   heed__cpu_attention_probabilities(a, b, h, i, q, f->keys_by_dim, &row);
   memset(out, 0, (size_t)a->value_dim * sizeof *out);
   for (int64_t j = row.lo; j <= row.hi; ++j) {

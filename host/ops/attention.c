@@ -85,6 +85,8 @@ static heed_status resolve(const char *op, const heed_attention_options *o, cons
                 "%s: causal %d is unknown", op, (int)o->causal);
   HEED__REQUIRE((unsigned)o->path <= HEED_PATH_FUSED, HEED_ERROR_INVALID_ARGUMENT, "%s: path %d is unknown", op,
                 (int)o->path);
+  HEED__REQUIRE((unsigned)o->weights <= HEED_WEIGHTS_MASKED, HEED_ERROR_INVALID_ARGUMENT, "%s: weights %d is unknown",
+                op, (int)o->weights);
   const int64_t left = o->has_window ? o->window_left : -1, right = o->has_window ? o->window_right : -1;
   HEED__TRY(check_window(op, "left", left));
   HEED__TRY(check_window(op, "right", right));
@@ -100,6 +102,7 @@ static heed_status resolve(const char *op, const heed_attention_options *o, cons
       .dropout_scale = 1 / (1 - o->dropout),
       .seed = o->seed,
       .path = o->path,
+      .weights = o->weights,
   };
   return HEED_OK;
 }

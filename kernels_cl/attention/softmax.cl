@@ -110,14 +110,16 @@ ROW_GROUP __kernel void attention_dropout(__global float *x, __global const int2
   }
 }
 
-// weights[head0 + z, row0 + row, j] = p, in the tensor's dtype; weights is contiguous.
+// weights[head0 + z, row0 + row, j] = p within the row's bounds, else `outside`, in the tensor's dtype; weights is contiguous.
 // global: (GROUP, rows, heads); local: (GROUP, 1, 1)
-ROW_GROUP __kernel void attention_weights(__global const float *p, __global TYPE(X_DTYPE) *weights,
-                                          long weights_offset, const struct heed__cl_attention_chunk chunk) {
+ROW_GROUP __kernel void attention_weights(__global const float *p, __global const int2 *bounds, float outside,
+                                          __global TYPE(X_DTYPE) *weights, long weights_offset,
+                                          const struct heed__cl_attention_chunk chunk) {
   const size_t row = get_global_id(2) * chunk.rows_pad + get_global_id(1);
   const idx i = (idx)chunk.row0 + (idx)get_global_id(1);
   const idx row_of_all = ((idx)chunk.head0 + (idx)get_global_id(2)) * (idx)chunk.queries + i;
   const idx to = (idx)weights_offset + row_of_all * (idx)chunk.keys;
+  const int2 range = bounds[row];
   for (idx j = get_local_id(0); j < (idx)chunk.keys; j += GROUP)
-    STORE(X_DTYPE, weights, to + j, p[row * chunk.pitch + j]);
+    STORE(X_DTYPE, weights, to + j, (int)j >= range.x && (int)j < range.y ? p[row * chunk.pitch + j] : outside);
 }

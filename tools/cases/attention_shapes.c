@@ -67,6 +67,10 @@ static void attention_options(case_list *list, int dtype, int level) {
       {"bias_gradient", {.mask = CASE_MASK_FLOAT, .mask_grad = true}},
       {"bias_gradient_softcap_dropout", {.options = {SOFTCAP_DROPOUT}, .mask = CASE_MASK_FLOAT, .mask_grad = true}},
       {"weights", {.weights = true, CAUSAL}},
+      {"weights_raw", {.weights = true, .options = {.causal = 1, .softcap = 5, .weights = HEED_WEIGHTS_RAW}}},
+      {"weights_softcap", {.weights = true, .options = {.causal = 1, .softcap = 5, .weights = HEED_WEIGHTS_SOFTCAP}}},
+      {"weights_masked",
+       {.weights = true, .mask = CASE_MASK_NEGINF, .kv_lengths = true, .options = {.weights = HEED_WEIGHTS_MASKED}}},
       {"weights_dropout", {.weights = true, .options = {.dropout = 0.25, .seed = 3}}},
       {"kv_lengths", {.kv_lengths = true}},
       {"kv_lengths_causal", {.kv_lengths = true, CAUSAL}},
@@ -178,6 +182,8 @@ void attention_tiny(case_list *list) {
         .options = {.path = HEED_PATH_STAGED, .softcap = 3},
         .mask = CASE_MASK_SQUARE,
         .kv_lengths = true}},
+      {"staged_raw",
+       {.lq = 5, .lk = 7, .options = {.path = HEED_PATH_STAGED, .weights = HEED_WEIGHTS_RAW}, .weights = true}},
   };
   for (size_t i = 0; i < sizeof tiny / sizeof *tiny; ++i) {
     attention_shape s = tiny[i].s;

@@ -21,6 +21,16 @@ struct heed__cl_attention_reach heed__cl_attention_reach(const struct heed__cl_a
       .lengths_offset = a->kv_lengths ? a->kv_lengths->offset : 0};
 }
 
+struct heed__cl_attention_reach heed__cl_attention_everything(const struct heed__cl_attention *a) {
+  const int64_t unlimited = a->queries + a->keys + 1;
+  return (struct heed__cl_attention_reach){.queries = a->queries,
+                                           .keys = a->keys,
+                                           .columns = a->keys,
+                                           .left = unlimited,
+                                           .right = unlimited,
+                                           .corner = unlimited};
+}
+
 struct heed__cl_attention_place heed__cl_attention_place(const heed_tensor *t) {
   if (!t) return (struct heed__cl_attention_place){0};
   return (struct heed__cl_attention_place){t->offset, t->strides[0], t->strides[1], t->strides[2]};

@@ -35,6 +35,8 @@ struct heed__cl_attention;
 
 // The rule of host/core/operators.h in numbers. Every kernel gets it through this function, and reads it by kernels_cl/attention/reach.cl.
 struct heed__cl_attention_reach heed__cl_attention_reach(const struct heed__cl_attention *a);
+// Every row attends every key.
+struct heed__cl_attention_reach heed__cl_attention_everything(const struct heed__cl_attention *a);
 struct heed__cl_attention_place heed__cl_attention_place(const heed_tensor *t);  // NULL: zeros
 // All numbers of a call; those of a launch are its own business.
 struct heed__cl_attention_numbers heed__cl_attention_numbers(const struct heed__cl_attention *a);

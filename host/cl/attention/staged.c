@@ -5,6 +5,8 @@
 // scores, but lse has too few digits where a row holds nothing but huge masks (−FLT_MAX), and out the rounding of its storage.
 #include "cl/attention/staged.h"
 
+#include <math.h>
+
 #include "cl/attention/call.h"
 #include "cl/operators.h"
 
@@ -93,9 +95,8 @@ static void pass_place(struct heed__cl_kernel *k, const struct heed__cl_attentio
 // ---------------------------------------------------------------- stages
 
 // kv_lengths: [B]; BOUNDS: [C, R', 2]
-static heed_status find_bounds(const struct staged *s, const chunk *c) {
+static heed_status find_bounds(const struct staged *s, const chunk *c, struct heed__cl_attention_reach reach) {
   const struct heed__cl_attention *a = s->a;
-  const struct heed__cl_attention_reach reach = heed__cl_attention_reach(a);
   struct heed__cl_kernel k;
   heed__cl_begin(&k, s->ctx, "attention/bounds.cl", "attention_bounds");
   heed__cl_attention_define_lengths(&k, a);
@@ -213,14 +214,19 @@ static heed_status dropout(const struct staged *s, const chunk *c, buffer on) {
   return launch_rows(s, &k, c->rows_pad, c->heads);
 }
 
-// SCORES: [C, R', Lk']; weights: [B, Hq, Lq, Lk]
+static bool wants(const struct staged *s, heed_attention_weights step) {
+  return s->a->weights && s->a->params->weights == step;
+}
+
+// SCORES: [C, R', Lk']; BOUNDS: [C, R', 2]; weights: [B, Hq, Lq, Lk]
 static heed_status store_weights(const struct staged *s, const chunk *c) {
   const heed_tensor *weights = s->a->weights;
-  if (!weights) return HEED_OK;
   struct heed__cl_kernel k;
   begin_rows(&k, s, "attention/softmax.cl", "attention_weights");
   heed__cl_define_dtype(&k, "X_DTYPE", weights->dtype);
   heed__cl_buffer(&k, s->buffers[SCORES]);
+  heed__cl_buffer(&k, s->buffers[BOUNDS]);
+  heed__cl_float(&k, wants(s, HEED_WEIGHTS_SOFTMAX) ? 0 : -INFINITY);
   heed__cl_tensor(&k, weights);
   pass_chunk(&k, c);
   return launch_rows(s, &k, c->rows, c->heads);
@@ -246,14 +252,25 @@ static heed_status output(const struct staged *s, const chunk *c, buffer weights
                       c->rows_pad / s->plan->tile.rows, c->heads);
 }
 
+// The scores of all keys, attended or not, as the caller's weights.
+static heed_status store_scores(const struct staged *s, const chunk *c) {
+  const struct heed__cl_attention *a = s->a;
+  const double softcap = wants(s, HEED_WEIGHTS_SOFTCAP) ? a->params->softcap : 0;
+  HEED__TRY(find_bounds(s, c, heed__cl_attention_everything(a)));
+  HEED__TRY(score(s, c, Q_ROWS, K_BY_KEY, s->plan->depth, a->params->scale, softcap, SCORES));
+  return store_weights(s, c);
+}
+
 // P into SCORES.
 static heed_status weights_of(const struct staged *s, const chunk *c, const heed_tensor *lse) {
   const struct heed__cl_attention *a = s->a;
-  HEED__TRY(find_bounds(s, c));
   HEED__TRY(pack(s, c, ROWS, a->q, s->plan->depth, Q_ROWS));
   HEED__TRY(pack(s, c, KEYS_BY_KEY, a->k, s->plan->depth, K_BY_KEY));
+  if (wants(s, HEED_WEIGHTS_RAW) || wants(s, HEED_WEIGHTS_SOFTCAP)) HEED__TRY(store_scores(s, c));
+  HEED__TRY(find_bounds(s, c, heed__cl_attention_reach(a)));
   HEED__TRY(score(s, c, Q_ROWS, K_BY_KEY, s->plan->depth, a->params->scale, a->params->softcap, SCORES));
   if (a->mask) HEED__TRY(mask(s, c));
+  if (wants(s, HEED_WEIGHTS_MASKED)) HEED__TRY(store_weights(s, c));
   return softmax(s, c, lse);
 }
 
@@ -261,7 +278,7 @@ static heed_status forward_chunk(const struct staged *s, const chunk *c) {
   const struct heed__cl_attention *a = s->a;
   HEED__TRY(weights_of(s, c, a->lse));
   HEED__TRY(dropout(s, c, SCORES));
-  HEED__TRY(store_weights(s, c));
+  if (wants(s, HEED_WEIGHTS_SOFTMAX)) HEED__TRY(store_weights(s, c));
   HEED__TRY(pack(s, c, KEYS_BY_DIM, a->v, 0, V_BY_DIM));
   return output(s, c, SCORES, V_BY_DIM, 1, a->out);
 }

@@ -16,6 +16,16 @@ typedef enum heed_causal { HEED_CAUSAL_NONE, HEED_CAUSAL_TOP_LEFT, HEED_CAUSAL_B
 // memory; only this path returns weights and the gradient of a float mask. FUSED: one pass over tiles, in O(L) memory.
 typedef enum heed_attention_path { HEED_PATH_AUTO, HEED_PATH_STAGED, HEED_PATH_FUSED } heed_attention_path;
 
+// What the forward writes to its tensor `weights`, by the steps of the equation. SOFTMAX: the weights as they are applied to v, after
+// dropout. RAW: scale · q kᵀ. SOFTCAP: softcap of that. MASKED: the mask added to that, and −inf for each key that a row does not attend,
+// whether by mask, causal, window or kv_lengths. RAW and SOFTCAP are there for all keys: what no row attends shows in them, even NaN.
+typedef enum heed_attention_weights {
+  HEED_WEIGHTS_SOFTMAX,
+  HEED_WEIGHTS_RAW,
+  HEED_WEIGHTS_SOFTCAP,
+  HEED_WEIGHTS_MASKED
+} heed_attention_weights;
+
 typedef struct heed_attention_options {
   heed_causal causal;  // TOP_LEFT: key j <= i + offset. BOTTOM_RIGHT: j <= i + Lk − Lq
   bool has_scale;      // false: scale = 1/√D
@@ -26,6 +36,7 @@ typedef struct heed_attention_options {
   double dropout;  // probability p in [0, 1) that a weight is dropped; the kept ones are scaled by 1/(1 − p)
   uint64_t seed;   // seed, batch, head, i and j decide what is dropped, alike on every device
   heed_attention_path path;
+  heed_attention_weights weights;  // which weights the forward writes, if it is given a tensor for them
 } heed_attention_options;
 
 // offset is the position of query 0 among the keys: the length of past_k, if there is one; kv_lengths[b] − Lq, if there are
@@ -44,10 +55,10 @@ typedef struct heed_attention_inputs {
   const heed_tensor *past_v;  // with past_k: [B, Hkv, Lp, Dv]
 } heed_attention_inputs;
 
-// out: [B, Hq, Lq, Dv]. lse: F32 [B, Hq, Lq], the log of each row's Σ exp; or NULL. weights: [B, Hq, Lq, Lk], as they are applied to
-// v, after dropout, with STAGED or AUTO; or NULL. The last stride of q, k, v, past and out is 1, and their other strides are free:
+// out: [B, Hq, Lq, Dv]. lse: F32 [B, Hq, Lq], the log of each row's Σ exp; or NULL. weights: [B, Hq, Lq, Lk], of the step that
+// options.weights names, with STAGED or AUTO; or NULL. The last stride of q, k, v, past and out is 1, and their other strides are free:
 // heed_tensor_permute() reads [B, L, H, D] storage in place.
-// A row that attends nothing gives zeros in out and weights, and lse = −inf. The contents of keys and values that a row does not attend
+// A row that attends nothing gives zeros in out and weights (MASKED: −inf), and lse = −inf. The contents of keys and values that a row does not attend
 // never reach its result, not even NaN or Inf.
 // Errors: SHAPE, DTYPE, INVALID_ARGUMENT, UNSUPPORTED (FUSED for a call that only STAGED can do), OUT_OF_MEMORY.
 HEED_API HEED_MUST_CHECK heed_status heed_attention_fwd(const heed_attention_inputs *inputs,
