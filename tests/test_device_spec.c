@@ -199,9 +199,11 @@ static void an_id_is_matched_whole(void **state) {
   assert_int_equal(resolve(list, "id:hash:0101"), 2);
   assert_int_equal(resolve(list, "ID:HASH:0101"), 2);
   assert_int_equal(resolve(list, "id:pci:0000:0a:00.0"), 3);
+  assert_int_equal(resolve(list, "hash:0101"), 2);  // as heed_device_info has it
+  assert_int_equal(resolve(list, "pci:0000:0a:00.0"), 3);
   ASSERT_FAILS(HEED_ERROR_NO_DEVICE, "fits none", attempt(list, "id:hash:01"));
   ASSERT_FAILS(HEED_ERROR_NO_DEVICE, "fits none", attempt(list, "id:"));
-  ASSERT_FAILS(HEED_ERROR_NO_DEVICE, "fits none", attempt(list, "hash:0101"));
+  ASSERT_FAILS(HEED_ERROR_NO_DEVICE, "fits none", attempt(list, "hash:01"));
 }
 
 static void a_piece_of_a_name_is_enough_in_any_case(void **state) {

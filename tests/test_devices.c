@@ -136,6 +136,8 @@ static void a_spec_finds_its_device_in_the_list(void **state) {
     if (i + 1 == count) strcpy(spec, "host");
     ASSERT_OK(heed_device_list_find(list, spec, &found));
     assert_int_equal(found, i);
+    if (i + 1 < count) ASSERT_OK(heed_device_list_find(list, device->id, &found));
+    assert_int_equal(found, i);
     if (!device->is_auto) continue;
     ASSERT_OK(heed_device_list_find(list, "auto", &found));
     assert_int_equal(found, i);

@@ -23,8 +23,9 @@ static const tool_syntax syntax = {
     .count = sizeof options / sizeof *options,
     .about =
         "A * marks the device that 'auto' picks. --device of the other commands accepts the first column (0:0, host),\n"
-        "the number in the second, id: followed by the last column (id:...), or a part of the name. The column "
-        "self-test tells whether a few\n"
+        "the number in the second, the last column (id:...), or a part of the name. The column self-test tells whether "
+        "a "
+        "few\n"
         "small calls gave the host's results when heed opened the device for the first time.\n",
 };
 
@@ -69,7 +70,7 @@ static void fill_row(const heed_device_info *device, int number, row cells) {
   snprintf(cells[5], CELL, "%s", heed_device_type_string(device->type));
   snprintf(cells[6], CELL, "%s", tool_bytes_text(device->memory, memory));
   snprintf(cells[7], CELL, "%s", verdict_text(device));
-  snprintf(cells[8], CELL, "%s", *device->id ? device->id : "-");
+  tool_id_text(device, cells[8]);
 }
 
 static void print_row(row cells, const int width[COLUMNS]) {
@@ -142,9 +143,9 @@ static int print_table(const shown_devices *view, bool verbose) {
 }
 
 static json_t *device_json(const heed_device_info *device, int number) {
-  char index[CELL];
+  char index[CELL], id[TOOL_ID_TEXT];
   return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:b, s:b, s:s, s:s, s:o}",
-                   "device", index_text(device, index), "id", device->id, "name", device->name, "vendor",
+                   "device", index_text(device, index), "id", tool_id_text(device, id), "name", device->name, "vendor",
                    device->vendor, "platform", device->platform, "platform_version", device->platform_version, "driver",
                    device->driver, "version", device->version, "type", heed_device_type_string(device->type), "memory",
                    (json_int_t)device->memory, "max_allocation", (json_int_t)device->max_allocation, "local_memory",

@@ -59,7 +59,7 @@ static bool matches(const heed_device_info *d, size_t number, enum match_kind ki
       return sscanf(spec, "%d:%d", &platform, &device) == 2 && d->platform_index == platform &&
              d->device_index == device;
     case BY_ID:
-      return strcasecmp(d->id, spec + 3) == 0;
+      return strcasecmp(d->id, strncasecmp(spec, "id:", 3) == 0 ? spec + 3 : spec) == 0;
     case BY_NAME:
       return d->type != HEED_DEVICE_HOST &&
              (find_ignoring_case(d->name, spec) || find_ignoring_case(d->platform, spec));
@@ -71,6 +71,14 @@ static bool matches(const heed_device_info *d, size_t number, enum match_kind ki
 
 // A number is never a piece of a name: "1" would fit "OpenCL 1.2", and mean another device when a driver is updated.
 static bool is_number(const char *spec) { return *spec && !spec[strspn(spec, "0123456789")]; }
+
+// With its "id:" or without, as heed_device_info.id has it.
+static bool is_id(const char *spec) {
+  static const char *const kinds[] = {"id:", "pci:", "uuid:", "hash:"};
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; ++i)
+    if (strncasecmp(spec, kinds[i], strlen(kinds[i])) == 0) return true;
+  return false;
+}
 
 static bool is_index_pair(const char *spec) {
   const size_t first = strspn(spec, "0123456789");
@@ -111,11 +119,11 @@ heed_status heed__spec_resolve(const char *spec, const heed_device_info *const *
     return HEED_OK;
   }
   const bool by_type = strcasecmp(spec, "gpu") == 0 || strcasecmp(spec, "cpu") == 0;
-  enum match_kind kind = by_type                            ? BY_TYPE
-                         : is_number(spec)                  ? BY_NUMBER
-                         : is_index_pair(spec)              ? BY_INDEX
-                         : strncasecmp(spec, "id:", 3) == 0 ? BY_ID
-                                                            : BY_NAME;
+  enum match_kind kind = by_type               ? BY_TYPE
+                         : is_number(spec)     ? BY_NUMBER
+                         : is_index_pair(spec) ? BY_INDEX
+                         : is_id(spec)         ? BY_ID
+                                               : BY_NAME;
   bool *marked = calloc(count, sizeof *marked);
   HEED__REQUIRE(marked, HEED_ERROR_OUT_OF_MEMORY, "open: no host memory to choose a device");
   size_t found = 0;

@@ -157,6 +157,7 @@ static void print_table(const check_state *state) {
 
 static void print_json(const check_state *state) {
   const heed_device_info *device = heed_context_device(state->device);
+  char id[TOOL_ID_TEXT];
   json_t *ops = json_array();
   for (size_t i = 0; i < state->summary.count; ++i) {
     const check_operator *s = &state->summary.operators[i];
@@ -166,10 +167,10 @@ static void print_json(const check_state *state) {
                        "worst_case", s->worst, "verdict", s->failed ? "failed" : "ok"));
   }
   json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:f, s:o, s:O, s:s}", "device", device->name,
-                           "platform", device->platform, "driver", device->driver, "id", device->id, "version",
-                           heed_version(), "cases", (json_int_t)state->done, "failed", (json_int_t)state->failed,
-                           "seconds", tool_seconds() - state->started, "operators", ops, "failures", state->failures,
-                           "verdict", state->failed ? "failed" : "ok");
+                           "platform", device->platform, "driver", device->driver, "id", tool_id_text(device, id),
+                           "version", heed_version(), "cases", (json_int_t)state->done, "failed",
+                           (json_int_t)state->failed, "seconds", tool_seconds() - state->started, "operators", ops,
+                           "failures", state->failures, "verdict", state->failed ? "failed" : "ok");
   json_dumpf(root, stdout, JSON_INDENT(2));
   printf("\n");
   json_decref(root);
@@ -192,8 +193,10 @@ static int write_junit(check_state *state) {
   const char *path = state->settings->junit;
   if (!path) return TOOL_DONE;
   const heed_device_info *device = heed_context_device(state->device);
+  char id[TOOL_ID_TEXT];
+  tool_id_text(device, id);
   const char *const properties[] = {"device", device->name, "platform", device->platform, "driver", device->driver,
-                                    "id",     device->id,   "heed",     heed_version(),   NULL};
+                                    "id",     id,           "heed",     heed_version(),   NULL};
   const int error = junit_write(&state->report, path, "heed check", properties);
   return error ? tool_fail(command, "%s: cannot write the report: %s", path, strerror(error)) : TOOL_DONE;
 }
@@ -205,8 +208,8 @@ static int open_contexts(check_state *state) {
   if (device->type == HEED_DEVICE_HOST)
     tool_say(command, "the device is the host itself: this only shows that the cases run and repeat their results");
   else if (state->settings->full) {
-    char spec[96];
-    snprintf(spec, sizeof spec, "id:%s", device->id);
+    char spec[TOOL_ID_TEXT];
+    tool_id_text(device, spec);
     TOOL_HEED(command, heed_open_with(&(heed_open_options){.device = spec, .gemm = "clblast", .self_test = -1},
                                       &state->clblast));
   }

@@ -78,7 +78,7 @@ typedef struct heed_context heed_context;
 
 // Opens a device. spec is one of: NULL (the environment's HEED_DEVICE, else auto), "auto" (the best GPU, else an accelerator, else
 // an OpenCL CPU, else the host), "host" (no OpenCL), "gpu", "cpu", "P:D" (platform and device index), a number N (the N-th
-// OpenCL device of the heed_device_list, counted from 0), "id:..." (the stable heed_device_info.id), or a piece of a platform's or device's name, in any case.
+// OpenCL device of the heed_device_list, counted from 0), "id:..." (the stable heed_device_info.id, with or without "id:"), or a piece of a platform's or device's name, in any case.
 // Also read from the environment: HEED_VALIDATE, HEED_GEMM, HEED_GEMM_PROBE, HEED_TF32, HEED_CACHE, HEED_KERNELS, HEED_TUNE and
 // HEED_SELF_TEST; heed_open_options says what each does.
 // Errors: NO_DEVICE when no device or several fit (the message lists the devices), DEVICE, UNSUPPORTED when the device has no
@@ -155,7 +155,7 @@ typedef struct heed_device_info {
   char platform_version[128];
   char driver[128];
   char version[128];        // the device's OpenCL version string
-  char id[80];              // stable: "pci:...", "uuid:...", or "hash:..."; without the "id:" of a spec
+  char id[80];              // stable: "pci:...", "uuid:...", or "hash:..."; a spec, as it is or after "id:"
   uint64_t memory;          // bytes of global memory
   uint64_t max_allocation;  // bytes of the largest single buffer
   uint64_t local_memory;    // bytes a work-group has
