@@ -1,12 +1,13 @@
 // Small inputs on which heed was wrong once, by `heed run` on the host and on the device, and attention on every path. A case is a row
-// of the table below: the file, the call, and what is right: a file beside it, values, or the definition in double precision.
-// HEED_REPORTED names the folder.
+// of the table below: the file, the call, and what is right: a file beside it, values, the definition in double precision, or a refusal
+// that says why. HEED_REPORTED names the folder. With the argument "device" the host is left out, and without a device all are skipped.
 #include <heed/io.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/tool.h"
+#include "support_listen.h"
 #include "support_values.h"
 
 enum { MOST_WORDS = 24, MOST_VALUES = 8 };
@@ -28,14 +29,33 @@ struct reported {
     int count;
     double values[MOST_VALUES];
   } values[2];
-  double softcap;  // not 0: attention by its definition
+  double softcap;       // not 0: attention by its definition
+  const char *refusal;  // what the message says where heed must not compute anything
 };
 
 static const struct reported cases[] = {
+    // Scores of 0, so that each is a mean of v, which is 1, 2 and 6: by the mask of the first, and of the first two; by the length of the first.
+    {.file = "01_attn_mask", .op = "attention", .options = "", .values = {{"out", 2, {1, 1.5}}}, .tolerance = 1e-6},
+    {.file = "01_nonpad_kv_seqlen",
+     .op = "attention",
+     .options = "",
+     .values = {{"out", 2, {1, 1}}},
+     .tolerance = 1e-6},
+    {.file = "01_grad_out", .op = "attention", .options = "", .refusal = "grad_out: attention has no such tensor"},
+    {.file = "01_sgd_momentum",
+     .op = "sgd",
+     .options = "--momentum 0.9 --lr 1",
+     .refusal = "momentum: sgd has no such tensor; did you mean momentum_buffer?"},
     {.file = "03_ce_inf",
      .op = "cross_entropy",
      .options = "--grad --reduction none",
      .values = {{"loss", 1, {NAN}}, {"grad.logits", 4, {NAN, NAN, NAN, NAN}}}},
+    // ONNX: q, k and v of rank 3, the past of rank 4. Sums of at most 18 terms.
+    {.file = "05_onnx_3d_with_past",
+     .op = "attention",
+     .options = "--heads 3",
+     .right_file = "05_onnx_3d_with_past.right",
+     .tolerance = 1e-6},
     // A rounding of results to BF16 is 2^-9; four of them.
     {.file = "06_bf16_peaky",
      .op = "attention",
@@ -43,6 +63,10 @@ static const struct reported cases[] = {
      .right_file = "06_bf16_peaky.right",
      .tolerance = 0x1p-7},
     {.file = "07_softcap_saturated", .op = "attention", .options = "--softcap 50", .softcap = 50, .tolerance = 2e-5},
+    {.file = "10_ce_out_of_range",
+     .op = "cross_entropy",
+     .options = "",
+     .refusal = "target of row 3 is 3; with 3 classes it must be 0 to 2"},
 };
 
 // ---------------------------------------------------------------- files
@@ -156,6 +180,16 @@ static double error_of(const float *actual, const struct right *right) {
   return norm > 0 ? sqrt(error / norm) : sqrt(error);
 }
 
+static int run_refused(const struct reported *c, int count, const char **words) {
+  char said[1024];
+  const support_listening listening = support_listen_begin();
+  const int status = cmd_run(count, words);
+  support_listen_end(listening, said, sizeof said);
+  if (status == TOOL_FAILED && strstr(said, c->refusal)) return 0;
+  print_error("%s: exit %d instead of a refusal with \"%s\": %s\n", c->file, status, c->refusal, said);
+  return 1;
+}
+
 static int run_case(const struct reported *c, const char *device, const char *more) {
   char path[2048], options[256];
   snprintf(path, sizeof path, "%s/%s.safetensors", folder, c->file);
@@ -166,6 +200,7 @@ static int run_case(const struct reported *c, const char *device, const char *mo
   char *rest = NULL;
   for (char *word = strtok_r(options, " ", &rest); word && count + 1 < MOST_WORDS; word = strtok_r(NULL, " ", &rest))
     words[count++] = word;
+  if (c->refusal) return run_refused(c, count, words);
   heed_safetensors *result = NULL;
   if (cmd_run(count, words) != TOOL_DONE) return 1;
   ASSERT_OK(heed_safetensors_read(output, &result));
@@ -204,7 +239,21 @@ static void the_device_is_right(void **state) {
   run_cases(NULL);
 }
 
-int main(void) {
+// Whether HEED_DEVICE, or who else decides, finds one.
+static bool has_device(void) {
+  heed_device_list *list = NULL;
+  size_t index = 0;
+  const char *host_only = getenv("HEED_TEST_HOST_ONLY");
+  if (host_only && strcmp(host_only, "1") == 0) return false;
+  if (heed_device_list_create(&list) != HEED_OK) return false;
+  const bool found = heed_device_list_find(list, NULL, &index) == HEED_OK &&
+                     heed_device_list_get(list, index)->type != HEED_DEVICE_HOST;
+  heed_device_list_destroy(list);
+  return found;
+}
+
+int main(int argc, char **argv) {
+  const bool only_device = argc > 1 && strcmp(argv[1], "device") == 0;
   const char *named = getenv("HEED_REPORTED"), *ci = getenv("CI");
   snprintf(folder, sizeof folder, "%s", named && *named ? named : HEED_SOURCE_DIR "/../shared/reported");
   struct stat found;
@@ -214,8 +263,9 @@ int main(void) {
   }
   snprintf(output, sizeof output, "/tmp/heed-reported-%ld.safetensors", (long)getpid());
   const struct CMUnitTest on_host[] = {TEST(the_host_is_right)}, on_device[] = {TEST(the_device_is_right)};
+  if (only_device && !has_device()) return 77;
   const int failed =
-      cmocka_run_group_tests_name("reported, on the host", on_host, NULL, NULL) +
+      (only_device ? 0 : cmocka_run_group_tests_name("reported, on the host", on_host, NULL, NULL)) +
       cmocka_run_group_tests_name("reported, on the device", on_device, support_open_device, support_close);
   unlink(output);
   return failed;

@@ -8,6 +8,7 @@
 #include <heed/io.h>
 
 #include "support_devices.h"
+#include "support_listen.h"
 #include "cli/tool.h"
 
 enum { B = 2, HQ = 4, HKV = 2, LQ = 5, LK = 7, D = 6, DV = 3 };
@@ -139,27 +140,81 @@ static void rank_3_is_rank_4_with_heads_side_by_side(void **state) {
   heed_safetensors_destroy(rank3);
 }
 
+// The first query stands at position 2 = Lk − Lq, so that bottom-right without a past is top-left with one.
+enum { PAST = LK - LQ };
+
+static heed_safetensors *attention_with_past(int rank, int past_rank) {
+  heed_safetensors *file = create();
+  add(file, &q, rank);
+  add(file, &dout, rank);
+  add_part(file, &k, "past_k", 0, PAST, past_rank);
+  add_part(file, &v, "past_v", 0, PAST, past_rank);
+  add_part(file, &k, "k", PAST, LK, rank);
+  add_part(file, &v, "v", PAST, LK, rank);
+  return file;
+}
+
+// ONNX has q, k and v of rank 3 beside a past of rank 4.
 static void past_keys_are_keys_that_stand_before_the_new_ones(void **state) {
   (void)state;
-  // The first query stands at position 2 = Lk − Lq, so that bottom-right without a past is top-left with one.
-  enum { PAST = LK - LQ };
   heed_safetensors *whole = RUN(attention_of_rank(4), "attention", "--causal=bottom-right");
-  heed_safetensors *file = create();
-  add(file, &q, 4);
-  add(file, &dout, 4);
-  add_part(file, &k, "past_k", 0, PAST, 4);
-  add_part(file, &v, "past_v", 0, PAST, 4);
-  add_part(file, &k, "k", PAST, LK, 4);
-  add_part(file, &v, "v", PAST, LK, 4);
-  heed_safetensors *split = RUN(file, "attention", "--causal");
-  assert_same(whole, &dout, "out", split, "out", 0, LQ, 4);
-  assert_same(whole, &q, "grad.q", split, "grad.q", 0, LQ, 4);
-  assert_same(whole, &k, "grad.k", split, "grad.past_k", 0, PAST, 4);
-  assert_same(whole, &k, "grad.k", split, "grad.k", PAST, LK, 4);
-  assert_same(whole, &v, "grad.v", split, "grad.past_v", 0, PAST, 4);
-  assert_same(whole, &v, "grad.v", split, "grad.v", PAST, LK, 4);
+  for (int rank = 3; rank <= 4; rank++)
+    for (int past_rank = 3; past_rank <= 4; past_rank++) {
+      heed_safetensors *split =
+          RUN(attention_with_past(rank, past_rank), "attention", "--causal", "--heads", "4", "--kv-heads", "2");
+      assert_int_equal(heed_safetensors_find(split, "grad.k")->rank, rank);
+      assert_int_equal(heed_safetensors_find(split, "grad.past_k")->rank, past_rank);
+      assert_same(whole, &dout, "out", split, "out", 0, LQ, rank);
+      assert_same(whole, &q, "grad.q", split, "grad.q", 0, LQ, rank);
+      assert_same(whole, &k, "grad.k", split, "grad.past_k", 0, PAST, past_rank);
+      assert_same(whole, &k, "grad.k", split, "grad.k", PAST, LK, rank);
+      assert_same(whole, &v, "grad.v", split, "grad.past_v", 0, PAST, past_rank);
+      assert_same(whole, &v, "grad.v", split, "grad.v", PAST, LK, rank);
+      heed_safetensors_destroy(split);
+    }
   heed_safetensors_destroy(whole);
-  heed_safetensors_destroy(split);
+}
+
+static void assert_present(heed_safetensors *result) {
+  static const array4 *const arrays[] = {&k, &v};
+  for (int i = 0; i < 2; i++) {
+    const char *name = i ? "present_v" : "present_k";
+    const float *present = floats(result, name, B * HKV * LK * arrays[i]->width);
+    assert_int_equal(heed_safetensors_find(result, name)->rank, 4);
+    for (int64_t at = 0; at < B * HKV * LK * arrays[i]->width; at++)
+      assert_true(present[at] == (float)(2 * heed_random_uniform(arrays[i]->seed, 0, (uint64_t)at) - 1));
+  }
+  heed_safetensors_destroy(result);
+}
+
+static void present_keys_are_past_and_new_ones(void **state) {
+  (void)state;
+  for (int rank = 3; rank <= 4; rank++) {
+    assert_present(RUN(attention_with_past(rank, 4), "attention", "--present", "--heads", "4", "--kv-heads", "2"));
+    assert_present(RUN(attention_of_rank(rank), "attention", "--present", "--heads", "4", "--kv-heads", "2"));
+  }
+}
+
+static void weights_are_those_of_the_step_that_is_named(void **state) {
+  (void)state;
+  enum { COUNT = B * HQ * LQ * LK };
+  static const char *const steps[] = {"--weights=raw", "--weights=softcap", "--weights=masked", "--weights=softmax"};
+  heed_safetensors *results[5];
+  const float *w[5];
+  for (int i = 0; i < 5; i++) {
+    results[i] = RUN(attention_of_rank(4), "attention", "--causal", "--softcap", "0.5", i < 4 ? steps[i] : "--weights");
+    w[i] = floats(results[i], "weights", COUNT);
+  }
+  assert_string_equal(heed_safetensors_metadata(results[0], "options"), "--causal --softcap 0.5 --weights=raw");
+  const float *lse = floats(results[2], "lse", B * HQ * LQ);
+  for (int64_t at = 0; at < COUNT; at++) {
+    const double softcap = 0.5 * tanh((double)w[0][at] / 0.5), masked = (double)w[2][at];
+    assert_true(fabs((double)w[1][at] - softcap) <= 1e-6);
+    assert_true(at % LK > at / LK % LQ ? masked == -INFINITY : fabs(masked - softcap) <= 1e-6);
+    assert_true(fabs((double)w[3][at] - exp(masked - (double)lse[at / LK])) <= 1e-6);
+    assert_true(w[3][at] == w[4][at]);
+  }
+  for (int i = 0; i < 5; i++) heed_safetensors_destroy(results[i]);
 }
 
 static void outputs_have_the_dtype_of_the_inputs(void **state) {
@@ -263,16 +318,14 @@ static void assert_synonyms(const named *list, size_t count, const char *const *
 
 static void attention_takes_the_names_of_onnx_and_pytorch(void **state) {
   (void)state;
-  static const named past[] = {{"q", "q", HEED_F32, 4, {1, 2, 2, 4}},
-                               {"k", "k", HEED_F32, 4, {1, 2, 3, 4}},
-                               {"v", "v", HEED_F32, 4, {1, 2, 3, 4}},
-                               {"grad.out", "grad.out", HEED_F32, 4, {1, 2, 2, 4}},
-                               {"mask", "attn_mask", HEED_F32, 2, {2, 5}},
-                               {"past_k", "past_key", HEED_F32, 4, {1, 2, 2, 4}},
-                               {"past_v", "past_value", HEED_F32, 4, {1, 2, 2, 4}}};
-  static const named lengths[] = {{"q", "q", HEED_F32, 4, {1, 2, 2, 4}},
-                                  {"k", "k", HEED_F32, 4, {1, 2, 3, 4}},
-                                  {"v", "v", HEED_F32, 4, {1, 2, 3, 4}},
+  static const named past[] = {
+      {"q", "query", HEED_F32, 4, {1, 2, 2, 4}},          {"k", "key", HEED_F32, 4, {1, 2, 3, 4}},
+      {"v", "value", HEED_F32, 4, {1, 2, 3, 4}},          {"grad.out", "grad.out", HEED_F32, 4, {1, 2, 2, 4}},
+      {"mask", "attn_mask", HEED_F32, 2, {2, 5}},         {"past_k", "past_key", HEED_F32, 4, {1, 2, 2, 4}},
+      {"past_v", "past_value", HEED_F32, 4, {1, 2, 2, 4}}};
+  static const named lengths[] = {{"q", "Q", HEED_F32, 4, {1, 2, 2, 4}},
+                                  {"k", "K", HEED_F32, 4, {1, 2, 3, 4}},
+                                  {"v", "V", HEED_F32, 4, {1, 2, 3, 4}},
                                   {"mask", "attn_mask", HEED_BOOL, 2, {2, 3}},
                                   {"kv_lengths", "nonpad_kv_seqlen", HEED_I64, 1, {1}}};
   ASSERT_SYNONYMS(past, "attention");
@@ -321,19 +374,11 @@ static void mha_takes_the_joined_projections_of_pytorch(void **state) {
 
 // What heed run says on stderr, into text.
 static void listen(const char *device, char text[1024]) {
-  FILE *heard = tmpfile();
-  assert_non_null(heard);
-  fflush(stderr);
-  const int kept = dup(STDERR_FILENO);
-  assert_true(kept >= 0 && dup2(fileno(heard), STDERR_FILENO) >= 0);
   heed_safetensors *file = create();
   add_named(file, &(named){"x", NULL, HEED_F32, 1, {3}}, 1, false);
+  const support_listening listening = support_listen_begin();
   heed_safetensors_destroy(RUN(file, "softmax", "--device", device));
-  assert_true(dup2(kept, STDERR_FILENO) >= 0);
-  close(kept);
-  rewind(heard);
-  text[fread(text, 1, 1023, heard)] = '\0';
-  fclose(heard);
+  support_listen_end(listening, text, 1024);
 }
 
 // Named, it is what the user knows already; and there may be nothing to choose from.
@@ -355,6 +400,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(rank_3_is_rank_4_with_heads_side_by_side),
       cmocka_unit_test(past_keys_are_keys_that_stand_before_the_new_ones),
+      cmocka_unit_test(present_keys_are_past_and_new_ones),
+      cmocka_unit_test(weights_are_those_of_the_step_that_is_named),
       cmocka_unit_test(outputs_have_the_dtype_of_the_inputs),
       cmocka_unit_test(metadata_tells_what_was_run),
       cmocka_unit_test(a_first_sgd_step_makes_its_momentum_buffer),

@@ -4,9 +4,10 @@
 
 #include "run/run.h"
 
-// In the order of heed_causal and heed_attention_path.
+// In the order of heed_causal, heed_attention_path and, after "none", heed_attention_weights.
 const char *const run_causal_names[] = {"none", "top-left", "bottom-right", NULL};
 const char *const run_path_names[] = {"auto", "staged", "fused", NULL};
+const char *const run_weights_names[] = {"none", "softmax", "raw", "softcap", "masked", NULL};
 
 static bool read_window(const char *text, int64_t *left, int64_t *right) {
   char part[24];
@@ -18,14 +19,16 @@ static bool read_window(const char *text, int64_t *left, int64_t *right) {
 
 int run_attention_options(const run_call *run, heed_attention_options *options) {
   const run_settings *settings = &run->settings;
-  *options = (heed_attention_options){.causal = (heed_causal)settings->causal,
-                                      .has_scale = tool_given(run->args, "scale"),
-                                      .scale = settings->scale,
-                                      .softcap = settings->softcap,
-                                      .dropout = settings->dropout,
-                                      .seed = settings->seed,
-                                      .path = (heed_attention_path)settings->path,
-                                      .has_window = settings->window != NULL};
+  *options =
+      (heed_attention_options){.causal = (heed_causal)settings->causal,
+                               .has_scale = tool_given(run->args, "scale"),
+                               .scale = settings->scale,
+                               .softcap = settings->softcap,
+                               .dropout = settings->dropout,
+                               .seed = settings->seed,
+                               .path = (heed_attention_path)settings->path,
+                               .weights = (heed_attention_weights)(settings->weights ? settings->weights - 1 : 0),
+                               .has_window = settings->window != NULL};
   if (settings->window && !read_window(settings->window, &options->window_left, &options->window_right))
     return tool_usage(run->args->command,
                       "--window %s: must be L:R, two whole numbers of at least 0, or -1 for no bound",
@@ -66,14 +69,13 @@ static int see_heads(run_call *run, const char *name, int64_t heads, headed *ten
 }
 
 typedef struct attention {
-  int rank;
-  int64_t heads, kv_heads;
+  int rank;  // of q, k and v; the past may be of the other, as in ONNX
   headed q, k, v, past_k, past_v, out;
   heed_tensor *mask, *kv_lengths, *lse, *weights;
   heed_attention_options options;
 } attention;
 
-static int read_headed(run_call *run, attention *a, const char *name, bool optional, bool query, headed *tensor) {
+static int read_headed(run_call *run, const char *name, bool optional, int64_t heads, headed *tensor) {
   TOOL_TRY(optional ? run_optional(run, name, &tensor->stored) : run_input(run, name, &tensor->stored));
   if (!tensor->stored) return TOOL_DONE;
   const int rank = heed_tensor_rank(tensor->stored);
@@ -81,30 +83,35 @@ static int read_headed(run_call *run, attention *a, const char *name, bool optio
     return tool_fail(run->args->command,
                      "attention: %s is %s; it must be of rank 4 [B, H, L, D], or 3 [B, L, H*D] with --heads", name,
                      heed_tensor_describe(tensor->stored));
-  if (a->rank == 0) a->rank = rank;
-  if (a->rank != rank)
-    return tool_fail(run->args->command, "attention: %s is %s, but q is of rank %d; all must be of one rank", name,
-                     heed_tensor_describe(tensor->stored), a->rank);
-  if (rank == 3 && a->heads == 0)
+  if (rank == 3 && heads == 0)
     return tool_usage(run->args->command, "attention: %s is %s, of rank 3: give --heads", name,
                       heed_tensor_describe(tensor->stored));
-  const int64_t heads = query ? a->heads : a->kv_heads;
   if (rank == 4 && heads && heed_tensor_dim(tensor->stored, 1) != heads)
     return tool_fail(run->args->command, "attention: %s is %s, which does not have %lld heads", name,
                      heed_tensor_describe(tensor->stored), (long long)heads);
   return see_heads(run, name, heads, tensor);
 }
 
+static int check_rank(const run_call *run, const attention *a, const char *name, const headed *tensor) {
+  if (heed_tensor_rank(tensor->stored) == a->rank) return TOOL_DONE;
+  return tool_fail(run->args->command, "attention: %s is %s, but q is of rank %d; q, k and v must be of one rank", name,
+                   heed_tensor_describe(tensor->stored), a->rank);
+}
+
 static int read_inputs(run_call *run, attention *a) {
-  a->heads = run->settings.heads;
-  a->kv_heads = run->settings.kv_heads;
+  const int64_t heads = run->settings.heads;
+  int64_t kv_heads = run->settings.kv_heads;
   TOOL_TRY(run_attention_options(run, &a->options));
-  TOOL_TRY(read_headed(run, a, "q", false, true, &a->q));
-  if (a->kv_heads == 0 && a->rank == 3) a->kv_heads = a->heads;
-  TOOL_TRY(read_headed(run, a, "k", false, false, &a->k));
-  TOOL_TRY(read_headed(run, a, "v", false, false, &a->v));
-  TOOL_TRY(read_headed(run, a, "past_k", true, false, &a->past_k));
-  TOOL_TRY(read_headed(run, a, "past_v", true, false, &a->past_v));
+  TOOL_TRY(read_headed(run, "q", false, heads, &a->q));
+  a->rank = heed_tensor_rank(a->q.stored);
+  if (kv_heads == 0 && a->rank == 3) kv_heads = heads;
+  TOOL_TRY(read_headed(run, "k", false, kv_heads, &a->k));
+  TOOL_TRY(read_headed(run, "v", false, kv_heads, &a->v));
+  TOOL_TRY(check_rank(run, a, "k", &a->k));
+  TOOL_TRY(check_rank(run, a, "v", &a->v));
+  if (kv_heads == 0) kv_heads = heed_tensor_dim(a->k.view, 1);
+  TOOL_TRY(read_headed(run, "past_k", true, kv_heads, &a->past_k));
+  TOOL_TRY(read_headed(run, "past_v", true, kv_heads, &a->past_v));
   TOOL_TRY(run_optional(run, "mask", &a->mask));
   TOOL_TRY(run_check_lengths(run, heed_tensor_dim(a->k.view, 2)));
   return run_optional(run, "kv_lengths", &a->kv_lengths);
@@ -150,6 +157,27 @@ static int backward(run_call *run, const attention *a, const heed_attention_inpu
   return run_write(run, "grad.mask", dmask);
 }
 
+// The keys or values that the next call has for its past: [B, Hkv, Lp + Lk, D or Dv].
+static int write_present(run_call *run, const char *name, const headed *past, const headed *new) {
+  const heed_tensor *const parts[] = {past->view, new->view};
+  const int64_t *dims = heed_tensor_dims(new->view);
+  const int64_t past_length = past->view ? heed_tensor_dim(past->view, 2) : 0;
+  heed_tensor *present = NULL;
+  TOOL_TRY(run_create(run, heed_tensor_dtype(new->view), 4,
+                      (const int64_t[]){dims[0], dims[1], past_length + dims[2], dims[3]}, &present));
+  int64_t start = 0;
+  for (int i = 0; i < 2; i++) {
+    if (!parts[i]) continue;
+    heed_tensor *part = NULL;
+    const int64_t length = heed_tensor_dim(parts[i], 2);
+    RUN_TRY(run, heed_tensor_slice(present, 2, start, length, &part));
+    TOOL_TRY(run_own(run, part));
+    RUN_TRY(run, heed_copy(parts[i], part));
+    start += length;
+  }
+  return run_write(run, name, present);
+}
+
 static int call(run_call *run) {
   attention a = {0};
   TOOL_TRY(read_inputs(run, &a));
@@ -167,6 +195,10 @@ static int call(run_call *run) {
   TOOL_TRY(run_write(run, "out", a.out.stored));
   TOOL_TRY(run_write(run, "lse", a.lse));
   TOOL_TRY(run_write(run, "weights", a.weights));
+  if (run->settings.present) {
+    TOOL_TRY(write_present(run, "present_k", &a.past_k, &a.k));
+    TOOL_TRY(write_present(run, "present_v", &a.past_v, &a.v));
+  }
   return dout.stored ? backward(run, &a, &inputs, &dout) : TOOL_DONE;
 }
 
@@ -176,11 +208,16 @@ static const tool_option options[] = {
     TOOL_OPTION_INTEGER("kv-heads", run_settings, kv_heads, 1, TOOL_MAX_COUNT, "at least 1",
                         "key and value heads; must divide --heads (default: --heads)"),
     RUN_ATTENTION_OPTIONS,
+    TOOL_OPTION_FLAG("present", run_settings, present,
+                     "also write present_k and present_v: past and new keys and values"),
 };
 
-static const run_name attention_names[] = {{"q", NULL},
-                                           {"k", NULL},
-                                           {"v", NULL},
+static const run_name attention_names[] = {{"q", "Q"},
+                                           {"q", "query"},
+                                           {"k", "K"},
+                                           {"k", "key"},
+                                           {"v", "V"},
+                                           {"v", "value"},
                                            {"mask", "attn_mask"},
                                            {"kv_lengths", "nonpad_kv_seqlen"},
                                            {"past_k", "past_key"},
@@ -194,9 +231,10 @@ const run_op run_attention = {
     .tensors =
         "In:  q [B,Hq,Lq,D]  k [B,Hkv,Lk,D]  v [B,Hkv,Lk,Dv], or each of rank 3 [B,L,H*D] with --heads\n"
         "     mask (BOOL: true means attend; float: added to the scores; broadcast to [B,Hq,Lq,Lk])  kv_lengths [B]\n"
-        "     past_k past_v (put before k and v)  grad.out (asks for the gradients)\n"
-        "Out: out (rank of q)  lse [B,Hq,Lq]  weights [B,Hq,Lq,Lk]  grad.NAME for q, k, v, past_k, past_v and a\n"
-        "     float mask",
+        "     past_k [B,Hkv,Lp,D] past_v [B,Hkv,Lp,Dv] (put before k and v; then Lk counts both)\n"
+        "     grad.out (asks for the gradients)\n"
+        "Out: out (rank of q)  lse [B,Hq,Lq]  weights [B,Hq,Lq,Lk]  present_k [B,Hkv,Lk,D]  present_v [B,Hkv,Lk,Dv]\n"
+        "     grad.NAME for q, k, v, past_k, past_v and a float mask, of its shape",
     .names = attention_names,
     RUN_OPTIONS(options),
     .uses = HEED_USES_ATTENTION,

@@ -33,27 +33,43 @@ static const char *nearest(const run_op *op, const char *name) {
   return best;
 }
 
+// A row with one more synonym of the row before.
+static bool is_again(const run_op *op, const run_name *known) {
+  return known > op->names && strcmp(known->name, known[-1].name) == 0;
+}
+
 static int unknown(const run_op *op, const char *command, const char *name) {
   char list[512] = "";
   size_t used = 0;
   for (const run_name *known = op->names; known->name && used < sizeof list; known++)
-    used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", known->name);
+    if (!is_again(op, known))
+      used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", known->name);
   const char *best = nearest(op, name);
   return tool_fail(
       command, "%s: %s has no such tensor%s%s%s It takes %s%s; with --ignore-unknown heed ignores all others", name,
       op->name, best ? "; did you mean " : ".", best ? best : "", best ? "?" : "", list, op->more_names ? ", ..." : "");
 }
 
+// Fails where the file has one tensor under two names.
+static int check_twice(const run_call *run, const run_op *op) {
+  const char *first = NULL;
+  for (const run_name *known = op->names; known->name; known++) {
+    if (!is_again(op, known)) first = heed_safetensors_find(run->in, known->name) ? known->name : NULL;
+    if (!known->synonym || !heed_safetensors_find(run->in, known->synonym)) continue;
+    if (first)
+      return tool_fail(run->args->command, "%s: %s has both '%s' and '%s', which mean the same; leave out one of them",
+                       op->name, run->settings.input, first, known->synonym);
+    first = known->synonym;
+  }
+  return TOOL_DONE;
+}
+
 int run_check_names(const run_call *run, const run_op *op) {
-  const char *command = run->args->command;
-  for (const run_name *known = op->names; known->name; known++)
-    if (known->synonym && heed_safetensors_find(run->in, known->name) && heed_safetensors_find(run->in, known->synonym))
-      return tool_fail(command, "%s: %s has both '%s' and '%s', which mean the same; leave out one of them", op->name,
-                       run->settings.input, known->name, known->synonym);
+  TOOL_TRY(check_twice(run, op));
   const size_t count = run->settings.ignore_unknown ? 0 : heed_safetensors_count(run->in);
   for (size_t i = 0; i < count; i++) {
     const char *name = heed_safetensors_get(run->in, i)->name;
-    if (!knows(op, name)) return unknown(op, command, name);
+    if (!knows(op, name)) return unknown(op, run->args->command, name);
   }
   return TOOL_DONE;
 }

@@ -17,7 +17,8 @@ typedef struct run_settings {
   const char *window;
   uint64_t seed;
   int path;
-  bool weights;
+  int weights;  // 0: not asked for; else heed_attention_weights + 1
+  bool present;
   int64_t axis;
   bool log;
   bool from_probs, grad;
@@ -29,7 +30,8 @@ typedef struct run_settings {
   int64_t epochs;
 } run_settings;
 
-// A tensor that an operator reads, and how PyTorch or ONNX call the same thing (NULL: no other name).
+// A tensor that an operator reads, and how PyTorch or ONNX call the same thing (NULL: no other name). One that has several other names
+// has as many rows, one after another.
 typedef struct run_name {
   const char *name, *synonym;
 } run_name;
@@ -112,8 +114,14 @@ int run_write_grad(run_call *run, const char *name, const heed_tensor *tensor);
       TOOL_OPTION_UNSIGNED("seed", run_settings, seed, "seed of the dropout (default 0)"),                             \
       TOOL_OPTION_CHOICE("path", run_settings, path, run_path_names, "auto|fused|staged",                              \
                          "staged: a kernel for each step; fused: one kernel with O(L) memory (default auto)"),         \
-      TOOL_OPTION_FLAG("weights", run_settings, weights, "also write the attention weights")
-extern const char *const run_causal_names[], *const run_path_names[];
+  {                                                                                                                    \
+    .name = "weights", .kind = TOOL_CHOICE, .offset = offsetof(run_settings, weights),                                 \
+    .argument = "raw|softcap|masked|softmax", .choices = run_weights_names, .when_bare = "softmax",                    \
+    .help =                                                                                                            \
+        "also write the weights; raw: scale q k^T, softcap: softcap of that, masked: the mask added to that, "         \
+        "-inf where a key is not attended (default softmax)"                                                           \
+  }
+extern const char *const run_causal_names[], *const run_path_names[], *const run_weights_names[];
 int run_attention_options(const run_call *run, heed_attention_options *options);
 // Makes the gradient tensor for a float mask. NULL: the mask is BOOL, there is none, or the path is fused, which has no such gradient (it
 // says so on stderr).
