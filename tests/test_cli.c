@@ -100,6 +100,53 @@ static void write_names(void) {
   write_file(file, "mixed.safetensors");
 }
 
+// One tensor beside those that an operator needs, as people have it from PyTorch, ONNX or by a slip.
+static void write_habit(const char *name, const char *tensor, heed_dtype dtype, int rank, const int64_t *dims) {
+  heed_safetensors *file = create();
+  add(file, "q", HEED_F32, DIMS(2, 2, 3, 4));
+  add(file, "k", HEED_F32, DIMS(2, 2, 5, 4));
+  add(file, "v", HEED_F32, DIMS(2, 2, 5, 4));
+  add(file, tensor, dtype, rank, dims);
+  write_file(file, name);
+}
+
+static void write_habits(void) {
+  write_habit("attention_mask.safetensors", "attention_mask", HEED_I64, DIMS(2, 5));
+  write_habit("present.safetensors", "present_key", HEED_F32, DIMS(2, 2, 5, 4));
+  write_habit("dout.safetensors", "dout", HEED_F32, DIMS(2, 2, 3, 4));
+  write_habit("padding.safetensors", "mask", HEED_BOOL, DIMS(2, 5));
+  write_habit("query.safetensors", "query", HEED_F32, DIMS(2, 2, 3, 4));
+  write_habit("past.safetensors", "past_key", HEED_F32, DIMS(2, 4, 1, 4));
+  heed_safetensors *file = create();
+  add(file, "q", HEED_F32, DIMS(2, 2, 3, 4));
+  add(file, "k", HEED_F32, DIMS(2, 5, 8));
+  add(file, "v", HEED_F32, DIMS(2, 5, 8));
+  write_file(file, "ranks.safetensors");
+  file = create();
+  add(file, "q", HEED_F32, DIMS(2, 3, 2, 4));
+  add(file, "k", HEED_F32, DIMS(2, 5, 2, 4));
+  add(file, "v", HEED_F32, DIMS(2, 5, 2, 4));
+  write_file(file, "length-first.safetensors");
+  file = create();
+  add(file, "query", HEED_F32, DIMS(2, 3, 4));
+  add(file, "in_proj_weight", HEED_F32, DIMS(12, 4));
+  write_file(file, "no-out.safetensors");
+  add(file = create(), "query", HEED_F32, DIMS(2, 3, 4));
+  add(file, "key_padding_mask", HEED_BOOL, DIMS(2, 3));
+  write_file(file, "key_padding_mask.safetensors");
+  add(file = create(), "input", HEED_F32, DIMS(2, 3));
+  write_file(file, "input.safetensors");
+  add(file = create(), "y", HEED_F32, DIMS(2, 3));
+  write_file(file, "y.safetensors");
+  add(file = create(), "logits", HEED_F32, DIMS(2, 4));
+  add(file, "target", HEED_F32, DIMS(2));
+  write_file(file, "float-classes.safetensors");
+  add(file = create(), "param", HEED_F32, DIMS(2));
+  add(file, "grad", HEED_F32, DIMS(2));
+  add(file, "momentum_buffer", HEED_F32, DIMS(2));
+  write_file(file, "buffer.safetensors");
+}
+
 static void add_integers(heed_safetensors *file, const char *name, int64_t a, int64_t b) {
   ASSERT_OK(heed_safetensors_add(file, name, HEED_I64, DIMS(2), (const int64_t[]){a, b}));
 }
@@ -135,6 +182,7 @@ static void write_ranges(void) {
 
 static void write_files(void) {
   write_names();
+  write_habits();
   write_ranges();
   write_attention("attention.safetensors", HEED_F32, 4, true);
   write_attention("width.safetensors", HEED_F32, 3, true);

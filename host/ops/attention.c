@@ -55,8 +55,8 @@ static heed_status find_sizes(const char *op, const heed_attention_inputs *in, s
   HEED__REQUIRE(s->d >= 1 && s->dv >= 1, HEED_ERROR_SHAPE, "%s: q %s and v %s need a width of 1 or more", op,
                 heed__tensor_text(in->q), heed__tensor_text(in->v));
   HEED__REQUIRE(s->hkv >= 1 && s->hq % s->hkv == 0, HEED_ERROR_SHAPE,
-                "%s: the %lld heads of k %s do not divide the %lld heads of q %s", op, (long long)s->hkv,
-                heed__tensor_text(in->k), (long long)s->hq, heed__tensor_text(in->q));
+                "%s: the %lld heads of k %s do not divide the %lld heads of q %s; heads come before the length", op,
+                (long long)s->hkv, heed__tensor_text(in->k), (long long)s->hq, heed__tensor_text(in->q));
   HEED__TRY(check_dims(op, "k", in->k, s->b, s->hkv, in->k->dims[2], s->d));
   HEED__TRY(check_dims(op, "v", in->v, s->b, s->hkv, in->k->dims[2], s->dv));
   HEED__TRY(check_dims(op, "past_k", in->past_k, s->b, s->hkv, s->past, s->d));
@@ -120,9 +120,12 @@ static heed_status broadcast_mask(const char *op, const heed_tensor *mask, const
     const int from = axis - (4 - mask->rank);
     const int64_t size = from >= 0 ? mask->dims[from] : 1;
     const bool shorter = axis == 3 && size < full[3] && size != 1;
-    HEED__REQUIRE(size == full[axis] || size == 1 || shorter, HEED_ERROR_SHAPE,
-                  "%s: mask %s does not broadcast to [batch, heads, queries, keys] %s", op, heed__tensor_text(mask),
-                  heed__dims_text(4, full));
+    HEED__REQUIRE(
+        size == full[axis] || size == 1 || shorter, HEED_ERROR_SHAPE,
+        "%s: mask %s does not broadcast to [batch, heads, queries, keys] %s; axes count from the right, so one "
+        "of each batch's keys is %s",
+        op, heed__tensor_text(mask), heed__dims_text(4, full),
+        heed__dims_text(4, (const int64_t[]){s->b, 1, 1, s->lk}));
     dims[axis] = shorter ? size : full[axis];
     strides[axis] = size == 1 || from < 0 ? 0 : mask->strides[from];
   }

@@ -6,6 +6,7 @@
 #include <popt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 enum { VALUE_DEVICE = 1, VALUE_VALIDATE, VALUE_HELP, VALUE_OWN };  // what popt returns; own options follow in order
 
@@ -77,14 +78,34 @@ static size_t edit_distance(const char *a, const char *b) {
   return row[length];
 }
 
+// Whether every word of name, between '-', '_' and '.', is one of the text's.
+static bool has_words(const char *text, const char *name) {
+  static const char gaps[] = "-_.";
+  for (size_t length; *name; name += length + (name[length] != '\0')) {
+    length = strcspn(name, gaps);
+    const char *word = text;
+    while (*word && (strcspn(word, gaps) != length || strncmp(word, name, length) != 0)) {
+      word += strcspn(word, gaps);
+      word += *word != '\0';
+    }
+    if (!*word) return false;
+  }
+  return true;
+}
+
+// The longest of the names whose words are all in the text, as "heads" in "num-heads", or else the one with the fewest edits.
 const char *tool_nearest(const char *text, const char *const *names) {
   const char *nearest = NULL;
   if (strlen(text) >= 64) return NULL;
+  for (const char *const *name = names; *name; name++)
+    if (has_words(text, *name) && (!nearest || strlen(*name) > strlen(nearest))) nearest = *name;
+  if (nearest) return nearest;
   size_t best = strlen(text) / 3 + 2;
   for (; *names; names++) {
     if (strlen(*names) >= 64) continue;
-    const size_t distance = edit_distance(text, *names);
-    if (distance < best) best = distance, nearest = *names;
+    const size_t distance = strcasecmp(text, *names) == 0 ? 0 : edit_distance(text, *names);
+    // Not one of another letter each: a lone letter is no slip for any other.
+    if (distance < best && distance < strlen(text)) best = distance, nearest = *names;
   }
   return nearest;
 }

@@ -75,9 +75,7 @@ typedef struct attention {
   heed_attention_options options;
 } attention;
 
-static int read_headed(run_call *run, const char *name, bool optional, int64_t heads, headed *tensor) {
-  TOOL_TRY(optional ? run_optional(run, name, &tensor->stored) : run_input(run, name, &tensor->stored));
-  if (!tensor->stored) return TOOL_DONE;
+static int view_headed(run_call *run, const char *name, int64_t heads, headed *tensor) {
   const int rank = heed_tensor_rank(tensor->stored);
   if (rank != 3 && rank != 4)
     return tool_fail(run->args->command,
@@ -87,31 +85,39 @@ static int read_headed(run_call *run, const char *name, bool optional, int64_t h
     return tool_usage(run->args->command, "attention: %s is %s, of rank 3: give --heads", name,
                       heed_tensor_describe(tensor->stored));
   if (rank == 4 && heads && heed_tensor_dim(tensor->stored, 1) != heads)
-    return tool_fail(run->args->command, "attention: %s is %s, which does not have %lld heads", name,
+    return tool_fail(run->args->command,
+                     "attention: %s is %s, which does not have %lld heads; check --heads and --kv-heads", name,
                      heed_tensor_describe(tensor->stored), (long long)heads);
   return see_heads(run, name, heads, tensor);
 }
 
-static int check_rank(const run_call *run, const attention *a, const char *name, const headed *tensor) {
-  if (heed_tensor_rank(tensor->stored) == a->rank) return TOOL_DONE;
-  return tool_fail(run->args->command, "attention: %s is %s, but q is of rank %d; q, k and v must be of one rank", name,
-                   heed_tensor_describe(tensor->stored), a->rank);
+// q, k or v; the first of them decides the rank of all.
+static int read_new(run_call *run, attention *a, const char *name, int64_t heads, headed *tensor) {
+  TOOL_TRY(run_input(run, name, &tensor->stored));
+  const int rank = heed_tensor_rank(tensor->stored);
+  if (a->rank != 0 && rank != a->rank)
+    return tool_fail(run->args->command, "attention: %s is %s, but q is of rank %d; q, k and v must be of one rank",
+                     name, heed_tensor_describe(tensor->stored), a->rank);
+  a->rank = rank;
+  return view_headed(run, name, heads, tensor);
+}
+
+static int read_past(run_call *run, const char *name, int64_t heads, headed *tensor) {
+  TOOL_TRY(run_optional(run, name, &tensor->stored));
+  return tensor->stored ? view_headed(run, name, heads, tensor) : TOOL_DONE;
 }
 
 static int read_inputs(run_call *run, attention *a) {
   const int64_t heads = run->settings.heads;
   int64_t kv_heads = run->settings.kv_heads;
   TOOL_TRY(run_attention_options(run, &a->options));
-  TOOL_TRY(read_headed(run, "q", false, heads, &a->q));
-  a->rank = heed_tensor_rank(a->q.stored);
+  TOOL_TRY(read_new(run, a, "q", heads, &a->q));
   if (kv_heads == 0 && a->rank == 3) kv_heads = heads;
-  TOOL_TRY(read_headed(run, "k", false, kv_heads, &a->k));
-  TOOL_TRY(read_headed(run, "v", false, kv_heads, &a->v));
-  TOOL_TRY(check_rank(run, a, "k", &a->k));
-  TOOL_TRY(check_rank(run, a, "v", &a->v));
+  TOOL_TRY(read_new(run, a, "k", kv_heads, &a->k));
+  TOOL_TRY(read_new(run, a, "v", kv_heads, &a->v));
   if (kv_heads == 0) kv_heads = heed_tensor_dim(a->k.view, 1);
-  TOOL_TRY(read_headed(run, "past_k", true, kv_heads, &a->past_k));
-  TOOL_TRY(read_headed(run, "past_v", true, kv_heads, &a->past_v));
+  TOOL_TRY(read_past(run, "past_k", kv_heads, &a->past_k));
+  TOOL_TRY(read_past(run, "past_v", kv_heads, &a->past_v));
   TOOL_TRY(run_optional(run, "mask", &a->mask));
   TOOL_TRY(run_check_lengths(run, heed_tensor_dim(a->k.view, 2)));
   return run_optional(run, "kv_lengths", &a->kv_lengths);
@@ -225,6 +231,15 @@ static const run_name attention_names[] = {{"q", "Q"},
                                            {"grad.out", NULL},
                                            {0}};
 
+static const run_hint attention_hints[] = {
+    {"attention_mask", "as mask it is BOOL [B, 1, 1, Lk], true for the keys to attend"},
+    {"key_padding_mask", "negate it, make it [B, 1, 1, Lk] and call it mask, in which true means attend"},
+    {"seqlens_k", "add 1 and call it kv_lengths, which counts the keys"},
+    {"present_key", "it is a result; the keys of calls before are past_k, and --present writes present_k"},
+    {"present_value", "it is a result; the values of calls before are past_v, and --present writes present_v"},
+    {"scale", "give the number with --scale"},
+    {0}};
+
 const run_op run_attention = {
     .name = "attention",
     .summary = "softmax(softcap(scale q k^T) + mask) v, for each head",
@@ -236,6 +251,7 @@ const run_op run_attention = {
         "Out: out (rank of q)  lse [B,Hq,Lq]  weights [B,Hq,Lq,Lk]  present_k [B,Hkv,Lk,D]  present_v [B,Hkv,Lk,Dv]\n"
         "     grad.NAME for q, k, v, past_k, past_v and a float mask, of its shape",
     .names = attention_names,
+    .hints = attention_hints,
     RUN_OPTIONS(options),
     .uses = HEED_USES_ATTENTION,
     .function = call,

@@ -93,6 +93,7 @@ static int execute(run_call *run, const run_op *op) {
   if (!settings->input) return tool_usage(command, "%s: name the input file with -i", op->name);
   if (!settings->output) return tool_usage(command, "%s: name the output file with -o", op->name);
   RUN_TRY(run, heed_safetensors_read(settings->input, &run->in));
+  run->in_file = heed_safetensors_count(run->in);
   TOOL_TRY(run_check_names(run, op));
   TOOL_TRY(tool_open(run->args, false, &run->ctx));
   say_device(run);

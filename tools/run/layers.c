@@ -31,7 +31,7 @@ static int linear(run_call *run) {
   return run_write(run, "grad.bias", dbias);
 }
 
-static const run_name linear_names[] = {{"x", NULL}, {"weight", NULL}, {"bias", NULL}, {"grad.out", NULL}, {0}};
+static const run_name linear_names[] = {{"x", "input"}, {"weight", NULL}, {"bias", NULL}, {"grad.out", NULL}, {0}};
 
 const run_op run_linear = {
     .name = "linear",
@@ -104,9 +104,13 @@ static const tool_option mlp_options[] = {
     TOOL_OPTION_FLAG("grad", run_settings, grad, "write the gradients of the loss; needs target"),
 };
 
-static const run_name mlp_names[] = {
-    {"x", NULL}, {"target", NULL}, {"grad.out", NULL}, {"l1.weight", NULL}, {"l1.bias", NULL}, {"l2.weight", NULL},
-    {0}};
+static const run_name mlp_names[] = {{"x", "input"},
+                                     {"target", NULL},
+                                     {"grad.out", NULL},
+                                     {"l1.weight", NULL},
+                                     {"l1.bias", NULL},
+                                     {"l2.weight", NULL},
+                                     {0}};
 
 const run_op run_mlp = {
     .name = "mlp",

@@ -24,7 +24,7 @@ static const tool_option softmax_options[] = {
     TOOL_OPTION_FLAG("log", run_settings, log, "log-softmax instead"),
 };
 
-static const run_name softmax_names[] = {{"x", NULL}, {"grad.out", NULL}, {0}};
+static const run_name softmax_names[] = {{"x", "input"}, {"grad.out", NULL}, {0}};
 
 const run_op run_softmax = {
     .name = "softmax",

@@ -212,6 +212,13 @@ static const run_name mha_names[] = {{"query", NULL},
                                      {"grad.out", NULL},
                                      {0}};
 
+static const run_hint mha_hints[] = {
+    {"attention_mask", "as mask it is BOOL [B, 1, 1, Lk], true for the keys to attend"},
+    {"key_padding_mask", "negate it, make it [B, 1, 1, Lk] and call it mask, in which true means attend"},
+    {"bias_k", "heed adds no key to the keys (add_bias_kv)"},
+    {"bias_v", "heed adds no value to the values (add_bias_kv)"},
+    {0}};
+
 const run_op run_mha = {
     .name = "mha",
     .summary = "multi-head attention: q, k, v and o projections around attention",
@@ -222,6 +229,7 @@ const run_op run_mha = {
         "gradients)\n"
         "Out: out [B,Lq,out of o_proj]  weights [B,heads,Lq,Lk]  grad.NAME for every input that is floating-point",
     .names = mha_names,
+    .hints = mha_hints,
     RUN_OPTIONS(options),
     .uses = HEED_USES_PRODUCTS | HEED_USES_ATTENTION,
     .function = call,

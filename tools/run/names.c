@@ -21,16 +21,24 @@ static bool knows(const run_op *op, const char *name) {
   return op->more_names && op->more_names(name);
 }
 
-// A slip of the finger, or a name that is longer or shorter by whole words, as "momentum" for "momentum_buffer".
+// A slip of the finger, or a name that is shorter by whole words, as "momentum" for "momentum_buffer".
 static const char *nearest(const run_op *op, const char *name) {
   const char *names[MOST_NAMES] = {NULL};
   size_t count = 0;
   for (const run_name *known = op->names; known->name && count + 1 < MOST_NAMES; known++) names[count++] = known->name;
   const char *best = tool_nearest(name, names);
   for (size_t i = 0; !best && i < count; i++)
-    if (strlen(name) >= 4 && strlen(names[i]) >= 4 && (strstr(names[i], name) || strstr(name, names[i])))
-      best = names[i];
+    if (strlen(name) >= 4 && strstr(names[i], name)) best = names[i];
   return best;
+}
+
+static const char *hint_of(const run_op *op, const char *name) {
+  static const char *const gradients[] = {"dout", "dy", "grad_output"};
+  for (size_t i = 0; knows(op, "grad.out") && i < sizeof gradients / sizeof *gradients; i++)
+    if (strcmp(gradients[i], name) == 0) return "call it grad.out";
+  for (const run_hint *hint = op->hints; hint && hint->name; hint++)
+    if (strcmp(hint->name, name) == 0) return hint->what;
+  return NULL;
 }
 
 // A row with one more synonym of the row before.
@@ -44,6 +52,8 @@ static int unknown(const run_op *op, const char *command, const char *name) {
   for (const run_name *known = op->names; known->name && used < sizeof list; known++)
     if (!is_again(op, known))
       used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", known->name);
+  const char *hint = hint_of(op, name);
+  if (hint) return tool_fail(command, "%s: %s has no such tensor; %s", name, op->name, hint);
   const char *best = nearest(op, name);
   return tool_fail(
       command, "%s: %s has no such tensor%s%s%s It takes %s%s; with --ignore-unknown heed ignores all others", name,

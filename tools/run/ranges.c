@@ -23,6 +23,11 @@ static size_t first_outside(const heed_array *array, int64_t most, const int64_t
 
 int run_check_classes(const run_call *run, int64_t classes, const int64_t *ignored) {
   const heed_array *target = run_find(run, "target");
+  char shape[TOOL_SHAPE_TEXT];
+  if (target && heed_dtype_is_float(target->dtype) && target->rank == 1)
+    return tool_fail(run->args->command,
+                     "%s: target is %s%s; class indices must be of I64, I32 or U8, and probabilities [N, C]", run->op,
+                     heed_dtype_string(target->dtype), tool_shape_text(target->rank, target->dims, shape));
   int64_t value = 0;
   const size_t row = target ? first_outside(target, classes - 1, ignored, &value) : SIZE_MAX;
   if (row == SIZE_MAX) return TOOL_DONE;

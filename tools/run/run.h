@@ -36,6 +36,11 @@ typedef struct run_name {
   const char *name, *synonym;
 } run_name;
 
+// A tensor that an operator does not read, but that people bring, and what to do with it.
+typedef struct run_hint {
+  const char *name, *what;
+} run_hint;
+
 typedef struct run_call {
   const tool_args *args;
   const char *op;
@@ -43,6 +48,7 @@ typedef struct run_call {
   run_settings settings;
   heed_context *ctx;
   heed_safetensors *in, *result;
+  size_t in_file;       // how many tensors the file has; what an operator adds to `in` comes after them
   heed_tensor **owned;  // every tensor of the call, destroyed at its end
   size_t owned_count;
 } run_call;
@@ -52,6 +58,7 @@ typedef struct run_op {
   const char *tensors;                   // what is read and written, for help
   const run_name *names;                 // the same for heed: what is read, up to one without a name
   bool (*more_names)(const char *name);  // NULL, or whether it also reads a tensor of this name
+  const run_hint *hints;                 // NULL, or up to one without a name
   const tool_option *options;
   size_t option_count;
   run_settings defaults;

@@ -8,7 +8,10 @@ static int sgd(run_call *run) {
   heed_tensor *param, *grad, *buffer = NULL;
   TOOL_TRY(run_input(run, "param", &param));
   TOOL_TRY(run_input(run, "grad", &grad));
-  if (settings->momentum > 0) TOOL_TRY(run_optional(run, "momentum_buffer", &buffer));
+  if (settings->momentum == 0 && run_has(run, "momentum_buffer"))
+    return tool_fail(run->args->command, "sgd: %s has a momentum_buffer, but --momentum is 0; give it, or leave it out",
+                     settings->input);
+  TOOL_TRY(run_optional(run, "momentum_buffer", &buffer));
   const heed_sgd_options options = {.lr = settings->lr,
                                     .momentum = settings->momentum,
                                     .dampening = settings->dampening,
