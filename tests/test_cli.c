@@ -138,6 +138,8 @@ static void write_habits(void) {
   write_file(file, "input.safetensors");
   add(file = create(), "y", HEED_F32, DIMS(2, 3));
   write_file(file, "y.safetensors");
+  add(file = create(), "\033[1mtwo\nlines", HEED_F32, DIMS(2, 3));
+  write_file(file, "control.safetensors");
   add(file = create(), "logits", HEED_F32, DIMS(2, 4));
   add(file, "target", HEED_F32, DIMS(2));
   write_file(file, "float-classes.safetensors");

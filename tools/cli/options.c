@@ -157,6 +157,7 @@ static int bad_option(const tool_args *args, int error) {
 static int read_choice(const tool_args *args, const tool_option *option, const char *text, int *value) {
   char list[256] = "";
   size_t used = 0;
+  if (!*text) return tool_usage(args->command, "--%s: the value is empty", option->name);
   for (int i = 0; option->choices[i]; i++) {
     if (strcmp(option->choices[i], text) == 0) {
       *value = i;

@@ -46,6 +46,17 @@ static bool is_again(const run_op *op, const run_name *known) {
   return known > op->names && strcmp(known->name, known[-1].name) == 0;
 }
 
+enum { SHOWN_NAME = 80 };
+
+// The name as it may stand in a message: a file can have any bytes there, and as many as it likes.
+static const char *shown(const char *name, char text[SHOWN_NAME]) {
+  const int length = snprintf(text, SHOWN_NAME, *name ? "%s" : "''%s", name);
+  for (char *c = text; *c; c++)
+    if ((unsigned char)*c < ' ' || *c == 127) *c = '?';
+  if (length >= SHOWN_NAME) memcpy(text + SHOWN_NAME - 4, "...", 3);
+  return text;
+}
+
 static int unknown(const run_op *op, const char *command, const char *name) {
   char list[512] = "";
   size_t used = 0;
@@ -54,10 +65,12 @@ static int unknown(const run_op *op, const char *command, const char *name) {
       used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", known->name);
   const char *hint = hint_of(op, name);
   if (hint) return tool_fail(command, "%s: %s has no such tensor; %s", name, op->name, hint);
+  char text[SHOWN_NAME];
   const char *best = nearest(op, name);
-  return tool_fail(
-      command, "%s: %s has no such tensor%s%s%s It takes %s%s; with --ignore-unknown heed ignores all others", name,
-      op->name, best ? "; did you mean " : ".", best ? best : "", best ? "?" : "", list, op->more_names ? ", ..." : "");
+  return tool_fail(command,
+                   "%s: %s has no such tensor%s%s%s It takes %s%s; with --ignore-unknown heed ignores all others",
+                   shown(name, text), op->name, best ? "; did you mean " : ".", best ? best : "", best ? "?" : "", list,
+                   op->more_names ? ", ..." : "");
 }
 
 // Fails where the file has one tensor under two names.
