@@ -1,4 +1,4 @@
-// Opens the device that a subcommand works on, and names devices as the user would.
+// Opens the device that a subcommand works on.
 #include "cli/tool.h"
 
 int tool_open(const tool_args *args, bool profile, heed_context **out) {
@@ -12,9 +12,4 @@ int tool_open(const tool_args *args, bool profile, heed_context **out) {
   const char *notice = heed_context_notice(*out);
   if (*notice) tool_say(args->command, "warning: %s", notice);
   return TOOL_DONE;
-}
-
-const char *tool_id_text(const heed_device_info *device, char *text) {
-  snprintf(text, TOOL_ID_TEXT, "%s%s", device->type == HEED_DEVICE_HOST ? "" : "id:", device->id);
-  return text;
 }

@@ -64,3 +64,8 @@ const char *tool_bytes_text(uint64_t bytes, char *text) {
   snprintf(text, 32, unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
   return text;
 }
+
+const char *tool_id_text(const heed_device_info *device, char *text) {
+  snprintf(text, TOOL_ID_TEXT, "%s%s", device->type == HEED_DEVICE_HOST ? "" : "id:", device->id);
+  return text;
+}

@@ -146,15 +146,15 @@ int tool_flush(const char *command, int status);
 const char *tool_shape_text(int rank, const int64_t *dims, char *text);
 // Writes "12.5 MiB" into text of at least 32 bytes; returns text.
 const char *tool_bytes_text(uint64_t bytes, char *text);
+// Writes the device's id as --device accepts it, "id:hash:..." or "host", into text of at least TOOL_ID_TEXT bytes; returns text.
+#define TOOL_ID_TEXT 96
+const char *tool_id_text(const heed_device_info *device, char *text);
 
 // ---------------------------------------------------------------- device
 
 // Opens --device, else HEED_DEVICE, else the best device. Prints the context's notice as a warning.
 // profile: as heed_open_options.profile.
 int tool_open(const tool_args *args, bool profile, heed_context **out);
-// The device's id as --device accepts it, "id:hash:..." or "host", in text of at least TOOL_ID_TEXT bytes; returns text.
-#define TOOL_ID_TEXT 96
-const char *tool_id_text(const heed_device_info *device, char *text);
 
 // ---------------------------------------------------------------- progress
 

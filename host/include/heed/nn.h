@@ -67,7 +67,8 @@ typedef struct heed_mha_inputs {
   const heed_tensor *kv_lengths;  // as in heed_attention_inputs; NULL: none
 } heed_mha_inputs;
 
-// out: [B, Lq, out_dim]. weights: [B, heads, Lq, Lk], or NULL. options NULL: none; options.dropout acts with and without `train`.
+// out: [B, Lq, out_dim]. weights: [B, heads, Lq, Lk], of the step that options.weights names, or NULL. options NULL: none;
+// options.dropout acts with and without `train`.
 // Errors: SHAPE, and those of the operators.
 HEED_API HEED_MUST_CHECK heed_status heed_mha_fwd(heed_mha *mha, const heed_mha_inputs *inputs,
                                                   const heed_attention_options *options, bool train, heed_tensor *out,
