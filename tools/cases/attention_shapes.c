@@ -67,10 +67,6 @@ static void attention_options(case_list *list, int dtype, int level) {
       {"bias_gradient", {.mask = CASE_MASK_FLOAT, .mask_grad = true}},
       {"bias_gradient_softcap_dropout", {.options = {SOFTCAP_DROPOUT}, .mask = CASE_MASK_FLOAT, .mask_grad = true}},
       {"weights", {.weights = true, CAUSAL}},
-      {"weights_raw", {.weights = true, .options = {.causal = 1, .softcap = 5, .weights = HEED_WEIGHTS_RAW}}},
-      {"weights_softcap", {.weights = true, .options = {.causal = 1, .softcap = 5, .weights = HEED_WEIGHTS_SOFTCAP}}},
-      {"weights_masked",
-       {.weights = true, .mask = CASE_MASK_NEGINF, .kv_lengths = true, .options = {.weights = HEED_WEIGHTS_MASKED}}},
       {"weights_dropout", {.weights = true, .options = {.dropout = 0.25, .seed = 3}}},
       {"kv_lengths", {.kv_lengths = true}},
       {"kv_lengths_causal", {.kv_lengths = true, CAUSAL}},
@@ -96,6 +92,18 @@ static void attention_options(case_list *list, int dtype, int level) {
     snprintf(name, sizeof name, "staged_%s", variants[i].name);
     s.options.path = HEED_PATH_STAGED;
     add_attention(list, name, s, dtype, is_staged_core(variants[i].name) ? own : own + 1);
+  }
+}
+
+// The weights of each step before the softmax.
+static void attention_steps(case_list *list, int dtype) {
+  static const char *const names[] = {"weights_raw", "weights_softcap", "weights_masked"};
+  for (int step = 0; step < 3; ++step) {
+    attention_shape s = {.b = 2, .hq = 4, .hkv = 2, .lq = 35, .lk = 67, .d = 40, .weights = true, .kv_lengths = true};
+    s.options = (heed_attention_options){
+        .causal = HEED_CAUSAL_TOP_LEFT, .softcap = 5, .weights = (heed_attention_weights)(HEED_WEIGHTS_RAW + step)};
+    if (step == 2) s.mask = CASE_MASK_NEGINF;
+    add_attention(list, names[step], s, dtype, 1);
   }
 }
 
@@ -135,6 +143,7 @@ void attention_cases(case_list *list) {
                   i % 6 ? 2 : 1);
   }
   for (int dtype = 0; dtype < 3; ++dtype) {
+    attention_steps(list, dtype);
     sharp_attention(list, dtype);
     add_attention(list, "wide_value", (attention_shape){.b = 2, .hq = 2, .lq = 35, .lk = 67, .d = 32, .dv = 72}, dtype,
                   1);
