@@ -68,6 +68,8 @@ static const struct defect defects[] = {
     {"attention/softmax.cl", "- delta)", "+ delta)", "attention", "attention_bwd", HEED_PATH_STAGED, AS_IT_IS},
     {"attention/softmax.cl", "random >= threshold", "random <= threshold", "attention", "attention_fwd",
      HEED_PATH_STAGED, AS_IT_IS},
+    {"attention/softmax.cl", "p[row * chunk.pitch + j] : outside", "p[row * chunk.pitch + j] : 0", "attention",
+     "attention_fwd", HEED_PATH_STAGED, AS_IT_IS},
     {"attention/output.cl", "sum[r][c] += weight * vector[c]", "sum[r][c] -= weight * vector[c]", "attention",
      "attention_fwd", HEED_PATH_STAGED, AS_IT_IS},
     {"attention/output_bwd.cl", "sum[r][c] += weight * vector[c]", "sum[r][c] -= weight * vector[c]", "attention",

@@ -103,7 +103,7 @@ static void attention_steps(case_list *list, int dtype) {
     s.options = (heed_attention_options){
         .causal = HEED_CAUSAL_TOP_LEFT, .softcap = 5, .weights = (heed_attention_weights)(HEED_WEIGHTS_RAW + step)};
     if (step == 2) s.mask = CASE_MASK_NEGINF;
-    add_attention(list, names[step], s, dtype, 1);
+    add_attention(list, names[step], s, dtype, dtype ? 1 : 0);
   }
 }
 
