@@ -134,6 +134,9 @@ static void write_habits(void) {
   add(file = create(), "query", HEED_F32, DIMS(2, 3, 4));
   add(file, "key_padding_mask", HEED_BOOL, DIMS(2, 3));
   write_file(file, "key_padding_mask.safetensors");
+  add(file = create(), "query", HEED_F32, DIMS(2, 3, 4));
+  add(file, "attn_mask", HEED_F32, DIMS(4, 3, 3));
+  write_file(file, "mask3.safetensors");
   add(file = create(), "input", HEED_F32, DIMS(2, 3));
   write_file(file, "input.safetensors");
   add(file = create(), "y", HEED_F32, DIMS(2, 3));

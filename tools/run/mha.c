@@ -90,14 +90,25 @@ static int split_projections(run_call *run, const char *joined, const char *part
   return TOOL_DONE;
 }
 
-// PyTorch's scaled_dot_product_attention and ONNX mean by true what heed means; nn.MultiheadAttention means the opposite.
-static int check_mask_name(const run_call *run) {
-  const heed_array *mask = heed_safetensors_find(run->in, "attn_mask");
-  if (!mask || mask->dtype != HEED_BOOL) return TOOL_DONE;
-  return tool_fail(
-      run->args->command,
-      "mha: attn_mask is BOOL, and nn.MultiheadAttention means by true that a query must not attend a key; "
-      "negate it and call it mask, in which true means attend");
+// PyTorch's scaled_dot_product_attention and ONNX mean by true what heed means; nn.MultiheadAttention means the opposite. Its masks of
+// rank 3 are [batch * heads, Lq, Lk], which for one batch is heed's [heads, Lq, Lk].
+static int check_mask(const run_call *run) {
+  const heed_array *mask = heed_safetensors_find(run->in, "attn_mask"), *query = run_find(run, "query");
+  if (!mask) return TOOL_DONE;
+  if (mask->dtype == HEED_BOOL)
+    return tool_fail(
+        run->args->command,
+        "mha: attn_mask is BOOL, and nn.MultiheadAttention means by true that a query must not attend a key; "
+        "negate it and call it mask, in which true means attend");
+  const int64_t heads = run->settings.heads;
+  char text[TOOL_SHAPE_TEXT];
+  if (mask->rank != 3 || !query || query->rank != 3 || query->dims[0] < 2 || heads == 0 || mask->dims[0] % heads != 0 ||
+      mask->dims[0] / heads != query->dims[0])
+    return TOOL_DONE;
+  return tool_fail(run->args->command,
+                   "mha: attn_mask is %s%s, [batch * heads, Lq, Lk]; reshape it to "
+                   "[batch, heads, Lq, Lk]",
+                   heed_dtype_string(mask->dtype), tool_shape_text(3, mask->dims, text));
 }
 
 static int load_parameters(run_call *run, const heed_mha *module) {
@@ -177,7 +188,7 @@ static int call(run_call *run) {
   mha m = {0};
   heed_mha_config config = {0};
   TOOL_TRY(run_attention_options(run, &m.options));
-  TOOL_TRY(check_mask_name(run));
+  TOOL_TRY(check_mask(run));
   TOOL_TRY(split_projections(run, "in_proj_weight", "weight"));
   TOOL_TRY(split_projections(run, "in_proj_bias", "bias"));
   TOOL_TRY(derive_config(run, &config));
