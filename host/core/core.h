@@ -2,6 +2,7 @@
 #ifndef HEED__CORE_H
 #define HEED__CORE_H
 
+#include "base/half.h"
 #include "base/size.h"
 #include "base/status.h"
 #include "core/operators.h"
@@ -49,10 +50,6 @@ heed_status heed__tensor_wrap(heed_context *ctx, void *handle, size_t bytes, hee
 // Reads element `index` of host memory as F64, or writes it (to the nearest, ties to even; integers truncate and saturate).
 double heed__load(const void *data, heed_dtype dtype, int64_t index);
 void heed__store(void *data, heed_dtype dtype, int64_t index, double value);
-uint16_t heed__f16_from_double(double value);
-double heed__f16_to_double(uint16_t bits);
-uint16_t heed__bf16_from_double(double value);
-float heed__bf16_to_float(uint16_t bits);
 
 // ---------------------------------------------------------------- backends
 
