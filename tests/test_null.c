@@ -17,6 +17,7 @@ static void destroying_nothing_does_nothing(void **state) {
   heed_mlp_destroy(NULL);
   heed_optimizer_destroy(NULL);
   heed_safetensors_destroy(NULL);
+  heed_store_destroy(NULL);
   heed_idx_free(NULL);
   heed_mnist_free(NULL);
 }
@@ -65,6 +66,12 @@ static void there_is_nothing_in_no_object(void **state) {
   assert_null(heed_safetensors_metadata(NULL, "x"));
   assert_int_equal(heed_safetensors_metadata_count(NULL), 0);
   assert_null(heed_safetensors_metadata_key(NULL, 0));
+  assert_int_equal(heed_store_count(NULL), 0);
+  assert_null(heed_store_get(NULL, 0));
+  assert_null(heed_store_find(NULL, "x"));
+  assert_null(heed_store_metadata(NULL, "x"));
+  assert_int_equal(heed_store_metadata_count(NULL), 0);
+  assert_null(heed_store_metadata_key(NULL, 0));
   heed_safetensors *file;
   ASSERT_OK(heed_safetensors_create(&file));
   assert_null(heed_safetensors_find(file, NULL));
@@ -95,6 +102,8 @@ static void a_call_without_its_first_argument_leaves_null(void **state) {
   LEAVES_NULL(heed_mlp, heed_mlp_create(NULL, NULL, 0, &out));
   LEAVES_NULL(heed_optimizer, heed_optimizer_create(NULL, 1, NULL, &out));
   LEAVES_NULL(heed_safetensors, heed_safetensors_read(NULL, &out));
+  LEAVES_NULL(heed_store, heed_store_open(NULL, &out));
+  LEAVES_NULL(heed_tensor, heed_store_load(NULL, NULL, HEED_F32, NULL, &out));
   heed_idx idx = {.rank = 3, .data = (uint8_t *)state};
   ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_idx_read(NULL, &idx));
   assert_null(idx.data);

@@ -30,6 +30,7 @@ struct reported {
     double values[MOST_VALUES];
   } values[2];
   double softcap;       // not 0: attention by its definition
+  bool softmax;         // of "x" by its definition
   const char *refusal;  // what the message says where heed must not compute anything
 };
 
@@ -62,6 +63,9 @@ static const struct reported cases[] = {
      .options = "",
      .right_file = "06_bf16_peaky.right",
      .tolerance = 0x1p-7},
+    // 2e-6: the sums of a row of three in F32.
+    {.file = "09_x_beside_F8_E4M3", .op = "softmax", .options = "", .softmax = true, .tolerance = 2e-6},
+    {.file = "09_x_beside_I8", .op = "softmax", .options = "", .softmax = true, .tolerance = 2e-6},
     {.file = "07_softcap_saturated", .op = "attention", .options = "--softcap 50", .softcap = 50, .tolerance = 2e-5},
     {.file = "10_ce_out_of_range",
      .op = "cross_entropy",
@@ -142,6 +146,19 @@ static size_t attention_gradients(const heed_safetensors *file, double cap, stru
   return 3;
 }
 
+static struct right softmax_of(const heed_safetensors *file) {
+  int64_t count;
+  const float *x = values_of(file, "x", &count);
+  const int64_t row = heed_safetensors_find(file, "x")->dims[1];
+  double *out = zeros(count);
+  for (int64_t start = 0; start < count; start += row) {
+    double sum = 0;
+    for (int64_t i = start; i < start + row; ++i) sum += out[i] = exp((double)x[i]);
+    for (int64_t i = start; i < start + row; ++i) out[i] /= sum;
+  }
+  return (struct right){"out", out, count};
+}
+
 // ---------------------------------------------------------------- a case
 
 enum { MOST_RIGHT = 8 };
@@ -161,6 +178,10 @@ static size_t right_of(const struct reported *c, struct right *right) {
   } else if (c->softcap > 0) {
     heed_safetensors *file = read_file(c->file);
     count = attention_gradients(file, c->softcap, right);
+    heed_safetensors_destroy(file);
+  } else if (c->softmax) {
+    heed_safetensors *file = read_file(c->file);
+    right[count++] = softmax_of(file);
     heed_safetensors_destroy(file);
   } else {
     for (; count < 2 && c->values[count].name; ++count)

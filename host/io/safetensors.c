@@ -1,5 +1,5 @@
-// The safetensors object: named arrays and metadata in host memory, and conversions from and to tensors. safetensors_read.c and
-// safetensors_write.c know the file format.
+// The safetensors object: named arrays and metadata in host memory, and conversions from and to tensors.
+// safetensors_header.c and safetensors_write.c know the file format; store.c reads.
 #include "io/safetensors.h"
 
 #include <stdlib.h>
@@ -144,8 +144,8 @@ static heed_status check_new_array(const heed_safetensors *file, const char *nam
                 shown.text);
   HEED__REQUIRE(heed_dtype_size(dtype) > 0, HEED_ERROR_DTYPE, "tensor \"%s\": %d is not a dtype", shown.text,
                 (int)dtype);
-  HEED__REQUIRE(rank >= 0 && rank <= HEED_MAX_RANK, HEED_ERROR_SHAPE, "tensor \"%s\": rank %d is not 0 to %d",
-                shown.text, rank, HEED_MAX_RANK);
+  HEED__REQUIRE(rank >= 0 && rank <= HEED_MAX_STORED_RANK, HEED_ERROR_SHAPE, "tensor \"%s\": rank %d is not 0 to %d",
+                shown.text, rank, HEED_MAX_STORED_RANK);
   *bytes = (int64_t)heed_dtype_size(dtype);
   for (int i = 0; i < rank; ++i) {
     HEED__REQUIRE(dims[i] >= 0, HEED_ERROR_SHAPE, "tensor \"%s\": dimension %d is negative", shown.text, i);

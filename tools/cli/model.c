@@ -99,6 +99,28 @@ static int read_layer(const char *command, const char *path, const heed_safetens
   return TOOL_DONE;
 }
 
+static heed_status copy_model(const heed_store *store, heed_safetensors *out) {
+  heed_status status = HEED_OK;
+  for (size_t i = 0; status == HEED_OK && i < heed_store_metadata_count(store); i++) {
+    const char *key = heed_store_metadata_key(store, i);
+    status = heed_safetensors_set_metadata(out, key, heed_store_metadata(store, key));
+  }
+  for (size_t i = 0; status == HEED_OK && i < heed_store_count(store); i++) {
+    const heed_stored *tensor = heed_store_get(store, i);
+    if (tensor->is_own || model_is_layer(tensor->name)) status = heed_safetensors_add_stored(out, store, tensor);
+  }
+  return status;
+}
+
+int model_open(const char *command, const char *path, heed_safetensors **out) {
+  heed_store *store = NULL;
+  heed_status status = heed_store_open(path, &store);
+  if (status == HEED_OK) status = heed_safetensors_create(out);
+  if (status == HEED_OK) status = copy_model(store, *out);
+  heed_store_destroy(store);
+  return status == HEED_OK ? TOOL_DONE : tool_fail_status(command, status);
+}
+
 int model_read_shape(const char *command, const char *path, const heed_safetensors *file, model_shape *shape) {
   *shape = (model_shape){0};
   bool sequential;

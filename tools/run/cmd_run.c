@@ -19,7 +19,7 @@ static const tool_option file_options[] = {
      .offset = offsetof(run_settings, input),
      .argument = "FILE",
      .unrecorded = true,
-     .help = "safetensors file with the operator's inputs"},
+     .help = "safetensors file with the operator's inputs, or the index of several"},
     {.name = "output",
      .letter = 'o',
      .kind = TOOL_TEXT,
@@ -92,9 +92,7 @@ static int execute(run_call *run, const run_op *op) {
   const run_settings *settings = &run->settings;
   if (!settings->input) return tool_usage(command, "%s: name the input file with -i", op->name);
   if (!settings->output) return tool_usage(command, "%s: name the output file with -o", op->name);
-  RUN_TRY(run, heed_safetensors_read(settings->input, &run->in));
-  run->in_file = heed_safetensors_count(run->in);
-  TOOL_TRY(run_check_names(run, op));
+  TOOL_TRY(run_read(run, op));
   TOOL_TRY(tool_open(run->args, false, &run->ctx));
   say_device(run);
   RUN_TRY(run, heed_safetensors_create(&run->result));
@@ -140,6 +138,7 @@ static int run_one(const run_op *op, int argc, const char **argv) {
   while (run.owned_count) heed_tensor_destroy(run.owned[--run.owned_count]);
   free(run.owned);
   heed_safetensors_destroy(run.in);
+  heed_store_destroy(run.store);
   heed_safetensors_destroy(run.result);
   heed_context_destroy(run.ctx);
   tool_args_free(&args);

@@ -1,5 +1,6 @@
 // Which tensors of the input file an operator of `heed run` reads, by its own names and by those of PyTorch and ONNX. A tensor that it
-// would not read is an error: with a mask that nobody looks at, the result is wrong and looks right.
+// would not read is an error: with a mask that nobody looks at, the result is wrong and looks right. Only a tensor of a dtype that heed has
+// no tensors of is left out, with a note: no operator could have read it as it is.
 #include <string.h>
 
 #include "run/run.h"
@@ -14,8 +15,10 @@ const heed_array *run_find(const run_call *run, const char *name) {
 }
 
 // expected.NAME is what a test case says the output NAME should be.
+static bool is_expected(const char *name) { return strncmp(name, "expected.", 9) == 0; }
+
 static bool knows(const run_op *op, const char *name) {
-  if (strncmp(name, "expected.", 9) == 0) return true;
+  if (is_expected(name)) return true;
   for (const run_name *known = op->names; known->name; known++)
     if (strcmp(known->name, name) == 0 || (known->synonym && strcmp(known->synonym, name) == 0)) return true;
   return op->more_names && op->more_names(name);
@@ -77,8 +80,8 @@ static int unknown(const run_op *op, const char *command, const char *name) {
 static int check_twice(const run_call *run, const run_op *op) {
   const char *first = NULL;
   for (const run_name *known = op->names; known->name; known++) {
-    if (!is_again(op, known)) first = heed_safetensors_find(run->in, known->name) ? known->name : NULL;
-    if (!known->synonym || !heed_safetensors_find(run->in, known->synonym)) continue;
+    if (!is_again(op, known)) first = heed_store_find(run->store, known->name) ? known->name : NULL;
+    if (!known->synonym || !heed_store_find(run->store, known->synonym)) continue;
     if (first)
       return tool_fail(run->args->command, "%s: %s has both '%s' and '%s', which mean the same; leave out one of them",
                        op->name, run->settings.input, first, known->synonym);
@@ -87,12 +90,26 @@ static int check_twice(const run_call *run, const run_op *op) {
   return TOOL_DONE;
 }
 
-int run_check_names(const run_call *run, const run_op *op) {
+// A name that is nearly one of the operator's is refused even where its dtype is none of heed's.
+static int check_unknown(const run_call *run, const run_op *op, const heed_stored *tensor) {
+  if (run->settings.ignore_unknown) return TOOL_DONE;
+  if (tensor->is_own || nearest(op, tensor->name)) return unknown(op, run->args->command, tensor->name);
+  tool_say(run->args->command, "%s: left out '%s', a tensor of dtype %s that it does not know", op->name, tensor->name,
+           tensor->dtype);
+  return TOOL_DONE;
+}
+
+int run_read(run_call *run, const run_op *op) {
+  RUN_TRY(run, heed_store_open(run->settings.input, &run->store));
+  RUN_TRY(run, heed_safetensors_create(&run->in));
   TOOL_TRY(check_twice(run, op));
-  const size_t count = run->settings.ignore_unknown ? 0 : heed_safetensors_count(run->in);
+  const size_t count = heed_store_count(run->store);
   for (size_t i = 0; i < count; i++) {
-    const char *name = heed_safetensors_get(run->in, i)->name;
-    if (!knows(op, name)) return unknown(op, run->args->command, name);
+    const heed_stored *tensor = heed_store_get(run->store, i);
+    if (!knows(op, tensor->name))
+      TOOL_TRY(check_unknown(run, op, tensor));
+    else if (!is_expected(tensor->name))
+      RUN_TRY(run, heed_safetensors_add_stored(run->in, run->store, tensor));
   }
   return TOOL_DONE;
 }

@@ -47,9 +47,9 @@ typedef struct run_call {
   const run_name *names;  // up to one without a name
   run_settings settings;
   heed_context *ctx;
-  heed_safetensors *in, *result;
-  size_t in_file;       // how many tensors the file has; what an operator adds to `in` comes after them
-  heed_tensor **owned;  // every tensor of the call, destroyed at its end
+  heed_store *store;              // the input file
+  heed_safetensors *in, *result;  // the tensors that the operator knows; what is to be written
+  heed_tensor **owned;            // every tensor of the call, destroyed at its end
   size_t owned_count;
 } run_call;
 
@@ -75,8 +75,9 @@ RUN_OPS(RUN_DECLARE)
 #define RUN_TRY(run, call) TOOL_HEED((run)->args->command, call)
 #define RUN_OPTIONS(table) .options = (table), .option_count = sizeof(table) / sizeof *(table)
 
-// Fails where the input file has a tensor that the operator does not read, unless --ignore-unknown, or one under two names.
-int run_check_names(const run_call *run, const run_op *op);
+// Opens the input file and reads the tensors that the operator knows. Fails if there is another one that heed could hold, unless
+// --ignore-unknown, or one under two names; says which it left out of those that it could not hold.
+int run_read(run_call *run, const run_op *op);
 // The array of that name, or of its synonym, in the input file; NULL where there is none.
 const heed_array *run_find(const run_call *run, const char *name);
 // The tensor of that name in the input file, on the device. run_input() fails where it is missing and says what the file

@@ -29,10 +29,10 @@ int run_optional(run_call *run, const char *name, heed_tensor **out) {
 static int missing(const run_call *run, const char *name) {
   char list[1024] = "";
   size_t used = 0;
-  const size_t count = run->in_file;
+  const size_t count = heed_store_count(run->store);
   for (size_t i = 0; i < count; i++) {
     const int length =
-        snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", heed_safetensors_get(run->in, i)->name);
+        snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", heed_store_get(run->store, i)->name);
     if (length < 0 || (size_t)length >= sizeof list - used - 8) {
       snprintf(list + used, sizeof list - used, ", ...");
       break;

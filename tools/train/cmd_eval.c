@@ -84,7 +84,7 @@ static int eval(const tool_args *args, const eval_settings *settings) {
   if (!settings->model) return tool_usage(command, "name the model's file with --model");
   heed_safetensors *file = NULL;
   dataset data = {0};
-  TOOL_HEED(command, heed_safetensors_read(settings->model, &file));
+  TOOL_TRY(model_open(command, settings->model, &file));
   const int status = open_and_evaluate(args, settings, file, &data);
   dataset_close(&data);
   heed_safetensors_destroy(file);

@@ -203,7 +203,7 @@ static int train(trainer *t) {
   TOOL_TRY(check_save(s->save));
   heed_safetensors *from = NULL;
   const char *path = s->resume ? s->resume : s->init;
-  if (path) TOOL_HEED(command, heed_safetensors_read(path, &from));
+  if (path) TOOL_TRY(model_open(command, path, &from));
   const int status = set_up(t, from, path);
   heed_safetensors_destroy(from);
   return status;

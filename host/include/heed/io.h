@@ -1,5 +1,5 @@
-// Files that heed reads and writes: safetensors (https://github.com/huggingface/safetensors, format 0.4) and the IDX
-// files of MNIST, plain or gzip'd.
+// Files that heed reads and writes: safetensors (https://github.com/huggingface/safetensors, as of version 0.8), whole, in shards, or
+// tensor by tensor; and the IDX files of MNIST, plain or gzip'd.
 #ifndef HEED_IO_H
 #define HEED_IO_H
 
@@ -12,6 +12,9 @@ extern "C" {
 // ---------------------------------------------------------------- safetensors, in host memory
 
 typedef struct heed_safetensors heed_safetensors;
+
+// The highest rank in a file. A tensor has at most HEED_MAX_RANK: heed_array_to_tensor() refuses an array of more.
+#define HEED_MAX_STORED_RANK 8
 
 // One named array of a file. name, dims and data belong to the file object. data is densely packed, row-major and aligned to 16
 // bytes; a caller may change it in place. A pointer to the struct is valid until something is added to the file object.
@@ -26,9 +29,8 @@ typedef struct heed_array {
 
 // Makes an empty object, to add to and to write.
 HEED_API HEED_MUST_CHECK heed_status heed_safetensors_create(heed_safetensors **out);
-// Reads a whole file. Errors, which name the file and the tensor: IO (the file cannot be opened or read); FORMAT (it is truncated; its
-// header is over 100 MB or no JSON; a dtype is unknown, a rank is over HEED_MAX_RANK, a name appears twice; offsets overlap,
-// leave the file, leave holes or disagree with a shape); OUT_OF_MEMORY.
+// Reads every tensor in F64 or one of heed's dtypes, and skips those in other dtypes of the format (heed_store reads them). path: as of
+// heed_store_open(). Errors, which name the file and the tensor: those of heed_store_open(); FORMAT when a BOOL is neither 0 nor 1.
 HEED_API HEED_MUST_CHECK heed_status heed_safetensors_read(const char *path, heed_safetensors **out);
 HEED_API void heed_safetensors_destroy(heed_safetensors *file);
 HEED_API size_t heed_safetensors_count(const heed_safetensors *file);
@@ -55,6 +57,58 @@ HEED_API HEED_MUST_CHECK heed_status heed_safetensors_write(const heed_safetenso
 // Makes a tensor on ctx with the array's dtype, shape and data.
 HEED_API HEED_MUST_CHECK heed_status heed_array_to_tensor(const heed_array *array, heed_context *ctx,
                                                           heed_tensor **out);
+
+// ---------------------------------------------------------------- safetensors, tensor by tensor
+
+// An open file of safetensors, or several that an index makes one. Opening reads the headers only; a tensor is read when it is asked for.
+// Several threads may read from one store.
+typedef struct heed_store heed_store;
+
+// One tensor of a store, which owns everything here.
+typedef struct heed_stored {
+  const char *name;
+  const char *dtype;  // as in the file: "F8_E4M3"
+  bool is_own;        // its dtype is one of heed's, or F64
+  bool
+      is_convertible;  // heed_store_read() can read it; false for F4, F6_E2M3, F6_E3M2, F8_E8M0, F8_E4M3FNUZ, F8_E5M2FNUZ, C64
+  heed_dtype
+      natural;  // what it is read as unless the caller wants something else: its own dtype; F32 for F64, F8_E4M3 and F8_E5M2;
+                // I32 for I8, I16 and U16; I64 for U32 and U64
+  int rank;  // up to HEED_MAX_STORED_RANK
+  const int64_t *dims;
+  int64_t count;     // elements
+  int64_t bytes;     // in the file
+  const char *path;  // of the file with its data
+} heed_stored;
+
+// path names a safetensors file; an index (model.safetensors.index.json) beside its shards; or a folder with model.safetensors.index.json
+// or model.safetensors. A pipe's data are held in memory.
+// Errors, which name file and tensor: IO (a file cannot be opened or read); FORMAT (it is truncated; its header is over 100 MB or no JSON;
+// a dtype is none of the format's, a rank is over HEED_MAX_STORED_RANK, a name appears twice; offsets overlap, leave the file, leave
+// holes or disagree with a shape; the index names a file outside of its folder, or a tensor that the shard does not have; the file is
+// something else, and the message says what); OUT_OF_MEMORY.
+HEED_API HEED_MUST_CHECK heed_status heed_store_open(const char *path, heed_store **out);
+HEED_API void heed_store_destroy(heed_store *store);
+HEED_API size_t heed_store_count(const heed_store *store);
+// In the order of the data, shard by shard; NULL past the last.
+HEED_API const heed_stored *heed_store_get(const heed_store *store, size_t index);
+HEED_API const heed_stored *heed_store_find(const heed_store *store, const char *name);  // NULL: not there
+// Of the first shard, as of heed_safetensors_metadata().
+HEED_API const char *heed_store_metadata(const heed_store *store, const char *key);
+HEED_API size_t heed_store_metadata_count(const heed_store *store);
+HEED_API const char *heed_store_metadata_key(const heed_store *store, size_t index);
+// Reads a tensor into `data`, densely packed: count elements of `dtype`, `bytes` in all. Any float becomes any float, rounded to nearest
+// even; what overflows becomes infinite. An integer or BOOL becomes any dtype that has its value (floats: up to 2^24, F16 2^11, BF16 2^8).
+// Errors: DTYPE (a float as an integer; a dtype that heed does not convert); OVERFLOW (an integer that the dtype does not have: the
+// message has index and value); FORMAT (a BOOL is neither 0 nor 1); SHAPE (bytes is wrong); IO; OUT_OF_MEMORY.
+HEED_API HEED_MUST_CHECK heed_status heed_store_read(const heed_store *store, const heed_stored *stored,
+                                                     heed_dtype dtype, void *data, size_t bytes);
+// The same into a new tensor on ctx. Errors: also SHAPE (a rank over HEED_MAX_RANK), and those of heed_tensor_create().
+HEED_API HEED_MUST_CHECK heed_status heed_store_load(const heed_store *store, const heed_stored *stored,
+                                                     heed_dtype dtype, heed_context *ctx, heed_tensor **out);
+// The same into `file`, under its name, as stored->natural. Errors: also INVALID_ARGUMENT (the name already exists).
+HEED_API HEED_MUST_CHECK heed_status heed_safetensors_add_stored(heed_safetensors *file, const heed_store *store,
+                                                                 const heed_stored *stored);
 
 // ---------------------------------------------------------------- IDX
 
