@@ -1,6 +1,8 @@
 // IDX files: plain and gzip'd are read alike, and what is torn, too long, of another kind or at odds with its neighbour is refused.
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <zlib.h>
 
 #include <heed/io.h>
@@ -180,6 +182,81 @@ static void images_and_labels_must_agree(void **state) {
   ASSERT_FAILS(HEED_ERROR_FORMAT, "images have 3", heed_mnist_read(support_folder(), "odd", 10, &mnist));
 }
 
+// ---------------------------------------------------------------- under the names that people have them
+
+static void write_named(const char *images, const char *labels) {
+  uint8_t bytes[256];
+  write_gz(support_path(images), bytes, build(bytes, 3, (const uint32_t[]){2, 4, 3}, 256));
+  support_write_file(support_path(labels), bytes, build(bytes, 1, (const uint32_t[]){2}, 10));
+}
+
+static void assert_found(const char *dir, const char *part) {
+  heed_mnist mnist;
+  assert_true(heed_mnist_is_there(dir, part));
+  ASSERT_OK(heed_mnist_read(dir, part, 10, &mnist));
+  assert_int_equal(mnist.count, 2);
+  heed_mnist_free(&mnist);
+}
+
+static void make_folders(const char *first, const char *second) {
+  assert_true(mkdir(support_path(first), 0700) == 0 || errno == EEXIST);
+  assert_true(mkdir(support_path(second), 0700) == 0 || errno == EEXIST);
+}
+
+static void files_are_found_under_other_names(void **state) {
+  (void)state;
+  static const char *const names[][2] = {
+      {"train-images.idx3-ubyte", "train-labels.idx1-ubyte"},
+      {"train-images-idx3-ubyte.gz", "train-labels.idx1-ubyte.gz"},
+      {"emnist-letters-train-images-idx3-ubyte.gz", "emnist-letters-train-labels-idx1-ubyte"},
+      {"MNIST/raw/train-images-idx3-ubyte", "MNIST/raw/train-labels-idx1-ubyte"},
+      {"FashionMNIST/raw/train-images-idx3-ubyte.gz", "FashionMNIST/raw/train-labels-idx1-ubyte.gz"},
+  };
+  for (size_t i = 0; i < sizeof names / sizeof *names; ++i) {
+    support_empty_folder();
+    assert_false(heed_mnist_is_there(support_folder(), "train"));
+    make_folders("MNIST", "FashionMNIST");
+    make_folders("MNIST/raw", "FashionMNIST/raw");
+    write_named(names[i][0], names[i][1]);
+    assert_found(support_folder(), "train");
+    assert_false(heed_mnist_is_there(support_folder(), "t10k"));
+  }
+  write_named("emnist-digits-test-images-idx3-ubyte.gz", "emnist-digits-test-labels-idx1-ubyte.gz");
+  assert_found(support_folder(), "t10k");
+}
+
+static void of_several_sets_one_must_be_named(void **state) {
+  (void)state;
+  heed_mnist mnist;
+  support_empty_folder();
+  make_folders("EMNIST", "MNIST");
+  make_folders("EMNIST/raw", "MNIST/raw");
+  write_named("EMNIST/raw/emnist-letters-train-images-idx3-ubyte", "EMNIST/raw/emnist-letters-train-labels-idx1-ubyte");
+  write_named("EMNIST/raw/emnist-digits-train-images-idx3-ubyte", "EMNIST/raw/emnist-digits-train-labels-idx1-ubyte");
+  write_named("MNIST/raw/train-images-idx3-ubyte", "MNIST/raw/train-labels-idx1-ubyte");
+  ASSERT_FAILS(HEED_ERROR_IO, "several sets", heed_mnist_read(support_folder(), "train", 10, &mnist));
+  assert_non_null(strstr(heed_last_error(), "EMNIST/raw/emnist-letters"));
+  assert_found(support_path("MNIST"), "train");
+  assert_found(support_path("EMNIST/raw/emnist-digits"), "train");
+  assert_found(support_path("MNIST/raw/"), "train");
+  write_named("train-images-idx3-ubyte", "train-labels-idx1-ubyte");
+  assert_found(support_folder(), "train");  // what lies right there does not compete with folders below
+}
+
+static void what_is_found_instead_is_said(void **state) {
+  (void)state;
+  heed_mnist mnist;
+  support_empty_folder();
+  support_write_file(support_path("mnist.pkl.gz"), "x", 1);
+  ASSERT_FAILS(HEED_ERROR_IO, "there is mnist.pkl.gz", heed_mnist_read(support_folder(), "train", 10, &mnist));
+  assert_non_null(strstr(heed_last_error(), "train-images-idx3-ubyte"));
+  ASSERT_FAILS(HEED_ERROR_IO, "no such folder", heed_mnist_read(support_path("a/b"), "train", 10, &mnist));
+  write_named("train-images-idx3-ubyte", "other-labels-idx1-ubyte");
+  ASSERT_FAILS(HEED_ERROR_IO, "no labels-idx1-ubyte beside it", heed_mnist_read(support_folder(), "train", 10, &mnist));
+  support_write_file(support_path("train-labels-idx1-ubyte"), "<!DOCTYPE html><html>", 21);
+  ASSERT_FAILS(HEED_ERROR_FORMAT, "a web page", heed_mnist_read(support_folder(), "train", 10, &mnist));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(plain_and_gzip_are_read_alike),
@@ -191,6 +268,9 @@ int main(void) {
       cmocka_unit_test(a_damaged_gzip_file_is_refused),
       cmocka_unit_test(a_part_of_mnist_is_read),
       cmocka_unit_test(images_and_labels_must_agree),
+      cmocka_unit_test(files_are_found_under_other_names),
+      cmocka_unit_test(of_several_sets_one_must_be_named),
+      cmocka_unit_test(what_is_found_instead_is_said),
   };
   return cmocka_run_group_tests(tests, support_make_folder, support_remove_folder);
 }

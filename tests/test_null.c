@@ -66,6 +66,7 @@ static void there_is_nothing_in_no_object(void **state) {
   assert_null(heed_safetensors_metadata(NULL, "x"));
   assert_int_equal(heed_safetensors_metadata_count(NULL), 0);
   assert_null(heed_safetensors_metadata_key(NULL, 0));
+  assert_false(heed_mnist_is_there(NULL, "train"));
   assert_int_equal(heed_store_count(NULL), 0);
   assert_null(heed_store_get(NULL, 0));
   assert_null(heed_store_find(NULL, "x"));

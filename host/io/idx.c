@@ -14,6 +14,7 @@
 
 #include "base/size.h"
 #include "base/status.h"
+#include "io/foreign.h"
 
 #define UNSIGNED_BYTE 0x08
 #define GZ_BUFFER (128 * 1024)
@@ -54,15 +55,26 @@ static heed_status read_some(const struct source *source, uint8_t *data, int64_t
   return code == Z_OK || code == Z_STREAM_END ? HEED_OK : read_failed(source);
 }
 
+// Says what the file is, or how it begins.
+static heed_status not_idx(const struct source *source, const uint8_t magic[4]) {
+  uint8_t start[512];
+  int64_t got = 0;
+  memcpy(start, magic, 4);
+  if (read_some(source, start + 4, sizeof start - 4, &got) != HEED_OK) got = 0;
+  const char *foreign = heed__foreign(start, 4 + (size_t)got);
+  HEED__REQUIRE(!foreign, HEED_ERROR_FORMAT, "%s: not an IDX file, but %s", source->path, foreign);
+  return heed__fail(HEED_ERROR_FORMAT,
+                    "%s: not an IDX file: it begins with %02x %02x %02x %02x, not 00 00 08 and the rank", source->path,
+                    magic[0], magic[1], magic[2], magic[3]);
+}
+
 static heed_status read_header(const struct source *source, heed_idx *idx) {
   uint8_t magic[4], dims[4 * HEED_MAX_RANK] = {0};
   int64_t got;
   HEED__TRY(read_some(source, magic, sizeof magic, &got));
   HEED__REQUIRE(got == sizeof magic, HEED_ERROR_FORMAT, "%s: truncated: %" PRId64 " bytes are too few for an IDX file",
                 source->path, got);
-  HEED__REQUIRE(magic[0] == 0 && magic[1] == 0, HEED_ERROR_FORMAT,
-                "%s: not an IDX file: it begins with %02x %02x %02x %02x, not 00 00 08 and the rank", source->path,
-                magic[0], magic[1], magic[2], magic[3]);
+  if (magic[0] != 0 || magic[1] != 0) return not_idx(source, magic);
   HEED__REQUIRE(magic[2] == UNSIGNED_BYTE, HEED_ERROR_FORMAT, "%s: IDX type 0x%02x; heed reads unsigned bytes, 0x08",
                 source->path, magic[2]);
   HEED__REQUIRE(magic[3] >= 1 && magic[3] <= HEED_MAX_RANK, HEED_ERROR_FORMAT,

@@ -1,18 +1,11 @@
-// Reads one part of MNIST, images and labels, from two IDX files that must agree.
+// Reads one part of MNIST, images and labels, from two IDX files that must agree. mnist_files.c finds them.
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include <heed/io.h>
 
 #include "base/status.h"
-
-// Makes the full name of one of the files; the caller frees it.
-static heed_status make_path(const char *dir, const char *part, const char *rest, char **out) {
-  if (asprintf(out, "%s/%s-%s", dir, part, rest) >= 0) return HEED_OK;
-  *out = NULL;
-  return heed__fail(HEED_ERROR_OUT_OF_MEMORY, "%s: no memory for a file name", dir);
-}
+#include "io/mnist_files.h"
 
 static heed_status check_images(const char *path, const heed_idx *images) {
   HEED__REQUIRE(images->rank == 3, HEED_ERROR_FORMAT, "%s: IDX rank %d; images have 3: count, rows, columns", path,
@@ -49,8 +42,7 @@ heed_status heed_mnist_read(const char *dir, const char *part, int classes, heed
                 classes);
   heed_idx images = {0}, labels = {0};
   char *images_path = NULL, *labels_path = NULL;
-  heed_status status = make_path(dir, part, "images-idx3-ubyte", &images_path);
-  if (status == HEED_OK) status = make_path(dir, part, "labels-idx1-ubyte", &labels_path);
+  heed_status status = heed__mnist_find(dir, part, &images_path, &labels_path);
   if (status == HEED_OK) status = read_part(images_path, labels_path, classes, &images, &labels);
   free(images_path);
   free(labels_path);
@@ -68,6 +60,14 @@ heed_status heed_mnist_read(const char *dir, const char *part, int classes, heed
   heed_idx_free(&images);
   heed_idx_free(&labels);
   return HEED_OK;
+}
+
+bool heed_mnist_is_there(const char *dir, const char *part) {
+  char *images = NULL, *labels = NULL;
+  const bool found = dir && part && heed__mnist_find(dir, part, &images, &labels) == HEED_OK;
+  free(images);
+  free(labels);
+  return found;
 }
 
 void heed_mnist_free(heed_mnist *mnist) {

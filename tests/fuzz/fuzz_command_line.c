@@ -26,6 +26,11 @@ int dataset_open(const char *command, const char *option, bool with_train, int64
 
 void dataset_close(dataset *data) { (void)data; }
 
+int64_t dataset_classes(const dataset *data) {
+  (void)data;
+  return 0;
+}
+
 uint32_t dataset_checksum(const heed_mnist *part) {
   (void)part;
   return 0;

@@ -9,13 +9,16 @@
 #include "train/train.h"
 
 static const char command[] = "heed train";
-enum { CLASSES = 10 };
+enum { MOST_CLASSES = 256 };  // labels are bytes
 
 static const tool_option options[] = {
-    TOOL_OPTION_TEXT("data", train_settings, data, "DIR|synthetic",
-                     "folder with MNIST's four files, plain or .gz (default: $HEED_DATA, else "
-                     "~/.local/share/heed/mnist, else synthetic)"),
+    TOOL_OPTION_TEXT(
+        "data", train_settings, data, "DIR|synthetic",
+        "folder with the four files of MNIST, Fashion-MNIST or EMNIST, plain or .gz (default: $HEED_DATA, else "
+        "~/.local/share/heed/mnist, else synthetic)"),
     TOOL_OPTION_TEXT("hidden", train_settings, hidden, "N[,N...]", "widths of the hidden layers (default 512)"),
+    TOOL_OPTION_INTEGER("classes", train_settings, classes, 1, TOOL_MAX_COUNT, "at least 1",
+                        "outputs of the model (default: the highest label + 1)"),
     TOOL_OPTION_INTEGER("batch", train_settings, batch, 1, TOOL_MAX_COUNT, "at least 1", "images a step (default 64)"),
     TOOL_OPTION_INTEGER("epochs", train_settings, epochs, 0, TOOL_MAX_COUNT, "at least 0",
                         "passes over the images, including those of a resumed run (default 10)"),
@@ -65,11 +68,12 @@ static int read_hidden(const char *text, model_shape *shape) {
   return TOOL_DONE;
 }
 
-// The model's shape: that of the file it starts from, else the one in --hidden. sizes[0] is 0 until the images are known.
+// The model's shape: that of the file it starts from, else the one in --hidden and --classes. The first and the last of its sizes are 0
+// until the images and labels are known.
 static int decide_shape(trainer *t, const heed_safetensors *from, const char *path) {
   model_shape wanted = {.sizes = {0}, .count = 1, .dtype = HEED_F32};
   TOOL_TRY(read_hidden(t->settings.hidden, &wanted));
-  wanted.sizes[wanted.count++] = CLASSES;
+  wanted.sizes[wanted.count++] = t->settings.classes;
   t->shape = wanted;
   if (!from) return TOOL_DONE;
   TOOL_TRY(model_read_shape(command, path, from, &t->shape));
@@ -80,11 +84,16 @@ static int decide_shape(trainer *t, const heed_safetensors *from, const char *pa
                                                                                  hidden * sizeof *wanted.sizes) != 0))
     return tool_usage(command, "--hidden %s does not fit %s, which is %s", t->settings.hidden, path,
                       model_text(&t->shape, text));
+  if (tool_given(t->args, "classes") && t->shape.sizes[t->shape.count - 1] != t->settings.classes)
+    return tool_usage(command, "--classes %" PRId64 " does not fit %s, which is %s", t->settings.classes, path,
+                      model_text(&t->shape, text));
   return TOOL_DONE;
 }
 
 static int open_data(trainer *t, const char *path) {
-  TOOL_TRY(dataset_open(command, t->settings.data, true, t->shape.sizes[t->shape.count - 1], &t->data));
+  int64_t *classes = &t->shape.sizes[t->shape.count - 1];
+  TOOL_TRY(dataset_open(command, t->settings.data, true, *classes > 0 ? *classes : MOST_CLASSES, &t->data));
+  if (*classes == 0) *classes = dataset_classes(&t->data);
   const int64_t pixels = t->data.train.rows * t->data.train.cols;
   if (t->shape.sizes[0] == 0) t->shape.sizes[0] = pixels;
   if (t->shape.sizes[0] != pixels)

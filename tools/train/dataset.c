@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <zlib.h>
 
 #include "train/digits.h"
@@ -12,16 +11,7 @@ enum { SYNTHETIC_TRAIN = 12000, SYNTHETIC_TEST = 2000, SYNTHETIC_CLASSES = 10 };
 
 // ---------------------------------------------------------------- where the files are
 
-static bool readable(const char *dir, const char *file, const char *suffix) {
-  char path[4096];
-  const int length = snprintf(path, sizeof path, "%s/%s%s", dir, file, suffix);
-  return length > 0 && (size_t)length < sizeof path && access(path, R_OK) == 0;
-}
-
-static bool has_files(const char *dir, bool with_train) {
-  const char *file = with_train ? "train-images-idx3-ubyte" : "t10k-images-idx3-ubyte";
-  return readable(dir, file, "") || readable(dir, file, ".gz");
-}
+static const char *first_part(bool with_train) { return with_train ? "train" : "t10k"; }
 
 // Returns the user's data folder; free() it. NULL if the environment names none.
 static char *default_folder(void) {
@@ -41,16 +31,13 @@ static int choose_source(const char *command, const char *option, bool with_trai
   if (given && *given) {
     out->source = strdup(given);
     out->synthetic = strcmp(given, "synthetic") == 0;
-    if (out->source && !out->synthetic && !has_files(given, with_train))
-      return tool_fail(
-          command,
-          "%s%s: no %s-images-idx3-ubyte or .gz can be read there; name the folder with MNIST's four files, or "
-          "'synthetic'",
-          option ? "--data " : "HEED_DATA=", given, with_train ? "train" : "t10k");
+    if (out->source && !out->synthetic && !heed_mnist_is_there(given, first_part(with_train)))
+      return tool_fail(command, "%s%s; name the folder of the data set's four files, or 'synthetic'",
+                       option ? "--data " : "HEED_DATA=", heed_last_error());
     return out->source ? TOOL_DONE : tool_fail(command, "out of memory");
   }
   out->source = default_folder();
-  if (out->source && has_files(out->source, with_train)) return TOOL_DONE;
+  if (out->source && heed_mnist_is_there(out->source, first_part(with_train))) return TOOL_DONE;
   tool_say(command,
            "no MNIST files in %s: using synthetic digits that the program draws itself (--data DIR or HEED_DATA names "
            "the folder)",
@@ -94,6 +81,15 @@ static int load(const char *command, bool with_train, int64_t classes, dataset *
                      (long long)out->train.rows, (long long)out->train.cols, (long long)out->test.rows,
                      (long long)out->test.cols);
   return TOOL_DONE;
+}
+
+int64_t dataset_classes(const dataset *data) {
+  const heed_mnist *const parts[] = {&data->train, &data->test};
+  uint8_t highest = 0;
+  for (size_t part = 0; part < 2; part++)
+    for (int64_t i = 0; i < parts[part]->count; i++)
+      if (parts[part]->labels[i] > highest) highest = parts[part]->labels[i];
+  return data->synthetic ? SYNTHETIC_CLASSES : highest + 1;
 }
 
 int dataset_open(const char *command, const char *option, bool with_train, int64_t classes, dataset *out) {

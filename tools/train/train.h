@@ -12,7 +12,7 @@
 
 typedef struct train_settings {
   const char *data, *hidden, *init, *save, *resume, *log;
-  int64_t batch, epochs, max_steps;  // max_steps 0: no limit
+  int64_t batch, epochs, max_steps, classes;  // max_steps 0: no limit; classes 0: the highest label + 1
   double lr, momentum;
   uint64_t seed;
   bool no_shuffle;

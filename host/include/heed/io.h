@@ -129,9 +129,15 @@ typedef struct heed_mnist {
   int64_t count, rows, cols;
   uint8_t *images, *labels;
 } heed_mnist;
-// Reads {part}-images-idx3-ubyte and {part}-labels-idx1-ubyte in dir; part is "train" or "t10k". On failure *out is empty.
-// Errors: as of heed_idx_read(); FORMAT when the counts disagree or a label is >= classes.
+// Reads {part}-images-idx3-ubyte and {part}-labels-idx1-ubyte; part is "train" or "t10k". Also found: '.' for '-', .gz, "test" for "t10k",
+// and the name of a set in front (emnist-letters-train-images-idx3-ubyte). dir is their folder; one above it, as torchvision and archives
+// make them (MNIST/raw, FashionMNIST/raw, EMNIST/raw, KMNIST/raw, QMNIST/raw, raw, gzip); or FOLDER/SET, where a folder has several sets.
+// Labels and images are as in the files: EMNIST's letters have labels 1 to 26, and its images lie on their side. On failure *out is empty.
+// Errors: as of heed_idx_read(); IO when the files are not there, with what is, or when there are several sets; FORMAT when the counts
+// disagree or a label is >= classes.
 HEED_API HEED_MUST_CHECK heed_status heed_mnist_read(const char *dir, const char *part, int classes, heed_mnist *out);
+// Whether heed_mnist_read() would find files.
+HEED_API bool heed_mnist_is_there(const char *dir, const char *part);
 HEED_API void heed_mnist_free(heed_mnist *mnist);
 
 #ifdef __cplusplus
