@@ -12,7 +12,7 @@
 #include <jansson.h>
 
 #include "train/digits.h"
-#include "support_devices.h"
+#include "support_files.h"
 #include "cli/tool.h"
 
 static char folder[64];
@@ -74,11 +74,58 @@ static void a_resumed_run_ends_in_the_same_bits(void **state) {
   heed_safetensors *file = read_file("parts");
   assert_string_equal(heed_safetensors_metadata(file, "steps"), "50");
   assert_string_equal(heed_safetensors_metadata(file, "hidden"), "24,16");
+  assert_int_equal(heed_safetensors_count(file), 6);  // the weights alone, as load_state_dict() wants them
+  heed_safetensors_destroy(file);
+  file = read_file("parts.state");
   assert_non_null(heed_safetensors_find(file, "momentum.l3.bias"));
   heed_safetensors_destroy(file);
   assert_int_equal(TRAIN("--resume", "parts", "--max-steps", "120", "--save", "parts"), TOOL_DONE);
   assert_int_equal(TRAIN("--resume", "parts", "--save", "parts"), TOOL_DONE);
   assert_same_tensors("whole", "parts");
+  assert_same_tensors("whole.state", "parts.state");
+}
+
+static void copy(const char *from, const char *to) {
+  static char bytes[1 << 20];
+  support_write_file(to, bytes, support_read_file(from, bytes, sizeof bytes));
+}
+
+// The state is written first: after a kill between the two writes the weights are one checkpoint older.
+static void a_break_between_the_two_files_loses_nothing(void **state) {
+  (void)state;
+  assert_int_equal(TRAIN("--hidden", "16", "--max-steps", "90", "--save", "undisturbed"), TOOL_DONE);
+  assert_int_equal(TRAIN("--hidden", "16", "--max-steps", "30", "--save", "torn"), TOOL_DONE);
+  copy("torn", "older");
+  assert_int_equal(TRAIN("--resume", "torn", "--max-steps", "60", "--save", "torn"), TOOL_DONE);
+  copy("older", "torn");
+  assert_int_equal(TRAIN("--resume", "torn", "--max-steps", "90", "--save", "torn"), TOOL_DONE);
+  assert_same_tensors("undisturbed", "torn");
+}
+
+static void files_that_do_not_belong_together_are_refused(void **state) {
+  (void)state;
+  assert_int_equal(TRAIN("--hidden", "16", "--max-steps", "2", "--save", "first"), TOOL_DONE);
+  assert_int_equal(TRAIN("--hidden", "16", "--max-steps", "2", "--seed", "2", "--save", "second"), TOOL_DONE);
+  copy("second", "first");
+  assert_int_equal(TRAIN("--resume", "first", "--max-steps", "3"), TOOL_FAILED);
+  unlink("first.state");
+  assert_int_equal(TRAIN("--resume", "first", "--max-steps", "3"), TOOL_FAILED);  // no momentum anywhere
+  assert_int_equal(TRAIN("--init", "first", "--max-steps", "3"), TOOL_DONE);
+}
+
+// Checkpoints were one file once, as FILE.state is.
+static void a_checkpoint_in_one_file_is_resumed(void **state) {
+  (void)state;
+  assert_int_equal(TRAIN("--hidden", "16", "--max-steps", "60", "--save", "at_once"), TOOL_DONE);
+  assert_int_equal(TRAIN("--hidden", "16", "--max-steps", "30", "--save", "old"), TOOL_DONE);
+  copy("old.state", "old");
+  unlink("old.state");
+  assert_int_equal(TRAIN("--resume", "old", "--max-steps", "60", "--save", "old"), TOOL_DONE);
+  assert_same_tensors("at_once", "old");
+  // Without momentum there is nothing to miss at the end of an epoch.
+  assert_int_equal(TRAIN("--hidden", "16", "--momentum", "0", "--epochs", "1", "--save", "plain"), TOOL_DONE);
+  unlink("plain.state");
+  assert_int_equal(TRAIN("--resume", "plain", "--epochs", "2", "--max-steps", "121"), TOOL_DONE);
 }
 
 // Images that are sent batch by batch, for training and for testing, are the images that are held on the device.
@@ -222,6 +269,9 @@ int main(void) {
       cmocka_unit_test(an_image_depends_on_seed_and_number_alone),
       cmocka_unit_test(ctrl_c_leaves_the_last_checkpoint),
       cmocka_unit_test(a_resumed_run_ends_in_the_same_bits),
+      cmocka_unit_test(a_break_between_the_two_files_loses_nothing),
+      cmocka_unit_test(files_that_do_not_belong_together_are_refused),
+      cmocka_unit_test(a_checkpoint_in_one_file_is_resumed),
       cmocka_unit_test(images_that_do_not_fit_are_trained_on_to_the_same_bits),
       cmocka_unit_test(the_seed_decides_weights_and_order),
       cmocka_unit_test(weights_can_be_a_start_for_another_run),

@@ -1,4 +1,5 @@
-// Checkpoints of a training run: one file contains enough to continue bit for bit like an uninterrupted run.
+// What a checkpoint of a training run contains: enough to continue bit for bit like an uninterrupted run. checkpoint_files.c has its two
+// files.
 #include <float.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -136,6 +137,18 @@ int checkpoint_restore(trainer *t, const heed_safetensors *file) {
   return TOOL_DONE;
 }
 
+int checkpoint_check_whole(const trainer *t, const heed_safetensors *file, const char *state) {
+  int64_t steps;
+  double momentum;
+  TOOL_TRY(read_integer(t, file, "steps", 0, &steps));
+  TOOL_TRY(read_real(t, file, "momentum", &momentum));
+  if (steps == 0 || momentum <= 0 || heed_safetensors_find(file, "momentum.l1.weight")) return TOOL_DONE;
+  return tool_fail(t->command,
+                   "%s has the weights alone, and %s with the momentum is missing; keep both files together, or start "
+                   "again from the weights with --init",
+                   t->settings.resume, state);
+}
+
 // ---------------------------------------------------------------- writing
 
 static bool all_finite(const heed_array *array) {
@@ -153,15 +166,15 @@ static int add_finite(const trainer *t, heed_safetensors *file, const char *name
                    train_steps(t));
 }
 
-static int add_tensors(const trainer *t, heed_safetensors *file) {
+static int add_tensors(const trainer *t, heed_safetensors *file, bool whole) {
   char name[128];
   for (size_t i = 0; i < t->parameter_count; i++)
     TOOL_TRY(add_finite(t, file, t->parameters[i].name, t->parameters[i].value));
-  for (size_t i = 0; i < t->parameter_count; i++) {
+  for (size_t i = 0; whole && i < t->parameter_count; i++) {
     const heed_tensor *momentum = heed_optimizer_state(t->optimizer, "momentum_buffer", i);
     if (momentum) TOOL_TRY(add_finite(t, file, momentum_name(&t->parameters[i], name), momentum));
   }
-  if (t->step > 0)
+  if (whole && t->step > 0)
     TOOL_HEED(t->command, heed_safetensors_add(file, losses_name, HEED_F32, 1, &t->step, t->losses_host));
   return TOOL_DONE;
 }
@@ -196,21 +209,8 @@ static int add_metadata(const trainer *t, heed_safetensors *file) {
   return set(t, file, "dataset_crc32", "%08" PRIx32, t->data_checksum);
 }
 
-int checkpoint_save(trainer *t) {
-  if (!t->settings.save) return TOOL_DONE;
-  heed_safetensors *file = NULL;
-  TOOL_HEED(t->command, heed_safetensors_create(&file));
-  int status = add_tensors(t, file);
-  if (status == TOOL_DONE) status = add_metadata(t, file);
-  if (status == TOOL_DONE) {
-    // A full disk may have room again after the next epoch, so a failure does not end the training.
-    const heed_status written = heed_safetensors_write(file, t->settings.save);
-    t->save_failed = written != HEED_OK;
-    if (t->save_failed)
-      tool_say(t->command, "--save: %s", heed_last_error());
-    else
-      t->saved_steps = train_steps(t);
-  }
-  heed_safetensors_destroy(file);
-  return status;
+int checkpoint_build(const trainer *t, bool whole, heed_safetensors **out) {
+  TOOL_HEED(t->command, heed_safetensors_create(out));
+  TOOL_TRY(add_tensors(t, *out, whole));
+  return add_metadata(t, *out);
 }

@@ -26,8 +26,10 @@ static const tool_option options[] = {
     TOOL_OPTION_REAL("momentum", train_settings, momentum, 0, TOOL_MAX_REAL, "at least 0", "(default 0.5)"),
     TOOL_OPTION_UNSIGNED("seed", train_settings, seed, "seed of the initial weights and the shuffling (default 1)"),
     TOOL_OPTION_TEXT("init", train_settings, init, "FILE", "start from the weights in FILE"),
-    TOOL_OPTION_TEXT("save", train_settings, save, "FILE", "write a checkpoint after every epoch and at the end"),
-    TOOL_OPTION_TEXT("resume", train_settings, resume, "FILE", "continue from a checkpoint, with its settings"),
+    TOOL_OPTION_TEXT("save", train_settings, save, "FILE",
+                     "write the weights, and FILE.state to resume from, after every epoch and at the end"),
+    TOOL_OPTION_TEXT("resume", train_settings, resume, "FILE",
+                     "continue from FILE and FILE.state, with their settings"),
     TOOL_OPTION_FLAG("no-shuffle", train_settings, no_shuffle, "take the images in the order of the file"),
     TOOL_OPTION_INTEGER("max-steps", train_settings, max_steps, 1, 9007199254740992.0, "at least 1",
                         "stop after N steps, including those of a resumed run"),
@@ -41,11 +43,11 @@ static const tool_syntax syntax = {
     .count = sizeof options / sizeof *options,
     .about =
         "Trains linear, relu, ..., linear on handwritten digits by SGD on the mean cross-entropy. After each epoch it\n"
-        "prints the mean loss, the accuracy on the test set and the seconds. Checkpoints are safetensors files with "
-        "the\n"
-        "names of a PyTorch state dict, momentum.NAME, and the settings. A resumed run takes --batch, --hidden and\n"
-        "--seed from its checkpoint; its result is bit-identical to an uninterrupted run. Ctrl-C keeps the last\n"
-        "checkpoint.\n",
+        "prints the mean loss, the accuracy on the test set and the seconds. --save writes the weights under the names "
+        "of a\n"
+        "PyTorch state dict, and beside them FILE.state, from which --resume goes on with the same --batch, --hidden "
+        "and\n"
+        "--seed; the result is bit-identical to an uninterrupted run. Ctrl-C keeps the last checkpoint.\n",
 };
 
 // ---------------------------------------------------------------- shape
@@ -212,8 +214,12 @@ static int train(trainer *t) {
   TOOL_TRY(check_save(s->save));
   heed_safetensors *from = NULL;
   const char *path = s->resume ? s->resume : s->init;
-  if (path) TOOL_TRY(model_open(command, path, &from));
-  const int status = set_up(t, from, path);
+  int status = TOOL_DONE;
+  if (s->resume)
+    status = checkpoint_open(t, &from);
+  else if (path)
+    status = model_open(command, path, &from);
+  if (status == TOOL_DONE) status = set_up(t, from, path);
   heed_safetensors_destroy(from);
   return status;
 }

@@ -53,15 +53,21 @@ int train_loop(trainer *t);
 
 // ---------------------------------------------------------------- checkpoints
 // A checkpoint holds the weights under their own names, momentum.NAME, and the losses of the current epoch. Its metadata say how far
-// training is and how it was set up.
+// training is and how it was set up. It lies in FILE.state, and its weights in FILE, too. Up to 0.1.0 it lay in FILE alone.
 
+// Opens settings.resume and, where there is one, its state; fails if the two do not belong together.
+int checkpoint_open(const trainer *t, heed_safetensors **out);
+// Fails if a file has no momentum though it was trained with some; `state` names the file that should have it.
+int checkpoint_check_whole(const trainer *t, const heed_safetensors *file, const char *state);
+// Makes the checkpoint of now: all of it, or the weights and metadata.
+int checkpoint_build(const trainer *t, bool whole, heed_safetensors **out);
 // Takes from a checkpoint's metadata what the command line does not give, and how far training is.
 int checkpoint_read_settings(trainer *t, const heed_safetensors *file);
 // Fails if the training set is not the checkpoint's; needs t->data.
 int checkpoint_check_data(const trainer *t, const heed_safetensors *file);
 // Restores momentum and losses; model_load() restores the weights.
 int checkpoint_restore(trainer *t, const heed_safetensors *file);
-// Writes settings.save if it is given. It reports and remembers a failure, which leaves the old file.
+// Writes settings.save and its state if it is given. It reports and remembers a failure, which leaves files that belong together.
 int checkpoint_save(trainer *t);
 
 // ---------------------------------------------------------------- log
