@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# The lines of Python in README load a model that `heed train` saved, and PyTorch computes with it what heed computes.
+# Usage: tests/test_pytorch.sh BUILD-DIR      HEED_PYTHON names a Python that has torch and safetensors; skipped without
+set -euo pipefail
+source_dir=$(cd "$(dirname "$0")/.." && pwd)
+heed=$(cd "$1" && pwd)/heed
+python=${HEED_PYTHON:-python3}
+export HEED_DEVICE=host
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+cd "$scratch"
+
+if ! "$python" -c 'import torch, safetensors.torch' >/dev/null 2>&1; then
+  echo "$python has no torch and safetensors; HEED_PYTHON names one that has"
+  exit 77
+fi
+
+# The block of README that loads a model.
+awk '/^```python$/ { block = ""; inside = 1; next } /^```$/ { if (inside && block ~ /load_state_dict/) printf "%s", block; inside = 0 } inside { block = block $0 "\n" }' \
+  "$source_dir/README.md" >readme.py
+grep -q load_state_dict readme.py || { echo "README.md has no lines of Python that load a model" >&2; exit 1; }
+
+"$heed" train --data synthetic --max-steps 20 --save model.safetensors >/dev/null 2>&1
+cat readme.py - >load.py <<'EOF'
+import torch
+from safetensors.torch import save_file
+torch.manual_seed(0)
+x = torch.randn(5, 784)
+save_file({"x": x, **load_file("model.safetensors")}, "in.safetensors")
+save_file({"out": model(x).detach()}, "expected.safetensors")
+save_file(model.state_dict(), "back.safetensors")
+EOF
+"$python" load.py
+"$heed" run mlp -i in.safetensors -o out.safetensors
+"$python" - <<'EOF'
+from safetensors.torch import load_file
+out, expected = load_file("out.safetensors")["out"], load_file("expected.safetensors")["out"]
+error = ((out - expected).norm() / expected.norm()).item()
+print(f"heed and PyTorch differ by {error:.1e}")
+assert error <= 5e-6, "more than heed's tolerance for F32"
+EOF
+# And back: what PyTorch saves, heed reads.
+"$heed" eval --model back.safetensors --data synthetic >back.txt
+"$heed" eval --model model.safetensors --data synthetic | cmp - back.txt
