@@ -10,6 +10,7 @@
 
 #include <heed/opencl.h>
 
+#include "base/memory.h"
 #include "cl/runtime/runtime.h"
 #include "cl/runtime/icd.h"
 #include "support_devices.h"
@@ -287,6 +288,30 @@ static void tensors_together_cannot_pass_the_devices_memory(void **state) {
   assert_true(cl->allocated <= before);
 }
 
+// A CPU's memory is what the operating system tells: the driver tells what was free at some moment, and gives more.
+static void a_cpu_has_the_machines_memory(void **state) {
+  heed_context *ctx = support_context(state);
+  const heed_device_info *device = heed_context_device(ctx);
+  struct heed__cl *cl = heed__cl_state(ctx);
+  cl_ulong told = 0;
+  assert_int_equal(clGetDeviceInfo(cl->device, CL_DEVICE_GLOBAL_MEM_SIZE, sizeof told, &told, NULL), CL_SUCCESS);
+  if (!cl->traits.shares_host) {
+    assert_int_equal(device->memory, told);
+    skip();
+  }
+  const struct heed__memory memory = heed__memory_read("");
+  assert_int_equal(device->memory, memory.total);
+  assert_true(memory.available > 0 && device->max_allocation > 0);
+  // What the machine has no more is refused with the figure, where the device's own size would allow it.
+  const uint64_t room = cl->traits.max_allocation, whole = cl->traits.memory;
+  heed_tensor *x = NULL;
+  cl->traits.max_allocation = cl->traits.memory = UINT64_MAX / 2;
+  ASSERT_FAILS(HEED_ERROR_OUT_OF_MEMORY, "this machine, whose memory",
+               heed_tensor_create(ctx, HEED_U8, 1, (const int64_t[]){INT64_C(1) << 60}, &x));
+  cl->traits.max_allocation = room;
+  cl->traits.memory = whole;
+}
+
 // How many of the next buffers the driver has no room for.
 static int buffers_refused;
 
@@ -432,6 +457,7 @@ int main(void) {
       cmocka_unit_test(a_sub_device_outside_the_list_works),
       cmocka_unit_test(a_tensor_past_the_devices_memory_is_refused_with_figures),
       cmocka_unit_test(tensors_together_cannot_pass_the_devices_memory),
+      cmocka_unit_test(a_cpu_has_the_machines_memory),
       cmocka_unit_test(scratch_makes_way_where_the_driver_has_no_room),
       cmocka_unit_test(scratch_is_used_again_and_counted),
       cmocka_unit_test(uploads_have_read_their_source_when_they_return),

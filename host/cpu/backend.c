@@ -5,6 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/memory.h"
 #include "cpu/rows.h"
 
 // ---------------------------------------------------------------- memory
@@ -15,6 +16,9 @@ struct header {
   size_t bytes;
 };
 _Static_assert(sizeof(struct header) <= ALIGNMENT, "the header fits before the data");
+
+// A buffer below this is not worth reading files of the kernel for.
+#define LARGE ((size_t)32 << 20)
 
 struct host_state {
   uint64_t memory, used;
@@ -28,6 +32,11 @@ static heed_status buffer_create(heed_context *ctx, size_t bytes, void **handle)
   HEED__REQUIRE(fits, HEED_ERROR_OUT_OF_MEMORY, "a buffer of %s does not fit: this context holds %s of the host's %s",
                 heed__bytes_text(bytes, wanted), heed__bytes_text(state->used, used),
                 heed__bytes_text(state->memory, memory));
+  const uint64_t available = bytes < LARGE ? bytes : heed__memory_read("").available;
+  HEED__REQUIRE(bytes <= available, HEED_ERROR_OUT_OF_MEMORY,
+                "a buffer of %s does not fit: this machine has %s left; this context holds %s",
+                heed__bytes_text(bytes, wanted), heed__bytes_text(available, memory),
+                heed__bytes_text(state->used, used));
   const size_t padded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
   struct header *header = aligned_alloc(ALIGNMENT, ALIGNMENT + padded);
   HEED__REQUIRE(header != NULL, HEED_ERROR_OUT_OF_MEMORY,
@@ -172,11 +181,6 @@ static heed_status measure_peak(heed_context *ctx, size_t bytes, double *fma_gfl
 
 // ---------------------------------------------------------------- description and opening
 
-static uint64_t physical_memory(void) {
-  const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-  return pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : (uint64_t)SIZE_MAX / 2;
-}
-
 // Reads the value of a "key : value" line of /proc/cpuinfo; if there is none, text stays unchanged.
 static void cpuinfo_value(const char *key, char *text, size_t size) {
   FILE *file = fopen("/proc/cpuinfo", "r");
@@ -205,7 +209,7 @@ void heed__cpu_device_info(heed_device_info *info) {
   snprintf(info->driver, sizeof info->driver, "heed %s", HEED_VERSION_STRING);
   snprintf(info->version, sizeof info->version, "no OpenCL");
   snprintf(info->id, sizeof info->id, "host");
-  info->memory = info->max_allocation = physical_memory();
+  info->memory = info->max_allocation = heed__memory_read("").total;
   const long processors = sysconf(_SC_NPROCESSORS_ONLN);
   info->compute_units = processors > 0 ? (uint32_t)processors : 1;
   info->has_compiler = true;  // it needs none

@@ -48,6 +48,7 @@ static heed_status read_traits(cl_device_id device, const heed_device_info *info
   traits->local_memory = info->local_memory;
   traits->max_allocation = info->max_allocation;
   traits->memory = info->memory;
+  traits->shares_host = heed__cl_shares_host(info);
   traits->cache = cache;
   traits->compute_units = info->compute_units ? info->compute_units : 1;
   traits->nvidia = heed__cl_has_extension(device, "cl_nv_device_attribute_query");

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "base/memory.h"
 #include "cl/runtime/icd.h"
 #include "cl/runtime/runtime.h"
 
@@ -176,6 +177,13 @@ static heed_device_type type_of(cl_device_type type) {
   return HEED_DEVICE_ACCELERATOR;
 }
 
+// PoCL tells a part of what is free at the moment as the device's memory, and llvmpipe a fixed part, but both hand out more. What bounds a CPU's
+// memory is the machine. A limit that the user sets for PoCL stays one.
+bool heed__cl_shares_host(const heed_device_info *info) {
+  const char *limit = getenv("POCL_MEMORY_LIMIT");
+  return info->type == HEED_DEVICE_CPU && info->unified_memory && !(limit && *limit);
+}
+
 static struct heed__cl_asked describe(cl_device_id device, heed_device_info *info) {
   struct heed__cl_asked asked = {.device = device};
   cl_platform_id platform = NULL;
@@ -210,6 +218,7 @@ static struct heed__cl_asked describe(cl_device_id device, heed_device_info *inf
   info->compute_units = units;
   info->has_compiler = compiler;
   info->unified_memory = unified;
+  if (heed__cl_shares_host(info)) info->memory = heed__memory_read("").total;
   return asked;
 }
 

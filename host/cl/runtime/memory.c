@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/memory.h"
 #include "cl/runtime/runtime.h"
 
 static size_t buffer_size(cl_mem buffer) {
@@ -146,6 +147,22 @@ size_t heed__cl_scratch_trim(heed_context *ctx, uint64_t keep) {
 
 // ---------------------------------------------------------------- buffers
 
+// A buffer below this is not worth reading files of the kernel for.
+#define LARGE ((uint64_t)32 << 20)
+
+// Asks the operating system, which would give a process more than there is and kill it when it uses that. What heed has reserved and not
+// written yet is not taken into account there.
+static heed_status check_host(const heed_context *ctx, uint64_t bytes, const char *purpose) {
+  if (!heed__cl_state(ctx)->traits.shares_host || bytes < LARGE) return HEED_OK;
+  char needed[32], left[32], held[32];
+  const uint64_t available = heed__memory_read("").available;
+  HEED__REQUIRE(bytes <= available, HEED_ERROR_OUT_OF_MEMORY,
+                "%s: %s are needed (%llu bytes), and this machine, whose memory %s shares, has %s left; heed holds %s",
+                purpose, heed__bytes_text(bytes, needed), (unsigned long long)bytes, ctx->device.name,
+                heed__bytes_text(available, left), heed__bytes_text(heed__cl_state(ctx)->allocated, held));
+  return HEED_OK;
+}
+
 static heed_status check_room(const heed_context *ctx, uint64_t bytes, const char *purpose) {
   const struct heed__cl *cl = heed__cl_state(ctx);
   char needed[32], limit[32], held[32];
@@ -157,7 +174,7 @@ static heed_status check_room(const heed_context *ctx, uint64_t bytes, const cha
                 HEED_ERROR_OUT_OF_MEMORY, "%s: %s are needed (%llu bytes) and %s has %s, of which heed holds %s",
                 purpose, needed, (unsigned long long)bytes, ctx->device.name,
                 heed__bytes_text(cl->traits.memory, limit), heed__bytes_text(cl->allocated, held));
-  return HEED_OK;
+  return check_host(ctx, bytes, purpose);
 }
 
 heed_status heed__cl_buffer_new(heed_context *ctx, size_t bytes, const char *purpose, cl_mem *out) {

@@ -29,6 +29,7 @@ struct heed__cl_traits {
   uint64_t local_memory, max_allocation, memory, cache;
   uint32_t compute_units, address_bits;
   enum heed__cl_shuffle shuffle;  // what the device offers; heed__cl_shuffle() says whether it works
+  bool shares_host;               // a CPU's memory is the machine's, which other programs take from, too
   bool nvidia;                    // inline PTX may be tried
   bool compiles_late;             // PoCL: compiles at the first launch, and again for a binary
   bool tensor_cores;              // an NVIDIA device's, which multiply fragments as warp.cl does
@@ -176,6 +177,8 @@ void heed__cl_ask(struct heed__cl_asked *asked, cl_device_info what, const char 
 heed_status heed__cl_asked_status(const struct heed__cl_asked *asked);  // DEVICE or OUT_OF_MEMORY
 // Fills in info for a device that may not be in the list (a sub-device has index -1).
 heed_status heed__cl_describe(cl_device_id device, heed_device_info *info);
+// Whether the device's memory is the machine's: `info` then has what the operating system tells, not the driver.
+bool heed__cl_shares_host(const heed_device_info *info);
 bool heed__cl_has_extension(cl_device_id device, const char *name);  // the whole word
 
 // memory.c. Makes a buffer of `bytes`, after a check of the device's limits; the message of a failure begins with `purpose`.

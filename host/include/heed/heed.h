@@ -156,8 +156,8 @@ typedef struct heed_device_info {
   char driver[128];
   char version[128];        // the device's OpenCL version string
   char id[80];              // stable: "pci:...", "uuid:...", or "hash:..."; a spec, as it is or after "id:"
-  uint64_t memory;          // bytes of global memory
-  uint64_t max_allocation;  // bytes of the largest single buffer
+  uint64_t memory;          // bytes of global memory; of a CPU, the machine's or its control group's
+  uint64_t max_allocation;  // bytes of the largest single buffer, which the driver enforces
   uint64_t local_memory;    // bytes a work-group has
   uint32_t compute_units;
   bool has_compiler;
