@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The lines of Python in README load a model that `heed train` saved, and PyTorch computes with it what heed computes.
+# The lines of Python in README load a model that `heed train` saved, and PyTorch computes with it what heed computes. What heed says
+# of a file of PyTorch or NumPy converts it. heed reads what the format's own library writes.
 # Usage: tests/test_pytorch.sh BUILD-DIR      HEED_PYTHON names a Python that has torch and safetensors; skipped without
 set -euo pipefail
 source_dir=$(cd "$(dirname "$0")/.." && pwd)
@@ -42,3 +43,36 @@ EOF
 # And back: what PyTorch saves, heed reads.
 "$heed" eval --model back.safetensors --data synthetic >back.txt
 "$heed" eval --model model.safetensors --data synthetic | cmp - back.txt
+
+"$python" - <<'EOF'
+import json, numpy, torch
+from safetensors.torch import save_file
+x = torch.linspace(-1, 1, 6).reshape(2, 3)
+torch.save({"x": x}, "a.pt")
+torch.save({"x": x}, "old.pt", _use_new_zipfile_serialization=False)
+numpy.save("a.npy", x.numpy())
+numpy.savez("a.npz", x=x.numpy())
+save_file({"x": x}, "right.safetensors")
+# Shards, in dtypes that heed converts, beside one that it does not know.
+save_file({"x": x.double(), "other": torch.ones(3, dtype=torch.int16)}, "model-1.safetensors")
+save_file({"grad.out": torch.zeros(2, 3, dtype=torch.float8_e4m3fn)}, "model-2.safetensors")
+places = {"x": "model-1.safetensors", "other": "model-1.safetensors", "grad.out": "model-2.safetensors"}
+json.dump({"metadata": {}, "weight_map": places}, open("model.safetensors.index.json", "w"))
+EOF
+"$heed" run softmax -i right.safetensors -o right.out
+for file in a.pt old.pt a.npy a.npz; do
+  rm -f x.safetensors
+  "$heed" run softmax -i "$file" -o out.safetensors 2>told && { echo "$file was read" >&2; exit 1; }
+  line=$(sed -n "s/.*convert it: python3 -c '\(.*\)'$/\1/p" told)
+  "$python" -c "${line//FILE/$file}"
+  "$heed" run softmax -i x.safetensors -o out.safetensors
+done
+"$heed" run softmax -i . -o out.safetensors 2>told
+grep -q "left out 'other', a tensor of dtype I16" told
+"$python" - <<'EOF'
+import torch
+from safetensors.torch import load_file
+assert torch.equal(load_file("out.safetensors")["out"], load_file("right.out")["out"])
+assert not load_file("out.safetensors")["grad.x"].any()
+EOF
+echo 'files of PyTorch and NumPy are converted as heed says, and shards are read'

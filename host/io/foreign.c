@@ -39,7 +39,6 @@ static const struct {
 } magics[] = {
 #define MAGIC(start, what) \
   { start, sizeof start - 1, what }
-    MAGIC("version https://git-lfs", pointer),
     MAGIC(
         "GGUF",
         "a GGUF file of llama.cpp, whose weights may be quantised, not safetensors; take the safetensors files of the "
@@ -87,11 +86,18 @@ static bool is_onnx(const unsigned char *start, size_t bytes) {
          (start[2] == 0x12 || start[2] == 0x1a || start[2] == 0x3a || start[2] == 0x42);
 }
 
+const char *heed__not_downloaded(const void *start, size_t bytes) {
+  static const char lfs[] = "version https://git-lfs";
+  if (bytes >= sizeof lfs - 1 && memcmp(start, lfs, sizeof lfs - 1) == 0) return pointer;
+  return is_page(start, bytes) ? page : NULL;
+}
+
 const char *heed__foreign(const void *start, size_t bytes) {
   const unsigned char *data = start;
+  const char *missing = heed__not_downloaded(start, bytes);
+  if (missing) return missing;
   for (size_t i = 0; i < sizeof magics / sizeof *magics; ++i)
     if (bytes >= magics[i].bytes && memcmp(data, magics[i].start, magics[i].bytes) == 0) return magics[i].what;
-  if (is_page(start, bytes)) return page;
   if (bytes >= 4 && memcmp(data, "PK\3\4", 4) == 0) return zip(start, bytes);
   if (bytes >= 2 && data[0] == 0x80 && data[1] >= 2 && data[1] <= 5) return torch_pickle;
   return is_onnx(data, bytes) ? onnx : NULL;

@@ -61,7 +61,7 @@ static heed_status not_idx(const struct source *source, const uint8_t magic[4]) 
   int64_t got = 0;
   memcpy(start, magic, 4);
   if (read_some(source, start + 4, sizeof start - 4, &got) != HEED_OK) got = 0;
-  const char *foreign = heed__foreign(start, 4 + (size_t)got);
+  const char *foreign = heed__not_downloaded(start, 4 + (size_t)got);
   HEED__REQUIRE(!foreign, HEED_ERROR_FORMAT, "%s: not an IDX file, but %s", source->path, foreign);
   return heed__fail(HEED_ERROR_FORMAT,
                     "%s: not an IDX file: it begins with %02x %02x %02x %02x, not 00 00 08 and the rank", source->path,
