@@ -52,6 +52,58 @@ static void its_gradient_is_linears_then_relus(void **state) {
   }
 }
 
+// The product is the same, and gelu of it is rounded once; its argument is the product itself.
+static void linear_with_gelu_is_linear_then_gelu(void **state) {
+  heed_context *ctx = support_context(state);
+  for (int d = 0; d < 2 * DTYPES; ++d) {
+    const heed_dtype dtype = dtypes[d / 2];
+    const heed_gelu_form form = d % 2 ? HEED_GELU_TANH : HEED_GELU_ERF;
+    const heed_tensor *x = support_random(ctx, dtype, SHAPE(3, 7, 33), 1),
+                      *weight = support_random(ctx, dtype, SHAPE(19, 33), 2),
+                      *bias = support_random(ctx, dtype, SHAPE(19), 3);
+    heed_tensor *y = support_new(ctx, dtype, SHAPE(3, 7, 19)), *without = support_like(y), *z = support_like(y);
+    heed_tensor *apart = support_like(y), *expected = support_like(y);
+    ASSERT_OK(heed_linear_gelu_fwd(x, weight, bias, form, z, y));
+    ASSERT_OK(heed_linear_gelu_fwd(x, weight, bias, form, NULL, without));
+    ASSERT_OK(heed_linear_fwd(x, weight, bias, apart));
+    ASSERT_OK(heed_gelu_fwd(apart, form, expected));
+    ASSERT_SAME_BITS(z, apart);
+    ASSERT_SAME_BITS(without, y);
+    ASSERT_AGREE(y, expected, heed_tolerance(dtype, false));
+  }
+}
+
+static void its_gradient_is_linears_then_gelus(void **state) {
+  heed_context *ctx = support_context(state);
+  for (int d = 0; d < 2 * DTYPES; ++d) {
+    const heed_dtype dtype = dtypes[d / 2];
+    const heed_gelu_form form = d % 2 ? HEED_GELU_TANH : HEED_GELU_ERF;
+    const int64_t out = d % 2 ? 10 : 19;  // few outputs have a kernel of their own without gelu
+    const heed_tensor *z = support_random(ctx, dtype, SHAPE(3, 7, 33), 1),
+                      *weight = support_random(ctx, dtype, SHAPE(out, 33), 2),
+                      *dy = support_random(ctx, dtype, SHAPE(3, 7, out), 3);
+    heed_tensor *x = support_like(z), *dz = support_like(z), *dx = support_like(z);
+    heed_tensor *dweight[] = {support_like(weight), support_like(weight)},
+                *dbias[] = {support_new(ctx, dtype, SHAPE(out)), support_new(ctx, dtype, SHAPE(out))};
+    ASSERT_OK(heed_gelu_fwd(z, form, x));
+    ASSERT_OK(heed_gelu_linear_bwd(z, x, weight, dy, form, dz, dweight[0], dbias[0], false));
+    ASSERT_OK(heed_linear_bwd(x, weight, dy, dx, dweight[1], dbias[1], false));
+    ASSERT_OK(heed_gelu_bwd(z, dx, form, dx));
+    ASSERT_AGREE(dz, dx, heed_tolerance(dtype, true));
+    ASSERT_AGREE(dweight[0], dweight[1], heed_tolerance(dtype, true));
+    ASSERT_AGREE(dbias[0], dbias[1], heed_tolerance(dtype, true));
+  }
+  heed_tensor *x = support_random(ctx, HEED_F32, SHAPE(2, 3), 1),
+              *weight = support_random(ctx, HEED_F32, SHAPE(4, 3), 2);
+  heed_tensor *y = support_new(ctx, HEED_F32, SHAPE(2, 4)), *wrong = support_new(ctx, HEED_F32, SHAPE(2, 5));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "linear_gelu_fwd", "z is F32[2, 5]",
+                 heed_linear_gelu_fwd(x, weight, NULL, HEED_GELU_ERF, wrong, y));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "gelu_linear_bwd", "z is NULL",
+                 heed_gelu_linear_bwd(NULL, x, weight, y, HEED_GELU_ERF, NULL, NULL, NULL, false));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "linear_gelu_fwd", "form 7",
+                 heed_linear_gelu_fwd(x, weight, NULL, (heed_gelu_form)7, NULL, y));
+}
+
 // Few classes and many, many rows, every reduction; with what is ignored, and what is no class.
 static void loss_and_gradient_at_once_are_those_of_two_calls(void **state) {
   heed_context *ctx = support_context(state);
@@ -179,6 +231,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(linear_with_relu_is_linear_then_relu),
       TEST(its_gradient_is_linears_then_relus),
+      TEST(linear_with_gelu_is_linear_then_gelu),
+      TEST(its_gradient_is_linears_then_gelus),
       TEST(loss_and_gradient_at_once_are_those_of_two_calls),
       TEST(loss_and_gradient_refuse_what_each_does),
       TEST(errors_of_a_backend_name_the_call),

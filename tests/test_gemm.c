@@ -244,7 +244,7 @@ static void assert_batched_product(heed_context *ctx) {
                             batches(ctx, false, ROWS, COLS, 3, c), batches(ctx, false, ROWS, COLS, 4, mask),
                             support_tensor(ctx, HEED_F32, 1, (int64_t[]){COLS}, 5, bias)};
   const struct heed__gemm_params params = {.alpha = 1, .beta = 0.5};
-  const struct heed__cl_gemm_epilogue epilogue = {.bias = t[4], .activation = HEED__GEMM_MASK, .mask = t[3]};
+  const struct heed__cl_gemm_epilogue epilogue = {.bias = t[4], .activation = HEED__GEMM_MASK, .argument = t[3]};
   ASSERT_OK(heed__cl_gemm_with(ctx, &params, t[0], t[1], &epilogue, t[2]));
   ASSERT_OK(heed_tensor_download_f32(t[2], result, BATCHES * C_SIZE));
   for (int i = 0; i < BATCHES * C_SIZE; ++i) {

@@ -217,7 +217,7 @@ static void run_forced(const struct draw *d, uint64_t seed, heed_tensor *const *
   const struct heed__cl_gemm_epilogue epilogue = {.bias = d->has_bias ? bias : NULL,
                                                   .activation = d->activation,
                                                   .gelu = d->gelu,
-                                                  .mask = d->activation == HEED__GEMM_MASK ? mask : NULL};
+                                                  .argument = d->activation == HEED__GEMM_MASK ? mask : NULL};
   struct heed__cl_tuning_choice choice = d->choice;
   // CLBlast does not take a k of 0, nor F16.
   const int64_t k = d->a.dims[d->trans_a ? 2 : 3];

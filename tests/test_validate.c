@@ -84,6 +84,8 @@ static const struct defect defects[] = {
     {"gemm/grid.cl", "at->col = (long)(in_band / height) * tile", "at->col = (long)(in_band / height) * tile + 1",
      "gemm", "gemm", 0, AS_GPU},
     {"gemm/parts.cl", "sum += LOADV", "sum -= LOADV", "gemm", "gemm", 0, AS_GPU_IN_PARTS},
+    {"gemm/epilogue.cl", "x = gelu_of(x)", "x = gelu_of(1.001f * x)", "linear", "linear_gelu_fwd", 0, AS_IT_IS},
+    {"gemm/epilogue.cl", "x *= gelu_slope(", "x *= 1.001f * gelu_slope(", "linear", "gelu_linear_bwd", 0, AS_IT_IS},
     {"gemm/epilogue.cl", "x *= e.alpha;", "x *= 1.001f * e.alpha;", "gemm", "gemm", 0, AS_IT_IS},
     {"gemm/cpu.cl", "sum##i##_##j += r##i", "sum##i##_##j -= r##i", "gemm", "gemm", 0, AS_IT_IS},
     {"gemm/cpu_common.cl", "EXCHANGE_1(6, 7)", "EXCHANGE_1(7, 6)", "gemm", "gemm", 0, AS_IT_IS},

@@ -33,11 +33,11 @@
   /* a, b, c: [B0, B1, rows, columns], last stride 1, the others any; 0 in a and b where they broadcast */ \
   X(gemm, FORWARD, IN(a, b), OUT(c), PARAMS(struct heed__gemm_params), SUM_OF_PRODUCTS, \
     FACTORS(struct heed__gemm_params, alpha, beta)) \
-  /* x: [N, I]; weight: [O, I]; bias: [O]; y: [N, O] */ \
-  X(linear_fwd, FORWARD, IN(x, weight, bias), OUT(y), PARAMS(struct heed__linear_params), OPTIONAL(bias), \
+  /* x: [N, I]; weight: [O, I]; bias: [O]; y, z: [N, O]. bwd: z, as x, for gelu alone */ \
+  X(linear_fwd, FORWARD, IN(x, weight, bias), OUT(y, z), PARAMS(struct heed__linear_params), OPTIONAL(bias, z), \
     SUM_OF_PRODUCTS) \
-  X(linear_bwd, GRADIENT, IN(x, weight, dy), OUT(dx, dweight, dbias), PARAMS(struct heed__linear_params), \
-    OPTIONAL(dx, dweight, dbias), SUM_OF_PRODUCTS) \
+  X(linear_bwd, GRADIENT, IN(x, weight, dy, z), OUT(dx, dweight, dbias), PARAMS(struct heed__linear_params), \
+    OPTIONAL(z, dx, dweight, dbias), SUM_OF_PRODUCTS) \
   /* all of one shape */ \
   X(relu_fwd, FORWARD, IN(x), OUT(y), IN_PLACE(y, x)) \
   X(relu_bwd, FORWARD, IN(x, dy), OUT(dx), IN_PLACE(dx, dy)) \
@@ -153,8 +153,12 @@ struct heed__gemm_params {
   bool trans_a, trans_b;
   double alpha, beta;
 };
+enum heed__linear_activation { HEED__LINEAR_PLAIN, HEED__LINEAR_RELU, HEED__LINEAR_GELU };
 struct heed__linear_params {
-  bool relu;        // fwd: y = max(x Wᵀ + b, 0). bwd: x is a relu's result, dx = (dy W) ∘ (x > 0)
+  // fwd: y = activation(x Wᵀ + b), and z, if it is there, is the argument. bwd: x is the activation's result; relu: dx = (dy W) ∘ (x > 0);
+  // gelu: z is its argument, dx = (dy W) ∘ gelu'(z)
+  enum heed__linear_activation activation;
+  heed_gelu_form form;
   bool accumulate;  // bwd: adds to what dweight and dbias hold; dx is overwritten in any case
 };
 struct heed__gelu_params {

@@ -1,6 +1,7 @@
 // relu and gelu on the host, forward and backward.
 #include <math.h>
 
+#include "cpu/activation.h"
 #include "cpu/rows.h"
 
 static const double sqrt_half = 0.70710678118654752440;         // √(1/2)
@@ -25,6 +26,11 @@ static double gelu_tanh(double x) { return x / (1 + exp(-2 * tanh_argument(x)));
 static double gelu_tanh_gradient(double x, double dy) {
   const double u = tanh_argument(x), above = 1 / (1 + exp(-2 * u)), below = 1 / (1 + exp(2 * u));
   return dy * (above + 2 * x * above * below * sqrt_two_over_pi * (1 + 3 * cubic * x * x));
+}
+
+double heed__cpu_gelu(heed_gelu_form form, double x) { return form == HEED_GELU_ERF ? gelu_erf(x) : gelu_tanh(x); }
+double heed__cpu_gelu_slope(heed_gelu_form form, double x) {
+  return form == HEED_GELU_ERF ? gelu_erf_gradient(x, 1) : gelu_tanh_gradient(x, 1);
 }
 
 // gelu_fwd has the slots of relu_fwd, and gelu_bwd those of relu_bwd.

@@ -1,6 +1,7 @@
 // y = x Wᵀ + b on the host, and its gradients: three matrix products and a sum over rows.
 #include <stdlib.h>
 
+#include "cpu/activation.h"
 #include "cpu/rows.h"
 
 static struct heed__cpu_matrix rows_of(const heed_tensor *t) {
@@ -34,6 +35,26 @@ static void relu_in_place(heed_tensor *y) {
     if (heed__load(data, y->dtype, i) < 0) heed__store(data, y->dtype, i, 0);
 }
 
+// z, if it is there, holds what y held; y becomes gelu(y). The argument is stored before it is read, so that it is rounded as z is.
+static void gelu_in_place(heed_gelu_form form, heed_tensor *y, heed_tensor *z) {
+  // y, z: [rows, out]
+  void *data = heed__cpu_data(y);
+  for (int64_t i = 0; i < y->count; ++i) {
+    const double argument = heed__load(data, y->dtype, i);
+    if (z) heed__store(heed__cpu_data(z), z->dtype, i, argument);
+    heed__store(data, y->dtype, i, heed__cpu_gelu(form, argument));
+  }
+}
+
+static void multiply_by_slope(heed_gelu_form form, const heed_tensor *z, heed_tensor *dx) {
+  // z, dx: [rows, in]
+  void *data = heed__cpu_data(dx);
+  for (int64_t i = 0; i < dx->count; ++i) {
+    const double slope = heed__cpu_gelu_slope(form, heed__load(heed__cpu_data(z), z->dtype, i));
+    heed__store(data, dx->dtype, i, heed__load(data, dx->dtype, i) * slope);
+  }
+}
+
 // dx where x > 0, else 0.
 static void mask_in_place(const heed_tensor *x, heed_tensor *dx) {
   // x, dx: [rows, in]
@@ -42,7 +63,7 @@ static void mask_in_place(const heed_tensor *x, heed_tensor *dx) {
 }
 
 heed_status heed__cpu_linear_fwd(heed_context *ctx, const struct heed__call *call) {
-  // x: [rows, in]; weight: [out, in]; bias: [out] or NULL; y: [rows, out]
+  // x: [rows, in]; weight: [out, in]; bias: [out] or NULL; y: [rows, out]; z: the same or NULL
   (void)ctx;
   const heed_tensor *x = call->in[HEED__linear_fwd_x], *weight = call->in[HEED__linear_fwd_weight];
   const heed_tensor *bias = call->in[HEED__linear_fwd_bias];
@@ -56,7 +77,9 @@ heed_status heed__cpu_linear_fwd(heed_context *ctx, const struct heed__call *cal
   const heed_status status =
       multiply_into(y, x->dims[1], rows_of(x), heed__cpu_transposed(rows_of(weight)), bias_row, 0);
   free(bias_row);
-  if (status == HEED_OK && params->relu) relu_in_place(y);
+  if (status == HEED_OK && params->activation == HEED__LINEAR_RELU) relu_in_place(y);
+  if (status == HEED_OK && params->activation == HEED__LINEAR_GELU)
+    gelu_in_place(params->form, y, call->out[HEED__linear_fwd_z]);
   return status;
 }
 
@@ -81,7 +104,7 @@ static heed_status sum_rows(const heed_tensor *dy, bool accumulate, heed_tensor 
 }
 
 heed_status heed__cpu_linear_bwd(heed_context *ctx, const struct heed__call *call) {
-  // x, dx: [rows, in]; weight, dweight: [out, in]; dy: [rows, out]; dbias: [out]; gradients NULL where not wanted
+  // x, z, dx: [rows, in]; weight, dweight: [out, in]; dy: [rows, out]; dbias: [out]; gradients NULL where not wanted
   (void)ctx;
   const heed_tensor *x = call->in[HEED__linear_bwd_x], *weight = call->in[HEED__linear_bwd_weight];
   const heed_tensor *dy = call->in[HEED__linear_bwd_dy];
@@ -89,7 +112,8 @@ heed_status heed__cpu_linear_bwd(heed_context *ctx, const struct heed__call *cal
   heed_tensor *dbias = call->out[HEED__linear_bwd_dbias];
   const struct heed__linear_params *params = call->params;
   if (dx) HEED__TRY(multiply_into(dx, dy->dims[1], rows_of(dy), rows_of(weight), NULL, 0));
-  if (dx && params->relu) mask_in_place(x, dx);
+  if (dx && params->activation == HEED__LINEAR_RELU) mask_in_place(x, dx);
+  if (dx && params->activation == HEED__LINEAR_GELU) multiply_by_slope(params->form, call->in[HEED__linear_bwd_z], dx);
   if (dweight)
     HEED__TRY(
         multiply_into(dweight, dy->dims[0], heed__cpu_transposed(rows_of(dy)), rows_of(x), NULL, params->accumulate));

@@ -28,12 +28,6 @@ static heed_status activation_bwd(enum heed__op op, const heed_tensor *x, const 
                                                   .params = params});
 }
 
-static heed_status check_form(const char *op, heed_gelu_form form) {
-  HEED__REQUIRE(form == HEED_GELU_ERF || form == HEED_GELU_TANH, HEED_ERROR_INVALID_ARGUMENT, "%s: form %d is unknown",
-                op, (int)form);
-  return HEED_OK;
-}
-
 heed_status heed_relu_fwd(const heed_tensor *x, heed_tensor *y) {
   return activation_fwd(HEED__OP_relu_fwd, x, y, NULL);
 }
@@ -41,10 +35,10 @@ heed_status heed_relu_bwd(const heed_tensor *x, const heed_tensor *dy, heed_tens
   return activation_bwd(HEED__OP_relu_bwd, x, dy, dx, NULL);
 }
 heed_status heed_gelu_fwd(const heed_tensor *x, heed_gelu_form form, heed_tensor *y) {
-  HEED__TRY(check_form("gelu_fwd", form));
+  HEED__TRY(heed__check_gelu_form("gelu_fwd", form));
   return activation_fwd(HEED__OP_gelu_fwd, x, y, &(struct heed__gelu_params){form});
 }
 heed_status heed_gelu_bwd(const heed_tensor *x, const heed_tensor *dy, heed_gelu_form form, heed_tensor *dx) {
-  HEED__TRY(check_form("gelu_bwd", form));
+  HEED__TRY(heed__check_gelu_form("gelu_bwd", form));
   return activation_bwd(HEED__OP_gelu_bwd, x, dy, dx, &(struct heed__gelu_params){form});
 }

@@ -110,3 +110,9 @@ heed_status heed__check_axis(const char *op, const char *name, const heed_tensor
                 heed__tensor_text(x), axis);
   return HEED_OK;
 }
+
+heed_status heed__check_gelu_form(const char *op, heed_gelu_form form) {
+  HEED__REQUIRE(form == HEED_GELU_ERF || form == HEED_GELU_TANH, HEED_ERROR_INVALID_ARGUMENT, "%s: form %d is unknown",
+                op, (int)form);
+  return HEED_OK;
+}

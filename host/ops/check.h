@@ -30,6 +30,7 @@ bool heed__same_shape(const heed_tensor *a, const heed_tensor *b);
 // Fails with SHAPE and both shapes unless they are the same.
 heed_status heed__check_same_shape(const char *op, const char *a_name, const heed_tensor *a, const char *b_name,
                                    const heed_tensor *b);
+heed_status heed__check_gelu_form(const char *op, heed_gelu_form form);
 // A negative axis counts from the end. Errors: INVALID_ARGUMENT if the tensor has no such axis.
 heed_status heed__check_axis(const char *op, const char *name, const heed_tensor *x, int axis, int *out);
 

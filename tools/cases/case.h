@@ -120,7 +120,13 @@ typedef struct loss_shape {
 
 typedef struct linear_shape {
   int64_t rows, in, out;
-  bool bias, relu;  // relu: of y; x is then the result of a relu, too
+  bool bias;
+  enum linear_activation {
+    LINEAR_PLAIN,
+    LINEAR_RELU,
+    LINEAR_GELU_ERF,
+    LINEAR_GELU_TANH
+  } activation;     // of y; of x, too
   bool accumulate;  // gradients of weight and bias are added to what the tensors hold
 } linear_shape;
 

@@ -4,18 +4,18 @@
 #include "cl/runtime/grid.h"
 
 void heed__cl_gemm_epilogue_define(struct heed__cl_kernel *k, const struct heed__cl_gemm_problem *p) {
-  if (p->epilogue.activation == HEED__GEMM_GELU)
-    heed__cl_define_int(k, "GELU", p->epilogue.gelu == HEED_GELU_TANH ? 2 : 1);
+  if (heed__cl_gemm_has_gelu(p)) heed__cl_define_int(k, "GELU", p->epilogue.gelu == HEED_GELU_TANH ? 2 : 1);
 }
 
 void heed__cl_gemm_epilogue_args(struct heed__cl_kernel *k, const struct heed__cl_gemm_problem *p) {
-  const heed_tensor *mask = p->epilogue.mask;
+  const heed_tensor *argument = p->epilogue.argument;
   heed__cl_tensor(k, p->epilogue.bias);
-  heed__cl_tensor(k, mask);
-  heed__cl_strides(k, mask, 3);
+  heed__cl_tensor(k, argument);
+  heed__cl_strides(k, argument, 3);
   heed__cl_float(k, p->alpha);
   heed__cl_float(k, p->beta);
   heed__cl_uint(k, p->epilogue.bias != NULL);
+  heed__cl_uint(k, p->epilogue.argument != NULL);
   heed__cl_uint(k, (uint32_t)p->epilogue.activation);  // the values are those of gemm/epilogue.cl
 }
 

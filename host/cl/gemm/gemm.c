@@ -138,7 +138,7 @@ static heed_status find_plan(heed_context *ctx, const struct heed__cl_gemm_probl
 static struct heed__cl_gemm_problem batch_of(const struct heed__cl_gemm_problem *p, int64_t batch,
                                              struct heed_tensor views[4]) {
   struct heed__cl_gemm_problem one = *p;
-  const heed_tensor *whole[] = {p->a, p->b, p->c, p->epilogue.mask};
+  const heed_tensor *whole[] = {p->a, p->b, p->c, p->epilogue.argument};
   for (int i = 0; i < 4 && whole[i]; ++i) {
     const int64_t *strides = whole[i]->strides, *dims = whole[i]->dims;
     const int64_t offset = batch / p->c->dims[1] * strides[0] + batch % p->c->dims[1] * strides[1];
@@ -148,7 +148,7 @@ static struct heed__cl_gemm_problem batch_of(const struct heed__cl_gemm_problem 
   one.a = &views[0];
   one.b = &views[1];
   one.c = &views[2];
-  if (one.epilogue.mask) one.epilogue.mask = &views[3];
+  if (one.epilogue.argument) one.epilogue.argument = &views[3];
   one.batches = 1;
   return one;
 }

@@ -38,7 +38,7 @@ static int64_t bits_of(const heed_tensor *t) {
 }
 
 static struct key key_of(const struct heed__cl_gemm_problem *p) {
-  const int64_t gelu = p->epilogue.activation == HEED__GEMM_GELU ? 1 + (int64_t)p->epilogue.gelu : 0;
+  const int64_t gelu = heed__cl_gemm_has_gelu(p) ? 1 + (int64_t)p->epilogue.gelu : 0;
   return (struct key){.m = p->m,
                       .n = p->n,
                       .k = p->k,

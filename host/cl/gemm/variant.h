@@ -7,20 +7,24 @@
 
 // ---------------------------------------------------------------- the problem
 
-// What happens to alpha op(a) op(b) + beta c + bias before it is stored. MASK keeps it where mask > 0 and writes 0 elsewhere: this is the
-// backward of relu, whose mask may be its argument or its result.
+// What happens to x = alpha op(a) op(b) + beta c + bias before it is stored. MASK and GELU_SLOPE are backwards: MASK keeps x where the
+// activation's argument is over 0 and writes 0 elsewhere (of relu, whose argument may also be its result), GELU_SLOPE multiplies x by the
+// derivative of gelu at its argument.
 enum heed__cl_gemm_activation {
   HEED__GEMM_LINEAR,
   HEED__GEMM_RELU,
   HEED__GEMM_GELU,
   HEED__GEMM_MASK,
+  HEED__GEMM_GELU_SLOPE,
 };
 
 struct heed__cl_gemm_epilogue {
   const heed_tensor *bias;  // [N], on each row; NULL: none
   enum heed__cl_gemm_activation activation;
-  heed_gelu_form gelu;      // for GELU
-  const heed_tensor *mask;  // for MASK: rank 4 and dtype as c; last stride 1, the others any
+  heed_gelu_form gelu;  // for GELU and GELU_SLOPE
+  const heed_tensor
+      *argument;  // of the activation: MASK and GELU_SLOPE read it; GELU writes x to it unless it is NULL. Rank 4 and
+                  // dtype as c; last stride 1, the others any
 };
 
 // c = activation(alpha op(a) op(b) + beta c + bias). Tensors of rank 4 as in operators.h.
@@ -140,6 +144,9 @@ static inline struct heed__cl_gemm_state *heed__cl_gemm_state(const heed_context
 // epilogue.c. The epilogue's kernel arguments and options, which are the same in all of heed's product kernels.
 void heed__cl_gemm_epilogue_define(struct heed__cl_kernel *k, const struct heed__cl_gemm_problem *p);
 void heed__cl_gemm_epilogue_args(struct heed__cl_kernel *k, const struct heed__cl_gemm_problem *p);
+static inline bool heed__cl_gemm_has_gelu(const struct heed__cl_gemm_problem *p) {
+  return p->epilogue.activation == HEED__GEMM_GELU || p->epilogue.activation == HEED__GEMM_GELU_SLOPE;
+}
 // Passes where a kernel that may cut k into parts stores its sums: into c, with the epilogue; or, with `parts`, into an F32 buffer [B0 B1,
 // splits, m, n], without it.
 void heed__cl_gemm_result(struct heed__cl_kernel *k, const struct heed__cl_gemm_problem *p, cl_mem parts,

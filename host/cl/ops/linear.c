@@ -1,5 +1,5 @@
-// linear on OpenCL: three forms of GEMM. heed's own kernels add the bias when they store the product, and the bias's gradient is a sum of
-// columns. A small layer's backward is one small kernel instead.
+// linear on OpenCL: three forms of GEMM. heed's own kernels add the bias and apply the activation, or its derivative, when they store the
+// product. The bias's gradient is a sum of columns. A small layer's backward is one small kernel instead.
 #include "cl/gemm/gemm.h"
 #include "cl/runtime/grid.h"
 #include "cl/operators.h"
@@ -21,10 +21,16 @@ static heed_status multiply(heed_context *ctx, bool trans_a, const heed_tensor *
 }
 
 heed_status heed__cl_linear_fwd(heed_context *ctx, const struct heed__call *call) {
-  // x: [rows, in]; weight: [out, in]; bias: [out] or NULL; y: [rows, out]
+  // x: [rows, in]; weight: [out, in]; bias: [out] or NULL; y: [rows, out]; z: the same or NULL
+  static const enum heed__cl_gemm_activation activations[] = {HEED__GEMM_LINEAR, HEED__GEMM_RELU, HEED__GEMM_GELU};
   const struct heed__linear_params *params = call->params;
-  const struct heed__cl_gemm_epilogue epilogue = {.bias = call->in[HEED__linear_fwd_bias],
-                                                  .activation = params->relu ? HEED__GEMM_RELU : HEED__GEMM_LINEAR};
+  struct heed_tensor argument;
+  struct heed__cl_gemm_epilogue epilogue = {
+      .bias = call->in[HEED__linear_fwd_bias], .activation = activations[params->activation], .gelu = params->form};
+  if (call->out[HEED__linear_fwd_z]) {
+    argument = as_matrix(call->out[HEED__linear_fwd_z]);
+    epilogue.argument = &argument;
+  }
   return multiply(ctx, false, call->in[HEED__linear_fwd_x], true, call->in[HEED__linear_fwd_weight], &epilogue, 0,
                   call->out[HEED__linear_fwd_y]);
 }
@@ -109,22 +115,26 @@ static heed_status narrow_bwd(heed_context *ctx, const struct heed__call *call) 
   heed__cl_long(&k, in);
   heed__cl_long(&k, out);
   heed__cl_uint(&k, (dx ? WANTS_DX : 0u) | (dweight ? WANTS_DWEIGHT : 0u) | (dbias ? WANTS_DBIAS : 0u) |
-                        (params->relu ? MASKED : 0u) | (params->accumulate ? ACCUMULATES : 0u));
+                        (params->activation == HEED__LINEAR_RELU ? MASKED : 0u) |
+                        (params->accumulate ? ACCUMULATES : 0u));
   const int64_t items =
       heed__ceil_div(rows, NARROW_ROWS_A_TIME) + heed__ceil_div(in, NARROW_VECTORS_A_TIME * vector) + 1;
   return heed__cl_launch_walks(&k, items);
 }
 
 heed_status heed__cl_linear_bwd(heed_context *ctx, const struct heed__call *call) {
-  // x, dx: [rows, in]; weight, dweight: [out, in]; dy: [rows, out]; dbias: [out]; gradients NULL where not wanted
+  // x, z, dx: [rows, in]; weight, dweight: [out, in]; dy: [rows, out]; dbias: [out]; gradients NULL where not wanted
   const heed_tensor *x = call->in[HEED__linear_bwd_x], *weight = call->in[HEED__linear_bwd_weight];
   const heed_tensor *dy = call->in[HEED__linear_bwd_dy], *dx = call->out[HEED__linear_bwd_dx];
   const heed_tensor *dweight = call->out[HEED__linear_bwd_dweight], *dbias = call->out[HEED__linear_bwd_dbias];
   const struct heed__linear_params *params = call->params;
-  if (is_narrow(ctx, dy, x->dims[1])) return narrow_bwd(ctx, call);
-  const struct heed_tensor mask = as_matrix(x);
-  const struct heed__cl_gemm_epilogue masked = {.activation = HEED__GEMM_MASK, .mask = &mask};
-  if (dx) HEED__TRY(multiply(ctx, false, dy, false, weight, params->relu ? &masked : NULL, 0, dx));
+  const bool gelu = params->activation == HEED__LINEAR_GELU;
+  if (!gelu && is_narrow(ctx, dy, x->dims[1])) return narrow_bwd(ctx, call);
+  const struct heed_tensor argument = as_matrix(gelu ? call->in[HEED__linear_bwd_z] : x);
+  const struct heed__cl_gemm_epilogue slope = {
+      .activation = gelu ? HEED__GEMM_GELU_SLOPE : HEED__GEMM_MASK, .gelu = params->form, .argument = &argument};
+  const bool plain = params->activation == HEED__LINEAR_PLAIN;
+  if (dx) HEED__TRY(multiply(ctx, false, dy, false, weight, plain ? NULL : &slope, 0, dx));
   if (dweight) HEED__TRY(multiply(ctx, true, dy, false, x, NULL, params->accumulate, dweight));
   return dbias ? bias_gradient(ctx, dy, params->accumulate, dbias) : HEED_OK;
 }

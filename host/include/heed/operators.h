@@ -55,13 +55,24 @@ HEED_API HEED_MUST_CHECK heed_status heed_relu_linear_bwd(const heed_tensor *x, 
                                                           const heed_tensor *dy, heed_tensor *dx, heed_tensor *dweight,
                                                           heed_tensor *dbias, bool accumulate);
 
+// linear and gelu (below) in one operator: z = x Wᵀ + b, y = gelu(z). z is kept for the backward, in y's shape, or NULL.
+typedef enum heed_gelu_form { HEED_GELU_ERF, HEED_GELU_TANH } heed_gelu_form;
+HEED_API HEED_MUST_CHECK heed_status heed_linear_gelu_fwd(const heed_tensor *x, const heed_tensor *weight,
+                                                          const heed_tensor *bias, heed_gelu_form form, heed_tensor *z,
+                                                          heed_tensor *y);
+// The backward of gelu, then linear: y = gelu(z) is the linear's input, and dz = (dy W) ∘ gelu'(z) is the gradient of the gelu's
+// argument. dweight and dbias are those of heed_linear_bwd() with x = y.
+HEED_API HEED_MUST_CHECK heed_status heed_gelu_linear_bwd(const heed_tensor *z, const heed_tensor *y,
+                                                          const heed_tensor *weight, const heed_tensor *dy,
+                                                          heed_gelu_form form, heed_tensor *dz, heed_tensor *dweight,
+                                                          heed_tensor *dbias, bool accumulate);
+
 // y = max(x, 0); NaN stays NaN. dx = dy where x > 0, else 0. y may be x; dx may be dy.
 HEED_API HEED_MUST_CHECK heed_status heed_relu_fwd(const heed_tensor *x, heed_tensor *y);
 HEED_API HEED_MUST_CHECK heed_status heed_relu_bwd(const heed_tensor *x, const heed_tensor *dy, heed_tensor *dx);
 
 // ERF: y = x Φ(x) with Φ the normal distribution. TANH: y = x/2 (1 + tanh(√(2/π) (x + 0.044715 x³))).
 // Hendrycks and Gimpel 2016, arXiv 1606.08415, section 2. y may be x; dx may be dy.
-typedef enum heed_gelu_form { HEED_GELU_ERF, HEED_GELU_TANH } heed_gelu_form;
 HEED_API HEED_MUST_CHECK heed_status heed_gelu_fwd(const heed_tensor *x, heed_gelu_form form, heed_tensor *y);
 HEED_API HEED_MUST_CHECK heed_status heed_gelu_bwd(const heed_tensor *x, const heed_tensor *dy, heed_gelu_form form,
                                                    heed_tensor *dx);
