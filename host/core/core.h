@@ -72,6 +72,11 @@ struct heed__backend {
   heed_status (*profile)(heed_context *ctx, const heed_profile_record **records, size_t *count);
   heed_status (*measure_peak)(heed_context *ctx, size_t bytes, double *fma_gflops, double *copy_gbytes);
   heed__op_fn ops[HEED__OP_COUNT];
+  // Only the host has these, for the operators with OWN_TERMS. `out` has F32 tensors that hold what the outputs held before the call. Each
+  // element becomes what one rounding of everything that its F32 arithmetic rounds comes to, to first order, with the sizes of terms added
+  // up (Higham, "Accuracy and Stability of Numerical Algorithms", chapter 3). That includes what is stored in a narrower dtype on the way,
+  // but not the storage of the result itself.
+  heed__op_fn terms[HEED__OP_COUNT];
 };
 
 struct heed_context {
@@ -102,6 +107,17 @@ heed_status heed__dispatch(heed_context *ctx, const struct heed__call *call);
 // Installs the table that repeats each call on the host (ctx->shadow) and compares the results; from then on ctx owns `host`.
 extern const struct heed__backend heed__validate_backend;
 void heed__validate_attach(heed_context *ctx, heed_context *host);
+
+// How a result of the device stands beside the host's: judge.c.
+struct heed__judgement {
+  double error, bound;      // ‖x − r‖, and what F32 must be allowed of it
+  int64_t index;            // the element that uses most of what it is allowed; −1: all agree
+  double actual, expected;  // there
+  double used, allowed;     // there: |x − r|, and what it may be
+};
+// terms: an F32 tensor of what one rounding of the terms comes to; NULL: as if nothing cancelled.
+heed_status heed__judge(const heed_tensor *actual, const heed_tensor *expected, const heed_tensor *terms,
+                        bool is_sum_of_products, struct heed__judgement *judgement);
 
 // Compares densely packed host arrays, element for element in F64; see heed_difference.
 void heed__compare(const void *actual, heed_dtype actual_dtype, const void *expected, heed_dtype expected_dtype,

@@ -12,6 +12,7 @@
 #define AS_FORWARD(...) .as_forward = {HEED__EACH(STRING, , __VA_ARGS__)}
 #define IN_PLACE(...) .in_place = {HEED__EACH(STRING, , __VA_ARGS__)}
 #define SUM_OF_PRODUCTS .is_sum_of_products = true
+#define OWN_TERMS .has_own_terms = true
 #define FACTORS(type, ...) .factors = {HEED__EACH(OFFSET, type, __VA_ARGS__)}, .factor_count = HEED__COUNT(__VA_ARGS__)
 #define ROW(op, class, inputs, outputs, ...)                   \
   [HEED__OP_##op] = {.name = #op,                              \
@@ -49,3 +50,5 @@ double heed__op_tolerance(enum heed__op op, int slot, heed_dtype dtype) {
   for (int i = 0; row->as_forward[i]; ++i) gradient = gradient && strcmp(row->as_forward[i], row->out[slot]) != 0;
   return heed_tolerance(dtype, gradient);
 }
+
+double heed__rounding(heed_dtype dtype) { return dtype == HEED_F16 ? 0x1p-11 : dtype == HEED_BF16 ? 0x1p-8 : 0x1p-24; }

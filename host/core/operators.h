@@ -14,8 +14,9 @@
 //   OPTIONAL(...)  slots that may be NULL
 //   AS_FORWARD(...)  outputs of a GRADIENT row that are judged as FORWARD
 //   IN_PLACE(y, x) output y may be the very tensor in slot x; further pairs follow in the same list
-//   SUM_OF_PRODUCTS  every element is one
+//   SUM_OF_PRODUCTS  every element is one: validation finds the size of its terms by the operator applied to absolute values
 //   FACTORS(type, ...)  the numbers of PARAMS that multiply these products
+//   OWN_TERMS      for foo, the host's heed__cpu_terms_foo tells the size of the terms (see heed__backend)
 // The comment says what a backend must accept; tensors are contiguous unless it mentions strides.
 // clang-format off
 #define HEED__OPERATORS(X) \
@@ -27,7 +28,7 @@
   X(add, FORWARD, IN(a, b), OUT(y), PARAMS(struct heed__add_params), SUM_OF_PRODUCTS, \
     FACTORS(struct heed__add_params, alpha, beta), IN_PLACE(y, a, y, b)) \
   /* x: [N, width]; index: I32 [rows]; y: [rows, width] */ \
-  X(gather_rows, FORWARD, IN(x, index), OUT(y), PARAMS(struct heed__gather_params)) \
+  X(gather_rows, FORWARD, IN(x, index), OUT(y), PARAMS(struct heed__gather_params), OWN_TERMS) \
   /* x: [N, C]; y: I32 [N] */ \
   X(argmax, EXACT, IN(x), OUT(y)) \
   /* a, b, c: [B0, B1, rows, columns], last stride 1, the others any; 0 in a and b where they broadcast */ \
@@ -39,28 +40,29 @@
   X(linear_bwd, GRADIENT, IN(x, weight, dy, z), OUT(dx, dweight, dbias), PARAMS(struct heed__linear_params), \
     OPTIONAL(z, dx, dweight, dbias), SUM_OF_PRODUCTS) \
   /* all of one shape */ \
-  X(relu_fwd, FORWARD, IN(x), OUT(y), IN_PLACE(y, x)) \
-  X(relu_bwd, FORWARD, IN(x, dy), OUT(dx), IN_PLACE(dx, dy)) \
-  X(gelu_fwd, FORWARD, IN(x), OUT(y), PARAMS(struct heed__gelu_params), IN_PLACE(y, x)) \
-  X(gelu_bwd, GRADIENT, IN(x, dy), OUT(dx), PARAMS(struct heed__gelu_params), IN_PLACE(dx, dy)) \
+  X(relu_fwd, FORWARD, IN(x), OUT(y), SUM_OF_PRODUCTS, IN_PLACE(y, x)) \
+  X(relu_bwd, FORWARD, IN(x, dy), OUT(dx), SUM_OF_PRODUCTS, IN_PLACE(dx, dy)) \
+  X(gelu_fwd, FORWARD, IN(x), OUT(y), PARAMS(struct heed__gelu_params), OWN_TERMS, IN_PLACE(y, x)) \
+  X(gelu_bwd, GRADIENT, IN(x, dy), OUT(dx), PARAMS(struct heed__gelu_params), OWN_TERMS, IN_PLACE(dx, dy)) \
   /* all [outer, axis, inner] */ \
-  X(softmax_fwd, FORWARD, IN(x), OUT(y), PARAMS(struct heed__softmax_params)) \
-  X(softmax_bwd, GRADIENT, IN(y, dy), OUT(dx), PARAMS(struct heed__softmax_params)) \
+  X(softmax_fwd, FORWARD, IN(x), OUT(y), PARAMS(struct heed__softmax_params), OWN_TERMS) \
+  X(softmax_bwd, GRADIENT, IN(y, dy), OUT(dx), PARAMS(struct heed__softmax_params), OWN_TERMS) \
   /* input, dinput: [N, C]; target: [N] or [N, C]; loss, dloss: F32 [1] or [N] */ \
-  X(cross_entropy_fwd, FORWARD, IN(input, target), OUT(loss), PARAMS(heed_cross_entropy_options)) \
+  X(cross_entropy_fwd, FORWARD, IN(input, target), OUT(loss), PARAMS(heed_cross_entropy_options), OWN_TERMS) \
   X(cross_entropy_bwd, GRADIENT, IN(input, target, dloss), OUT(dinput), PARAMS(heed_cross_entropy_options), \
-    OPTIONAL(dloss)) \
+    OPTIONAL(dloss), OWN_TERMS) \
   X(cross_entropy_fwd_bwd, GRADIENT, IN(input, target), OUT(loss, dinput), PARAMS(heed_cross_entropy_options), \
-    AS_FORWARD(loss)) \
+    AS_FORWARD(loss), OWN_TERMS) \
   /* all of one shape; param and momentum_buffer are read and written */ \
-  X(sgd, FORWARD, IN(grad), OUT(param, momentum_buffer), PARAMS(heed_sgd_options), OPTIONAL(momentum_buffer)) \
+  X(sgd, FORWARD, IN(grad), OUT(param, momentum_buffer), PARAMS(heed_sgd_options), OPTIONAL(momentum_buffer), \
+    OWN_TERMS) \
   /* all F32 of one shape */ \
-  X(sqrt_sgd, FORWARD, IN(a, x0), OUT(x), PARAMS(heed_sqrt_options)) \
+  X(sqrt_sgd, FORWARD, IN(a, x0), OUT(x), PARAMS(heed_sqrt_options), OWN_TERMS) \
   /* see heed__attention_params */ \
   X(attention_fwd, FORWARD, IN(q, k, v, mask, kv_lengths), OUT(out, lse, weights), \
-    PARAMS(struct heed__attention_params), OPTIONAL(mask, kv_lengths, lse, weights)) \
+    PARAMS(struct heed__attention_params), OPTIONAL(mask, kv_lengths, lse, weights), OWN_TERMS) \
   X(attention_bwd, GRADIENT, IN(q, k, v, mask, kv_lengths, out, lse, dout), OUT(dq, dk, dv, dmask), \
-    PARAMS(struct heed__attention_params), OPTIONAL(mask, kv_lengths, dq, dk, dv, dmask))
+    PARAMS(struct heed__attention_params), OPTIONAL(mask, kv_lengths, dq, dk, dv, dmask), OWN_TERMS)
 
 // HEED__EACH(M, a, x, y, ...) is M(a, x) M(a, y) ..., for none to eight of them.
 #define HEED__EACH(M, a, ...) HEED__JOIN(HEED__EACH_, HEED__COUNT(__VA_ARGS__))(M, a, __VA_ARGS__)
@@ -80,6 +82,18 @@
 // HEED__NAMES_ pasted before IN(x, y) or OUT(x, y) leaves x, y.
 #define HEED__NAMES_IN(...) __VA_ARGS__
 #define HEED__NAMES_OUT(...) __VA_ARGS__
+// HEED__IF_OWN_TERMS(op, the row's facts) is HEED__OWN_TERMS(op) if OWN_TERMS is among them, otherwise nothing. Whoever uses it defines
+// HEED__OWN_TERMS. A new kind of fact needs a line here.
+#define HEED__IF_OWN_TERMS(op, ...) HEED__EACH(HEED__IF_FACT, op, __VA_ARGS__)
+#define HEED__IF_FACT(op, fact) HEED__FACT_##fact(op)
+#define HEED__FACT_OWN_TERMS(op) HEED__OWN_TERMS(op)
+#define HEED__FACT_SUM_OF_PRODUCTS(op)
+#define HEED__FACT_PARAMS(type) HEED__NO_FACT
+#define HEED__FACT_OPTIONAL(...) HEED__NO_FACT
+#define HEED__FACT_AS_FORWARD(...) HEED__NO_FACT
+#define HEED__FACT_IN_PLACE(...) HEED__NO_FACT
+#define HEED__FACT_FACTORS(...) HEED__NO_FACT
+#define HEED__NO_FACT(op)
 // clang-format on
 
 enum heed__op {
@@ -122,7 +136,7 @@ struct heed__operator {
   const char *as_forward[HEED__MAX_OUT + 1];
   const char *in_place[2 * 2 + 1];  // pairs: the output, then the input
   size_t params_bytes;
-  bool is_sum_of_products;
+  bool is_sum_of_products, has_own_terms;
   size_t factors[4];  // offsets in the parameters of the doubles that multiply the products
   int factor_count;
 };
@@ -130,6 +144,8 @@ extern const struct heed__operator heed__operators[HEED__OP_COUNT];
 const char *heed__op_name(enum heed__op op);
 // Returns heed_tolerance() for the class of an output; 0 if the operator must be exact.
 double heed__op_tolerance(enum heed__op op, int slot, heed_dtype dtype);
+// The largest relative error of one rounding to a float dtype.
+double heed__rounding(heed_dtype dtype);
 
 // The slots that both directions of attention have in common, for code that serves both.
 enum {

@@ -33,6 +33,26 @@ double heed__cpu_gelu_slope(heed_gelu_form form, double x) {
   return form == HEED_GELU_ERF ? gelu_erf_gradient(x, 1) : gelu_tanh_gradient(x, 1);
 }
 
+// What one rounding of each factor comes to. exp(−z) turns roundings of z into z times as many of its own. Φ of a negative x and
+// 1 + tanh u near u = −1 have functions that do not cancel, so that only their own size counts.
+static double gelu_erf_terms(double x) {
+  const double u = heed__rounding(HEED_F32), bell = inverse_sqrt_two_pi * exp(-0.5 * x * x);
+  return u * fabs(x) * (3 * normal_distribution(x) + 2 * fabs(x) * bell);
+}
+static double gelu_erf_gradient_terms(double x, double dy) {
+  const double u = heed__rounding(HEED_F32), bell = inverse_sqrt_two_pi * exp(-0.5 * x * x);
+  return u * fabs(dy) * (3 * normal_distribution(x) + fabs(x) * bell * (4 + x * x));
+}
+static double gelu_tanh_terms(double x) {
+  const double u = 2 * tanh_argument(x), above = 1 / (1 + exp(-u)), below = 1 / (1 + exp(u));
+  return heed__rounding(HEED_F32) * fabs(x) * (3 * above + 3 * fabs(u) * above * below);
+}
+static double gelu_tanh_gradient_terms(double x, double dy) {
+  const double u = 2 * tanh_argument(x), above = 1 / (1 + exp(-u)), below = 1 / (1 + exp(u)), change = above * below;
+  const double bend = change == 0 ? 0 : 2 * fabs(x) * change * sqrt_two_over_pi * (1 + 3 * cubic * x * x);
+  return heed__rounding(HEED_F32) * fabs(dy) * (3 * (above + change * fabs(u)) + bend * (4 + 3 * fabs(u)));
+}
+
 // gelu_fwd has the slots of relu_fwd, and gelu_bwd those of relu_bwd.
 static heed_status apply(const struct heed__call *call, double (*function)(double)) {
   // x, y: one shape
@@ -86,4 +106,15 @@ heed_status heed__cpu_gelu_fwd(heed_context *ctx, const struct heed__call *call)
 heed_status heed__cpu_gelu_bwd(heed_context *ctx, const struct heed__call *call) {
   (void)ctx;
   return apply_gradient(call, gelu_form(call) == HEED_GELU_ERF ? gelu_erf_gradient : gelu_tanh_gradient);
+}
+
+heed_status heed__cpu_terms_gelu_fwd(heed_context *ctx, const struct heed__call *call) {
+  (void)ctx;
+  return apply(call, gelu_form(call) == HEED_GELU_ERF ? gelu_erf_terms : gelu_tanh_terms);
+}
+
+heed_status heed__cpu_terms_gelu_bwd(heed_context *ctx, const struct heed__call *call) {
+  (void)ctx;
+  const bool erf_form = gelu_form(call) == HEED_GELU_ERF;
+  return apply_gradient(call, erf_form ? gelu_erf_gradient_terms : gelu_tanh_gradient_terms);
 }

@@ -142,7 +142,8 @@ struct forward {
   struct heed__cpu_attention a;
   const heed_tensor *out, *lse, *weights;
   double *keys_by_dim, *values;  // of one kv head: [dim, keys], [keys, value_dim]
-  double *rows;                  // for each thread: p [keys], q [dim], out [value_dim]
+  double *rows;                  // for each thread: p [keys], q [dim], out [value_dim]; for terms, slope and scratch
+  bool terms;                    // results are those of attention_terms.c
 };
 
 static void store_row_results(const struct forward *f, int64_t b, int64_t h, int64_t i,
@@ -161,9 +162,10 @@ static void store_row_results(const struct forward *f, int64_t b, int64_t h, int
   }
 }
 
-// The weights of a step before the softmax; s is scratch.
-static void store_scores(const struct forward *f, int64_t b, int64_t h, int64_t i, const double *q, double *s) {
-  // q: [dim]; s: [keys]; f->weights: [B, heads, queries, keys]
+// The weights of a step before the softmax, or their terms; s and sizes are scratch.
+static void store_scores(const struct forward *f, int64_t b, int64_t h, int64_t i, const double *q, double *s,
+                         double *sizes) {
+  // q: [dim]; s, sizes: [keys]; f->weights: [B, heads, queries, keys]
   const struct heed__cpu_attention *a = &f->a;
   const heed_attention_weights step = a->params->weights;
   if (!f->weights || step == HEED_WEIGHTS_SOFTMAX) return;
@@ -172,24 +174,31 @@ static void store_scores(const struct forward *f, int64_t b, int64_t h, int64_t 
   if (step == HEED_WEIGHTS_MASKED) heed__cpu_attention_range(a, b, i, &lo, &hi);
   if (lo <= hi) row_scores(a, q, f->keys_by_dim, step == HEED_WEIGHTS_RAW ? 0 : a->params->softcap, lo, hi, s, NULL);
   if (step == HEED_WEIGHTS_MASKED && a->mask) apply_mask(a, b, h, i, lo, hi, s);
+  if (f->terms) heed__cpu_attention_score_terms(a, q, f->keys_by_dim, lo, hi, sizes, s);
   heed__cpu_store_row(heed__cpu_data(f->weights), f->weights->dtype, ((b * a->heads + h) * a->queries + i) * a->keys, 1,
                       a->keys, s);
+}
+
+static int64_t thread_row_size(const struct forward *f) {
+  return (f->terms ? 4 : 1) * f->a.keys + f->a.dim + (f->terms ? 2 : 1) * f->a.value_dim;
 }
 
 static void forward_row(const struct forward *f, int64_t b, int64_t h, int64_t i) {
   // p: [keys]; q: [dim]; out: [value_dim]
   const struct heed__cpu_attention *a = &f->a;
-  double *p = f->rows + heed__cpu_thread() * (a->keys + a->dim + a->value_dim);
-  double *q = p + a->keys, *out = q + a->dim;
-  struct heed__cpu_attention_row row = {.p = p};
+  double *p = f->rows + heed__cpu_thread() * thread_row_size(f);
+  double *q = p + a->keys, *out = q + a->dim, *slope = out + a->value_dim;
+  struct heed__cpu_attention_row row = {.p = p, .slope = f->terms ? slope : NULL};
   heed__cpu_load_row(q, heed__cpu_data(a->q), a->q->dtype, heed__cpu_attention_start(a->q, b, h, i), 1, a->dim);
-  store_scores(f, b, h, i, q, p);
+  store_scores(f, b, h, i, q, p, slope);
   heed__cpu_attention_probabilities(a, b, h, i, q, f->keys_by_dim, &row);
   memset(out, 0, (size_t)a->value_dim * sizeof *out);
   for (int64_t j = row.lo; j <= row.hi; ++j) {
-    p[j] = heed__cpu_attention_is_zero(p[j]) ? 0 : p[j] * heed__cpu_attention_dropout(a->params, b, h, i, j);
-    if (p[j] != 0) heed__cpu_axpy(a->value_dim, p[j], f->values + j * a->value_dim, out);
+    const double z = heed__cpu_attention_is_zero(p[j]) ? 0 : heed__cpu_attention_dropout(a->params, b, h, i, j);
+    if (z != 0) heed__cpu_axpy(a->value_dim, p[j] * z, f->values + j * a->value_dim, out);
+    if (!f->terms) p[j] *= z;
   }
+  if (f->terms) heed__cpu_attention_forward_terms(a, b, h, i, q, f->keys_by_dim, f->values, &row, slope + a->keys, out);
   store_row_results(f, b, h, i, &row, out);
 }
 
@@ -206,11 +215,11 @@ static void forward_kv_head(const struct forward *f, int64_t b, int64_t g) {
   for (int64_t r = 0; r < rows; ++r) forward_row(f, b, g * a->group + r / a->queries, r % a->queries);
 }
 
-heed_status heed__cpu_attention_fwd(heed_context *ctx, const struct heed__call *call) {
+static heed_status forward(const struct heed__call *call, bool terms) {
   // q: [B, heads, queries, dim]; k: [B, kv_heads, keys, dim]; v: [B, kv_heads, keys, value_dim];
   // out: [B, heads, queries, value_dim]; lse: F32 [B, heads, queries]; weights: [B, heads, queries, keys]
-  (void)ctx;
   struct forward f = {.a = heed__cpu_attention_of(call),
+                      .terms = terms,
                       .out = call->out[HEED__attention_fwd_out],
                       .lse = call->out[HEED__attention_fwd_lse],
                       .weights = call->out[HEED__attention_fwd_weights]};
@@ -218,7 +227,7 @@ heed_status heed__cpu_attention_fwd(heed_context *ctx, const struct heed__call *
   heed_status status;
   HEED__TRY_TO(done, status, heed__cpu_scratch(a->keys, a->dim, 1, &f.keys_by_dim));
   HEED__TRY_TO(done, status, heed__cpu_scratch(a->keys, a->value_dim, 1, &f.values));
-  HEED__TRY_TO(done, status, heed__cpu_scratch(heed__cpu_threads(), a->keys + a->dim + a->value_dim, 1, &f.rows));
+  HEED__TRY_TO(done, status, heed__cpu_scratch(heed__cpu_threads(), thread_row_size(&f), 1, &f.rows));
   for (int64_t b = 0; b < a->batch; ++b)
     for (int64_t g = 0; g < a->kv_heads; ++g) forward_kv_head(&f, b, g);
 done:
@@ -226,4 +235,14 @@ done:
   free(f.values);
   free(f.rows);
   return status;
+}
+
+heed_status heed__cpu_attention_fwd(heed_context *ctx, const struct heed__call *call) {
+  (void)ctx;
+  return forward(call, false);
+}
+
+heed_status heed__cpu_terms_attention_fwd(heed_context *ctx, const struct heed__call *call) {
+  (void)ctx;
+  return forward(call, true);
 }

@@ -42,6 +42,25 @@ void heed__cpu_attention_probabilities(const struct heed__cpu_attention *a, int6
 double heed__cpu_attention_dropout(const struct heed__attention_params *params, int64_t b, int64_t h, int64_t i,
                                    int64_t j);
 
+// What one rounding of the terms comes to in a row (attention_terms.c). Forward: row->p, row->lse and `out`, which holds the row's result,
+// become the terms of weights, lse and out; row->slope must be there; scratch: 2 keys + value_dim.
+void heed__cpu_attention_forward_terms(const struct heed__cpu_attention *a, int64_t b, int64_t h, int64_t i,
+                                       const double *q, const double *keys_by_dim, const double *values,
+                                       struct heed__cpu_attention_row *row, double *scratch, double *out);
+// The scores s of all keys become their terms: those from lo to hi, the others 0. sizes: scratch.
+void heed__cpu_attention_score_terms(const struct heed__cpu_attention *a, const double *q, const double *keys_by_dim,
+                                     int64_t lo, int64_t hi, double *sizes, double *s);
+// Backward: row->p, ds and dr become the terms of P∘Z, dS and dR. `out` is the tensor that the call reads.
+struct heed__cpu_attention_row_gradient {
+  const double *q, *dout;                     // [dim], [value_dim]
+  const double *keys_by_dim, *values_by_dim;  // [dim, keys], [value_dim, keys]
+  const double *dp;                           // [keys]
+  double *ds, *dr, *scratch;                  // [keys], [keys], [3, keys]
+};
+void heed__cpu_attention_backward_terms(const struct heed__cpu_attention *a, const heed_tensor *out, int64_t b,
+                                        int64_t h, int64_t i, const struct heed__cpu_attention_row_gradient *g,
+                                        struct heed__cpu_attention_row *row);
+
 // The host's rule for what counts as a weight: if F32 cannot tell it from 0, it is 0, as on every device.
 static inline bool heed__cpu_attention_is_zero(double p) { return (float)p == 0; }
 

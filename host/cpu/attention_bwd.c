@@ -17,7 +17,8 @@ enum { BLOCK_ROWS_MIN = 64, BLOCK_WEIGHTS = 1 << 20, CHUNK_KEYS = 64 };
 
 struct backward {
   struct heed__cpu_attention a;
-  const heed_tensor *dout, *dq, *dk, *dv, *dmask;
+  const heed_tensor *out, *dout, *dq, *dk, *dv, *dmask;
+  bool terms;  // results are those of attention_terms.c; keys, q and dout are then made absolute for the products
   // Of one kv head.
   double *keys, *keys_by_dim, *values_by_dim;  // [keys, dim], [dim, keys], [value_dim, keys]
   double *dk_sum, *dv_sum;                     // [keys, dim], [keys, value_dim]
@@ -25,11 +26,15 @@ struct backward {
   int64_t block_rows;
   double *q_rows, *dout_rows;             // [block, dim], [block, value_dim]
   double *weights, *dscores, *dproducts;  // P∘Z, dS, dR: [block, keys], written from lo to hi
-  double *thread_rows;                    // for each thread: slope [keys], dP [keys], dq [dim]
+  double *thread_rows;  // for each thread: slope [keys], dP [keys], dq [dim]; scratch of terms [3, keys]
   double *dmask_sum;
 };
 
-static int64_t thread_row_size(const struct heed__cpu_attention *a) { return 2 * a->keys + a->dim; }
+static int64_t thread_row_size(const struct backward *w) { return (w->terms ? 5 : 2) * w->a.keys + w->a.dim; }
+
+static void make_absolute(int64_t count, double *x) {
+  for (int64_t i = 0; i < count; ++i) x[i] = fabs(x[i]);
+}
 
 // P of row r is in `weights` and becomes P∘Z; dS and dR go beside it.
 static void row_gradients(const struct backward *w, int64_t b, int64_t h, int64_t i, int64_t r, const double *dp,
@@ -69,10 +74,30 @@ static void store_dq(const struct backward *w, int64_t b, int64_t h, int64_t i, 
   heed__cpu_store_row(heed__cpu_data(w->dq), w->dq->dtype, heed__cpu_attention_start(w->dq, b, h, i), 1, a->dim, dq);
 }
 
+static void row_terms(const struct backward *w, int64_t b, int64_t h, int64_t i, int64_t r, const double *dp,
+                      struct heed__cpu_attention_row *row) {
+  // ds, dr, dp: [keys]; q: [dim]; dout: [value_dim]
+  const struct heed__cpu_attention *a = &w->a;
+  double *q = w->q_rows + r * a->dim, *dout = w->dout_rows + r * a->value_dim;
+  const struct heed__cpu_attention_row_gradient gradient = {
+      .q = q,
+      .dout = dout,
+      .keys_by_dim = w->keys_by_dim,
+      .values_by_dim = w->values_by_dim,
+      .dp = dp,
+      .ds = w->dscores + r * a->keys,
+      .dr = w->dproducts + r * a->keys,
+      .scratch = row->slope + 2 * a->keys + a->dim,
+  };
+  heed__cpu_attention_backward_terms(a, w->out, b, h, i, &gradient, row);
+  make_absolute(a->dim, q);
+  make_absolute(a->value_dim, dout);
+}
+
 static void backward_row(const struct backward *w, int64_t b, int64_t h, int64_t i, int64_t r) {
   // slope, dp: [keys]; dq, q: [dim]; dout: [value_dim]
   const struct heed__cpu_attention *a = &w->a;
-  double *slope = w->thread_rows + heed__cpu_thread() * thread_row_size(a), *dp = slope + a->keys, *dq = dp + a->keys;
+  double *slope = w->thread_rows + heed__cpu_thread() * thread_row_size(w), *dp = slope + a->keys, *dq = dp + a->keys;
   double *q = w->q_rows + r * a->dim, *dout = w->dout_rows + r * a->value_dim;
   struct heed__cpu_attention_row row = {.p = w->weights + r * a->keys, .slope = slope};
   heed__cpu_load_row(q, heed__cpu_data(a->q), a->q->dtype, heed__cpu_attention_start(a->q, b, h, i), 1, a->dim);
@@ -83,7 +108,10 @@ static void backward_row(const struct backward *w, int64_t b, int64_t h, int64_t
     const int64_t count = row.hi - row.lo + 1;
     memset(dp + row.lo, 0, (size_t)count * sizeof *dp);
     heed__cpu_accumulate(count, a->value_dim, dout, w->values_by_dim + row.lo, a->keys, dp + row.lo);
-    row_gradients(w, b, h, i, r, dp, &row);
+    if (w->terms)
+      row_terms(w, b, h, i, r, dp, &row);
+    else
+      row_gradients(w, b, h, i, r, dp, &row);
   }
   if (w->dq) store_dq(w, b, h, i, r, &row, dq);
 }
@@ -148,6 +176,7 @@ static void backward_kv_head(const struct backward *w, int64_t b, int64_t g) {
   const struct heed__cpu_matrix keys = heed__cpu_attention_head(a->k, b, g),
                                 values = heed__cpu_attention_head(a->v, b, g);
   heed__cpu_load_panel(w->keys, keys, a->keys, a->dim);
+  if (w->terms) make_absolute(a->keys * a->dim, w->keys);
   heed__cpu_load_panel(w->keys_by_dim, heed__cpu_transposed(keys), a->dim, a->keys);
   heed__cpu_load_panel(w->values_by_dim, heed__cpu_transposed(values), a->value_dim, a->keys);
   memset(w->dk_sum, 0, (size_t)(a->keys * a->dim) * sizeof(double));
@@ -186,18 +215,19 @@ static heed_status backward_allocate(struct backward *w) {
   HEED__TRY(heed__cpu_scratch(w->block_rows, a->keys, 1, &w->weights));
   HEED__TRY(heed__cpu_scratch(w->block_rows, a->keys, 1, &w->dscores));
   HEED__TRY(heed__cpu_scratch(w->block_rows, a->keys, 1, &w->dproducts));
-  HEED__TRY(heed__cpu_scratch(heed__cpu_threads(), thread_row_size(a), 1, &w->thread_rows));
+  HEED__TRY(heed__cpu_scratch(heed__cpu_threads(), thread_row_size(w), 1, &w->thread_rows));
   if (!w->dmask) return HEED_OK;
   HEED__TRY(heed__cpu_scratch(w->dmask->count, 1, 1, &w->dmask_sum));
   memset(w->dmask_sum, 0, (size_t)w->dmask->count * sizeof(double));
   return HEED_OK;
 }
 
-heed_status heed__cpu_attention_bwd(heed_context *ctx, const struct heed__call *call) {
+static heed_status backward(const struct heed__call *call, bool terms) {
   // q, dq: [B, heads, queries, dim]; k, dk: [B, kv_heads, keys, dim]; v, dv: [B, kv_heads, keys, value_dim];
   // dout: [B, heads, queries, value_dim]; dmask: [B, heads, queries, columns], size 1 where the mask broadcasts
-  (void)ctx;
   struct backward w = {.a = heed__cpu_attention_of(call),
+                       .terms = terms,
+                       .out = call->in[HEED__attention_bwd_out],
                        .dout = call->in[HEED__attention_bwd_dout],
                        .dq = call->out[HEED__attention_bwd_dq],
                        .dk = call->out[HEED__attention_bwd_dk],
@@ -212,4 +242,14 @@ heed_status heed__cpu_attention_bwd(heed_context *ctx, const struct heed__call *
   }
   backward_free(&w);
   return status;
+}
+
+heed_status heed__cpu_attention_bwd(heed_context *ctx, const struct heed__call *call) {
+  (void)ctx;
+  return backward(call, false);
+}
+
+heed_status heed__cpu_terms_attention_bwd(heed_context *ctx, const struct heed__call *call) {
+  (void)ctx;
+  return backward(call, true);
 }

@@ -243,4 +243,12 @@ const struct heed__backend heed__cpu_backend = {
             HEED__OPERATORS(HEED__CPU_ENTRY)
 #undef HEED__CPU_ENTRY
         },
+    .terms =
+        {
+#define HEED__OWN_TERMS(name) [HEED__OP_##name] = heed__cpu_terms_##name,
+#define HEED__CPU_TERMS(name, tolerance, in, out, ...) HEED__IF_OWN_TERMS(name, ##__VA_ARGS__)
+            HEED__OPERATORS(HEED__CPU_TERMS)
+#undef HEED__CPU_TERMS
+#undef HEED__OWN_TERMS
+        },
 };

@@ -18,4 +18,10 @@ static inline void *heed__cpu_data(const heed_tensor *tensor) {
 HEED__OPERATORS(HEED__CPU_DECLARE)
 #undef HEED__CPU_DECLARE
 
+#define HEED__OWN_TERMS(name) heed_status heed__cpu_terms_##name(heed_context *ctx, const struct heed__call *call);
+#define HEED__CPU_DECLARE_TERMS(name, tolerance, in, out, ...) HEED__IF_OWN_TERMS(name, ##__VA_ARGS__)
+HEED__OPERATORS(HEED__CPU_DECLARE_TERMS)
+#undef HEED__CPU_DECLARE_TERMS
+#undef HEED__OWN_TERMS
+
 #endif

@@ -185,3 +185,108 @@ heed_status heed__cpu_cross_entropy_fwd_bwd(heed_context *ctx, const struct heed
   HEED__TRY(heed__cpu_cross_entropy_fwd(ctx, &forward));
   return heed__cpu_cross_entropy_bwd(ctx, &backward);
 }
+
+// ---------------------------------------------------------------- what one rounding of the terms comes to
+
+// x becomes log softmax(x), and errors[c] what one rounding of its terms comes to. A device adds the label's own 1 apart from the others, so
+// that the logarithm of a sum near 1 keeps its digits; probabilities as targets name no label.
+static void log_softmax_terms(bool by_index, int64_t count, double *x, double *errors) {
+  // x, errors: [count]
+  const double u = heed__rounding(HEED_F32);
+  double sum_error = by_index ? 0 : u;
+  for (int64_t c = 0; c < count; ++c) errors[c] = x[c];
+  log_softmax(x, count);
+  double m = -INFINITY;
+  for (int64_t c = 0; c < count; ++c) m = fmax(m, errors[c]);
+  for (int64_t c = 0; c < count; ++c)
+    if (errors[c] < m && x[c] != -INFINITY) sum_error += exp(x[c]) * u * (2 + fabs(errors[c] - m));
+  for (int64_t c = 0; c < count; ++c) {
+    const double d = fabs(errors[c] - m), log_sum = fabs(x[c] + d);
+    errors[c] = u * (2 * d + 2 * log_sum + fabs(x[c])) + sum_error;
+  }
+}
+
+static double row_loss_terms(const struct loss_problem *p, int64_t row, double *x, double *t, double *errors) {
+  // x, t, errors: [classes]
+  if (row_is_ignored(p, row)) return 0;
+  const double u = heed__rounding(HEED_F32);
+  double terms = 0;
+  load_target(p, row, t);
+  heed__cpu_load_row(x, heed__cpu_data(p->input), p->input->dtype, row * p->classes, 1, p->classes);
+  if (!p->options->from_probs) log_softmax_terms(p->by_index, p->classes, x, errors);
+  for (int64_t c = 0; c < p->classes; ++c) {
+    if (t[c] == 0) continue;
+    terms += fabs(t[c]) * (p->options->from_probs ? 4 * u * fabs(log(x[c])) : errors[c] + 3 * u * fabs(x[c]));
+  }
+  return terms;
+}
+
+// The softmax's error is that of its logarithm.
+static void row_gradient_terms(const struct loss_problem *p, int64_t row, double scale, double *x, double *t,
+                               double *errors) {
+  // x: [classes] becomes terms; t, errors: [classes]
+  const double u = heed__rounding(HEED_F32);
+  double size = 0;
+  load_target(p, row, t);
+  heed__cpu_load_row(x, heed__cpu_data(p->input), p->input->dtype, row * p->classes, 1, p->classes);
+  for (int64_t c = 0; c < p->classes; ++c) size += fabs(t[c]);
+  if (!p->options->from_probs) log_softmax_terms(p->by_index, p->classes, x, errors);
+  for (int64_t c = 0; c < p->classes; ++c) {
+    const double probability = exp(x[c]);
+    if (row_is_ignored(p, row))
+      x[c] = 0;
+    else if (p->options->from_probs)
+      x[c] = t[c] == 0 ? 0 : 4 * u * fabs(scale * t[c] / x[c]);
+    else if (probability == 0)
+      x[c] = 3 * u * fabs(scale * t[c]);
+    else
+      x[c] = fabs(scale) * (size * probability * (errors[c] + 3 * u) + 3 * u * fabs(t[c]));
+  }
+}
+
+heed_status heed__cpu_terms_cross_entropy_fwd(heed_context *ctx, const struct heed__call *call) {
+  // input: [rows, classes]; target: [rows] or [rows, classes]; loss: F32 [1] or [rows]
+  (void)ctx;
+  const struct loss_problem p = loss_problem_of(call);
+  const heed_tensor *loss = call->out[HEED__cross_entropy_fwd_loss];
+  double *x, sum = 0;
+  HEED__TRY(heed__cpu_scratch(3, p.classes, 1, &x));
+  for (int64_t row = 0; row < p.rows; ++row) {
+    const double terms = row_loss_terms(&p, row, x, x + p.classes, x + 2 * p.classes);
+    // A row's terms are at least one rounding of its loss, which covers the sum over rows.
+    sum += terms;
+    if (p.options->reduction == HEED_REDUCTION_NONE) heed__store(heed__cpu_data(loss), loss->dtype, row, terms);
+  }
+  free(x);
+  if (p.options->reduction != HEED_REDUCTION_NONE)
+    heed__store(heed__cpu_data(loss), loss->dtype, 0, fabs(sum * reduction_scale(&p)));
+  return HEED_OK;
+}
+
+heed_status heed__cpu_terms_cross_entropy_bwd(heed_context *ctx, const struct heed__call *call) {
+  // input: [rows, classes]; target: [rows] or [rows, classes]; dloss: F32 [1] or [rows], NULL: 1; dinput: F32 [rows, classes]
+  (void)ctx;
+  const struct loss_problem p = loss_problem_of(call);
+  const heed_tensor *dloss = call->in[HEED__cross_entropy_bwd_dloss];
+  const heed_tensor *dinput = call->out[HEED__cross_entropy_bwd_dinput];
+  const double scale = reduction_scale(&p);
+  const bool one_dloss = p.options->reduction != HEED_REDUCTION_NONE;
+  double *x;
+  HEED__TRY(heed__cpu_scratch(3, p.classes, 1, &x));
+  for (int64_t row = 0; row < p.rows; ++row) {
+    const double d = dloss ? heed__load(heed__cpu_data(dloss), dloss->dtype, one_dloss ? 0 : row) : 1;
+    row_gradient_terms(&p, row, scale * d, x, x + p.classes, x + 2 * p.classes);
+    heed__cpu_store_row(heed__cpu_data(dinput), dinput->dtype, row * p.classes, 1, p.classes, x);
+  }
+  free(x);
+  return HEED_OK;
+}
+
+heed_status heed__cpu_terms_cross_entropy_fwd_bwd(heed_context *ctx, const struct heed__call *call) {
+  // input: [rows, classes]; target: [rows] or [rows, classes]; loss: F32 [1] or [rows]; dinput: F32 [rows, classes]
+  struct heed__call forward = *call, backward = *call;
+  forward.out[HEED__cross_entropy_fwd_bwd_dinput] = backward.out[HEED__cross_entropy_fwd_bwd_dinput] = NULL;
+  backward.out[HEED__cross_entropy_bwd_dinput] = call->out[HEED__cross_entropy_fwd_bwd_dinput];
+  HEED__TRY(heed__cpu_terms_cross_entropy_fwd(ctx, &forward));
+  return heed__cpu_terms_cross_entropy_bwd(ctx, &backward);
+}

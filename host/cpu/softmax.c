@@ -46,7 +46,8 @@ static int64_t slice_start(const heed_tensor *t, int64_t slice) {
   return slice / inner * t->dims[1] * inner + slice % inner;
 }
 
-heed_status heed__cpu_softmax_fwd(heed_context *ctx, const struct heed__call *call) {
+static heed_status slices_forward(heed_context *ctx, const struct heed__call *call,
+                                  void (*of_slice)(double *x, int64_t count, bool log_form)) {
   // x, y: [outer, axis, inner]
   (void)ctx;
   const heed_tensor *x = call->in[HEED__softmax_fwd_x], *y = call->out[HEED__softmax_fwd_y];
@@ -59,14 +60,15 @@ heed_status heed__cpu_softmax_fwd(heed_context *ctx, const struct heed__call *ca
     double *row = scratch + heed__cpu_thread() * length;
     const int64_t start = slice_start(x, slice);
     heed__cpu_load_row(row, heed__cpu_data(x), x->dtype, start, inner, length);
-    softmax_slice(row, length, log_form);
+    of_slice(row, length, log_form);
     heed__cpu_store_row(heed__cpu_data(y), y->dtype, start, inner, length, row);
   }
   free(scratch);
   return HEED_OK;
 }
 
-heed_status heed__cpu_softmax_bwd(heed_context *ctx, const struct heed__call *call) {
+static heed_status slices_backward(heed_context *ctx, const struct heed__call *call,
+                                   void (*of_slice)(double *y, const double *dy, int64_t count, bool log_form)) {
   // y, dy, dx: [outer, axis, inner]
   (void)ctx;
   const heed_tensor *y = call->in[HEED__softmax_bwd_y], *dy = call->in[HEED__softmax_bwd_dy];
@@ -81,9 +83,74 @@ heed_status heed__cpu_softmax_bwd(heed_context *ctx, const struct heed__call *ca
     const int64_t start = slice_start(y, slice);
     heed__cpu_load_row(row, heed__cpu_data(y), y->dtype, start, inner, length);
     heed__cpu_load_row(dy_row, heed__cpu_data(dy), dy->dtype, start, inner, length);
-    softmax_slice_gradient(row, dy_row, length, log_form);
+    of_slice(row, dy_row, length, log_form);
     heed__cpu_store_row(heed__cpu_data(dx), dx->dtype, start, inner, length, row);
   }
   free(scratch);
   return HEED_OK;
+}
+
+heed_status heed__cpu_softmax_fwd(heed_context *ctx, const struct heed__call *call) {
+  return slices_forward(ctx, call, softmax_slice);
+}
+
+heed_status heed__cpu_softmax_bwd(heed_context *ctx, const struct heed__call *call) {
+  return slices_backward(ctx, call, softmax_slice_gradient);
+}
+
+// ---------------------------------------------------------------- what one rounding of the terms comes to
+
+// A rounding of x − m is one of exp's argument, which makes as many of exp(x − m) as the argument is large. The errors of all
+// exponentials meet in the sum.
+static void softmax_slice_terms(double *x, int64_t count, bool log_form) {
+  // x: [count] becomes terms
+  const double u = heed__rounding(HEED_F32);
+  double m = -INFINITY, sum = 0, sum_error = 0;
+  for (int64_t i = 0; i < count; ++i) m = fmax(m, x[i]);
+  if (m == -INFINITY) {
+    for (int64_t i = 0; i < count; ++i) x[i] = 0;
+    return;
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    const double e = exp(x[i] - m);
+    if (e == 0) continue;
+    sum += e;
+    sum_error += e * u * (2 + fabs(x[i] - m));
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    const double d = x[i] - m, y = exp(d) / sum;
+    if (log_form)
+      x[i] = u * (2 * fabs(d) + 2 * fabs(log(sum))) + sum_error / sum;
+    else
+      x[i] = y == 0 ? 0 : y * (u * (4 + fabs(d)) + sum_error / sum);
+  }
+}
+
+// Storage rounds y, so its sum is not 1. The host leaves out what that adds to softmax's gradient, but the formula has it.
+static void softmax_slice_gradient_terms(double *y, const double *dy, int64_t count, bool log_form) {
+  // y: [count] becomes terms; dy: [count]
+  const double u = heed__rounding(HEED_F32);
+  double size = 0, sum = 0, missing = 1;
+  for (int64_t i = 0; i < count; ++i) {
+    size += fabs(log_form ? dy[i] : y[i] * dy[i]);
+    sum += y[i] * dy[i];
+    missing -= y[i];
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    const double p = exp(y[i]);
+    if (log_form)
+      y[i] = u * (fabs(dy[i]) + (p == 0 ? 0 : p * (3 + fabs(y[i])) * size));
+    else
+      y[i] = fabs(y[i]) * (u * (2 * fabs(dy[i]) + 3 * size) + fabs(missing * sum));
+  }
+}
+
+heed_status heed__cpu_terms_softmax_fwd(heed_context *ctx, const struct heed__call *call) {
+  // x: [outer, axis, inner]; y: F32 of that shape
+  return slices_forward(ctx, call, softmax_slice_terms);
+}
+
+heed_status heed__cpu_terms_softmax_bwd(heed_context *ctx, const struct heed__call *call) {
+  // y, dy: [outer, axis, inner]; dx: F32 of that shape
+  return slices_backward(ctx, call, softmax_slice_gradient_terms);
 }
