@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/random.h"
 #include "cpu/attention.h"
 
 struct heed__cpu_attention heed__cpu_attention_of(const struct heed__call *call) {
@@ -126,14 +125,6 @@ void heed__cpu_attention_probabilities(const struct heed__cpu_attention *a, int6
   row_scores(a, q, keys_by_dim, a->params->softcap, row->lo, row->hi, row->p, row->slope);
   if (a->mask) apply_mask(a, b, h, i, row->lo, row->hi, row->p);
   row->lse = row_softmax(row->lo, row->hi, row->p);
-}
-
-double heed__cpu_attention_dropout(const struct heed__attention_params *params, int64_t b, int64_t h, int64_t i,
-                                   int64_t j) {
-  if (!params->has_dropout) return 1;
-  const bool kept =
-      heed__dropout_keeps(params->seed, params->dropout_threshold, (uint32_t)b, (uint32_t)h, (uint32_t)i, (uint32_t)j);
-  return kept ? params->dropout_scale : 0;
 }
 
 // ---------------------------------------------------------------- forward

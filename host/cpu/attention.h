@@ -2,6 +2,7 @@
 #ifndef HEED__CPU_ATTENTION_H
 #define HEED__CPU_ATTENTION_H
 
+#include "base/random.h"
 #include "cpu/rows.h"
 
 struct heed__cpu_attention {
@@ -39,8 +40,13 @@ void heed__cpu_attention_probabilities(const struct heed__cpu_attention *a, int6
                                        const double *q, const double *keys_by_dim, struct heed__cpu_attention_row *row);
 
 // The factor of dropout for the weight of key j: 0, or 1/(1 − p); 1 without dropout.
-double heed__cpu_attention_dropout(const struct heed__attention_params *params, int64_t b, int64_t h, int64_t i,
-                                   int64_t j);
+static inline double heed__cpu_attention_dropout(const struct heed__attention_params *params, int64_t b, int64_t h,
+                                                 int64_t i, int64_t j) {
+  if (!params->has_dropout) return 1;
+  const bool kept =
+      heed__dropout_keeps(params->seed, params->dropout_threshold, (uint32_t)b, (uint32_t)h, (uint32_t)i, (uint32_t)j);
+  return kept ? params->dropout_scale : 0;
+}
 
 // What one rounding of the terms comes to in a row (attention_terms.c). Forward: row->p, row->lse and `out`, which holds the row's result,
 // become the terms of weights, lse and out; row->slope must be there; scratch: 2 keys + value_dim.
