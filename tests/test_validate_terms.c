@@ -14,7 +14,7 @@ static struct {
   const struct heed__backend *right;
   enum heed__op op;
   int slot;
-  bool one_element;
+  bool one_element, any_dtype;
   int calls;          // that were made wrong
   double of_results;  // the largest relative error of an output that this made
 } wrong;
@@ -47,6 +47,8 @@ static heed_status spoil(heed_tensor *t) {
 static heed_status wrong_op(heed_context *ctx, const struct heed__call *call) {
   HEED__TRY(wrong.right->ops[call->op](ctx, call));
   heed_tensor *t = call->op == wrong.op ? call->out[wrong.slot] : NULL;
+  if (t && t->dtype == HEED_I32 && wrong.any_dtype)
+    return heed_tensor_upload(t, &(int32_t){(1 << 30) + 1}, sizeof(int32_t));
   return t && t->dtype == HEED_F32 ? spoil(t) : HEED_OK;
 }
 
@@ -192,6 +194,20 @@ static void a_thousandth_of_one_element_of_attention_is_refused(void **state) {
   }
 }
 
+// Rounding explains no wrong integer, however large it is.
+static void integers_stay_exact(void **state) {
+  (void)state;
+  heed_context *ctx = open_wrong(HEED__OP_gather_rows, 0, false);
+  wrong.any_dtype = true;
+  const int32_t large[2] = {1 << 30, 3};
+  const heed_tensor *x = support_put(ctx, HEED_I32, SHAPE(2, 1), large);
+  const heed_tensor *index = support_put(ctx, HEED_I32, SHAPE(1), &(int32_t){0});
+  const heed_status status = heed_gather_rows(x, index, 1, 0, support_new(ctx, HEED_I32, SHAPE(1, 1)));
+  wrong.any_dtype = false;
+  heed_context_destroy(ctx);
+  assert_int_equal(status, HEED_ERROR_MISMATCH);
+}
+
 // ---------------------------------------------------------------- what F32 cannot know
 
 static const heed_dtype dtypes[] = {HEED_F32, HEED_F16, HEED_BF16};
@@ -297,6 +313,7 @@ int main(void) {
       TEST(a_thousandth_of_a_result_is_refused),
       TEST(a_thousandth_of_one_element_is_refused),
       TEST(a_thousandth_of_one_element_of_attention_is_refused),
+      TEST(integers_stay_exact),
   };
   const struct CMUnitTest let_pass[] = {
       TEST(gradients_that_are_zero_pass), TEST(sure_answers_pass), TEST(sharp_attention_passes), TEST(equal_keys_pass),

@@ -169,7 +169,7 @@ static heed_status compare_output(heed_context *ctx, const struct heed__call *ca
   HEED__TRY(heed_tensor_compare(call->out[slot], twins->out[slot], &difference));
   double tolerance = heed__op_tolerance(call->op, slot, call->out[slot]->dtype);
   const bool within = heed_difference_within(&difference, tolerance);
-  if (difference.non_finite_mismatch || !has_terms(call))
+  if (difference.non_finite_mismatch || !has_terms(call) || !heed_dtype_is_float(call->out[slot]->dtype))
     return within ? HEED_OK : report(ctx, call, slot, &difference, tolerance);
   const bool is_sum = heed__operators[call->op].is_sum_of_products;
   struct heed__judgement judgement;
