@@ -5,7 +5,7 @@
 #include "core/core.h"
 
 // Of the whole tensor, validation allows two roundings of the terms: their errors differ in sign and average out, and what was measured is
-// below half a rounding. A single element may come to many. Terms that an operator has of its own count its roundings, of which the largest
+// below one rounding. A single element may come to many. Terms that an operator has of its own count its roundings, of which the largest
 // element measured took 3. For sums of products each term counts once, and a sum of n terms of one sign errs by about √n/3 roundings of
 // it, which is 42 for n = 16384. Results are stored by the device and by the host, which is allowed for twice.
 #define TENSOR_ROUNDINGS 2
