@@ -46,6 +46,8 @@ static int train(const char *const *words) {
   return status;
 }
 #define TRAIN(...) train((const char *const[]){__VA_ARGS__, NULL})
+// For facts about files, which are the same on every device.
+#define TRAIN_ON_HOST(...) TRAIN("--device", "host", __VA_ARGS__)
 
 static heed_safetensors *read_file(const char *path) {
   heed_safetensors *file = NULL;
@@ -93,39 +95,39 @@ static void copy(const char *from, const char *to) {
 // The state is written first: after a kill between the two writes the weights are one checkpoint older.
 static void a_break_between_the_two_files_loses_nothing(void **state) {
   (void)state;
-  assert_int_equal(TRAIN("--hidden", "16", "--max-steps", "90", "--save", "undisturbed"), TOOL_DONE);
-  assert_int_equal(TRAIN("--hidden", "16", "--max-steps", "30", "--save", "torn"), TOOL_DONE);
+  assert_int_equal(TRAIN_ON_HOST("--hidden", "16", "--max-steps", "90", "--save", "undisturbed"), TOOL_DONE);
+  assert_int_equal(TRAIN_ON_HOST("--hidden", "16", "--max-steps", "30", "--save", "torn"), TOOL_DONE);
   copy("torn", "older");
-  assert_int_equal(TRAIN("--resume", "torn", "--max-steps", "60", "--save", "torn"), TOOL_DONE);
+  assert_int_equal(TRAIN_ON_HOST("--resume", "torn", "--max-steps", "60", "--save", "torn"), TOOL_DONE);
   copy("older", "torn");
-  assert_int_equal(TRAIN("--resume", "torn", "--max-steps", "90", "--save", "torn"), TOOL_DONE);
+  assert_int_equal(TRAIN_ON_HOST("--resume", "torn", "--max-steps", "90", "--save", "torn"), TOOL_DONE);
   assert_same_tensors("undisturbed", "torn");
 }
 
 static void files_that_do_not_belong_together_are_refused(void **state) {
   (void)state;
-  assert_int_equal(TRAIN("--hidden", "16", "--max-steps", "2", "--save", "first"), TOOL_DONE);
-  assert_int_equal(TRAIN("--hidden", "16", "--max-steps", "2", "--seed", "2", "--save", "second"), TOOL_DONE);
+  assert_int_equal(TRAIN_ON_HOST("--hidden", "16", "--max-steps", "2", "--save", "first"), TOOL_DONE);
+  assert_int_equal(TRAIN_ON_HOST("--hidden", "16", "--max-steps", "2", "--seed", "2", "--save", "second"), TOOL_DONE);
   copy("second", "first");
-  assert_int_equal(TRAIN("--resume", "first", "--max-steps", "3"), TOOL_FAILED);
+  assert_int_equal(TRAIN_ON_HOST("--resume", "first", "--max-steps", "3"), TOOL_FAILED);
   unlink("first.state");
-  assert_int_equal(TRAIN("--resume", "first", "--max-steps", "3"), TOOL_FAILED);  // no momentum anywhere
-  assert_int_equal(TRAIN("--init", "first", "--max-steps", "3"), TOOL_DONE);
+  assert_int_equal(TRAIN_ON_HOST("--resume", "first", "--max-steps", "3"), TOOL_FAILED);  // no momentum anywhere
+  assert_int_equal(TRAIN_ON_HOST("--init", "first", "--max-steps", "3"), TOOL_DONE);
 }
 
 // Checkpoints were one file once, as FILE.state is.
 static void a_checkpoint_in_one_file_is_resumed(void **state) {
   (void)state;
-  assert_int_equal(TRAIN("--hidden", "16", "--max-steps", "60", "--save", "at_once"), TOOL_DONE);
-  assert_int_equal(TRAIN("--hidden", "16", "--max-steps", "30", "--save", "old"), TOOL_DONE);
+  assert_int_equal(TRAIN_ON_HOST("--hidden", "16", "--max-steps", "60", "--save", "at_once"), TOOL_DONE);
+  assert_int_equal(TRAIN_ON_HOST("--hidden", "16", "--max-steps", "30", "--save", "old"), TOOL_DONE);
   copy("old.state", "old");
   unlink("old.state");
-  assert_int_equal(TRAIN("--resume", "old", "--max-steps", "60", "--save", "old"), TOOL_DONE);
+  assert_int_equal(TRAIN_ON_HOST("--resume", "old", "--max-steps", "60", "--save", "old"), TOOL_DONE);
   assert_same_tensors("at_once", "old");
   // Without momentum there is nothing to miss at the end of an epoch.
-  assert_int_equal(TRAIN("--hidden", "16", "--momentum", "0", "--epochs", "1", "--save", "plain"), TOOL_DONE);
+  assert_int_equal(TRAIN_ON_HOST("--hidden", "16", "--momentum", "0", "--epochs", "1", "--save", "plain"), TOOL_DONE);
   unlink("plain.state");
-  assert_int_equal(TRAIN("--resume", "plain", "--epochs", "2", "--max-steps", "121"), TOOL_DONE);
+  assert_int_equal(TRAIN_ON_HOST("--resume", "plain", "--epochs", "2", "--max-steps", "121"), TOOL_DONE);
 }
 
 // Images that are sent batch by batch, for training and for testing, are the images that are held on the device.
