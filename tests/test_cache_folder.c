@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include "cl/runtime/runtime.h"
+#include "cl/runtime/sources.h"
 #include "support_files.h"
+#include "support_values.h"
 
 static void assert_notice(const char *dir, const char *reason) {
   char text[1024];
@@ -75,6 +77,22 @@ static void a_long_name_does_not_hide_the_reason(void **state) {
 }
 
 #define IN_CACHE(test) cmocka_unit_test_setup_teardown(test, make_cache, remove_cache)
+static void a_folder_that_is_named_must_serve(void **state) {
+  (void)state;
+  support_write_file(support_path("plain"), "x", 1);
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "(HEED_CACHE): it is not a folder; name a folder of your own, or off",
+               heed__cl_cache_check(support_path("plain")));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "(HEED_CACHE)", heed__cl_cache_check("/proc/absent"));
+  ASSERT_OK(heed__cl_cache_check(support_path("made by the check")));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "(HEED_KERNELS) cannot be used: it has no .cl file",
+               heed__cl_source_check(support_path("made by the check")));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "(HEED_KERNELS) cannot be used: Not a directory",
+               heed__cl_source_check(support_path("plain")));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "(HEED_KERNELS) cannot be used: No such file",
+               heed__cl_source_check(support_path("absent")));
+  ASSERT_OK(heed__cl_source_check(HEED_SOURCE_DIR "/kernels_cl"));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       IN_CACHE(a_folder_of_the_user_alone_needs_no_word),
@@ -83,6 +101,7 @@ int main(void) {
       IN_CACHE(what_is_no_folder_is_told),
       IN_CACHE(a_folder_of_someone_else_is_told),
       IN_CACHE(a_long_name_does_not_hide_the_reason),
+      IN_CACHE(a_folder_that_is_named_must_serve),
   };
   return cmocka_run_group_tests(tests, support_make_folder, support_remove_folder);
 }

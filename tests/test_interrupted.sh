@@ -162,6 +162,15 @@ works() { # WHAT [VARIABLE=VALUE ...]: with nothing else in the environment
   rm -f place
   places=$((places + 1))
 }
+# A cache or kernels that the user names and heed cannot use.
+refused() {
+  local what=$1 reason=$2 status=0
+  shift 2
+  [ "${HEED_DEVICE:-}" = host ] && return
+  env "$@" "$heed" sqrt 2 >/dev/null 2>place.log || status=$?
+  [ $status -eq 1 ] || fail "$what: exit status $status"
+  grep -qF "$reason" place.log || fail "$what: no '$reason' in: $(cat place.log)"
+}
 entries() { find "$1/" -name '*.clbin' | wc -l; }
 
 works 'no home at all'
@@ -169,18 +178,19 @@ works 'no home at all'
 pocl=POCL_CACHE_DIR=$scratch/pocl
 works 'a home that is not there' HOME="$scratch/absent" "$pocl"
 works 'a home that is a file' HOME="$scratch/expected" "$pocl"
-told='/expected (HEED_CACHE names the folder): it is not a folder' works 'a cache that is a file' HOME="$scratch" HEED_CACHE="$scratch/expected" "$pocl"
-works 'a cache on a device' HEED_CACHE=/dev/full "$pocl"
-mkdir -m 777 open && told='/open (HEED_CACHE names the folder): others may write to it' works 'a cache that others may write to' HEED_CACHE="$scratch/open" "$pocl"
+refused 'a cache that is a file' '/expected (HEED_CACHE): it is not a folder' HEED_CACHE="$scratch/expected" "$pocl"
+refused 'a cache on a device' '/dev/full (HEED_CACHE): it is not a folder' HEED_CACHE=/dev/full "$pocl"
+mkdir -m 777 open && refused 'a cache that others may write to' '/open (HEED_CACHE): others may write to it' HEED_CACHE="$scratch/open" "$pocl"
+mkdir -p -m 777 shared_home/heed && chmod 777 shared_home/heed && told='/heed (HEED_CACHE names the folder): others may write to it' works 'a usual cache that others may write to' XDG_CACHE_HOME="$scratch/shared_home" "$pocl"
 [ "$(entries open)" -eq 0 ] || fail 'a cache that others may write to: used'
-mkdir -m 700 real && ln -s real link && told='/link (HEED_CACHE names the folder): it is a symbolic link' works 'a cache behind a symbolic link' HEED_CACHE="$scratch/link" "$pocl"
+mkdir -m 700 real && ln -s real link && refused 'a cache behind a symbolic link' '/link (HEED_CACHE): it is a symbolic link' HEED_CACHE="$scratch/link" "$pocl"
 [ "$(entries real)" -eq 0 ] || fail 'a cache behind a symbolic link: used'
 mkdir -m 700 dangling && ln -s "$scratch/nowhere" dangling/heed && works 'a link to nowhere' XDG_CACHE_HOME="$scratch/dangling" "$pocl"
 [ ! -e nowhere ] || fail 'a link to nowhere: followed'
 
 # Root may write anywhere, so someone who may not does.
 if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
-  mkdir -m 755 foreign && chown nobody foreign && told='/foreign (HEED_CACHE names the folder): it belongs to another user' works "someone else's cache" HEED_CACHE="$scratch/foreign" "$pocl"
+  mkdir -m 755 foreign && chown nobody foreign && refused "someone else's cache" '/foreign (HEED_CACHE): it belongs to another user' HEED_CACHE="$scratch/foreign" "$pocl"
   [ "$(entries foreign)" -eq 0 ] || fail "someone else's cache: used"
   if setpriv --reuid=nobody --clear-groups test -x "$heed" -a -r "$heed"; then
     chmod 755 . && mkdir -m 755 locked && mkdir -m 777 public

@@ -20,8 +20,8 @@ static heed_status parse_gemm(const char *text, enum heed__cl_gemm_provider *out
 }
 
 // The choices of an open that OpenCL needs; path, of `size` bytes, stores the text that config points to.
-static heed_status read_config(const heed_open_options *options, struct heed__cl_backend_config *config, char *path,
-                               size_t size) {
+static heed_status read_choices(const heed_open_options *options, struct heed__cl_backend_config *config, char *path,
+                                size_t size) {
   *config = (struct heed__cl_backend_config){
       .runtime = {.profiling = options->profile > 0,
                   .load_only = options->store_programs < 0,
@@ -39,6 +39,15 @@ static heed_status read_config(const heed_open_options *options, struct heed__cl
   else if (heed__config_folder("XDG_CACHE_HOME", ".cache", "heed", path, size))
     config->runtime.cache_dir = path;
   return HEED_OK;
+}
+
+// The same, with the folders that the caller named checked.
+static heed_status read_config(const heed_open_options *options, struct heed__cl_backend_config *config, char *path,
+                               size_t size) {
+  HEED__TRY(read_choices(options, config, path, size));
+  const char *cache = config->runtime.cache_dir, *kernels = config->runtime.kernel_dir;
+  if (cache && cache != path) HEED__TRY(heed__cl_backend_check_cache(cache));
+  return kernels ? heed__cl_backend_check_kernels(kernels) : HEED_OK;
 }
 
 heed_status heed__opencl_check(const heed_open_options *options) {

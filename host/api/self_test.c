@@ -77,7 +77,7 @@ static heed_status training(struct bench *bench) {
   static const uint8_t classes[] = {3, 1, 4, 1, 5, 9, 2, 6, 5};
   heed_tensor *target = NULL;
   HEED__TRY(heed_tensor_create_from(bench->ctx, HEED_U8, 1, &count, classes, &target));
-  heed_status status = heed_cross_entropy_fwd_bwd(logits, target, NULL, loss, dlogits);
+  heed_status status = heed_cross_entropy_fwd_bwd(logits, target, NULL, NULL, loss, dlogits);
   heed_tensor_destroy(target);
   HEED__TRY(status);
   HEED__TRY(heed_sgd(&(heed_sgd_options){.lr = 0.1, .momentum = 0.9}, grad, param, momentum));

@@ -1,5 +1,6 @@
 // The OpenCL backend: its table, and the opening and closing of what its rooms keep in a context. The function of a table entry is in the
 // file named after it.
+#include "cl/runtime/sources.h"
 #include "cl/backend.h"
 
 #include "cl/operators.h"
@@ -52,3 +53,6 @@ heed_status heed__cl_backend_open_with(heed_context *ctx, cl_context context, cl
 heed_status heed__cl_backend_tune(heed_context *ctx, const char *folder, const char *file, bool off) {
   return heed__cl_tuning_open(ctx, heed__cl_tuned_operators, folder, file, off);
 }
+
+heed_status heed__cl_backend_check_cache(const char *dir) { return heed__cl_cache_check(dir); }
+heed_status heed__cl_backend_check_kernels(const char *dir) { return heed__cl_source_check(dir); }

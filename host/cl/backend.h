@@ -21,4 +21,8 @@ heed_status heed__cl_backend_open_with(heed_context *ctx, cl_context context, cl
 // Reads the table of tuned choices; see heed__cl_tuning_open.
 heed_status heed__cl_backend_tune(heed_context *ctx, const char *folder, const char *file, bool off);
 
+// Check a folder that the caller named, for compiled kernels or with kernel files. Errors: INVALID_ARGUMENT with the reason.
+heed_status heed__cl_backend_check_cache(const char *dir);
+heed_status heed__cl_backend_check_kernels(const char *dir);
+
 #endif

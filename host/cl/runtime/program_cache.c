@@ -36,10 +36,10 @@ static uint32_t entry_crc(struct header header, const char *key, const unsigned 
   return (uint32_t)crc32_z(crc, binary, (z_size_t)header.binary_bytes);
 }
 
-void heed__cl_cache_notice(const char *dir, char *text, size_t size) {
+// Why a folder cannot keep compiled kernels; NULL if it can, or if it is not there yet.
+static const char *reason_against(const char *dir) {
   struct stat info;
   const char *reason = NULL;
-  text[0] = 0;
   if (lstat(dir, &info) != 0)
     reason = errno == ENOENT || errno == EACCES ? NULL
                                                 : strerror(errno);  // it will be made, or it is in someone else's home
@@ -51,8 +51,31 @@ void heed__cl_cache_notice(const char *dir, char *text, size_t size) {
     reason = "it belongs to another user; name a folder of your own";
   else if (!heed__private_only_ours(&info))
     reason = "others may write to it; chmod go-w makes it usable";
+  return reason;
+}
+
+void heed__cl_cache_notice(const char *dir, char *text, size_t size) {
+  const char *reason = reason_against(dir);
+  text[0] = 0;
   if (reason)
     snprintf(text, size, "compiled kernels are not kept in %.512s (HEED_CACHE names the folder): %s", dir, reason);
+}
+
+heed_status heed__cl_cache_check(const char *dir) {
+  const char *reason = reason_against(dir);
+  heed__private_make_folders(dir);
+  if (!reason && access(dir, R_OK | W_OK | X_OK) != 0) {
+    // A disk that is full, or a lack of memory, passes: then kernels are compiled and not kept.
+    const int cause = errno == ENOENT && mkdir(dir, 0700) != 0 ? errno : errno == ENOENT ? 0 : errno;
+    const bool stays = cause == EACCES || cause == EROFS || cause == EPERM || cause == ENOENT || cause == ENOTDIR ||
+                       cause == ENAMETOOLONG || cause == ELOOP;
+    if (stays) reason = strerror(cause);
+  }
+  HEED__REQUIRE(
+      !reason, HEED_ERROR_INVALID_ARGUMENT,
+      "open: compiled kernels cannot be kept in %s (HEED_CACHE): %s; name a folder of your own, or off for none", dir,
+      reason);
+  return HEED_OK;
 }
 
 static void entry_name(const char *key, char *name, size_t size) {

@@ -213,6 +213,8 @@ void heed__cl_programs_destroy(heed_context *ctx);
 // program_cache.c: compiled programs on disk, found by a key text. None of these functions fails: there is no entry, or none is written.
 // Tells the user why heed does not trust the folder; empty if there is nothing to say.
 void heed__cl_cache_notice(const char *dir, char *text, size_t size);
+// The same of a folder that the caller named, which is made if it is not there. Errors: INVALID_ARGUMENT with the reason.
+heed_status heed__cl_cache_check(const char *dir);
 bool heed__cl_cache_load(const char *dir, const char *key, unsigned char **binary, size_t *size);  // free() it
 void heed__cl_cache_store(const char *dir, const char *key, const unsigned char *binary, size_t size);
 

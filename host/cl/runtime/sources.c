@@ -2,6 +2,7 @@
 // the library.
 #include "cl/runtime/sources.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,34 @@ struct joined {
   char *text;  // terminated by 0
   size_t length;
 };
+
+// Whether the folder, or one `deep` folders down, has a kernel file. *error is what keeps it from being read, or 0.
+static bool has_kernels(const char *dir, int deep, int *error) {
+  bool found = false;
+  DIR *stream = opendir(dir);
+  *error = stream ? 0 : errno;
+  for (struct dirent *item = NULL; stream && !found && (item = readdir(stream));) {
+    char path[4096];
+    int ignored;
+    const size_t length = strlen(item->d_name);
+    found = length > 3 && strcmp(item->d_name + length - 3, ".cl") == 0;
+    const int path_length = snprintf(path, sizeof path, "%s/%s", dir, item->d_name);
+    if (!found && deep > 0 && item->d_name[0] != '.' && path_length > 0 && (size_t)path_length < sizeof path)
+      found = has_kernels(path, deep - 1, &ignored);
+  }
+  if (stream) closedir(stream);
+  return found;
+}
+
+heed_status heed__cl_source_check(const char *dir) {
+  int error;
+  HEED__REQUIRE(
+      has_kernels(dir, 1, &error), HEED_ERROR_INVALID_ARGUMENT,
+      "open: the kernel folder %s (HEED_KERNELS) cannot be used: %s; name a folder like heed's kernels_cl, or leave "
+      "it out for the kernels in the library",
+      dir, error ? strerror(error) : "it has no .cl file");
+  return HEED_OK;
+}
 
 // *text stays NULL if the folder has no such file.
 static heed_status read_file(const char *dir, const char *name, char **text, size_t *length) {

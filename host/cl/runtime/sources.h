@@ -11,6 +11,9 @@ struct heed__cl_kernel_source {
 };
 extern const struct heed__cl_kernel_source heed__cl_kernel_sources[];
 
+// Checks that `dir`, which the caller named, is a folder with kernel files in it or in a folder of it. Errors: INVALID_ARGUMENT.
+heed_status heed__cl_source_check(const char *dir);
+
 // Makes the text of a program: "common.cl" and `file`. Each comes from the folder `dir` if dir is not NULL and has the file, else from the
 // embedded ones. A line `#include "name.cl"` is replaced by that kernel file, found the same way. free() the text.
 // Errors: BUILD if there is no such file, IO if one cannot be read.

@@ -82,7 +82,8 @@ typedef struct heed_context heed_context;
 // Also read from the environment: HEED_VALIDATE, HEED_GEMM, HEED_GEMM_PROBE, HEED_TF32, HEED_CACHE, HEED_KERNELS, HEED_TUNE and
 // HEED_SELF_TEST; heed_open_options says what each does.
 // Errors: NO_DEVICE when no device or several fit (the message lists the devices), DEVICE, UNSUPPORTED when the device has no
-// compiler, MISMATCH when the device failed heed's self-test (see heed_open_with()), INVALID_ARGUMENT for an unknown choice.
+// compiler, MISMATCH when the device failed heed's self-test (see heed_open_with()), INVALID_ARGUMENT for an unknown choice, or for a
+// folder of HEED_CACHE or HEED_KERNELS that cannot serve.
 HEED_API HEED_MUST_CHECK heed_status heed_open(const char *spec, heed_context **out);
 
 // Kinds of operators that a program calls, for heed_open_options.uses.
