@@ -106,7 +106,10 @@ uchar from_float_BOOL(float x) { return x != 0; }
 // The rows of a group (or of a lone work-item): on CPUs neighbours, so that a core walks through memory in one direction, else
 // rows that lie as far apart as there are groups.
 #define ROW_GROUPS ((idx)(get_global_size(0) / GROUP))
-#if VECTOR > 1
+#ifndef ROW_NEIGHBOURS
+#define ROW_NEIGHBOURS (VECTOR > 1)
+#endif
+#if ROW_NEIGHBOURS
 #define ROW_SHARE(rows) (((rows) + ROW_GROUPS - 1) / ROW_GROUPS)
 #define ROWS_LOOP(row, rows)                                                                                           \
   for (idx row = (idx)get_global_id(0) * ROW_SHARE(rows), row##_end = min((idx)(rows), row + (idx)ROW_SHARE(rows)); \

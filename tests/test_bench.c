@@ -81,6 +81,10 @@ static const example examples[] = {
      "F32",
      "{\"batch\":1,\"seq\":6,\"kv_seq\":6,\"model\":16,\"heads\":4,\"kv_heads\":2,\"causal\":1,\"backward\":true}"},
     {{"softmax", "--rows=3", "--cols=11"}, "softmax", "F32", "{\"rows\":3,\"cols\":11,\"backward\":false}"},
+    {{"cross_entropy", "--rows=3", "--vocab=70", "--backward"},
+     "cross_entropy",
+     "F32",
+     "{\"rows\":3,\"vocab\":70,\"backward\":true}"},
     {{"mlp", "--batch=3", "--sizes=6,5,4,3"}, "mlp", "F32", "{\"batch\":3,\"sizes\":[6,5,4,3]}"},
 };
 enum { EXAMPLES = sizeof examples / sizeof *examples };
@@ -143,8 +147,8 @@ static void check_example(const example *e, const char *device, const heed_devic
   assert_times(object);
   assert_true(number(object, "gbytes_s") > 0);
   assert_true(number(object, "peak_fraction") > 0);
-  // Softmax is memory work: its arithmetic is not counted.
-  if (strcmp(e->op, "softmax") == 0)
+  // Softmax and cross-entropy are memory work: their arithmetic is not counted.
+  if (strcmp(e->op, "softmax") == 0 || strcmp(e->op, "cross_entropy") == 0)
     assert_true(number(object, "gflops") == 0);
   else
     assert_true(number(object, "gflops") > 0);

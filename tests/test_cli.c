@@ -167,6 +167,11 @@ static void write_ranges(void) {
   add_integers(file, "target", 3, -100);
   write_file(file, "ignored.safetensors");
   file = create();
+  add(file, "logits", HEED_F32, DIMS(1, 3, 3));
+  add(file, "weight", HEED_F32, DIMS(3));
+  ASSERT_OK(heed_safetensors_add(file, "target", HEED_U8, DIMS(1, 3), "\2\0\1"));
+  write_file(file, "places.safetensors");
+  file = create();
   add(file, "x", HEED_F32, DIMS(2, 5));
   add_layer(file, "l1.weight", "l1.bias", 3, 5);
   ASSERT_OK(heed_safetensors_add(file, "target", HEED_U8, DIMS(2), "\2\3"));

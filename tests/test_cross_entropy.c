@@ -326,7 +326,7 @@ static void assert_both_at_once(const heed_tensor *x, const heed_tensor *target,
   heed_tensor *loss_both = support_like(loss), *dinput_both = support_like(x);
   ASSERT_OK(heed_cross_entropy_fwd(x, target, options, loss));
   ASSERT_OK(heed_cross_entropy_bwd(x, target, options, NULL, dinput));
-  ASSERT_OK(heed_cross_entropy_fwd_bwd(x, target, options, loss_both, dinput_both));
+  ASSERT_OK(heed_cross_entropy_fwd_bwd(x, target, options, NULL, loss_both, dinput_both));
   ASSERT_SAME_BITS(loss_both, loss);
   ASSERT_SAME_BITS(dinput_both, dinput);
 }
@@ -351,10 +351,10 @@ static void both_at_once_give_the_same_bits(void **state) {
                         support_put(ctx, HEED_U8, 1, shapes[s], targets), NULL);
   }
   ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "cross_entropy_fwd_bwd", "dinput is NULL",
-                 heed_cross_entropy_fwd_bwd(logits(ctx), classes(ctx, HEED_I64), NULL,
+                 heed_cross_entropy_fwd_bwd(logits(ctx), classes(ctx, HEED_I64), NULL, NULL,
                                             support_new(ctx, HEED_F32, SHAPE(1)), NULL));
   ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "cross_entropy_fwd_bwd", "loss is NULL",
-                 heed_cross_entropy_fwd_bwd(logits(ctx), classes(ctx, HEED_I64), NULL, NULL, logits(ctx)));
+                 heed_cross_entropy_fwd_bwd(logits(ctx), classes(ctx, HEED_I64), NULL, NULL, NULL, logits(ctx)));
 }
 
 // ---------------------------------------------------------------- refusals

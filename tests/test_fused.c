@@ -125,7 +125,7 @@ static void loss_and_gradient_at_once_are_those_of_two_calls(void **state) {
       const int64_t losses = options[o].reduction == HEED_REDUCTION_NONE ? n : 1;
       heed_tensor *loss[] = {support_new(ctx, HEED_F32, SHAPE(losses)), support_new(ctx, HEED_F32, SHAPE(losses))};
       heed_tensor *dx[] = {support_like(x), support_like(x)};
-      ASSERT_OK(heed_cross_entropy_fwd_bwd(x, target, &options[o], loss[0], dx[0]));
+      ASSERT_OK(heed_cross_entropy_fwd_bwd(x, target, &options[o], NULL, loss[0], dx[0]));
       ASSERT_OK(heed_cross_entropy_fwd(x, target, &options[o], loss[1]));
       ASSERT_OK(heed_cross_entropy_bwd(x, target, &options[o], NULL, dx[1]));
       if (n == 67) {  // NaN has many bits
@@ -144,11 +144,11 @@ static void loss_and_gradient_refuse_what_each_does(void **state) {
   const heed_tensor *x = support_random(ctx, HEED_F32, SHAPE(4, 3), 1), *target = support_new(ctx, HEED_U8, SHAPE(4));
   heed_tensor *loss = support_new(ctx, HEED_F32, SHAPE(1)), *dx = support_like(x);
   ASSERT_REFUSED(HEED_ERROR_SHAPE, "cross_entropy_fwd_bwd", "loss F32[4] must be [1]",
-                 heed_cross_entropy_fwd_bwd(x, target, NULL, support_new(ctx, HEED_F32, SHAPE(4)), dx));
+                 heed_cross_entropy_fwd_bwd(x, target, NULL, NULL, support_new(ctx, HEED_F32, SHAPE(4)), dx));
   ASSERT_REFUSED(HEED_ERROR_SHAPE, "cross_entropy_fwd_bwd", "dinput is F32[3, 4]",
-                 heed_cross_entropy_fwd_bwd(x, target, NULL, loss, support_new(ctx, HEED_F32, SHAPE(3, 4))));
+                 heed_cross_entropy_fwd_bwd(x, target, NULL, NULL, loss, support_new(ctx, HEED_F32, SHAPE(3, 4))));
   ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "cross_entropy_fwd_bwd", "dinput is NULL",
-                 heed_cross_entropy_fwd_bwd(x, target, NULL, loss, NULL));
+                 heed_cross_entropy_fwd_bwd(x, target, NULL, NULL, loss, NULL));
   ASSERT_REFUSED(
       HEED_ERROR_SHAPE, "linear_relu_fwd", "differ in rows",
       heed_linear_relu_fwd(x, support_new(ctx, HEED_F32, SHAPE(2, 3)), NULL, support_new(ctx, HEED_F32, SHAPE(5, 2))));

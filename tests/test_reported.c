@@ -48,6 +48,11 @@ static const struct reported cases[] = {
      .op = "sgd",
      .options = "--momentum 0.9 --lr 1",
      .refusal = "momentum: sgd has no such tensor; did you mean momentum_buffer?"},
+    {.file = "01_ce_weight",
+     .op = "cross_entropy",
+     .options = "",
+     .tolerance = 5e-5,
+     .values = {{"loss", 1, {2.1283}}}},
     // What F32 cannot know must not stop validation.
     {.file = "02_self_attention", .op = "attention", .options = "--validate"},
     {.file = "02_self_attention_d128", .op = "attention", .options = "--validate"},

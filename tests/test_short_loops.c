@@ -90,7 +90,8 @@ static void rows_of_millions_are_refused(void **state) {
   ASSERT_FAILS(HEED_ERROR_UNSUPPORTED, "after 65535 rounds", heed_argmax(x, best));
   ASSERT_FAILS(HEED_ERROR_UNSUPPORTED, "after 65535 rounds", heed_cross_entropy_fwd(x, target, NULL, loss));
   ASSERT_FAILS(HEED_ERROR_UNSUPPORTED, "after 65535 rounds", heed_cross_entropy_bwd(x, target, NULL, loss, y));
-  ASSERT_FAILS(HEED_ERROR_UNSUPPORTED, "after 65535 rounds", heed_cross_entropy_fwd_bwd(x, target, NULL, loss, y));
+  ASSERT_FAILS(HEED_ERROR_UNSUPPORTED, "after 65535 rounds",
+               heed_cross_entropy_fwd_bwd(x, target, NULL, NULL, loss, y));
 }
 
 int main(void) {

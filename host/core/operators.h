@@ -47,12 +47,15 @@
   /* all [outer, axis, inner] */ \
   X(softmax_fwd, FORWARD, IN(x), OUT(y), PARAMS(struct heed__softmax_params), OWN_TERMS) \
   X(softmax_bwd, GRADIENT, IN(y, dy), OUT(dx), PARAMS(struct heed__softmax_params), OWN_TERMS) \
-  /* input, dinput: [N, C]; target: [N] or [N, C]; loss, dloss: F32 [1] or [N] */ \
-  X(cross_entropy_fwd, FORWARD, IN(input, target), OUT(loss), PARAMS(heed_cross_entropy_options), OWN_TERMS) \
-  X(cross_entropy_bwd, GRADIENT, IN(input, target, dloss), OUT(dinput), PARAMS(heed_cross_entropy_options), \
-    OPTIONAL(dloss), OWN_TERMS) \
-  X(cross_entropy_fwd_bwd, GRADIENT, IN(input, target), OUT(loss, dinput), PARAMS(heed_cross_entropy_options), \
-    AS_FORWARD(loss), OWN_TERMS) \
+  /* input, dinput: [rows, classes, inner] by the parameters; target: [rows, inner], or the same; weight: F32 [classes]; \
+     loss, dloss: F32 [1] or [rows, inner] */ \
+  X(cross_entropy_fwd, FORWARD, IN(input, target, weight), OUT(loss), PARAMS(struct heed__cross_entropy_params), \
+    OPTIONAL(weight), OWN_TERMS) \
+  X(cross_entropy_bwd, GRADIENT, IN(input, target, weight, dloss), OUT(dinput), \
+    PARAMS(struct heed__cross_entropy_params), OPTIONAL(weight, dloss), OWN_TERMS) \
+  X(cross_entropy_fwd_bwd, GRADIENT, IN(input, target, weight, dloss), OUT(loss, dinput), \
+    PARAMS(struct heed__cross_entropy_params), OPTIONAL(weight, dloss), AS_FORWARD(loss), OWN_TERMS, \
+    IN_PLACE(dinput, input)) \
   /* all of one shape; param and momentum_buffer are read and written */ \
   X(sgd, FORWARD, IN(grad), OUT(param, momentum_buffer), PARAMS(heed_sgd_options), OPTIONAL(momentum_buffer), \
     OWN_TERMS) \
@@ -182,6 +185,14 @@ struct heed__gelu_params {
 };
 struct heed__softmax_params {
   bool log;
+};
+struct heed__cross_entropy_params {
+  int64_t rows, classes, inner;
+  heed_reduction reduction;
+  bool from_probs;
+  double label_smoothing;
+  bool ignores;  // rows of class ignore_index do not count
+  int64_t ignore_index;
 };
 
 // q [B,Hq,Lq,D], k [B,Hkv,Lk,D] (past keys are already joined to it), v [B,Hkv,Lk,Dv], out and dout [B,Hq,Lq,Dv], dq dk dv: last stride 1,

@@ -1,4 +1,4 @@
-// Cross-entropy on the host, forward and backward. All forms of target become one row of weights t per sample:
+// Cross-entropy on the host, forward and backward. All forms of target become one row of weights t per sample, those of its classes in it:
 //   loss_n = −Σ_c t_c log p_c with p = softmax(logits), or the input itself where that holds probabilities.
 #include <math.h>
 #include <stdlib.h>
@@ -6,27 +6,43 @@
 #include "cpu/rows.h"
 
 struct loss_problem {
-  const heed_tensor *input, *target;
-  const heed_cross_entropy_options *options;
+  const heed_tensor *input, *target, *weight;
+  const struct heed__cross_entropy_params *params;
   bool by_index;
-  int64_t rows, classes;
+  int64_t rows, classes;  // rows: those of all `inner`
 };
 
 // All three operators have the first slots of cross_entropy_fwd.
 static struct loss_problem loss_problem_of(const struct heed__call *call) {
-  // input: [rows, classes]; target: [rows] of indices, or [rows, classes]
-  const heed_tensor *input = call->in[HEED__cross_entropy_fwd_input];
+  // input: [rows, classes, inner]; target: [rows, inner] of indices, or as input; weight: F32 [classes] or NULL
+  const struct heed__cross_entropy_params *params = call->params;
   const heed_tensor *target = call->in[HEED__cross_entropy_fwd_target];
-  return (struct loss_problem){.input = input,
+  return (struct loss_problem){.input = call->in[HEED__cross_entropy_fwd_input],
                                .target = target,
-                               .options = call->params,
+                               .weight = call->in[HEED__cross_entropy_fwd_weight],
+                               .params = params,
                                .by_index = !heed_dtype_is_float(target->dtype),
-                               .rows = input->dims[0],
-                               .classes = input->dims[1]};
+                               .rows = params->rows * params->inner,
+                               .classes = params->classes};
+}
+
+// Where the first class of a row stands in input; the others follow `inner` apart.
+static int64_t row_start(const struct loss_problem *p, int64_t row) {
+  const int64_t inner = p->params->inner;
+  return row / inner * p->classes * inner + row % inner;
+}
+
+static void load_row(const struct loss_problem *p, const heed_tensor *from, int64_t row, double *x) {
+  // from: [rows, classes, inner]; x: [classes]
+  heed__cpu_load_row(x, heed__cpu_data(from), from->dtype, row_start(p, row), p->params->inner, p->classes);
+}
+
+static double class_weight(const struct loss_problem *p, int64_t c) {
+  return p->weight ? heed__load(heed__cpu_data(p->weight), p->weight->dtype, c) : 1;
 }
 
 static int64_t class_index(const struct loss_problem *p, int64_t row) {
-  // target: [rows]
+  // target: [rows, inner]
   const void *data = heed__cpu_data(p->target);
   switch (p->target->dtype) {
     case HEED_I64:
@@ -39,30 +55,41 @@ static int64_t class_index(const struct loss_problem *p, int64_t row) {
 }
 
 static bool row_is_ignored(const struct loss_problem *p, int64_t row) {
-  return p->by_index && p->options->has_ignore_index && class_index(p, row) == p->options->ignore_index;
+  return p->by_index && p->params->ignores && class_index(p, row) == p->params->ignore_index;
+}
+
+static bool is_class(const struct loss_problem *p, int64_t index) { return index >= 0 && index < p->classes; }
+
+// What a row counts in the mean: with class indices the weight of its class, which is 0 for an index that is no class.
+static double row_count(const struct loss_problem *p, int64_t row) {
+  if (row_is_ignored(p, row)) return 0;
+  if (!p->by_index || !p->weight) return 1;
+  const int64_t index = class_index(p, row);
+  return is_class(p, index) ? class_weight(p, index) : 0;
 }
 
 // The factor of the sum of losses.
 static double reduction_scale(const struct loss_problem *p) {
-  if (p->options->reduction != HEED_REDUCTION_MEAN) return 1;
-  int64_t counted = 0;
-  for (int64_t row = 0; row < p->rows; ++row) counted += !row_is_ignored(p, row);
-  return 1 / (double)counted;
+  if (p->params->reduction != HEED_REDUCTION_MEAN) return 1;
+  double counted = 0;
+  for (int64_t row = 0; row < p->rows; ++row) counted += row_count(p, row);
+  return 1 / counted;
 }
 
 // Writes the weights t of a row, with label smoothing. If the index is not a class, all of them are NaN.
 static void load_target(const struct loss_problem *p, int64_t row, double *t) {
   // t: [classes]
-  const double smoothing = p->options->label_smoothing;
+  const double smoothing = p->params->label_smoothing;
   if (p->by_index) {
     const int64_t index = class_index(p, row);
-    const bool is_class = index >= 0 && index < p->classes;
-    for (int64_t c = 0; c < p->classes; ++c) t[c] = is_class ? (double)(c == index) : NAN;
+    for (int64_t c = 0; c < p->classes; ++c) t[c] = is_class(p, index) ? (double)(c == index) : NAN;
   } else {
-    heed__cpu_load_row(t, heed__cpu_data(p->target), p->target->dtype, row * p->classes, 1, p->classes);
+    load_row(p, p->target, row, t);
   }
-  if (smoothing == 0) return;
-  for (int64_t c = 0; c < p->classes; ++c) t[c] = (1 - smoothing) * t[c] + smoothing / (double)p->classes;
+  if (smoothing != 0)
+    for (int64_t c = 0; c < p->classes; ++c) t[c] = (1 - smoothing) * t[c] + smoothing / (double)p->classes;
+  if (p->weight)
+    for (int64_t c = 0; c < p->classes; ++c) t[c] *= class_weight(p, c);
 }
 
 // x becomes log softmax(x); if all x are −inf, they stay so.
@@ -92,11 +119,11 @@ static double row_loss(const struct loss_problem *p, int64_t row, double *x, dou
   if (row_is_ignored(p, row)) return 0;
   double loss = 0;
   load_target(p, row, t);
-  heed__cpu_load_row(x, heed__cpu_data(p->input), p->input->dtype, row * p->classes, 1, p->classes);
-  if (!p->options->from_probs) log_softmax(x, p->classes);
+  load_row(p, p->input, row, x);
+  if (!p->params->from_probs) log_softmax(x, p->classes);
   for (int64_t c = 0; c < p->classes; ++c) {
     if (t[c] == 0) continue;  // 0 · log 0 counts as 0
-    loss -= t[c] * (p->options->from_probs ? log(x[c]) : x[c]);
+    loss -= t[c] * (p->params->from_probs ? log(x[c]) : x[c]);
   }
   return loss;
 }
@@ -109,8 +136,8 @@ static void row_gradient(const struct loss_problem *p, int64_t row, double scale
     return;
   }
   load_target(p, row, t);
-  heed__cpu_load_row(x, heed__cpu_data(p->input), p->input->dtype, row * p->classes, 1, p->classes);
-  if (p->options->from_probs) {
+  load_row(p, p->input, row, x);
+  if (p->params->from_probs) {
     for (int64_t c = 0; c < p->classes; ++c) x[c] = t[c] == 0 ? 0 : -scale * t[c] / x[c];
     return;
   }
@@ -132,7 +159,7 @@ static heed_status row_scratch(const struct loss_problem *p, int64_t extra, doub
 }
 
 heed_status heed__cpu_cross_entropy_fwd(heed_context *ctx, const struct heed__call *call) {
-  // input: [rows, classes]; target: [rows] or [rows, classes]; loss: F32 [1] or [rows]
+  // input: [rows, classes, inner]; target: [rows, inner] or as input; loss: F32 [1] or [rows, inner]
   (void)ctx;
   const struct loss_problem p = loss_problem_of(call);
   const heed_tensor *loss = call->out[HEED__cross_entropy_fwd_loss];
@@ -145,7 +172,7 @@ heed_status heed__cpu_cross_entropy_fwd(heed_context *ctx, const struct heed__ca
     double *x = scratch + 2 * heed__cpu_thread() * p.classes, *t = x + p.classes;
     losses[row] = row_loss(&p, row, x, t);
   }
-  if (p.options->reduction == HEED_REDUCTION_NONE) {
+  if (p.params->reduction == HEED_REDUCTION_NONE) {
     heed__cpu_store_row(heed__cpu_data(loss), loss->dtype, 0, 1, p.rows, losses);
   } else {
     double sum = 0;
@@ -157,13 +184,13 @@ heed_status heed__cpu_cross_entropy_fwd(heed_context *ctx, const struct heed__ca
 }
 
 heed_status heed__cpu_cross_entropy_bwd(heed_context *ctx, const struct heed__call *call) {
-  // input, dinput: [rows, classes]; target: [rows] or [rows, classes]; dloss: F32 [1] or [rows], NULL: 1
+  // input, dinput: [rows, classes, inner]; target: [rows, inner] or as input; dloss: F32 [1] or [rows, inner], NULL: 1
   (void)ctx;
   const struct loss_problem p = loss_problem_of(call);
   const heed_tensor *dloss = call->in[HEED__cross_entropy_bwd_dloss];
   const heed_tensor *dinput = call->out[HEED__cross_entropy_bwd_dinput];
   const double scale = reduction_scale(&p);
-  const bool one_dloss = p.options->reduction != HEED_REDUCTION_NONE;
+  const bool one_dloss = p.params->reduction != HEED_REDUCTION_NONE;
   double *scratch;
   HEED__TRY(row_scratch(&p, 0, &scratch));
   HEED__CPU_PARALLEL_FOR(p.input->count)
@@ -171,14 +198,14 @@ heed_status heed__cpu_cross_entropy_bwd(heed_context *ctx, const struct heed__ca
     double *x = scratch + 2 * heed__cpu_thread() * p.classes, *t = x + p.classes;
     const double d = dloss ? heed__load(heed__cpu_data(dloss), dloss->dtype, one_dloss ? 0 : row) : 1;
     row_gradient(&p, row, scale * d, x, t);
-    heed__cpu_store_row(heed__cpu_data(dinput), dinput->dtype, row * p.classes, 1, p.classes, x);
+    heed__cpu_store_row(heed__cpu_data(dinput), dinput->dtype, row_start(&p, row), p.params->inner, p.classes, x);
   }
   free(scratch);
   return HEED_OK;
 }
 
 heed_status heed__cpu_cross_entropy_fwd_bwd(heed_context *ctx, const struct heed__call *call) {
-  // input, dinput: [rows, classes]; target: [rows] or [rows, classes]; loss: F32 [1] or [rows]
+  // input, dinput: [rows, classes, inner], perhaps one tensor; target: [rows, inner] or as input; loss, dloss: F32 [1] or [rows, inner]
   struct heed__call forward = *call, backward = *call;
   forward.out[HEED__cross_entropy_fwd_bwd_dinput] = backward.out[HEED__cross_entropy_fwd_bwd_dinput] = NULL;
   backward.out[HEED__cross_entropy_bwd_dinput] = call->out[HEED__cross_entropy_fwd_bwd_dinput];
@@ -212,11 +239,11 @@ static double row_loss_terms(const struct loss_problem *p, int64_t row, double *
   const double u = heed__rounding(HEED_F32);
   double terms = 0;
   load_target(p, row, t);
-  heed__cpu_load_row(x, heed__cpu_data(p->input), p->input->dtype, row * p->classes, 1, p->classes);
-  if (!p->options->from_probs) log_softmax_terms(p->by_index, p->classes, x, errors);
+  load_row(p, p->input, row, x);
+  if (!p->params->from_probs) log_softmax_terms(p->by_index, p->classes, x, errors);
   for (int64_t c = 0; c < p->classes; ++c) {
     if (t[c] == 0) continue;
-    terms += fabs(t[c]) * (p->options->from_probs ? 4 * u * fabs(log(x[c])) : errors[c] + 3 * u * fabs(x[c]));
+    terms += fabs(t[c]) * (p->params->from_probs ? 4 * u * fabs(log(x[c])) : errors[c] + 3 * u * fabs(x[c]));
   }
   return terms;
 }
@@ -228,14 +255,14 @@ static void row_gradient_terms(const struct loss_problem *p, int64_t row, double
   const double u = heed__rounding(HEED_F32);
   double size = 0;
   load_target(p, row, t);
-  heed__cpu_load_row(x, heed__cpu_data(p->input), p->input->dtype, row * p->classes, 1, p->classes);
+  load_row(p, p->input, row, x);
   for (int64_t c = 0; c < p->classes; ++c) size += fabs(t[c]);
-  if (!p->options->from_probs) log_softmax_terms(p->by_index, p->classes, x, errors);
+  if (!p->params->from_probs) log_softmax_terms(p->by_index, p->classes, x, errors);
   for (int64_t c = 0; c < p->classes; ++c) {
     const double probability = exp(x[c]);
     if (row_is_ignored(p, row))
       x[c] = 0;
-    else if (p->options->from_probs)
+    else if (p->params->from_probs)
       x[c] = t[c] == 0 ? 0 : 4 * u * fabs(scale * t[c] / x[c]);
     else if (probability == 0)
       x[c] = 3 * u * fabs(scale * t[c]);
@@ -245,7 +272,7 @@ static void row_gradient_terms(const struct loss_problem *p, int64_t row, double
 }
 
 heed_status heed__cpu_terms_cross_entropy_fwd(heed_context *ctx, const struct heed__call *call) {
-  // input: [rows, classes]; target: [rows] or [rows, classes]; loss: F32 [1] or [rows]
+  // as of heed__cpu_cross_entropy_fwd
   (void)ctx;
   const struct loss_problem p = loss_problem_of(call);
   const heed_tensor *loss = call->out[HEED__cross_entropy_fwd_loss];
@@ -255,35 +282,35 @@ heed_status heed__cpu_terms_cross_entropy_fwd(heed_context *ctx, const struct he
     const double terms = row_loss_terms(&p, row, x, x + p.classes, x + 2 * p.classes);
     // A row's terms are at least one rounding of its loss, which covers the sum over rows.
     sum += terms;
-    if (p.options->reduction == HEED_REDUCTION_NONE) heed__store(heed__cpu_data(loss), loss->dtype, row, terms);
+    if (p.params->reduction == HEED_REDUCTION_NONE) heed__store(heed__cpu_data(loss), loss->dtype, row, terms);
   }
   free(x);
-  if (p.options->reduction != HEED_REDUCTION_NONE)
+  if (p.params->reduction != HEED_REDUCTION_NONE)
     heed__store(heed__cpu_data(loss), loss->dtype, 0, fabs(sum * reduction_scale(&p)));
   return HEED_OK;
 }
 
 heed_status heed__cpu_terms_cross_entropy_bwd(heed_context *ctx, const struct heed__call *call) {
-  // input: [rows, classes]; target: [rows] or [rows, classes]; dloss: F32 [1] or [rows], NULL: 1; dinput: F32 [rows, classes]
+  // as of heed__cpu_cross_entropy_bwd; dinput: F32
   (void)ctx;
   const struct loss_problem p = loss_problem_of(call);
   const heed_tensor *dloss = call->in[HEED__cross_entropy_bwd_dloss];
   const heed_tensor *dinput = call->out[HEED__cross_entropy_bwd_dinput];
   const double scale = reduction_scale(&p);
-  const bool one_dloss = p.options->reduction != HEED_REDUCTION_NONE;
+  const bool one_dloss = p.params->reduction != HEED_REDUCTION_NONE;
   double *x;
   HEED__TRY(heed__cpu_scratch(3, p.classes, 1, &x));
   for (int64_t row = 0; row < p.rows; ++row) {
     const double d = dloss ? heed__load(heed__cpu_data(dloss), dloss->dtype, one_dloss ? 0 : row) : 1;
     row_gradient_terms(&p, row, scale * d, x, x + p.classes, x + 2 * p.classes);
-    heed__cpu_store_row(heed__cpu_data(dinput), dinput->dtype, row * p.classes, 1, p.classes, x);
+    heed__cpu_store_row(heed__cpu_data(dinput), dinput->dtype, row_start(&p, row), p.params->inner, p.classes, x);
   }
   free(x);
   return HEED_OK;
 }
 
 heed_status heed__cpu_terms_cross_entropy_fwd_bwd(heed_context *ctx, const struct heed__call *call) {
-  // input: [rows, classes]; target: [rows] or [rows, classes]; loss: F32 [1] or [rows]; dinput: F32 [rows, classes]
+  // as of heed__cpu_cross_entropy_fwd_bwd; dinput: F32
   struct heed__call forward = *call, backward = *call;
   forward.out[HEED__cross_entropy_fwd_bwd_dinput] = backward.out[HEED__cross_entropy_fwd_bwd_dinput] = NULL;
   backward.out[HEED__cross_entropy_bwd_dinput] = call->out[HEED__cross_entropy_fwd_bwd_dinput];

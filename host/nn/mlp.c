@@ -161,7 +161,11 @@ heed_status heed_mlp_loss(heed_mlp *mlp, const heed_tensor *x, const heed_tensor
   const struct heed__named outputs[] = {{"logits", logits}, {"loss", loss}}, inputs[] = {{"x", x}, {"target", target}};
   HEED__TRY(heed__check_apart("mlp", outputs, 2, inputs, 2, mlp->parameters, 2 * mlp->layers));
   HEED__TRY(heed_mlp_fwd(mlp, x, true, logits));
-  HEED__TRY(heed__scratch_shape(&mlp->dlogits, mlp->ctx, mlp->dtype, 2, out));
-  HEED__TRY(heed_cross_entropy_fwd_bwd(logits, target, NULL, loss, mlp->dlogits.tensor));
-  return heed_mlp_bwd(mlp, mlp->dlogits.tensor, NULL, accumulate);
+  heed_tensor *dlogits = logits;
+  if (dlogits != mlp->logits.tensor) {
+    HEED__TRY(heed__scratch_shape(&mlp->dlogits, mlp->ctx, mlp->dtype, 2, out));
+    dlogits = mlp->dlogits.tensor;
+  }
+  HEED__TRY(heed_cross_entropy_fwd_bwd(logits, target, NULL, NULL, loss, dlogits));
+  return heed_mlp_bwd(mlp, dlogits, NULL, accumulate);
 }

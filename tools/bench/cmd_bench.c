@@ -35,7 +35,7 @@ static const tool_option options[] = {
                        "boolean mask: keys [B,1,1,L], square [L,L], full [B,H,L,L]"),
     TOOL_OPTION_CHOICE("dtype", bench_settings, dtype, dtypes, "TYPE", "f32, f16 or bf16 (default f32)"),
     TOOL_OPTION_FLAG("backward", bench_settings, backward,
-                     "attention: time only the backward; mha: forward and backward"),
+                     "attention: time only the backward; mha, cross_entropy: forward and backward"),
     TOOL_OPTION_CHOICE("path", bench_settings, path, paths, "PATH", "attention: auto, staged or fused"),
     TOOL_OPTION_INTEGER("m", bench_settings, m, 1, TOOL_MAX_COUNT, "at least 1", "gemm: rows of C (default 1024)"),
     TOOL_OPTION_INTEGER("n", bench_settings, n, 1, TOOL_MAX_COUNT, "at least 1", "gemm: columns of C (default 1024)"),
@@ -44,9 +44,12 @@ static const tool_option options[] = {
     TOOL_OPTION_FLAG("tb", bench_settings, tb, "gemm: B is transposed"),
     TOOL_OPTION_CHOICE("provider", bench_settings, provider, providers, "NAME", "products: auto, native or clblast"),
     TOOL_OPTION_TEXT("sizes", bench_settings, sizes, "A,B,...", "mlp: layer sizes (default 784,512,10)"),
-    TOOL_OPTION_INTEGER("rows", bench_settings, rows, 1, TOOL_MAX_COUNT, "at least 1", "softmax: rows (default 32768)"),
+    TOOL_OPTION_INTEGER("rows", bench_settings, rows, 1, TOOL_MAX_COUNT, "at least 1",
+                        "softmax: rows (default 32768); cross_entropy (default 1024)"),
     TOOL_OPTION_INTEGER("cols", bench_settings, cols, 1, TOOL_MAX_COUNT, "at least 1",
                         "softmax: columns (default 1024)"),
+    TOOL_OPTION_INTEGER("vocab", bench_settings, vocab, 1, TOOL_MAX_COUNT, "at least 1",
+                        "cross_entropy: classes (default 50257)"),
     TOOL_OPTION_INTEGER("runs", bench_settings, runs, 1, 100000, "in 1..100000",
                         "timed runs (default: a second's worth)"),
     TOOL_OPTION_FLAG("compare", bench_settings, compare,
@@ -57,7 +60,7 @@ static const tool_option options[] = {
 static const tool_syntax syntax = {
     .command = command,
     .title = "heed bench",
-    .usage = "[peak|gemm|attention|mha|softmax|mlp] [options]",
+    .usage = "[peak|gemm|attention|mha|softmax|cross_entropy|mlp] [options]",
     .options = options,
     .count = sizeof options / sizeof *options,
     .max_operands = 1,
@@ -69,7 +72,7 @@ static const tool_syntax syntax = {
 };
 
 static void print_text(const bench_record *r) {
-  printf("%-10s %-34s %-4s %9.3f %9.3f %9.3f %9.3f", r->op, r->shape_text, r->dtype, r->first_ms, r->median_ms,
+  printf("%-13s %-34s %-4s %9.3f %9.3f %9.3f %9.3f", r->op, r->shape_text, r->dtype, r->first_ms, r->median_ms,
          r->p10_ms, r->p90_ms);
   if (r->gflops > 0)
     printf(" %9.1f GFLOP/s", r->gflops);
@@ -80,7 +83,7 @@ static void print_text(const bench_record *r) {
 }
 
 static void print_header(void) {
-  printf("%-10s %-34s %-4s %9s %9s %9s %9s %17s %5s\n", "op", "shape", "type", "first ms", "median", "p10", "p90",
+  printf("%-13s %-34s %-4s %9s %9s %9s %9s %17s %5s\n", "op", "shape", "type", "first ms", "median", "p10", "p90",
          "rate", "peak");
 }
 

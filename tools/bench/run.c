@@ -78,9 +78,11 @@ static bool is_memory_work(const heed_case *c) {
 }
 
 // Softmax compares, subtracts, takes exp, adds and divides once an element; its backward multiplies, adds, subtracts and
-// multiplies.
+// multiplies. Cross-entropy compares, subtracts, takes exp and adds; its backward subtracts, takes exp and multiplies.
 static double operations(const heed_case *c) {
   if (c->family->flops) return c->family->flops(c);
+  if (c->family == &cross_entropy_family || c->family == &cross_entropy_fwd_bwd_family)
+    return (c->phase == CASE_BOTH ? 7 : 4) * (double)c->u.loss.n * (double)c->u.loss.c;
   const double elements = (double)c->u.rows.dims[0] * (double)c->u.rows.dims[1];
   return (c->phase == CASE_BOTH ? 9 : 5) * elements;
 }

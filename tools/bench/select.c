@@ -60,6 +60,14 @@ static const char *softmax_of(const bench_settings *s, heed_case *c) {
   return NULL;
 }
 
+static const char *cross_entropy_of(const bench_settings *s, heed_case *c) {
+  *c = (heed_case){.family = s->backward ? &cross_entropy_fwd_bwd_family : &cross_entropy_family,
+                   .dtype = (heed_dtype)s->dtype,
+                   .phase = s->backward ? CASE_BOTH : CASE_FORWARD};
+  c->u.loss = (loss_shape){.n = or (s->rows, 1024), .c = or (s->vocab, 50257), .target = HEED_I32, .fill = CASE_NORMAL};
+  return NULL;
+}
+
 // Reads "784,512,10" into the shape; returns false unless it is a list of 2 to 8 counts.
 static bool read_sizes(const char *text, mlp_shape *shape) {
   for (shape->count = 0; shape->count < 8;) {
@@ -119,6 +127,7 @@ static void usual_table(heed_case *cases, size_t *count) {
   for (int backward = 0; backward < 2; ++backward)
     add(mha_of, &(bench_settings){.causal = 1, .backward = backward}, cases, count);
   add(softmax_of, &(bench_settings){0}, cases, count);
+  add(cross_entropy_of, &(bench_settings){.backward = true}, cases, count);
   for (int64_t batch = 64; batch <= 1024; batch *= 16) add(mlp_of, &(bench_settings){.batch = batch}, cases, count);
 }
 
@@ -180,15 +189,27 @@ static void describe_softmax(const heed_case *c, bench_record *r) {
            s->dims[0], s->dims[1], c->phase == CASE_BOTH ? "true" : "false");
 }
 
+static void describe_cross_entropy(const heed_case *c, bench_record *r) {
+  const loss_shape *s = &c->u.loss;
+  snprintf(r->shape_text, sizeof r->shape_text, "%" PRId64 " rows of %" PRId64 "%s", s->n, s->c,
+           c->phase == CASE_BOTH ? " fwd+bwd" : "");
+  snprintf(r->shape_json, sizeof r->shape_json, "{\"rows\":%" PRId64 ",\"vocab\":%" PRId64 ",\"backward\":%s}", s->n,
+           s->c, c->phase == CASE_BOTH ? "true" : "false");
+}
+
 // ---------------------------------------------------------------- the operators
 
 // The list of all operands of `heed bench` except peak. OP_of makes the case, describe_OP writes its shape as text.
-#define BENCH_OPS(X) X(gemm) X(attention) X(mha) X(softmax) X(mlp)
+#define BENCH_OPS(X) X(gemm) X(attention) X(mha) X(softmax) X(cross_entropy) X(mlp)
 
-static bool is_op(const heed_case *c, const char *name) { return strcmp(c->family->op, name) == 0; }
+// The operand that makes such a case.
+static const char *op_of(const heed_case *c) {
+  return c->family == &cross_entropy_fwd_bwd_family ? cross_entropy_family.op : c->family->op;
+}
+static bool is_op(const heed_case *c, const char *name) { return strcmp(op_of(c), name) == 0; }
 
 void bench_describe(const heed_case *c, bench_record *r) {
-  r->op = c->family->op;
+  r->op = op_of(c);
   r->dtype = heed_dtype_string(c->dtype);
 #define DESCRIBE(name) \
   if (is_op(c, #name)) describe_##name(c, r);

@@ -116,6 +116,9 @@ typedef struct loss_shape {
   heed_cross_entropy_options options;
   heed_dtype target;  // I32, I64, U8, or a float dtype for probabilities
   case_fill fill;
+  int64_t inner;           // not 0: logits [n, c, inner], or [n, inner, c] with HEED_CLASS_AXIS_LAST
+  bool weighted, ignores;  // weights of the classes; some rows of class -100
+  bool in_place;           // the gradient takes the place of the logits
 } loss_shape;
 
 typedef struct linear_shape {

@@ -62,7 +62,7 @@ static int logits_grad(run_call *run, const heed_tensor *logits, const heed_tens
 
 static int forward_backward(run_call *run, heed_mlp *mlp, const heed_tensor *x, int64_t classes) {
   heed_tensor *target, *logits, *loss, *dlogits, *dx;
-  TOOL_TRY(run_check_classes(run, classes, NULL));
+  TOOL_TRY(run_check_classes(run, classes, &(int64_t){HEED_IGNORE_INDEX}));
   TOOL_TRY(run_optional(run, "target", &target));
   TOOL_TRY(run_create(run, heed_tensor_dtype(x), 2, (const int64_t[]){heed_tensor_dim(x, 0), classes}, &logits));
   RUN_TRY(run, heed_mlp_fwd(mlp, x, true, logits));

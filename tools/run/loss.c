@@ -37,29 +37,69 @@ const run_op run_softmax = {
     .function = softmax,
 };
 
-static int cross_entropy(run_call *run) {
+// The axis of classes that the library will find, or one of the two between which it will not choose.
+static int class_axis(const heed_tensor *input, const heed_tensor *target, heed_class_axis choice) {
+  const int last = heed_tensor_rank(input) - 1;
+  if (choice != HEED_CLASS_AXIS_AUTO) return choice == HEED_CLASS_AXIS_1 ? 1 : last;
+  bool fits_1 = heed_tensor_rank(target) == last;
+  for (int i = 0; fits_1 && i < last; i++)
+    fits_1 = heed_tensor_dim(target, i) == heed_tensor_dim(input, i < 1 ? i : i + 1);
+  return fits_1 ? 1 : last;
+}
+
+// The weights of the classes in F32; NULL where the file has none.
+static int class_weights(run_call *run, const heed_tensor **out) {
+  heed_tensor *weight, *wide;
+  TOOL_TRY(run_optional(run, "weight", &weight));
+  *out = weight;
+  if (!weight || !heed_dtype_is_float(heed_tensor_dtype(weight)) || heed_tensor_dtype(weight) == HEED_F32)
+    return TOOL_DONE;
+  TOOL_TRY(run_create(run, HEED_F32, heed_tensor_rank(weight), heed_tensor_dims(weight), &wide));
+  RUN_TRY(run, heed_copy(weight, wide));
+  *out = wide;
+  return TOOL_DONE;
+}
+
+static int create_loss(run_call *run, const heed_tensor *input, int axis, heed_reduction reduction,
+                       heed_tensor **loss) {
+  int64_t dims[HEED_MAX_RANK] = {1};
+  int rank = reduction == HEED_REDUCTION_NONE ? 0 : 1;
+  for (int i = 0; reduction == HEED_REDUCTION_NONE && i < heed_tensor_rank(input); i++)
+    if (i != axis) dims[rank++] = heed_tensor_dim(input, i);
+  return run_create(run, HEED_F32, rank, dims, loss);
+}
+
+static int check_input_name(const run_call *run, const char *name) {
   const run_settings *settings = &run->settings;
-  const char *name = settings->from_probs ? "probs" : "logits";
   if (settings->from_probs && settings->label_smoothing > 0)
     return tool_usage(run->args->command, "cross_entropy: --label-smoothing needs logits; leave out --from-probs");
   if (!run_has(run, name) && run_has(run, settings->from_probs ? "logits" : "probs"))
     return tool_fail(run->args->command, "cross_entropy: %s has '%s' where '%s' is needed; %s --from-probs",
                      settings->input, settings->from_probs ? "logits" : "probs", name,
                      settings->from_probs ? "leave out" : "give");
+  return TOOL_DONE;
+}
+
+static int cross_entropy(run_call *run) {
+  const run_settings *settings = &run->settings;
+  const char *name = settings->from_probs ? "probs" : "logits";
   heed_tensor *input, *target, *loss, *dinput;
+  heed_cross_entropy_options options = {.reduction = (heed_reduction)settings->reduction,
+                                        .from_probs = settings->from_probs,
+                                        .label_smoothing = settings->label_smoothing,
+                                        .has_ignore_index = tool_given(run->args, "ignore-index"),
+                                        .ignore_index = settings->ignore_index,
+                                        .class_axis = (heed_class_axis)settings->class_axis};
+  TOOL_TRY(check_input_name(run, name));
   TOOL_TRY(run_input(run, name, &input));
   TOOL_TRY(run_input(run, "target", &target));
-  const heed_cross_entropy_options options = {.reduction = (heed_reduction)settings->reduction,
-                                              .from_probs = settings->from_probs,
-                                              .label_smoothing = settings->label_smoothing,
-                                              .has_ignore_index = tool_given(run->args, "ignore-index"),
-                                              .ignore_index = settings->ignore_index};
-  if (heed_tensor_rank(input) != 2)
-    return tool_fail(run->args->command, "cross_entropy: %s is %s; it must be [N, classes]", name,
+  TOOL_TRY(class_weights(run, &options.weight));
+  if (heed_tensor_rank(input) < 2)
+    return tool_fail(run->args->command, "cross_entropy: %s is %s; it must be [N,C], [...,C] or [N,C,...]", name,
                      heed_tensor_describe(input));
-  TOOL_TRY(run_check_classes(run, heed_tensor_dim(input, 1), options.has_ignore_index ? &options.ignore_index : NULL));
-  const int64_t rows = options.reduction == HEED_REDUCTION_NONE ? heed_tensor_dim(input, 0) : 1;
-  TOOL_TRY(run_create(run, HEED_F32, 1, &rows, &loss));
+  const int axis = class_axis(input, target, options.class_axis);
+  TOOL_TRY(run_check_classes(run, heed_tensor_dim(input, axis), &settings->ignore_index));
+  TOOL_TRY(create_loss(run, input, axis, options.reduction, &loss));
   RUN_TRY(run, heed_cross_entropy_fwd(input, target, &options, loss));
   TOOL_TRY(run_write(run, "loss", loss));
   if (!settings->grad) return TOOL_DONE;
@@ -68,29 +108,36 @@ static int cross_entropy(run_call *run) {
   return run_write_grad(run, name, dinput);
 }
 
-static const char *const reductions[] = {"mean", "sum", "none", NULL};
+static const char *const reductions[] = {"mean", "sum", "none", NULL}, *const class_axes[] = {"auto", "last", "1",
+                                                                                              NULL};
 
 static const tool_option cross_entropy_options[] = {
     TOOL_OPTION_FLAG("from-probs", run_settings, from_probs, "the input is probabilities, in 'probs'"),
     TOOL_OPTION_REAL("label-smoothing", run_settings, label_smoothing, 0, 1, "from 0 to 1",
                      "move X of each target evenly to all classes (default 0)"),
     TOOL_OPTION_INTEGER("ignore-index", run_settings, ignore_index, -9007199254740992.0, 9007199254740992.0,
-                        "within 2^53", "rows of this class do not count (default none)"),
+                        "within 2^53", "rows of this class do not count (default -100, as in PyTorch)"),
+    TOOL_OPTION_CHOICE("class-axis", run_settings, class_axis, class_axes, "auto|last|1",
+                       "axis of the classes (default auto: the one that the shape of target leaves)"),
     TOOL_OPTION_CHOICE("reduction", run_settings, reduction, reductions, "mean|sum|none", "(default mean)"),
     TOOL_OPTION_FLAG("grad", run_settings, grad,
                      "write the gradient of the loss (with --reduction none: of the sum of all losses)"),
 };
 
-static const run_name cross_entropy_names[] = {{"logits", NULL}, {"probs", NULL}, {"target", NULL}, {0}};
+static const run_name cross_entropy_names[] = {
+    {"logits", NULL}, {"probs", NULL}, {"target", NULL}, {"weight", NULL}, {0}};
 
 const run_op run_cross_entropy = {
     .name = "cross_entropy",
     .summary = "cross-entropy of logits or probabilities",
     .tensors =
-        "In:  logits [N,C] (or probs, with --from-probs)  target: class indices [N], or probabilities [N,C]\n"
-        "Out: loss, F32 [1], or [N] with --reduction none  grad.logits (or grad.probs) with --grad",
+        "In:  logits [N,C], [...,C] or [N,C,...] (or probs, with --from-probs)  weight [C], of the classes (may be "
+        "left\n"
+        "     out)  target: class indices [N], [...] or [N,...], or probabilities in the shape of logits\n"
+        "Out: loss, F32 [1], or with --reduction none one for each row  grad.logits (or grad.probs) with --grad",
     .names = cross_entropy_names,
     RUN_OPTIONS(cross_entropy_options),
+    .defaults = {.ignore_index = HEED_IGNORE_INDEX},
     .uses = HEED_USES_TRAINING,
     .function = cross_entropy,
 };

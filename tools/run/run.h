@@ -24,7 +24,7 @@ typedef struct run_settings {
   bool from_probs, grad;
   double label_smoothing;
   int64_t ignore_index;
-  int reduction;
+  int reduction, class_axis;
   double lr, momentum, dampening, weight_decay, tolerance;
   bool nesterov;
   int64_t epochs;
@@ -88,7 +88,7 @@ bool run_has(const run_call *run, const char *name);
 // The same, but fails unless the tensor has the shape and dtype of `like`, which the message calls like_name.
 int run_optional_like(run_call *run, const char *name, const char *like_name, const heed_tensor *like,
                       heed_tensor **out);
-// Fail where target names a class, or kv_lengths a number of keys, that there is not; *ignored is a class that may stand there.
+// Fail where target names a class, or kv_lengths a number of keys, that there is not; *ignored is a number that may stand there.
 int run_check_classes(const run_call *run, int64_t classes, const int64_t *ignored);
 int run_check_lengths(const run_call *run, int64_t keys);
 // Makes a new tensor, for a result or as scratch memory.

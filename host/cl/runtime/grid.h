@@ -48,11 +48,16 @@ static inline void heed__cl_define_rows(struct heed__cl_kernel *k, struct heed__
   heed__cl_define_int(k, "GROUP", layout.group);
 }
 
+// The most work-items among which a CPU's row kernel shares out its rows.
+static inline int64_t heed__cl_row_walkers(const heed_context *ctx) {
+  return 16 * (int64_t)heed__max(heed__cl_state(ctx)->traits.compute_units, 1);
+}
+
 // Launches a row kernel. A group takes row after row, so that any number of work-items covers them all.
 static inline heed_status heed__cl_launch_rows(struct heed__cl_kernel *k, struct heed__cl_rows layout, int64_t rows) {
   const struct heed__cl_traits *traits = &heed__cl_state(k->ctx)->traits;
   if (traits->cpu_like) {
-    const size_t global = (size_t)heed__min(rows, 16 * (int64_t)heed__max(traits->compute_units, 1)), local = 1;
+    const size_t global = (size_t)heed__min(rows, heed__cl_row_walkers(k->ctx)), local = 1;
     return heed__cl_launch(k, 1, &global, &local);
   }
   const size_t local = layout.group > 1              ? (size_t)layout.group

@@ -105,8 +105,9 @@ HEED_API HEED_MUST_CHECK heed_status heed_mlp_fwd(heed_mlp *mlp, const heed_tens
 // Errors: INVALID_ARGUMENT without a forward with `train` before it; SHAPE.
 HEED_API HEED_MUST_CHECK heed_status heed_mlp_bwd(heed_mlp *mlp, const heed_tensor *dlogits, heed_tensor *dx,
                                                   bool accumulate);
-// Forward, loss and backward in one call: writes the mean cross-entropy with the class indices target [N] to loss (F32 [1]), and
-// the gradients to the parameters. logits: [N, classes], or NULL if the caller does not want them. Queues work and does not wait.
+// Forward, loss and backward in one call: writes the mean cross-entropy with the class indices target [N] (-100 is ignored) to loss
+// (F32 [1]), and the gradients to the parameters. logits: [N, classes], or NULL if the caller does not want them; their gradient then takes
+// their place. Queues work and does not wait.
 HEED_API HEED_MUST_CHECK heed_status heed_mlp_loss(heed_mlp *mlp, const heed_tensor *x, const heed_tensor *target,
                                                    heed_tensor *logits, heed_tensor *loss, bool accumulate);
 

@@ -89,18 +89,31 @@ HEED_API HEED_MUST_CHECK heed_status heed_log_softmax_bwd(const heed_tensor *y, 
 
 typedef enum heed_reduction { HEED_REDUCTION_MEAN, HEED_REDUCTION_SUM, HEED_REDUCTION_NONE } heed_reduction;
 
+// Which axis of the input has the classes. AUTO: the one that the target's shape leaves.
+typedef enum heed_class_axis { HEED_CLASS_AXIS_AUTO, HEED_CLASS_AXIS_LAST, HEED_CLASS_AXIS_1 } heed_class_axis;
+#define HEED_IGNORE_INDEX (-100)       // the class index that PyTorch ignores, and heed too
+#define HEED_IGNORE_NOTHING INT64_MIN  // as ignore_index: no class index is ignored
+
 typedef struct heed_cross_entropy_options {
   heed_reduction reduction;
-  bool from_probs;  // input holds probabilities and target is a float tensor: loss_n = −Σ_c target_nc log input_nc
+  bool from_probs;  // input holds probabilities and target is a float tensor: loss_n = −Σ_c w_c target_nc log input_nc
   double label_smoothing;  // ε in [0, 1]: target becomes (1 − ε) target + ε/C. Not with from_probs.
-  bool has_ignore_index;   // rows of class ignore_index add nothing to the loss, and the mean does not count them
+  bool has_ignore_index;   // ignore_index takes the place of HEED_IGNORE_INDEX. Only with class indices.
   int64_t ignore_index;
+  const heed_tensor *weight;   // w, the weights of the classes: F32 [C]; NULL: all 1
+  heed_class_axis class_axis;  // needed where the shapes of input and target leave two choices
 } heed_cross_entropy_options;
 
-// loss_n = −Σ_c t_nc log_softmax(logits_n)_c. t_n is the one-hot of a class index (target: I32, I64 or U8 [N]), or a row of
-// probabilities (target: float [N, C]). As in PyTorch's cross_entropy, MEAN divides by the rows that count: by all of them for
-// probabilities; it is NaN when none counts. input: [N, C]; loss: F32 [1], or [N] for NONE. An index outside [0, C) that is not
-// ignored makes the row's loss and gradient NaN. 0 · log 0 counts as 0. options NULL: mean, class indices.
+// loss_n = −Σ_c w_c t_nc log_softmax(logits_n)_c. t_n is the one-hot of a class index y_n (target: I32, I64 or U8), or a row of
+// probabilities (target: float, the input's shape). The rows n are all places of input but the axis of classes:
+//   input [N, C], target [N]; input [..., C], target [...]; input [N, C, ...], target [N, ...] as in PyTorch.
+// If a target of indices fits both of the last two, as [2, 5] does input [2, 5, 5], or if target holds probabilities and input has more
+// than two axes, class_axis must say which is meant.
+// The loss is F32: [1], or one for each row with NONE, in the shape of a target of indices. As in PyTorch's cross_entropy, MEAN divides
+// Σ_n loss_n by Σ_n w_{y_n} over the rows that count, and for probabilities by the number of rows, whatever the weights; it is NaN when
+// nothing counts. A row whose index is ignored adds nothing to either sum, and its gradient is 0. Another index outside [0, C) makes
+// the row's loss and gradient NaN (MEAN counts it, with weights as 0). 0 · log 0 counts as 0. options NULL: mean, class indices.
+// Errors: SHAPE for shapes that do not fit; INVALID_ARGUMENT for options that make no sense, or where class_axis is needed.
 HEED_API HEED_MUST_CHECK heed_status heed_cross_entropy_fwd(const heed_tensor *input, const heed_tensor *target,
                                                             const heed_cross_entropy_options *options,
                                                             heed_tensor *loss);
@@ -108,11 +121,14 @@ HEED_API HEED_MUST_CHECK heed_status heed_cross_entropy_fwd(const heed_tensor *i
 HEED_API HEED_MUST_CHECK heed_status heed_cross_entropy_bwd(const heed_tensor *input, const heed_tensor *target,
                                                             const heed_cross_entropy_options *options,
                                                             const heed_tensor *dloss, heed_tensor *dinput);
-// Both in one call, with the same bits: loss as of heed_cross_entropy_fwd(), dinput as of heed_cross_entropy_bwd() with dloss NULL. For
-// class indices, small batches and few classes it takes one launch.
+// Both in one call, with the same bits: loss as of heed_cross_entropy_fwd(), dinput as of heed_cross_entropy_bwd(). dinput may be input
+// itself, so that logits and their gradient take the memory of one. Each row is read from memory once where a core's cache holds it.
+// Rows of input may come in several calls: with NONE, and in dloss what each row's gradient is to be multiplied by (1/N for the mean
+// over N rows), calls on parts of the rows give the same bits as one call on all of them.
 HEED_API HEED_MUST_CHECK heed_status heed_cross_entropy_fwd_bwd(const heed_tensor *input, const heed_tensor *target,
                                                                 const heed_cross_entropy_options *options,
-                                                                heed_tensor *loss, heed_tensor *dinput);
+                                                                const heed_tensor *dloss, heed_tensor *loss,
+                                                                heed_tensor *dinput);
 
 // PyTorch's SGD (torch.optim.SGD): g ← grad + weight_decay · param; with momentum: buf ← momentum · buf + (1 − dampening) g
 // (buf ← g on the first step, when `first`), g ← g + momentum · buf if nesterov, else buf; param ← param − lr · g.
