@@ -103,8 +103,10 @@ static heed_status watch(heed_context *ctx, const struct heed__call *call) {
   calls[call->op] += 1;
   TRY(ctx->device_backend->ops[call->op](ctx, call));
   for (int pair = 0; op->in_place[pair] && is_apart(call); pair += 2) {
+    const heed_tensor *in = call->in[slot_of(op->in, op->in_place[pair + 1])];
     heed_tensor *both;
-    TRY(copy_of(call->in[slot_of(op->in, op->in_place[pair + 1])], &both));
+    if (!in || !call->out[slot_of(op->out, op->in_place[pair])]) continue;  // left out
+    TRY(copy_of(in, &both));
     const heed_status status = repeat_in_place(ctx, op, call, pair, both);
     heed_tensor_destroy(both);
     TRY(status);

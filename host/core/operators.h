@@ -47,6 +47,14 @@
   /* all [outer, axis, inner] */ \
   X(softmax_fwd, FORWARD, IN(x), OUT(y), PARAMS(struct heed__softmax_params), OWN_TERMS) \
   X(softmax_bwd, GRADIENT, IN(y, dy), OUT(dx), PARAMS(struct heed__softmax_params), OWN_TERMS) \
+  /* x, dx, y, dy, residual: [rows, C]; weight, bias, dweight, dbias: [C] */ \
+  X(layer_norm_fwd, FORWARD, IN(x, weight, bias), OUT(y), PARAMS(struct heed__norm_params), OPTIONAL(bias), \
+    IN_PLACE(y, x)) \
+  X(layer_norm_bwd, GRADIENT, IN(x, weight, dy, residual), OUT(dx, dweight, dbias), PARAMS(struct heed__norm_params), \
+    OPTIONAL(residual, dx, dweight, dbias), IN_PLACE(dx, x, dx, dy, dx, residual)) \
+  X(rms_norm_fwd, FORWARD, IN(x, weight), OUT(y), PARAMS(struct heed__norm_params), IN_PLACE(y, x)) \
+  X(rms_norm_bwd, GRADIENT, IN(x, weight, dy, residual), OUT(dx, dweight), PARAMS(struct heed__norm_params), \
+    OPTIONAL(residual, dx, dweight), IN_PLACE(dx, x, dx, dy, dx, residual)) \
   /* input, dinput: [rows, classes, inner] by the parameters; target: [rows, inner], or the same; weight: F32 [classes]; \
      loss, dloss: F32 [1] or [rows, inner] */ \
   X(cross_entropy_fwd, FORWARD, IN(input, target, weight), OUT(loss), PARAMS(struct heed__cross_entropy_params), \
@@ -137,7 +145,7 @@ struct heed__operator {
   const char *in[HEED__MAX_IN + 1], *out[HEED__MAX_OUT + 1];
   const char *optional[HEED__MAX_IN + HEED__MAX_OUT + 1];
   const char *as_forward[HEED__MAX_OUT + 1];
-  const char *in_place[2 * 2 + 1];  // pairs: the output, then the input
+  const char *in_place[2 * 3 + 1];  // pairs: the output, then the input
   size_t params_bytes;
   bool is_sum_of_products, has_own_terms;
   size_t factors[4];  // offsets in the parameters of the doubles that multiply the products
@@ -193,6 +201,10 @@ struct heed__cross_entropy_params {
   double label_smoothing;
   bool ignores;  // rows of class ignore_index do not count
   int64_t ignore_index;
+};
+struct heed__norm_params {
+  double eps;
+  bool accumulate;  // bwd: adds to what dweight and dbias hold; dx is overwritten in any case
 };
 
 // q [B,Hq,Lq,D], k [B,Hkv,Lk,D] (past keys are already joined to it), v [B,Hkv,Lk,Dv], out and dout [B,Hq,Lq,Dv], dq dk dv: last stride 1,

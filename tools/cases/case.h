@@ -111,6 +111,13 @@ typedef struct rows_shape {
   case_fill fill;
 } rows_shape;
 
+typedef struct norm_shape {
+  int64_t rows, cols;
+  double eps, mean;  // mean: of x
+  case_fill fill;
+  bool bias, residual, accumulate;
+} norm_shape;
+
 typedef struct loss_shape {
   int64_t n, c;
   heed_cross_entropy_options options;
@@ -162,6 +169,7 @@ typedef struct heed_case {
     attention_shape attention;
     gemm_shape gemm;
     rows_shape rows;
+    norm_shape norm;
     loss_shape loss;
     linear_shape linear;
     mha_shape mha;
@@ -203,6 +211,7 @@ typedef struct case_family {
   X(attention) \
   X(gemm) X(linear) X(mha) X(mlp) \
   X(softmax) X(cross_entropy) X(cross_entropy_fwd_bwd) \
+  X(layer_norm) X(rms_norm) \
   X(relu) X(gelu) \
   X(add) X(copy) X(fill) X(gather_rows) X(argmax) \
   X(sgd) X(sqrt_sgd)

@@ -89,7 +89,7 @@ HEED_API HEED_MUST_CHECK heed_status heed_open(const char *spec, heed_context **
 // Kinds of operators that a program calls, for heed_open_options.uses.
 enum {
   HEED_USES_PRODUCTS = 1,  // gemm, linear, and whatever is not named below
-  HEED_USES_ROWS = 2,      // softmax
+  HEED_USES_ROWS = 2,      // softmax, norms
   HEED_USES_TRAINING = 4,  // cross-entropy, SGD
   HEED_USES_ATTENTION = 8,
 };

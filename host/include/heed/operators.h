@@ -87,6 +87,27 @@ HEED_API HEED_MUST_CHECK heed_status heed_softmax_bwd(const heed_tensor *y, cons
 HEED_API HEED_MUST_CHECK heed_status heed_log_softmax_bwd(const heed_tensor *y, const heed_tensor *dy, int axis,
                                                           heed_tensor *dx);
 
+// LayerNorm: y = (x − μ)/√(σ² + eps) ∘ weight + bias, with μ the mean of x over the last axis and σ² the mean of (x − μ)². Ba, Kiros and
+// Hinton 2016, arXiv 1607.06450. x, y: [..., C]; weight, bias: [C], bias NULL: none. eps finite and at least 0. y may be x. Exact also
+// where μ is far larger than σ; a row of equal elements gives bias.
+HEED_API HEED_MUST_CHECK heed_status heed_layer_norm_fwd(const heed_tensor *x, const heed_tensor *weight,
+                                                         const heed_tensor *bias, double eps, heed_tensor *y);
+// With h = (x − μ)/√(σ² + eps) and g = dy ∘ weight: dx = (g − mean(g) − h mean(g ∘ h))/√(σ² + eps) + residual, dweight = Σ_rows dy ∘ h,
+// dbias = Σ_rows dy. residual: shape of x, the gradient that reaches x past the norm, or NULL for none. Each of dx, dweight and dbias may
+// be NULL; dx may be x, dy or residual. Statistics are computed anew from x. With accumulate, dweight and dbias are added to what the
+// tensors hold.
+HEED_API HEED_MUST_CHECK heed_status heed_layer_norm_bwd(const heed_tensor *x, const heed_tensor *weight,
+                                                         const heed_tensor *dy, const heed_tensor *residual, double eps,
+                                                         heed_tensor *dx, heed_tensor *dweight, heed_tensor *dbias,
+                                                         bool accumulate);
+// RMSNorm: y = x/√(mean(x²) + eps) ∘ weight over the last axis. Zhang and Sennrich 2019, arXiv 1910.07467. Else as LayerNorm.
+HEED_API HEED_MUST_CHECK heed_status heed_rms_norm_fwd(const heed_tensor *x, const heed_tensor *weight, double eps,
+                                                       heed_tensor *y);
+// With h = x/√(mean(x²) + eps) and g = dy ∘ weight: dx = (g − h mean(g ∘ h))/√(mean(x²) + eps) + residual, dweight = Σ_rows dy ∘ h.
+HEED_API HEED_MUST_CHECK heed_status heed_rms_norm_bwd(const heed_tensor *x, const heed_tensor *weight,
+                                                       const heed_tensor *dy, const heed_tensor *residual, double eps,
+                                                       heed_tensor *dx, heed_tensor *dweight, bool accumulate);
+
 typedef enum heed_reduction { HEED_REDUCTION_MEAN, HEED_REDUCTION_SUM, HEED_REDUCTION_NONE } heed_reduction;
 
 // Which axis of the input has the classes. AUTO: the one that the target's shape leaves.
