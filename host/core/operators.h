@@ -67,6 +67,17 @@
   /* all of one shape; param and momentum_buffer are read and written */ \
   X(sgd, FORWARD, IN(grad), OUT(param, momentum_buffer), PARAMS(heed_sgd_options), OPTIONAL(momentum_buffer), \
     OWN_TERMS) \
+  /* grad, param, exp_avg, exp_avg_sq, copy: one shape; decaying: I64 [ranges, 2]; factor: F32 [1]; steps: I32 [1]; all outputs but copy are \
+     read and written. What is F32: param, exp_avg, exp_avg_sq */ \
+  X(adamw, FORWARD, IN(grad, decaying, factor, steps), OUT(param, exp_avg, exp_avg_sq, copy), \
+    PARAMS(heed_adamw_options), OPTIONAL(decaying, factor, steps, copy)) \
+  /* x: any shape; sum: F32 [1], read too where the parameters say so */ \
+  X(sum_squares, FORWARD, IN(x), OUT(sum), PARAMS(struct heed__sum_squares_params)) \
+  /* norm: F32 [1]; x: any shape, read and written */ \
+  X(clip_by_norm, FORWARD, IN(norm), OUT(x), PARAMS(struct heed__clip_params)) \
+  /* squares, norm, factor, scale: F32 [1]; counts: I32 [4]; counts and scale are read and written */ \
+  X(grad_control, FORWARD, IN(squares), OUT(norm, factor, counts, scale), PARAMS(heed_grad_control_options), \
+    OPTIONAL(scale)) \
   /* all F32 of one shape */ \
   X(sqrt_sgd, FORWARD, IN(a, x0), OUT(x), PARAMS(heed_sqrt_options), OWN_TERMS) \
   /* see heed__attention_params */ \
@@ -205,6 +216,13 @@ struct heed__cross_entropy_params {
 struct heed__norm_params {
   double eps;
   bool accumulate;  // bwd: adds to what dweight and dbias hold; dx is overwritten in any case
+};
+struct heed__sum_squares_params {
+  bool accumulate;  // adds to what sum holds
+  bool root;        // sum becomes the square root of all
+};
+struct heed__clip_params {
+  double max_norm;
 };
 
 // q [B,Hq,Lq,D], k [B,Hkv,Lk,D] (past keys are already joined to it), v [B,Hkv,Lk,Dv], out and dout [B,Hq,Lq,Dv], dq dk dv: last stride 1,

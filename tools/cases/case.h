@@ -158,6 +158,23 @@ typedef struct update_shape {
   heed_sqrt_options sqrt;
 } update_shape;
 
+typedef struct adamw_shape {
+  int64_t n;
+  heed_adamw_options options;
+  double factor;             // 0: none is given
+  bool ranges, steps, copy;  // given as tensors
+  case_fill fill;            // of the gradient
+} adamw_shape;
+
+typedef struct clip_shape {
+  int64_t n;
+  case_fill fill;
+  double scale;  // of the gradients; grad_control's: the loss scale, 0: none
+  heed_grad_control_options options;
+  double squares;   // grad_control's input
+  bool has_failed;  // a step before had no finite norm
+} clip_shape;
+
 typedef struct heed_case {
   const struct case_family *family;
   char name[96];
@@ -175,6 +192,8 @@ typedef struct heed_case {
     mha_shape mha;
     mlp_shape mlp;
     update_shape update;
+    adamw_shape adamw;
+    clip_shape clip;
   } u;
 } heed_case;
 
@@ -214,7 +233,7 @@ typedef struct case_family {
   X(layer_norm) X(rms_norm) \
   X(relu) X(gelu) \
   X(add) X(copy) X(fill) X(gather_rows) X(argmax) \
-  X(sgd) X(sqrt_sgd)
+  X(sgd) X(adamw) X(clip_grad_norm) X(grad_control) X(sqrt_sgd)
 // clang-format on
 #define CASE_DECLARE(name) extern const case_family name##_family;
 CASE_FAMILIES(CASE_DECLARE)

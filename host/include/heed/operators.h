@@ -166,6 +166,69 @@ HEED_API HEED_MUST_CHECK heed_status heed_sgd(const heed_sgd_options *options, c
 // Checks only the options, for a caller that keeps them for later. Errors: as of heed_sgd().
 HEED_API HEED_MUST_CHECK heed_status heed_sgd_check(const heed_sgd_options *options);
 
+// AdamW (Loshchilov and Hutter 2017, arXiv 1711.05101), as torch.optim.AdamW: with g = factor · grad and t the number of the step,
+//   exp_avg ← beta1 · exp_avg + (1 − beta1) g;  exp_avg_sq ← beta2 · exp_avg_sq + (1 − beta2) g²
+//   param ← param − lr · weight_decay · param − lr · (exp_avg / (1 − beta1ᵗ)) / (√(exp_avg_sq / (1 − beta2ᵗ)) + eps)
+typedef struct heed_adamw_options {
+  double lr, beta1, beta2, eps, weight_decay;  // betas in [0, 1), the others at least 0
+  int64_t step;                                // t, from 1; not read where inputs.steps is given
+} heed_adamw_options;
+
+// What a step reads. Only grad must be given.
+typedef struct heed_adamw_inputs {
+  const heed_tensor *grad;      // F32, F16 or BF16, shape of param
+  const heed_tensor *decaying;  // I64 [S, 2], ascending: elements [first, end) of param that decay; NULL: all do
+  const heed_tensor
+      *factor;               // F32 [1]; NULL: 1. With a factor that is not finite the call leaves everything as it was.
+  const heed_tensor *steps;  // I32 [1]: t; NULL: options.step
+} heed_adamw_inputs;
+
+// Updates param, exp_avg and exp_avg_sq in place: F32, one shape. copy: F16 or BF16 of that shape, which becomes the new param rounded,
+// for training in 16 bits with F32 masters; or NULL. One launch over all elements; factor and steps are read on the device, so that nobody
+// waits for them (heed_grad_control() writes both).
+// Errors: INVALID_ARGUMENT for an option outside its range.
+HEED_API HEED_MUST_CHECK heed_status heed_adamw(const heed_adamw_options *options, const heed_adamw_inputs *inputs,
+                                                heed_tensor *param, heed_tensor *exp_avg, heed_tensor *exp_avg_sq,
+                                                heed_tensor *copy);
+// Checks only the options but step. Errors: as of heed_adamw().
+HEED_API HEED_MUST_CHECK heed_status heed_adamw_check(const heed_adamw_options *options);
+
+// sum = Σ x² over all elements of all tensors. sum: F32 [1]. Each tensor may have its own shape and floating-point dtype; those that follow
+// one another in the list and in memory are summed as one. The order of the sum depends on their sizes alone. count 0: sum = 0.
+HEED_API HEED_MUST_CHECK heed_status heed_sum_squares(const heed_tensor *const *tensors, size_t count,
+                                                      heed_tensor *sum);
+// norm = √(Σ g²) over all elements of all gradients, which are then multiplied in place by min(1, max_norm / (norm + 1e-6)), as by
+// torch.nn.utils.clip_grad_norm_(). norm: F32 [1]. Nothing is read back. A norm that is not finite makes all gradients NaN or 0.
+// Errors: INVALID_ARGUMENT for max_norm that is negative or not finite, or a gradient that is in the list twice.
+HEED_API HEED_MUST_CHECK heed_status heed_clip_grad_norm(heed_tensor *const *grads, size_t count, double max_norm,
+                                                         heed_tensor *norm);
+
+// What heed_grad_control() decides by. A zero field takes its default.
+typedef struct heed_grad_control_options {
+  double max_norm;          // default: no clipping
+  double growth, backoff;   // of the loss scale; default 2 and 0.5
+  int64_t growth_interval;  // steps in a row with a finite norm after which the scale grows; default 2000
+} heed_grad_control_options;
+
+// What heed_grad_control() keeps on the device. counts begins as zeros; scale with a first loss scale, such as 65536.
+typedef struct heed_grad_control_state {
+  heed_tensor *norm;    // F32 [1]: the norm of the gradients, without the loss scale
+  heed_tensor *factor;  // F32 [1]: what to multiply the gradients with; NaN where the norm is not finite
+  heed_tensor *
+      counts;  // I32 [4]: steps applied; steps tried; the first tried step whose norm was not finite, from 1 (0: none);
+               // finite steps in a row since the scale last changed
+  heed_tensor *scale;  // F32 [1]: what the next loss is multiplied with; NULL: 1, always
+} heed_grad_control_state;
+
+// One step's control, all on the device. From squares (F32 [1]), the sum of squares of the gradients of scale · loss:
+//   norm = √squares / scale;  factor = min(1, max_norm / (norm + 1e-6)) / scale, or NaN if norm is not finite
+// A finite norm counts as a step applied, and multiplies the scale by `growth` after each growth_interval of them in a row. A norm that is
+// not finite multiplies it by `backoff`. Hand factor and the first element of counts to heed_adamw(): a step that is not finite then changes
+// nothing. Errors: INVALID_ARGUMENT for options that are negative or not finite, growth below 1 or backoff above 1.
+HEED_API HEED_MUST_CHECK heed_status heed_grad_control(const heed_grad_control_options *options,
+                                                       const heed_tensor *squares,
+                                                       const heed_grad_control_state *state);
+
 // Square roots by gradient descent, each element by itself: x ← x − lr · 4x(x² − a) minimises f(x) = (x² − a)² from x0 on.
 // An element stops after `epochs` steps, or after the first step that began with f(x) <= tolerance. a, x0, x: F32 [N].
 typedef struct heed_sqrt_options {
