@@ -58,6 +58,9 @@ static void there_is_nothing_in_no_object(void **state) {
   assert_null(parameters);
   assert_null(heed_optimizer_state(NULL, "momentum_buffer", 0));
   assert_int_equal(heed_optimizer_steps(NULL), 0);
+  assert_null(heed_optimizer_norm(NULL));
+  assert_null(heed_optimizer_counts(NULL));
+  assert_null(heed_optimizer_loss_scale(NULL));
   assert_true(heed_optimizer_learning_rate(NULL) == 0);
   heed_optimizer_set_steps(NULL, 1);
   assert_int_equal(heed_safetensors_count(NULL), 0);

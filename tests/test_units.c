@@ -260,11 +260,36 @@ static void rows_have_the_same_bits(void **state) {
   assert_same_everywhere(rows, NULL);
 }
 
+// The gradients of weight and bias are sums over rows; the norm of gradients is one over all elements.
+static struct results norms(heed_context *ctx, const void *unused) {
+  (void)unused;
+  const heed_tensor *x = support_random(ctx, HEED_F32, SHAPE(3001, 77), 1);
+  const heed_tensor *dy = support_random(ctx, HEED_F32, SHAPE(3001, 77), 2);
+  const heed_tensor *weight = support_random(ctx, HEED_F32, SHAPE(77), 3);
+  heed_tensor *dx = support_like(x), *dweight = support_like(weight), *dbias = support_like(weight);
+  heed_tensor *rms_dweight = support_like(weight), *norm = support_new(ctx, HEED_F32, SHAPE(1));
+  struct results r = {.count = 0};
+  ASSERT_OK(heed_layer_norm_bwd(x, weight, dy, NULL, 1e-5, dx, dweight, dbias, false));
+  ASSERT_OK(heed_rms_norm_bwd(x, weight, dy, NULL, 1e-5, NULL, rms_dweight, false));
+  add(&r, dx);
+  add(&r, dweight);
+  add(&r, dbias);
+  add(&r, rms_dweight);
+  ASSERT_OK(heed_clip_grad_norm((heed_tensor *const[]){dx, dweight}, 2, 1, norm));
+  add(&r, norm);
+  return r;
+}
+
+static void norms_have_the_same_bits(void **state) {
+  support_context(state);
+  assert_same_everywhere(norms, NULL);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(attention_has_the_same_bits), TEST(decoding_has_the_same_bits),  TEST(plans_for_gpus_are_the_same),
       TEST(memory_changes_no_bit),       TEST(products_have_the_same_bits), TEST(linear_has_the_same_bits),
-      TEST(rows_have_the_same_bits),
+      TEST(rows_have_the_same_bits),     TEST(norms_have_the_same_bits),
   };
   return cmocka_run_group_tests_name("however many compute units", tests, open_devices, close_devices);
 }

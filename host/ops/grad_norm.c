@@ -98,6 +98,11 @@ static heed_status fill_defaults(const heed_grad_control_options *options, heed_
   return HEED_OK;
 }
 
+heed_status heed_grad_control_check(const heed_grad_control_options *options) {
+  heed_grad_control_options filled;
+  return fill_defaults(options, &filled);
+}
+
 static heed_status check_length(const char *name, const heed_tensor *t, int64_t length) {
   HEED__REQUIRE(!t || (t->rank == 1 && t->count == length), HEED_ERROR_SHAPE, "grad_control: %s %s is not [%lld]", name,
                 heed__tensor_text(t), (long long)length);

@@ -114,18 +114,28 @@ HEED_API HEED_MUST_CHECK heed_status heed_mlp_loss(heed_mlp *mlp, const heed_ten
 // ---------------------------------------------------------------- optimizer
 
 typedef enum heed_optimizer_kind {
-  HEED_OPTIMIZER_SGD = 0  // heed_sgd()
+  HEED_OPTIMIZER_SGD = 0,   // heed_sgd()
+  HEED_OPTIMIZER_ADAMW = 1  // heed_adamw()
 } heed_optimizer_kind;
 
 // Zero-initialise it, and set the options of the kind.
 typedef struct heed_optimizer_config {
   heed_optimizer_kind kind;
-  heed_sgd_options sgd;  // `first` is not read: the optimizer knows its first step
+  heed_sgd_options sgd;      // `first` is not read: the optimizer knows its first step
+  heed_adamw_options adamw;  // `step` is not read
+  bool decay_matrices;       // AdamW: only parameters of rank 2 and more decay; else all do
+  double max_norm;           // clips the gradients of all parameters together; 0: no clipping
+  double loss_scale;         // AdamW: the first loss scale, for gradients in F16; 0: the loss is not scaled
+  heed_grad_control_options loss_scaling;  // how it changes; max_norm is not read
 } heed_optimizer_config;
 
-// Steps parameters. An optimizer keeps what its kind remembers of each parameter; SGD keeps a momentum buffer, unless momentum is 0.
-// Parameters that follow one another both in the list and in memory, as those of one module do, are stepped in one launch, with
-// the same bits.
+// Steps parameters. An optimizer keeps what its kind remembers of each parameter. SGD keeps a momentum buffer, unless momentum is 0. AdamW
+// keeps two moments in F32, and for parameters in F16 or BF16 masters in F32, which begin as copies of the values; values are then the
+// masters rounded. Parameters that follow one another both in the list and in memory, as those of one module do, are stepped in one
+// launch, with the same bits.
+//
+// AdamW takes the norm of all gradients before each step; a step whose norm is not finite changes neither parameters nor moments. SGD with
+// max_norm scales the gradients in place, as heed_clip_grad_norm() does, and skips no step.
 typedef struct heed_optimizer heed_optimizer;
 // The optimizer copies the list; the tensors must outlive it, and all of them must be on one context.
 // Errors: INVALID_ARGUMENT (options, a second context), OUT_OF_MEMORY, SHAPE when a gradient has another shape than its value or a
@@ -133,17 +143,30 @@ typedef struct heed_optimizer heed_optimizer;
 HEED_API HEED_MUST_CHECK heed_status heed_optimizer_create(const heed_parameter *parameters, size_t count,
                                                            const heed_optimizer_config *config, heed_optimizer **out);
 HEED_API void heed_optimizer_destroy(heed_optimizer *optimizer);
-// Updates every parameter from its gradient. Queues work and does not wait.
+// Updates every parameter from its gradient. Queues work, does not wait, and reads nothing back.
 HEED_API HEED_MUST_CHECK heed_status heed_optimizer_step(heed_optimizer *optimizer);
 // The learning rate of the steps to come. Changing it keeps what the optimizer remembers.
 HEED_API double heed_optimizer_learning_rate(const heed_optimizer *optimizer);
 HEED_API HEED_MUST_CHECK heed_status heed_optimizer_set_learning_rate(heed_optimizer *optimizer, double learning_rate);
 // What the optimizer remembers of parameter `index`, to be saved and restored; NULL if its kind has nothing of this name. SGD with
-// momentum has "momentum_buffer". The tensor belongs to the optimizer.
+// momentum has "momentum_buffer"; AdamW "exp_avg" and "exp_avg_sq", and "master" of parameters in F16 or BF16. The tensor belongs to the
+// optimizer. Who changes a value that has a master changes the master, too.
 HEED_API heed_tensor *heed_optimizer_state(const heed_optimizer *optimizer, const char *name, size_t index);
-// Steps taken so far. Setting it to 0 makes the next step the first one, which reads no momentum.
+// Steps taken so far, skipped ones too. Setting it to 0 makes the next step the first one, which reads no momentum and no moments.
 HEED_API int64_t heed_optimizer_steps(const heed_optimizer *optimizer);
+// AdamW: `steps` is the number of steps that were applied, the first element of heed_optimizer_counts().
 HEED_API void heed_optimizer_set_steps(heed_optimizer *optimizer, int64_t steps);
+
+// What the last step left on the device, to be read when it suits, as by heed_read_start(). The tensors belong to the optimizer; NULL where
+// it has none.
+// norm: F32 [1], of all gradients, before clipping and without the loss scale. AdamW, or SGD with max_norm.
+HEED_API const heed_tensor *heed_optimizer_norm(const heed_optimizer *optimizer);
+// counts: I32 [4], AdamW: steps applied; steps tried; the first tried step whose norm was not finite, from 1 (0: none); finite steps in a
+// row since the loss scale last changed. Written by a step.
+HEED_API const heed_tensor *heed_optimizer_counts(const heed_optimizer *optimizer);
+// The loss scale of the next step: F32 [1], AdamW with config.loss_scale. The gradients of a step must be those of loss_scale · loss: hand
+// it to a loss's backward as dloss.
+HEED_API heed_tensor *heed_optimizer_loss_scale(const heed_optimizer *optimizer);
 
 #ifdef __cplusplus
 }

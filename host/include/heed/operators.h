@@ -228,6 +228,8 @@ typedef struct heed_grad_control_state {
 HEED_API HEED_MUST_CHECK heed_status heed_grad_control(const heed_grad_control_options *options,
                                                        const heed_tensor *squares,
                                                        const heed_grad_control_state *state);
+// Checks only the options. Errors: as of heed_grad_control().
+HEED_API HEED_MUST_CHECK heed_status heed_grad_control_check(const heed_grad_control_options *options);
 
 // Square roots by gradient descent, each element by itself: x ← x − lr · 4x(x² − a) minimises f(x) = (x² − a)² from x0 on.
 // An element stops after `epochs` steps, or after the first step that began with f(x) <= tolerance. a, x0, x: F32 [N].
