@@ -83,8 +83,7 @@ static double operations(const heed_case *c) {
   if (c->family->flops) return c->family->flops(c);
   if (c->family == &cross_entropy_family || c->family == &cross_entropy_fwd_bwd_family)
     return (c->phase == CASE_BOTH ? 7 : 4) * (double)c->u.loss.n * (double)c->u.loss.c;
-  const double elements = (double)c->u.rows.dims[0] * (double)c->u.rows.dims[1];
-  return (c->phase == CASE_BOTH ? 9 : 5) * elements;
+  return c->family->operations ? c->family->operations(c) : 0;
 }
 
 heed_status bench_run(const heed_case *c, heed_context *ctx, int64_t runs, bench_record *record) {

@@ -68,6 +68,32 @@ static const char *cross_entropy_of(const bench_settings *s, heed_case *c) {
   return NULL;
 }
 
+static const char *norm_of(const case_family *family, const bench_settings *s, heed_case *c) {
+  *c = (heed_case){.family = family, .dtype = (heed_dtype)s->dtype};
+  c->phase = s->backward ? CASE_BACKWARD : CASE_FORWARD;
+  c->u.norm = (norm_shape){.rows = or (s->rows, 8192),
+                           .cols = or (s->width, 768),
+                           .eps = 1e-5,
+                           .fill = CASE_NORMAL,
+                           .bias = family == &layer_norm_family};
+  return NULL;
+}
+static const char *layer_norm_of(const bench_settings *s, heed_case *c) { return norm_of(&layer_norm_family, s, c); }
+static const char *rms_norm_of(const bench_settings *s, heed_case *c) { return norm_of(&rms_norm_family, s, c); }
+
+// All parameters of GPT-2's smallest model by default, else of a matrix.
+static const char *adamw_of(const bench_settings *s, heed_case *c) {
+  enum { GPT2 = 124439808 };
+  *c = (heed_case){.family = &adamw_family, .dtype = (heed_dtype)s->dtype};
+  int64_t n = GPT2;
+  if ((s->rows || s->width) && __builtin_mul_overflow(or (s->rows, 1), or (s->width, 1), &n))
+    return "--rows times --width must be below 2^63";
+  c->u.adamw = (adamw_shape){
+      .n = n, .options = {.lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.1, .step = 10}};
+  c->u.adamw.fill = CASE_SAME;
+  return NULL;
+}
+
 // Reads "784,512,10" into the shape; returns false unless it is a list of 2 to 8 counts.
 static bool read_sizes(const char *text, mlp_shape *shape) {
   for (shape->count = 0; shape->count < 8;) {
@@ -197,10 +223,26 @@ static void describe_cross_entropy(const heed_case *c, bench_record *r) {
            s->c, c->phase == CASE_BOTH ? "true" : "false");
 }
 
+static void describe_norm(const heed_case *c, bench_record *r) {
+  const norm_shape *s = &c->u.norm;
+  snprintf(r->shape_text, sizeof r->shape_text, "%" PRId64 " rows of %" PRId64 "%s", s->rows, s->cols,
+           c->phase == CASE_BACKWARD ? " bwd" : "");
+  snprintf(r->shape_json, sizeof r->shape_json, "{\"rows\":%" PRId64 ",\"width\":%" PRId64 ",\"backward\":%s}", s->rows,
+           s->cols, c->phase == CASE_BACKWARD ? "true" : "false");
+}
+#define describe_layer_norm describe_norm
+#define describe_rms_norm describe_norm
+
+static void describe_adamw(const heed_case *c, bench_record *r) {
+  snprintf(r->shape_text, sizeof r->shape_text, "%" PRId64 " parameters", c->u.adamw.n);
+  snprintf(r->shape_json, sizeof r->shape_json, "{\"parameters\":%" PRId64 "}", c->u.adamw.n);
+}
+
 // ---------------------------------------------------------------- the operators
 
 // The list of all operands of `heed bench` except peak. OP_of makes the case, describe_OP writes its shape as text.
 #define BENCH_OPS(X) X(gemm) X(attention) X(mha) X(softmax) X(cross_entropy) X(mlp)
+#define BENCH_OPS(X) X(gemm) X(attention) X(mha) X(softmax) X(layer_norm) X(rms_norm) X(adamw) X(mlp)
 
 // The operand that makes such a case.
 static const char *op_of(const heed_case *c) {

@@ -19,6 +19,11 @@ static heed_status adamw_setup(case_env *env, const heed_case *c) {
   if (s->ranges) TRY(make_ranges(env, s->n));
   if (s->factor != 0) TRY(case_input_data(env, "factor", HEED_F32, 1, DIMS(1), &factor));
   if (s->steps) TRY(case_input_data(env, "steps", HEED_I32, 1, DIMS(1), &steps));
+  if (env->timing) {  // no initial values beside them: there may be gigabytes
+    TRY(case_input(env, "param", HEED_F32, 1, &s->n, CASE_SAME, 1));
+    TRY(case_input(env, "exp_avg", HEED_F32, 1, &s->n, CASE_SAME, 0.1));
+    return case_input(env, "exp_avg_sq", HEED_F32, 1, &s->n, CASE_SAME, 0.1);
+  }
   TRY(case_state(env, "param", HEED_F32, 1, &s->n, CASE_NORMAL, 1, tolerance));
   TRY(case_state(env, "exp_avg", HEED_F32, 1, &s->n, CASE_NORMAL, 0.1, tolerance));
   TRY(case_state(env, "exp_avg_sq", HEED_F32, 1, &s->n, CASE_UNIFORM, 0.1, tolerance));
@@ -42,6 +47,8 @@ static heed_status adamw_run(case_env *env, const heed_case *c) {
 static double adamw_bytes(const heed_case *c) {
   return (double)c->u.adamw.n * (6.0 * 4 + (double)heed_dtype_size(c->dtype));
 }
+
+static double adamw_operations(const heed_case *c) { return 16 * (double)c->u.adamw.n; }
 
 static void add_adamw(case_list *list, const adamw_shape *s, size_t number, int dtype, int level) {
   heed_case *c = case_append(list, &adamw_family, case_floats[dtype], level);
@@ -83,5 +90,6 @@ const case_family adamw_family = {.op = "adamw",
                                   .setup = adamw_setup,
                                   .run = adamw_run,
                                   .bytes = adamw_bytes,
+                                  .operations = adamw_operations,
                                   .cases = adamw_cases,
                                   .tiny = adamw_tiny};

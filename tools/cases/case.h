@@ -210,7 +210,9 @@ typedef struct case_family {
   heed_status (*run)(case_env *env, const heed_case *c);    // queues the operator's calls
   double (*flops)(const heed_case *c);  // of one run, without what the mask excludes; NULL: memory work
   double (*bytes)(const heed_case *c);  // the fewest bytes to read and write; NULL: not counted
-  void (*cases)(case_list *list);       // adds its cases
+  double (*operations)(
+      const heed_case *c);         // of one run, where flops is NULL: for heed bench's plot; NULL: not counted
+  void (*cases)(case_list *list);  // adds its cases
   // Adds cases that are small enough for interpreters and for a thousand runs, and that still reach each of the family's kernels. Their
   // level is 0.
   void (*tiny)(case_list *list);

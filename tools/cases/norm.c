@@ -63,6 +63,13 @@ static double norm_bytes(const heed_case *c) {
   return (c->phase == CASE_FORWARD ? 2 : c->phase == CASE_BACKWARD ? 3 : 5) * once;
 }
 
+// Forward: the moments, the difference from the mean, three factors and a sum; backward: the moments, three sums, the remainder and what a
+// row adds to two gradients.
+static double norm_operations(const heed_case *c) {
+  const norm_shape *s = &c->u.norm;
+  return (c->phase == CASE_FORWARD ? 9 : c->phase == CASE_BACKWARD ? 24 : 33) * (double)s->rows * (double)s->cols;
+}
+
 // Differences are too coarse where the result bends within a step.
 static bool norm_has_gradient(const heed_case *c) {
   const norm_shape *s = &c->u.norm;
@@ -122,6 +129,7 @@ const case_family layer_norm_family = {
     .setup = norm_setup,
     .run = norm_run,
     .bytes = norm_bytes,
+    .operations = norm_operations,
     .cases = layer_norm_cases,
     .tiny = layer_norm_tiny,
     .has_gradient = norm_has_gradient,
@@ -131,6 +139,7 @@ const case_family rms_norm_family = {
     .setup = norm_setup,
     .run = norm_run,
     .bytes = norm_bytes,
+    .operations = norm_operations,
     .cases = rms_norm_cases,
     .tiny = rms_norm_tiny,
     .has_gradient = norm_has_gradient,

@@ -28,6 +28,8 @@ static double softmax_bytes(const heed_case *c) {
   const double once = count_of(&c->u.rows) * (double)heed_dtype_size(c->dtype);
   return (c->phase == CASE_FORWARD ? 2 : 5) * once;
 }
+// Compares, subtracts, takes exp, adds and divides once an element; its backward multiplies, adds, subtracts and multiplies.
+static double softmax_operations(const heed_case *c) { return (c->phase == CASE_BOTH ? 9 : 5) * count_of(&c->u.rows); }
 
 // ---------------------------------------------------------------- shapes
 
@@ -72,6 +74,7 @@ const case_family softmax_family = {
     .setup = softmax_setup,
     .run = softmax_run,
     .bytes = softmax_bytes,
+    .operations = softmax_operations,
     .cases = softmax_cases,
     .tiny = softmax_tiny,
     .has_gradient = case_has_plain_rows,
