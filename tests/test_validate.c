@@ -58,7 +58,7 @@ static const struct defect defects[] = {
      "cross_entropy_bwd", 0, AS_IT_IS},
     {"ops/norm.cl", "value += GET(bias", "value -= GET(bias", "layer_norm", "layer_norm_fwd", 0, AS_IT_IS},
     {"ops/norm.cl", "value += GET(residual", "value -= GET(residual", "rms_norm", "rms_norm_bwd", 0, AS_IT_IS},
-    {"ops/norm.cl", "+ h * d.tail", "- h * d.tail", "rms_norm", "rms_norm_bwd", 0, AS_IT_IS},
+    {"ops/norm.cl", "d.along_rest -= (", "d.along_rest += (", "rms_norm", "rms_norm_bwd", 0, AS_IT_IS},
     {"ops/norm.cl", "sum += part;", "sum += 1.001f * part;", "layer_norm", "layer_norm_bwd", 0, AS_GPU},
     {"ops/adamw.cl", "s->fresh2 * g", "s->fresh1 * g", "adamw", "adamw", 0, AS_IT_IS},
     {"ops/adamw.cl", "decaying[2 * middle + 1] > i", "decaying[2 * middle + 1] < i", "adamw", "adamw", 0, AS_GPU},

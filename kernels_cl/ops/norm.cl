@@ -4,7 +4,8 @@
 // check with: -DVECTOR=8
 // check with: -DX_DTYPE=F16 -DGROUP=64 -DRMS=1
 // check with: -DVECTOR=8 -DBIAS=1
-// check with: -DVECTOR=16 -DX_DTYPE=BF16 -DRMS=1
+// check with: -DVECTOR=16 -DX_DTYPE=BF16 -DRMS=1 -DWHOLE=1
+// check with: -DVECTOR=8 -DWHOLE=1 -DSTREAMED=1 -DWHAT=3
 #ifndef X_DTYPE
 #define X_DTYPE F32
 #endif
@@ -14,7 +15,11 @@
 #ifndef BIAS
 #define BIAS 0
 #endif
-// 1: rows of F32 and a multiple of VECTOR, of results too many for the caches.
+// 1: rows are a multiple of VECTOR, so that all vectors are whole.
+#ifndef WHOLE
+#define WHOLE 0
+#endif
+// 1: rows of F32, whole, of results too many for the caches.
 #ifndef STREAMED
 #define STREAMED 0
 #endif
@@ -22,7 +27,17 @@ typedef TYPE(X_DTYPE) real;
 // Terms cancel here: two expressions of one text must be one number, and a product that is fused with a sum is not.
 #pragma OPENCL FP_CONTRACT OFF
 
+#if WHOLE
+#define GET(x, i, padding) HEED_JOIN(whole_, X_DTYPE)((x) + (i))
+#define GET_SUM(x, i) VLOAD((x) + (i))
+#define PUT_SUM(x, i, value) VSTORE(value, (x) + (i))
+#define IN_ROW(value, i) (value)
+#else
 #define GET(x, i, padding) LOADV(X_DTYPE, x, i, cols, padding)
+#define GET_SUM(x, i) LOADV(F32, x, i, cols, 0)
+#define PUT_SUM(x, i, value) STOREV(F32, x, i, cols, value)
+#define IN_ROW(value, i) (LANES < (intv)min(cols - (i), (idx)VECTOR) ? (value) : (floatv)0)
+#endif
 #if STREAMED
 #define PUT_RESULT(x, i, value)       \
   if (is_aligned)                     \
@@ -32,13 +47,21 @@ typedef TYPE(X_DTYPE) real;
 #else
 #define PUT_RESULT(x, i, value) STOREV(X_DTYPE, x, i, cols, value)
 #endif
-// A sum over a row, in blocks: `body` adds to part0, part1 and part2 of element vector i.
-#define SUM_BLOCKS(body)                                               \
-  for (idx block = 0; block < cols; block += ROW_BLOCK) {              \
-    const idx end = cols - block > ROW_BLOCK ? block + ROW_BLOCK : cols; \
-    floatv part0 = 0, part1 = 0, part2 = 0;                            \
-    ROW_LOOP(i, block, end) { body }                                   \
-    sum0 += part0, sum1 += part1, sum2 += part2;                       \
+// Sums over a row, in blocks; TERMS(i, n) adds to part0[n], part1[n] and part2[n] what element vector i has. A core adds to two numbers in
+// turn, since it begins an addition in each cycle and ends it some cycles later.
+#define CHAINS (VECTOR > 1 ? 2 : 1)
+#define ROW_STEP (GROUP * VECTOR)
+#define SUM_BLOCKS(TERMS)                                                                        \
+  for (idx block = 0; block < cols; block += ROW_BLOCK) {                                        \
+    const idx end = cols - block > ROW_BLOCK ? block + ROW_BLOCK : cols;                         \
+    floatv part0[2] = {0, 0}, part1[2] = {0, 0}, part2[2] = {0, 0};                              \
+    idx i = block + ROW_LANE * VECTOR;                                                           \
+    for (; CHAINS == 2 && end - i >= 2 * ROW_STEP; i += 2 * ROW_STEP) {                          \
+      TERMS(i, 0)                                                                                \
+      TERMS(i + ROW_STEP, 1)                                                                     \
+    }                                                                                            \
+    for (; i < end; i += ROW_STEP) TERMS(i, 0)                                                   \
+    sum0 += part0[0] + part0[1], sum1 += part1[0] + part1[1], sum2 += part2[0] + part2[1];       \
   }
 
 // What a row's elements are measured by: x − μ = (x − shift) − rest, so that no digit is lost where μ is large and σ small.
@@ -51,9 +74,17 @@ struct row_norm {
 
 // Sets rest and variance from the mean and the mean square of x − shift.
 void row_moments(const __global real *x, idx cols, struct row_norm *n, __local float *scratch) {
+#pragma OPENCL FP_CONTRACT ON
   floatv sum0 = 0, sum1 = 0, sum2 = 0;
   const float shift = n->shift;
-  SUM_BLOCKS(const floatv c = GET(x, i, shift) - shift; part0 += c; part1 += c * c;)
+#define TERMS(i, n)                              \
+  {                                              \
+    const floatv c = GET(x, i, shift) - shift;   \
+    part0[n] += c;                               \
+    part1[n] += c * c;                           \
+  }
+  SUM_BLOCKS(TERMS)
+#undef TERMS
   n->rest = RMS ? 0 : row_sum(sum0, scratch) / cols;
   const float variance = row_sum(sum1, scratch) / cols - n->rest * n->rest;
   n->variance = variance < 0 ? 0 : variance;
@@ -90,6 +121,9 @@ ROW_GROUP __kernel void norm_rows(const __global real *x, long x_offset, const _
     __global real *out = y + row * cols;
     const struct row_norm n = norm_of_row(in, cols, eps, scratch);
     ROW_LOOP(i, 0, cols) {
+#if VECTOR > 1
+      PREFETCH_READ(in + cols + i);
+#endif
       floatv value = CENTRED(GET(in, i, 0), n) * n.rate * GET(weight, i, 0);
 #if BIAS
       value += GET(bias, i, 0);
@@ -105,59 +139,96 @@ ROW_GROUP __kernel void norm_rows(const __global real *x, long x_offset, const _
 //   dx = rate (g − mean − k h + k h eps rate²),
 // and where the remainder is small, mean and k are taken again of it (Gram and Schmidt's method, twice is enough).
 struct row_gradient {
-  float mean, along, mean_rest, along_rest, tail;
+  float mean, along, mean_rest, along_rest; // along_rest: without the last term
 };
 
 #define REMAINDER(g, h, d) ((((g) - (d).mean) - (h) * (d).along))
 
+// Sets mean and along; returns whether so little remains that they must be taken again.
+bool row_projections(const __global real *x, const __global real *weight, const __global real *dy, idx cols,
+                     const struct row_norm *n, float size, struct row_gradient *d, __local float *scratch) {
+#pragma OPENCL FP_CONTRACT ON
+  floatv sum0 = 0, sum1 = 0, sum2 = 0;
+  const float shift = n->shift;
+#define TERMS(i, n)                                       \
+  {                                                       \
+    const floatv g = GET(dy, i, 0) * GET(weight, i, 0);   \
+    part0[n] += g;                                        \
+    part1[n] += g * (GET(x, i, 0) - shift);               \
+    part2[n] += g * g;                                    \
+  }
+  SUM_BLOCKS(TERMS)
+#undef TERMS
+  d->mean = RMS ? 0 : row_sum(sum0, scratch) / cols;
+  const float along = (row_sum(sum1, scratch) / cols - n->rest * d->mean) * n->rate;
+  const float squares = row_sum(sum2, scratch) / cols;
+  d->along = size > 0 ? along / size : 0;
+  return !(squares - d->mean * d->mean - d->along * d->along * size >= 0.01f * squares);
+}
+
+// The same of the remainder.
+void remainder_projections(const __global real *x, const __global real *weight, const __global real *dy, idx cols,
+                           const struct row_norm *n, float size, struct row_gradient *d, __local float *scratch) {
+  floatv sum0 = 0, sum1 = 0, sum2 = 0;
+  const struct row_norm norm = *n;
+  const struct row_gradient first = *d;
+#define TERMS(i, n)                                                                   \
+  {                                                                                   \
+    const floatv h = CENTRED(GET(x, i, norm.shift), norm) * norm.rate;                \
+    const floatv t = REMAINDER(GET(dy, i, 0) * GET(weight, i, 0), h, first);          \
+    const floatv kept = IN_ROW(t, i); /* past the row's end, g is −mean */            \
+    part0[n] += kept;                                                                 \
+    part1[n] += kept * h;                                                             \
+  }
+  SUM_BLOCKS(TERMS)
+#undef TERMS
+  d->mean_rest = RMS ? 0 : row_sum(sum0, scratch) / cols;
+  const float along = row_sum(sum1, scratch) / cols;
+  d->along_rest = size > 0 ? along / size : 0;
+}
+
 struct row_gradient gradient_of_row(const __global real *x, const __global real *weight, const __global real *dy, idx cols,
                                     const struct row_norm *n, float eps, __local float *scratch) {
-  const float size = n->variance * n->rate * n->rate, count = cols;
-  floatv sum0 = 0, sum1 = 0, sum2 = 0;
-  SUM_BLOCKS(const floatv g = GET(dy, i, 0) * GET(weight, i, 0);
-             part0 += g; part1 += g * (CENTRED(GET(x, i, 0), *n) * n->rate); part2 += g * g;)
-  struct row_gradient d = {0, 0, 0, 0, 0};
-  if (!RMS) d.mean = row_sum(sum0, scratch) / count;
-  const float along = row_sum(sum1, scratch) / count, squares = row_sum(sum2, scratch) / count;
-  if (size > 0) d.along = along / size;
-  if (!(squares - d.mean * d.mean - d.along * d.along * size >= 0.01f * squares)) {
-    sum0 = sum1 = 0;
-    // What is past the row's end must not count: its g is `mean` there.
-    SUM_BLOCKS(const floatv h = CENTRED(GET(x, i, n->shift), *n) * n->rate;
-               const floatv t = REMAINDER(GET(dy, i, 0) * GET(weight, i, 0), h, d);
-               const floatv kept = LANES < (intv)min(cols - i, (idx)VECTOR) ? t : (floatv)0; part0 += kept; part1 += kept * h;)
-    if (!RMS) d.mean_rest = row_sum(sum0, scratch) / count;
-    const float rest = row_sum(sum1, scratch) / count;
-    if (size > 0) d.along_rest = rest / size;
-  }
-  d.tail = (d.along + d.along_rest) * eps * n->rate * n->rate;
+  struct row_gradient d = {0, 0, 0, 0};
+  const float size = n->variance * n->rate * n->rate;
+  if (row_projections(x, weight, dy, cols, n, size, &d, scratch))
+    remainder_projections(x, weight, dy, cols, n, size, &d, scratch);
+  d.along_rest -= (d.along + d.along_rest) * eps * n->rate * n->rate;
   return d;
 }
 
-// As in cl/ops/norm.c.
-enum { WANTS_DX = 1, WANTS_SUMS = 2, HAS_RESIDUAL = 4, ACCUMULATES = 8 };
+// Bits of WHAT, which tells what is wanted, as in cl/ops/norm.c.
+#define WANTS_DX 1
+#define WANTS_SUMS 2
+#define HAS_RESIDUAL 4
+#ifndef WHAT
+#define WHAT 7
+#endif
 
-// dx of a row (plus `residual`), and dy ∘ h and dy added to the block's sums, which `first` begins.
+// dx of a row (plus `residual`), and dy ∘ h and dy added to the block's sums. A core fetches its next row meanwhile.
 void row_gradients(const __global real *x, const __global real *weight, const __global real *dy,
                    const __global real *residual, __global real *dx, __global float *sums, idx cols,
-                   const struct row_norm n, const struct row_gradient d, uint what, bool first, bool is_aligned) {
+                   const struct row_norm n, const struct row_gradient d, bool is_aligned) {
   ROW_LOOP(i, 0, cols) {
     const floatv h = CENTRED(GET(x, i, 0), n) * n.rate, up = GET(dy, i, 0);
-    if (what & WANTS_SUMS) {
-      floatv weights = up * h, biases = up;
-      if (!first) weights += LOADV(F32, sums, i, cols, 0);
-      STOREV(F32, sums, i, cols, weights);
-#if !RMS
-      if (!first) biases += LOADV(F32, sums + cols, i, cols, 0);
-      STOREV(F32, sums + cols, i, cols, biases);
+#if VECTOR > 1
+    PREFETCH_READ(x + cols + i);
+    PREFETCH_READ(dy + cols + i);
 #endif
-    }
-    if (what & WANTS_DX) {
-      const floatv t = REMAINDER(up * GET(weight, i, 0), h, d);
-      floatv value = n.rate * (((t - d.mean_rest) - h * d.along_rest) + h * d.tail);
-      if (what & HAS_RESIDUAL) value += GET(residual, i, 0);
-      PUT_RESULT(dx, i, value);
-    }
+#if WHAT & WANTS_SUMS
+    PUT_SUM(sums, i, GET_SUM(sums, i) + up * h);
+#if !RMS
+    PUT_SUM(sums + cols, i, GET_SUM(sums + cols, i) + up);
+#endif
+#endif
+#if WHAT & WANTS_DX
+    const floatv t = REMAINDER(up * GET(weight, i, 0), h, d);
+    floatv value = n.rate * ((t - d.mean_rest) - h * d.along_rest);
+#if WHAT & HAS_RESIDUAL
+    value += GET(residual, i, 0);
+#endif
+    PUT_RESULT(dx, i, value);
+#endif
   }
 }
 
@@ -166,7 +237,7 @@ ROW_GROUP __kernel void norm_rows_gradient(const __global real *x, long x_offset
                                            long weight_offset, const __global real *dy, long dy_offset,
                                            const __global real *residual, long residual_offset, __global real *dx,
                                            long dx_offset, __global float *partial, long rows, long all_cols, long share,
-                                           float eps, uint what) {
+                                           float eps) {
   __local float scratch[GROUP];
   const idx cols = all_cols, blocks = (rows + share - 1) / share;
   x += x_offset, weight += weight_offset, dy += dy_offset, residual += residual_offset, dx += dx_offset;
@@ -174,13 +245,21 @@ ROW_GROUP __kernel void norm_rows_gradient(const __global real *x, long x_offset
   ROWS_LOOP(block, blocks) {
     const idx first = block * (idx)share, end = min((idx)rows, first + (idx)share);
     __global float *sums = partial + block * (RMS ? 1 : 2) * cols;
+#if WHAT & WANTS_SUMS
+    ROW_LOOP(i, 0, cols) {
+      PUT_SUM(sums, i, (floatv)0);
+#if !RMS
+      PUT_SUM(sums + cols, i, (floatv)0);
+#endif
+    }
+#endif
     for (idx row = first; row < end; ++row) {
       const idx at = row * cols;
       const struct row_norm n = norm_of_row(x + at, cols, eps, scratch);
-      struct row_gradient d = {0, 0, 0, 0, 0};
-      if (what & WANTS_DX) d = gradient_of_row(x + at, weight, dy + at, cols, &n, eps, scratch);
-      row_gradients(x + at, weight, dy + at, residual + (what & HAS_RESIDUAL ? at : 0), dx + (what & WANTS_DX ? at : 0),
-                    sums, cols, n, d, what, row == first, is_aligned);
+      struct row_gradient d = {0, 0, 0, 0};
+      if (WHAT & WANTS_DX) d = gradient_of_row(x + at, weight, dy + at, cols, &n, eps, scratch);
+      row_gradients(x + at, weight, dy + at, WHAT & HAS_RESIDUAL ? residual + at : residual,
+                    WHAT & WANTS_DX ? dx + at : dx, sums, cols, n, d, is_aligned);
     }
   }
 }
@@ -188,6 +267,7 @@ ROW_GROUP __kernel void norm_rows_gradient(const __global real *x, long x_offset
 // y[c] = Σ partial[b, c] over the blocks, `stride` elements apart. A work-item has VECTOR columns; sums run in groups of blocks, so that their
 // error grows with the square root of the rows.
 #define BLOCKS_A_TIME 32
+enum { ACCUMULATES = 1 }; // as in cl/ops/norm.c
 __kernel void norm_sums(const __global float *partial, long partial_offset, __global real *y, long y_offset, long blocks,
                         long all_cols, long stride, uint what) {
   const idx cols = all_cols, col = (idx)get_global_id(0) * VECTOR;

@@ -4,7 +4,8 @@
 #include "cl/operators.h"
 
 // As in ops/norm.cl.
-enum { WANTS_DX = 1, WANTS_SUMS = 2, HAS_RESIDUAL = 4, ACCUMULATES = 8 };
+enum { WANTS_DX = 1, WANTS_SUMS = 2, HAS_RESIDUAL = 4 };
+enum { ACCUMULATES = 1 };
 
 // Whether to write results past the caches, because they would only displace data that still have to be read.
 static bool streams(const heed_context *ctx, const heed_tensor *x, struct heed__cl_rows layout, int tensors) {
@@ -13,11 +14,13 @@ static bool streams(const heed_context *ctx, const heed_tensor *x, struct heed__
          (uint64_t)tensors * (uint64_t)heed_tensor_bytes(x) > traits->cache;
 }
 
+// x: [rows, cols] or [cols]
 static void begin(struct heed__cl_kernel *k, heed_context *ctx, const char *kernel, struct heed__cl_rows layout,
-                  heed_dtype dtype, bool rms) {
+                  const heed_tensor *x, bool rms) {
   heed__cl_begin(k, ctx, "ops/norm.cl", kernel);
   heed__cl_define_rows(k, layout);
-  heed__cl_define_dtype(k, "X_DTYPE", dtype);
+  heed__cl_define_dtype(k, "X_DTYPE", x->dtype);
+  heed__cl_define_int(k, "WHOLE", layout.vector > 1 && x->dims[x->rank - 1] % layout.vector == 0);
   heed__cl_define_int(k, "RMS", rms);
 }
 
@@ -28,7 +31,7 @@ static heed_status forward(heed_context *ctx, bool rms, const heed_tensor *x, co
   HEED__TRY(heed__cl_check_rows(ctx, cols));
   const struct heed__cl_rows layout = heed__cl_rows_for(ctx, cols);
   struct heed__cl_kernel k;
-  begin(&k, ctx, "norm_rows", layout, x->dtype, rms);
+  begin(&k, ctx, "norm_rows", layout, x, rms);
   heed__cl_define_int(&k, "BIAS", bias != NULL);
   if (streams(ctx, x, layout, 2)) heed__cl_define_int(&k, "STREAMED", 1);
   heed__cl_tensor(&k, x);
@@ -75,7 +78,9 @@ static heed_status row_gradients(heed_context *ctx, const struct backward *b, in
   const int64_t rows = b->x->dims[0], cols = b->x->dims[1];
   const struct heed__cl_rows layout = heed__cl_rows_for(ctx, cols);
   struct heed__cl_kernel k;
-  begin(&k, ctx, "norm_rows_gradient", layout, b->x->dtype, b->rms);
+  begin(&k, ctx, "norm_rows_gradient", layout, b->x, b->rms);
+  heed__cl_define_int(&k, "WHAT",
+                      (b->dx ? WANTS_DX : 0) | (partial ? WANTS_SUMS : 0) | (b->residual ? HAS_RESIDUAL : 0));
   if (b->dx && streams(ctx, b->x, layout, 3)) heed__cl_define_int(&k, "STREAMED", 1);
   const heed_tensor *tensors[] = {b->x, b->weight, b->dy, b->residual, b->dx};
   for (size_t i = 0; i < sizeof tensors / sizeof *tensors; ++i) heed__cl_tensor(&k, tensors[i]);
@@ -84,7 +89,6 @@ static heed_status row_gradients(heed_context *ctx, const struct backward *b, in
   heed__cl_long(&k, cols);
   heed__cl_long(&k, share);
   heed__cl_float(&k, b->params->eps);
-  heed__cl_uint(&k, (b->dx ? WANTS_DX : 0u) | (partial ? WANTS_SUMS : 0u) | (b->residual ? HAS_RESIDUAL : 0u));
   return heed__cl_launch_rows(&k, layout, heed__ceil_div(rows, share));
 }
 
@@ -97,7 +101,7 @@ static heed_status sums(heed_context *ctx, const struct backward *b, cl_mem part
   struct heed__cl_rows layout = heed__cl_rows_for(ctx, cols);
   layout.group = 1;
   struct heed__cl_kernel k;
-  begin(&k, ctx, "norm_sums", layout, y->dtype, b->rms);
+  begin(&k, ctx, "norm_sums", layout, y, b->rms);
   heed__cl_buffer(&k, partial);
   heed__cl_long(&k, which * cols);
   heed__cl_tensor(&k, y);
