@@ -69,10 +69,10 @@ typedef struct run_op {
 } run_op;
 
 // The operators of `heed run`; its table and its help come from this list. `foo` is run_foo.
-#define RUN_OPS(X)                                                                                                \
-  X(attention)                                                                                                    \
-  X(mha) X(softmax) X(layer_norm) X(rms_norm) X(cross_entropy) X(linear) X(mlp) X(sgd) X(adamw) X(clip_grad_norm) \
-      X(sqrt_sgd)
+#define RUN_OPS(X) \
+  X(attention)     \
+  X(mha)           \
+  X(softmax) X(layer_norm) X(rms_norm) X(cross_entropy) X(linear) X(mlp) X(sgd) X(adamw) X(clip_grad_norm) X(sqrt_sgd)
 #define RUN_DECLARE(name) extern const run_op run_##name;
 RUN_OPS(RUN_DECLARE)
 #undef RUN_DECLARE
