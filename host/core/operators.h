@@ -29,6 +29,10 @@
     FACTORS(struct heed__add_params, alpha, beta), IN_PLACE(y, a, y, b)) \
   /* x: [N, width]; index: I32 [rows]; y: [rows, width] */ \
   X(gather_rows, FORWARD, IN(x, index), OUT(y), PARAMS(struct heed__gather_params), OWN_TERMS) \
+  /* weight: [V, C]; tokens: I32, I64 or U8 [N]; y: [N, C]; neither V nor N exceeds 2^31 − 1 */ \
+  X(embedding_fwd, EXACT, IN(weight, tokens), OUT(y)) \
+  /* tokens: [N]; dy: [N, C]; dweight: [V, C], which is read with accumulate */ \
+  X(embedding_bwd, GRADIENT, IN(tokens, dy), OUT(dweight), PARAMS(struct heed__embedding_params), SUM_OF_PRODUCTS) \
   /* x: [N, C]; y: I32 [N] */ \
   X(argmax, EXACT, IN(x), OUT(y)) \
   /* a, b, c: [B0, B1, rows, columns], last stride 1, the others any; 0 in a and b where they broadcast */ \
@@ -44,6 +48,13 @@
   X(relu_bwd, FORWARD, IN(x, dy), OUT(dx), SUM_OF_PRODUCTS, IN_PLACE(dx, dy)) \
   X(gelu_fwd, FORWARD, IN(x), OUT(y), PARAMS(struct heed__gelu_params), OWN_TERMS, IN_PLACE(y, x)) \
   X(gelu_bwd, GRADIENT, IN(x, dy), OUT(dx), PARAMS(struct heed__gelu_params), OWN_TERMS, IN_PLACE(dx, dy)) \
+  X(silu_fwd, FORWARD, IN(x), OUT(y), IN_PLACE(y, x)) \
+  X(silu_bwd, GRADIENT, IN(x, dy), OUT(dx), IN_PLACE(dx, dy)) \
+  X(swiglu_fwd, FORWARD, IN(gate, up), OUT(y), IN_PLACE(y, gate, y, up)) \
+  X(swiglu_bwd, GRADIENT, IN(gate, up, dy), OUT(dgate, dup), IN_PLACE(dgate, dy, dup, up)) \
+  /* x, dy, y, dx: [B, H, L, D], last stride 1, the others any; table: F32 [L, D] */ \
+  X(rope_fwd, FORWARD, IN(x, table), OUT(y), PARAMS(struct heed__rope_params), IN_PLACE(y, x)) \
+  X(rope_bwd, GRADIENT, IN(dy, table), OUT(dx), PARAMS(struct heed__rope_params), IN_PLACE(dx, dy)) \
   /* all [outer, axis, inner] */ \
   X(softmax_fwd, FORWARD, IN(x), OUT(y), PARAMS(struct heed__softmax_params), OWN_TERMS) \
   X(softmax_bwd, GRADIENT, IN(y, dy), OUT(dx), PARAMS(struct heed__softmax_params), OWN_TERMS) \
@@ -187,6 +198,9 @@ struct heed__add_params {
 struct heed__gather_params {
   double scale, shift;
 };
+struct heed__embedding_params {
+  bool accumulate;
+};
 struct heed__gemm_params {
   bool trans_a, trans_b;
   double alpha, beta;
@@ -201,6 +215,9 @@ struct heed__linear_params {
 };
 struct heed__gelu_params {
   heed_gelu_form form;
+};
+struct heed__rope_params {
+  heed_rope_style style;
 };
 struct heed__softmax_params {
   bool log;

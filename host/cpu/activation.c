@@ -1,4 +1,4 @@
-// relu and gelu on the host, forward and backward.
+// relu, gelu, silu and swiglu on the host, forward and backward.
 #include <math.h>
 
 #include "cpu/activation.h"
@@ -53,7 +53,15 @@ static double gelu_tanh_gradient_terms(double x, double dy) {
   return heed__rounding(HEED_F32) * fabs(dy) * (3 * (above + change * fabs(u)) + bend * (4 + 3 * fabs(u)));
 }
 
-// gelu_fwd has the slots of relu_fwd, and gelu_bwd those of relu_bwd.
+static double silu(double x) { return x / (1 + exp(-x)); }
+// 1 − σ(x) = σ(−x), which keeps its digits where σ(x) is near 1.
+static double silu_slope(double x) {
+  const double share = 1 / (1 + exp(-x)), rest = 1 / (1 + exp(x));
+  return share * (1 + x * rest);
+}
+static double silu_gradient(double x, double dy) { return dy * silu_slope(x); }
+
+// The slots of all but swiglu are those of relu_fwd and relu_bwd.
 static heed_status apply(const struct heed__call *call, double (*function)(double)) {
   // x, y: one shape
   const heed_tensor *x = call->in[HEED__relu_fwd_x], *y = call->out[HEED__relu_fwd_y];
@@ -117,4 +125,55 @@ heed_status heed__cpu_terms_gelu_bwd(heed_context *ctx, const struct heed__call 
   (void)ctx;
   const bool erf_form = gelu_form(call) == HEED_GELU_ERF;
   return apply_gradient(call, erf_form ? gelu_erf_gradient_terms : gelu_tanh_gradient_terms);
+}
+
+heed_status heed__cpu_silu_fwd(heed_context *ctx, const struct heed__call *call) {
+  (void)ctx;
+  return apply(call, silu);
+}
+
+heed_status heed__cpu_silu_bwd(heed_context *ctx, const struct heed__call *call) {
+  (void)ctx;
+  return apply_gradient(call, silu_gradient);
+}
+
+heed_status heed__cpu_swiglu_fwd(heed_context *ctx, const struct heed__call *call) {
+  // gate, up, y: one shape
+  (void)ctx;
+  const heed_tensor *gate = call->in[HEED__swiglu_fwd_gate], *up = call->in[HEED__swiglu_fwd_up];
+  const heed_tensor *y = call->out[HEED__swiglu_fwd_y];
+  HEED__CPU_PARALLEL_FOR(y->count)
+  for (int64_t start = 0; start < y->count; start += HEED__CPU_PIECE) {
+    const int64_t count = heed__min(HEED__CPU_PIECE, y->count - start);
+    double row[HEED__CPU_PIECE], up_row[HEED__CPU_PIECE];
+    heed__cpu_load_row(row, heed__cpu_data(gate), gate->dtype, start, 1, count);
+    heed__cpu_load_row(up_row, heed__cpu_data(up), up->dtype, start, 1, count);
+    for (int64_t i = 0; i < count; ++i) row[i] = silu(row[i]) * up_row[i];
+    heed__cpu_store_row(heed__cpu_data(y), y->dtype, start, 1, count, row);
+  }
+  return HEED_OK;
+}
+
+heed_status heed__cpu_swiglu_bwd(heed_context *ctx, const struct heed__call *call) {
+  // gate, up, dy, dgate, dup: one shape
+  (void)ctx;
+  const heed_tensor *gate = call->in[HEED__swiglu_bwd_gate], *up = call->in[HEED__swiglu_bwd_up];
+  const heed_tensor *dy = call->in[HEED__swiglu_bwd_dy];
+  const heed_tensor *dgate = call->out[HEED__swiglu_bwd_dgate], *dup = call->out[HEED__swiglu_bwd_dup];
+  HEED__CPU_PARALLEL_FOR(dy->count)
+  for (int64_t start = 0; start < dy->count; start += HEED__CPU_PIECE) {
+    const int64_t count = heed__min(HEED__CPU_PIECE, dy->count - start);
+    double gate_row[HEED__CPU_PIECE], up_row[HEED__CPU_PIECE], dy_row[HEED__CPU_PIECE];
+    heed__cpu_load_row(gate_row, heed__cpu_data(gate), gate->dtype, start, 1, count);
+    heed__cpu_load_row(up_row, heed__cpu_data(up), up->dtype, start, 1, count);
+    heed__cpu_load_row(dy_row, heed__cpu_data(dy), dy->dtype, start, 1, count);
+    for (int64_t i = 0; i < count; ++i) {
+      const double x = gate_row[i];
+      gate_row[i] = dy_row[i] * up_row[i] * silu_slope(x);
+      up_row[i] = dy_row[i] * silu(x);
+    }
+    heed__cpu_store_row(heed__cpu_data(dgate), dgate->dtype, start, 1, count, gate_row);
+    heed__cpu_store_row(heed__cpu_data(dup), dup->dtype, start, 1, count, up_row);
+  }
+  return HEED_OK;
 }

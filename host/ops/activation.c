@@ -1,7 +1,7 @@
-// relu and gelu: checks the arguments and dispatches the calls.
+// relu, gelu, silu and swiglu: checks the arguments and dispatches the calls.
 #include "ops/check.h"
 
-// gelu_fwd has the slots of relu_fwd, and gelu_bwd those of relu_bwd.
+// The slots of all are those of relu_fwd and relu_bwd.
 static heed_status activation_fwd(enum heed__op op, const heed_tensor *x, heed_tensor *y, const void *params) {
   const char *name = heed__op_name(op);
   heed_context *ctx;
@@ -41,4 +41,42 @@ heed_status heed_gelu_fwd(const heed_tensor *x, heed_gelu_form form, heed_tensor
 heed_status heed_gelu_bwd(const heed_tensor *x, const heed_tensor *dy, heed_gelu_form form, heed_tensor *dx) {
   HEED__TRY(heed__check_gelu_form("gelu_bwd", form));
   return activation_bwd(HEED__OP_gelu_bwd, x, dy, dx, &(struct heed__gelu_params){form});
+}
+heed_status heed_silu_fwd(const heed_tensor *x, heed_tensor *y) {
+  return activation_fwd(HEED__OP_silu_fwd, x, y, NULL);
+}
+heed_status heed_silu_bwd(const heed_tensor *x, const heed_tensor *dy, heed_tensor *dx) {
+  return activation_bwd(HEED__OP_silu_bwd, x, dy, dx, NULL);
+}
+
+heed_status heed_swiglu_fwd(const heed_tensor *gate, const heed_tensor *up, heed_tensor *y) {
+  heed_context *ctx;
+  HEED__CHECK_ARGS("swiglu_fwd", &ctx, {"gate", gate, HEED__FLOAT}, {"up", up, HEED__FLOAT},
+                   {"y", y, HEED__FLOAT | HEED__OUT | HEED__IN_PLACE});
+  HEED__TRY(heed__check_same_shape("swiglu_fwd", "gate", gate, "up", up));
+  HEED__TRY(heed__check_same_shape("swiglu_fwd", "gate", gate, "y", y));
+  if (y->count == 0) return HEED_OK;
+  return heed__dispatch(ctx, &(struct heed__call){.op = HEED__OP_swiglu_fwd,
+                                                  .in = {[HEED__swiglu_fwd_gate] = gate, [HEED__swiglu_fwd_up] = up},
+                                                  .out = {[HEED__swiglu_fwd_y] = y}});
+}
+
+heed_status heed_swiglu_bwd(const heed_tensor *gate, const heed_tensor *up, const heed_tensor *dy, heed_tensor *dgate,
+                            heed_tensor *dup) {
+  heed_context *ctx;
+  const unsigned result = HEED__FLOAT | HEED__OUT | HEED__IN_PLACE;
+  HEED__CHECK_ARGS("swiglu_bwd", &ctx, {"gate", gate, HEED__FLOAT}, {"up", up, HEED__FLOAT}, {"dy", dy, HEED__FLOAT},
+                   {"dgate", dgate, result}, {"dup", dup, result});
+  HEED__REQUIRE(!heed_tensor_overlaps(dgate, dup), HEED_ERROR_INVALID_ARGUMENT,
+                "swiglu_bwd: dgate overlaps dup in memory");
+  HEED__TRY(heed__check_same_shape("swiglu_bwd", "gate", gate, "up", up));
+  HEED__TRY(heed__check_same_shape("swiglu_bwd", "gate", gate, "dy", dy));
+  HEED__TRY(heed__check_same_shape("swiglu_bwd", "gate", gate, "dgate", dgate));
+  HEED__TRY(heed__check_same_shape("swiglu_bwd", "gate", gate, "dup", dup));
+  if (gate->count == 0) return HEED_OK;
+  return heed__dispatch(
+      ctx, &(struct heed__call){
+               .op = HEED__OP_swiglu_bwd,
+               .in = {[HEED__swiglu_bwd_gate] = gate, [HEED__swiglu_bwd_up] = up, [HEED__swiglu_bwd_dy] = dy},
+               .out = {[HEED__swiglu_bwd_dgate] = dgate, [HEED__swiglu_bwd_dup] = dup}});
 }

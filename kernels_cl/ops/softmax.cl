@@ -17,6 +17,7 @@
 #endif
 typedef TYPE(X_DTYPE) real;
 #include "exp.cl"
+#include "exp.cl"
 
 // Any finite shift gives the same result; −inf − (−inf) would be NaN.
 #define SHIFT_OF(largest) ((largest) == -INFINITY ? 0.0f : (largest))

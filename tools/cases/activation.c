@@ -18,6 +18,34 @@ static heed_status gelu_run(case_env *env, const heed_case *c) {
   TRY(heed_gelu_fwd(case_get(env, "x"), (heed_gelu_form)c->form, case_get(env, "y")));
   return heed_gelu_bwd(case_get(env, "x"), case_get(env, "dy"), (heed_gelu_form)c->form, case_get(env, "dx"));
 }
+static heed_status silu_run(case_env *env, const heed_case *c) {
+  (void)c;
+  TRY(heed_silu_fwd(case_get(env, "x"), case_get(env, "y")));
+  return heed_silu_bwd(case_get(env, "x"), case_get(env, "dy"), case_get(env, "dx"));
+}
+
+static heed_status swiglu_setup(case_env *env, const heed_case *c) {
+  const rows_shape *s = &c->u.rows;
+  TRY(case_input(env, "gate", c->dtype, s->rank, s->dims, s->fill, 3));
+  TRY(case_input(env, "up", c->dtype, s->rank, s->dims, CASE_NORMAL, 1));
+  if (c->phase != CASE_BACKWARD)
+    TRY(case_output(env, "y", c->dtype, s->rank, s->dims, heed_tolerance(c->dtype, false)));
+  if (c->phase == CASE_FORWARD) return HEED_OK;
+  TRY(case_input(env, "dy", c->dtype, s->rank, s->dims, CASE_NORMAL, 1));
+  TRY(case_output(env, "dgate", c->dtype, s->rank, s->dims, heed_tolerance(c->dtype, true)));
+  return case_output(env, "dup", c->dtype, s->rank, s->dims, heed_tolerance(c->dtype, true));
+}
+static heed_status swiglu_run(case_env *env, const heed_case *c) {
+  const heed_tensor *gate = case_get(env, "gate"), *up = case_get(env, "up");
+  if (c->phase != CASE_BACKWARD) TRY(heed_swiglu_fwd(gate, up, case_get(env, "y")));
+  if (c->phase == CASE_FORWARD) return HEED_OK;
+  return heed_swiglu_bwd(gate, up, case_get(env, "dy"), case_get(env, "dgate"), case_get(env, "dup"));
+}
+static double swiglu_bytes(const heed_case *c) {
+  const rows_shape *s = &c->u.rows;
+  const double once = (double)s->dims[0] * (double)s->dims[1] * (double)heed_dtype_size(c->dtype);
+  return (c->phase == CASE_FORWARD ? 3 : c->phase == CASE_BACKWARD ? 5 : 8) * once;
+}
 
 // ---------------------------------------------------------------- shapes
 
@@ -41,6 +69,18 @@ static void gelu_tiny(case_list *list) {
   case_add_tiny_elements(list, &gelu_family, HEED_GELU_TANH);
 }
 
+// Plain sizes, and arguments near the ends of exp.
+static void add_with_huge(case_list *list, const case_family *family) {
+  case_add_elements(list, family);
+  case_add_rows(list, family, family->op, (rows_shape){2, {9, 77}, 0, false, CASE_HUGE}, 0, 0, 0);
+  case_add_rows(list, family, family->op, (rows_shape){2, {5, 63}, 0, false, CASE_OUTLIER}, 0, 0, 0);
+  case_add_rows(list, family, family->op, (rows_shape){2, {5, 65}, 0, false, CASE_DENORMAL}, 0, 0, 0);
+}
+static void silu_cases(case_list *list) { add_with_huge(list, &silu_family); }
+static void silu_tiny(case_list *list) { case_add_tiny_elements(list, &silu_family, 0); }
+static void swiglu_cases(case_list *list) { add_with_huge(list, &swiglu_family); }
+static void swiglu_tiny(case_list *list) { case_add_tiny_elements(list, &swiglu_family, 0); }
+
 const case_family relu_family = {
     .op = "relu",
     .setup = activation_setup,
@@ -56,5 +96,22 @@ const case_family gelu_family = {
     .run = gelu_run,
     .cases = gelu_cases,
     .tiny = gelu_tiny,
+    .has_gradient = case_has_plain_rows,
+};
+const case_family silu_family = {
+    .op = "silu",
+    .setup = activation_setup,
+    .run = silu_run,
+    .cases = silu_cases,
+    .tiny = silu_tiny,
+    .has_gradient = case_has_plain_rows,
+};
+const case_family swiglu_family = {
+    .op = "swiglu",
+    .setup = swiglu_setup,
+    .run = swiglu_run,
+    .bytes = swiglu_bytes,
+    .cases = swiglu_cases,
+    .tiny = swiglu_tiny,
     .has_gradient = case_has_plain_rows,
 };

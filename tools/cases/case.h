@@ -128,6 +128,23 @@ typedef struct loss_shape {
   bool in_place;           // the gradient takes the place of the logits
 } loss_shape;
 
+typedef struct embedding_shape {
+  int64_t rows, used, count, width;  // of the table, of them those that tokens name; tokens
+  heed_dtype tokens;                 // I32, I64 or U8
+  bool skewed;                       // some tokens are far more frequent than others
+  bool outside;                      // some tokens are none
+  bool accumulate;
+  case_fill fill;
+} embedding_shape;
+
+typedef struct rope_shape {
+  int64_t b, h, l, d;
+  double theta;
+  int64_t first;    // position of the first row
+  bool rows_first;  // [B, L, H, D] storage
+  case_fill fill;
+} rope_shape;
+
 typedef struct linear_shape {
   int64_t rows, in, out;
   bool bias;
@@ -188,6 +205,8 @@ typedef struct heed_case {
     rows_shape rows;
     norm_shape norm;
     loss_shape loss;
+    embedding_shape embedding;
+    rope_shape rope;
     linear_shape linear;
     mha_shape mha;
     mlp_shape mlp;
@@ -233,8 +252,8 @@ typedef struct case_family {
   X(gemm) X(linear) X(mha) X(mlp) \
   X(softmax) X(cross_entropy) X(cross_entropy_fwd_bwd) \
   X(layer_norm) X(rms_norm) \
-  X(relu) X(gelu) \
-  X(add) X(copy) X(fill) X(gather_rows) X(argmax) \
+  X(relu) X(gelu) X(silu) X(swiglu) X(rope) \
+  X(add) X(copy) X(fill) X(gather_rows) X(argmax) X(embedding) \
   X(sgd) X(adamw) X(clip_grad_norm) X(grad_control) X(sqrt_sgd)
 // clang-format on
 #define CASE_DECLARE(name) extern const case_family name##_family;

@@ -1,4 +1,4 @@
-// relu and gelu on OpenCL, forward and backward.
+// relu, gelu, silu and swiglu on OpenCL, forward and backward.
 #include "cl/runtime/grid.h"
 #include "cl/operators.h"
 
@@ -53,4 +53,36 @@ heed_status heed__cl_gelu_bwd(heed_context *ctx, const struct heed__call *call) 
   const heed_tensor *tensors[] = {call->in[HEED__gelu_bwd_x], call->in[HEED__gelu_bwd_dy],
                                   call->out[HEED__gelu_bwd_dx]};
   return apply(ctx, gelu(call, "gelu_gradient"), tensors, 3);
+}
+
+static struct activation silu(const char *kernel) {
+  return (struct activation){.file = "ops/silu.cl", .kernel = kernel, .vectors = true};
+}
+
+heed_status heed__cl_silu_fwd(heed_context *ctx, const struct heed__call *call) {
+  // x, y: one shape
+  const heed_tensor *tensors[] = {call->in[HEED__silu_fwd_x], call->out[HEED__silu_fwd_y]};
+  return apply(ctx, silu("silu"), tensors, 2);
+}
+
+heed_status heed__cl_silu_bwd(heed_context *ctx, const struct heed__call *call) {
+  // x, dy, dx: one shape
+  const heed_tensor *tensors[] = {call->in[HEED__silu_bwd_x], call->in[HEED__silu_bwd_dy],
+                                  call->out[HEED__silu_bwd_dx]};
+  return apply(ctx, silu("silu_gradient"), tensors, 3);
+}
+
+heed_status heed__cl_swiglu_fwd(heed_context *ctx, const struct heed__call *call) {
+  // gate, up, y: one shape
+  const heed_tensor *tensors[] = {call->in[HEED__swiglu_fwd_gate], call->in[HEED__swiglu_fwd_up],
+                                  call->out[HEED__swiglu_fwd_y]};
+  return apply(ctx, silu("swiglu"), tensors, 3);
+}
+
+heed_status heed__cl_swiglu_bwd(heed_context *ctx, const struct heed__call *call) {
+  // gate, up, dy, dgate, dup: one shape
+  const heed_tensor *tensors[] = {call->in[HEED__swiglu_bwd_gate], call->in[HEED__swiglu_bwd_up],
+                                  call->in[HEED__swiglu_bwd_dy], call->out[HEED__swiglu_bwd_dgate],
+                                  call->out[HEED__swiglu_bwd_dup]};
+  return apply(ctx, silu("swiglu_gradient"), tensors, 5);
 }

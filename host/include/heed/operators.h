@@ -28,6 +28,16 @@ HEED_API HEED_MUST_CHECK heed_status heed_add(double alpha, const heed_tensor *a
 HEED_API HEED_MUST_CHECK heed_status heed_gather_rows(const heed_tensor *x, const heed_tensor *index, double scale,
                                                       double shift, heed_tensor *y);
 
+// y[..., :] = weight[tokens[...], :], bit for bit. weight: float [V, C]; tokens: I32, I64 or U8, any shape (at most 2^31 − 1 elements, and as
+// many rows of weight); y: [..., C]. A token outside [0, V) writes a row of NaN.
+HEED_API HEED_MUST_CHECK heed_status heed_embedding_fwd(const heed_tensor *weight, const heed_tensor *tokens,
+                                                        heed_tensor *y);
+// dweight[v, :] = Σ dy[...] over the places of token v, in the order of these places within pieces, then of the pieces; the same bits
+// each time and on any number of compute units. A token outside [0, V) counts nowhere. The work grows with the tokens; rows that none
+// names become 0, or with accumulate stay as they are, untouched (see "Gradients of parameters" in heed.h).
+HEED_API HEED_MUST_CHECK heed_status heed_embedding_bwd(const heed_tensor *tokens, const heed_tensor *dy,
+                                                        heed_tensor *dweight, bool accumulate);
+
 // y[r] = the smallest c with the largest x[r, c]; a NaN counts as the largest. x: float [N, C], C >= 1; y: I32 [N].
 HEED_API HEED_MUST_CHECK heed_status heed_argmax(const heed_tensor *x, heed_tensor *y);
 
@@ -76,6 +86,33 @@ HEED_API HEED_MUST_CHECK heed_status heed_relu_bwd(const heed_tensor *x, const h
 HEED_API HEED_MUST_CHECK heed_status heed_gelu_fwd(const heed_tensor *x, heed_gelu_form form, heed_tensor *y);
 HEED_API HEED_MUST_CHECK heed_status heed_gelu_bwd(const heed_tensor *x, const heed_tensor *dy, heed_gelu_form form,
                                                    heed_tensor *dx);
+
+// silu: y = x σ(x), σ(x) = 1/(1 + exp(−x)). dx = dy σ(x) (1 + x (1 − σ(x))). y may be x; dx may be dy.
+// Hendrycks and Gimpel 2016, arXiv 1606.08415, section 2; also called swish.
+HEED_API HEED_MUST_CHECK heed_status heed_silu_fwd(const heed_tensor *x, heed_tensor *y);
+HEED_API HEED_MUST_CHECK heed_status heed_silu_bwd(const heed_tensor *x, const heed_tensor *dy, heed_tensor *dx);
+
+// swiglu: y = silu(gate) ∘ up. Shazeer 2020, arXiv 2002.05202. All of one shape; y may be gate or up.
+HEED_API HEED_MUST_CHECK heed_status heed_swiglu_fwd(const heed_tensor *gate, const heed_tensor *up, heed_tensor *y);
+// dgate = dy ∘ up ∘ silu'(gate), dup = dy ∘ silu(gate). Each of dgate and dup may be gate, up or dy, but not the other.
+HEED_API HEED_MUST_CHECK heed_status heed_swiglu_bwd(const heed_tensor *gate, const heed_tensor *up,
+                                                     const heed_tensor *dy, heed_tensor *dgate, heed_tensor *dup);
+
+// Rotary positions. Su et al. 2021, arXiv 2104.09864, section 3.2.2: at position p pair i of D/2 turns by p θ^(−2i/D):
+//   y_a = x_a cos − x_b sin,  y_b = x_b cos + x_a sin
+// HALF: the pair is (i, i + D/2), as in transformers; INTERLEAVED: (2i, 2i + 1), as in the paper.
+typedef enum heed_rope_style { HEED_ROPE_HALF, HEED_ROPE_INTERLEAVED } heed_rope_style;
+// Fills the table for positions first to first + L − 1: row p has the D/2 cosines, then the D/2 sines. It computes in F64 on the host, so
+// that angles at far positions are right, and uploads the table: make it once and keep it. table: F32 [L, D], D even; theta > 0;
+// first >= 0, first + L <= 2^53. Errors: also INVALID_ARGUMENT for these.
+HEED_API HEED_MUST_CHECK heed_status heed_rope_table(double theta, int64_t first, heed_tensor *table);
+// y = x, turned. x, y: [B, H, L, D]; strides: the last is 1, the others are free, so that heed_tensor_permute() reads [B, L, H, D] where it
+// lies. table: of heed_rope_table(), F32 [L, D]. y may be x.
+HEED_API HEED_MUST_CHECK heed_status heed_rope_fwd(const heed_tensor *x, const heed_tensor *table,
+                                                   heed_rope_style style, heed_tensor *y);
+// dx = dy, turned back. Shapes and strides as of heed_rope_fwd(); dx may be dy.
+HEED_API HEED_MUST_CHECK heed_status heed_rope_bwd(const heed_tensor *dy, const heed_tensor *table,
+                                                   heed_rope_style style, heed_tensor *dx);
 
 // softmax: y_i = exp(x_i − m) / Σ_j exp(x_j − m), m = max x along `axis` (negative counts from the end).
 // log_softmax: y_i = x_i − m − log Σ_j exp(x_j − m). A slice that is −inf throughout gives zeros (softmax) or −inf.
