@@ -234,8 +234,8 @@ static void shapes_must_be_one(void **state) {
   heed_tensor *x = support_new(ctx, HEED_F32, SHAPE(2, 3)), *flat = support_new(ctx, HEED_F32, SHAPE(6)),
               *y = support_like(x);
   ASSERT_REFUSED(HEED_ERROR_SHAPE, "copy", "x is F32[2, 3] but y is F32[6]", heed_copy(x, flat));
-  ASSERT_REFUSED(HEED_ERROR_SHAPE, "add", "b is F32[6]", heed_add(1, x, 1, flat, y));
-  ASSERT_REFUSED(HEED_ERROR_SHAPE, "add", "y is F32[6]", heed_add(1, x, 1, x, flat));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "add", "b F32[6] does not broadcast to y F32[2, 3]", heed_add(1, x, 1, flat, y));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "add", "a F32[2, 3] does not broadcast to y F32[6]", heed_add(1, x, 1, x, flat));
   ASSERT_REFUSED(HEED_ERROR_SHAPE, "add", "not contiguous",
                  heed_add(1, support_transposed(x), 1, support_transposed(x), support_new(ctx, HEED_F32, SHAPE(3, 2))));
 }

@@ -27,7 +27,12 @@ struct defect {
 static const struct defect defects[] = {
     {"ops/elementwise.cl", "y[y_offset + i] = (WORD)((ulong)high << 32 | low)",
      "y[y_offset + i] = (WORD)((ulong)high << 32 | low) + 1", "fill", "fill", 0, AS_IT_IS},
-    {"ops/elementwise.cl", "alpha * LOAD(", "2 * alpha * LOAD(", "add", "add", 0, AS_IT_IS},
+    {"ops/broadcast.cl", "alpha * A(i)", "2 * alpha * A(i)", "add", "add", 0, AS_IT_IS},
+    {"ops/broadcast.cl", "A(i) * B(i)", "A(i) * -B(i)", "mul", "mul", 0, AS_IT_IS},
+    {"ops/reduce.cl", "part += LOADV", "part -= LOADV", "reduce_sum", "reduce_sum", 0, AS_IT_IS},
+    {"ops/reduce.cl", "VLOAD(sum + i) + VLOAD(part + i)", "VLOAD(sum + i) - VLOAD(part + i)", "reduce_sum",
+     "reduce_sum", 0, AS_IT_IS},
+    {"ops/dropout.cl", "word[w] >= threshold", "word[w] < threshold", "dropout", "dropout_", 0, AS_IT_IS},
     {"ops/elementwise.cl", "y[y_offset + i] = x[x_offset + i]", "y[y_offset + i] = x[x_offset + i ^ 1]", "copy", "copy",
      0, AS_IT_IS},
     {"ops/elementwise.cl", "STORE(Y_DTYPE, y, to, LOAD(X_DTYPE, x, from))",

@@ -14,4 +14,14 @@ static inline bool heed__dropout_keeps(uint64_t seed, uint32_t threshold, uint32
   return random[j & 3] >= threshold;
 }
 
+// Dropout of a tensor: whether element e is kept. Sixteen neighbours have the same word of neighbouring counters, so that they are a
+// vector in kernels; the last word of the counter is one that no attention has.
+static inline bool heed__element_is_kept(uint64_t seed, uint32_t threshold, uint64_t e) {
+  const uint64_t number = e / 64 * 16 + e % 16;
+  const uint32_t counter[4] = {(uint32_t)number, (uint32_t)(number >> 32), 0, UINT32_MAX};
+  uint32_t random[4];
+  heed_philox(seed, counter, random);
+  return random[e / 16 % 4] >= threshold;
+}
+
 #endif

@@ -24,9 +24,12 @@
   X(fill, EXACT, IN(), OUT(y), PARAMS(struct heed__fill_params)) \
   /* x, y: one shape, any strides, any dtypes */ \
   X(copy, EXACT, IN(x), OUT(y)) \
-  /* a, b, y: one shape */ \
+  /* a, b, y: one shape, y contiguous; a and b have stride 0 where they broadcast */ \
   X(add, FORWARD, IN(a, b), OUT(y), PARAMS(struct heed__add_params), SUM_OF_PRODUCTS, \
     FACTORS(struct heed__add_params, alpha, beta), IN_PLACE(y, a, y, b)) \
+  X(mul, FORWARD, IN(a, b), OUT(y), IN_PLACE(y, a, y, b)) \
+  /* x, y: one rank; y has 1 where x is summed, and is read with accumulate */ \
+  X(reduce_sum, FORWARD, IN(x), OUT(y), PARAMS(struct heed__reduce_params), SUM_OF_PRODUCTS) \
   /* x: [N, width]; index: I32 [rows]; y: [rows, width] */ \
   X(gather_rows, FORWARD, IN(x, index), OUT(y), PARAMS(struct heed__gather_params), OWN_TERMS) \
   /* weight: [V, C]; tokens: I32, I64 or U8 [N]; y: [N, C]; neither V nor N exceeds 2^31 − 1 */ \
@@ -52,6 +55,8 @@
   X(silu_bwd, GRADIENT, IN(x, dy), OUT(dx), IN_PLACE(dx, dy)) \
   X(swiglu_fwd, FORWARD, IN(gate, up), OUT(y), IN_PLACE(y, gate, y, up)) \
   X(swiglu_bwd, GRADIENT, IN(gate, up, dy), OUT(dgate, dup), IN_PLACE(dgate, dy, dup, up)) \
+  X(dropout_fwd, FORWARD, IN(x), OUT(y), PARAMS(struct heed__dropout_params), IN_PLACE(y, x)) \
+  X(dropout_bwd, FORWARD, IN(dy), OUT(dx), PARAMS(struct heed__dropout_params), IN_PLACE(dx, dy)) \
   /* x, dy, y, dx: [B, H, L, D], last stride 1, the others any; table: F32 [L, D] */ \
   X(rope_fwd, FORWARD, IN(x, table), OUT(y), PARAMS(struct heed__rope_params), IN_PLACE(y, x)) \
   X(rope_bwd, GRADIENT, IN(dy, table), OUT(dx), PARAMS(struct heed__rope_params), IN_PLACE(dx, dy)) \
@@ -194,6 +199,14 @@ struct heed__fill_params {
 };
 struct heed__add_params {
   double alpha, beta;
+};
+struct heed__reduce_params {
+  bool accumulate;
+};
+struct heed__dropout_params {
+  uint64_t seed, offset;
+  uint32_t threshold;  // see base/random.h
+  double scale;        // 1/(1 − p)
 };
 struct heed__gather_params {
   double scale, shift;

@@ -1,7 +1,8 @@
-// relu, gelu, silu and swiglu on the host, forward and backward.
+// relu, gelu, silu, swiglu and dropout on the host, forward and backward.
 #include <math.h>
 
 #include "cpu/activation.h"
+#include "base/random.h"
 #include "cpu/rows.h"
 
 static const double sqrt_half = 0.70710678118654752440;         // √(1/2)
@@ -176,4 +177,33 @@ heed_status heed__cpu_swiglu_bwd(heed_context *ctx, const struct heed__call *cal
     heed__cpu_store_row(heed__cpu_data(dup), dup->dtype, start, 1, count, up_row);
   }
   return HEED_OK;
+}
+
+// dropout_bwd has the slots of dropout_fwd.
+static heed_status drop(const struct heed__call *call) {
+  // x, y: one shape
+  const struct heed__dropout_params *params = call->params;
+  const heed_tensor *x = call->in[HEED__dropout_fwd_x], *y = call->out[HEED__dropout_fwd_y];
+  HEED__CPU_PARALLEL_FOR(32 * x->count)
+  for (int64_t start = 0; start < x->count; start += HEED__CPU_PIECE) {
+    const int64_t count = heed__min(HEED__CPU_PIECE, x->count - start);
+    double row[HEED__CPU_PIECE];
+    heed__cpu_load_row(row, heed__cpu_data(x), x->dtype, start, 1, count);
+    for (int64_t i = 0; i < count; ++i) {
+      const bool kept = heed__element_is_kept(params->seed, params->threshold, params->offset + (uint64_t)(start + i));
+      row[i] = kept ? row[i] * params->scale : 0;
+    }
+    heed__cpu_store_row(heed__cpu_data(y), y->dtype, start, 1, count, row);
+  }
+  return HEED_OK;
+}
+
+heed_status heed__cpu_dropout_fwd(heed_context *ctx, const struct heed__call *call) {
+  (void)ctx;
+  return drop(call);
+}
+
+heed_status heed__cpu_dropout_bwd(heed_context *ctx, const struct heed__call *call) {
+  (void)ctx;
+  return drop(call);
 }

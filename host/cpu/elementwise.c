@@ -1,4 +1,5 @@
-// fill, copy and add on the host. They accept rows with any strides, and any dtypes that the operator allows.
+// fill, copy, add, mul and reduce_sum on the host. They accept rows with any strides, and any dtypes that the operator allows.
+#include <stdlib.h>
 #include <string.h>
 
 #include "cpu/rows.h"
@@ -56,21 +57,71 @@ heed_status heed__cpu_copy(heed_context *ctx, const struct heed__call *call) {
   return HEED_OK;
 }
 
-heed_status heed__cpu_add(heed_context *ctx, const struct heed__call *call) {
-  // a, b, y: one shape
-  (void)ctx;
-  const heed_tensor *a = call->in[HEED__add_a], *b = call->in[HEED__add_b], *y = call->out[HEED__add_y];
-  const struct heed__add_params *params = call->params;
+// a = combine(a, b) for `count` elements.
+typedef void combine_row(double *a, const double *b, int64_t count, const struct heed__add_params *params);
+
+static void add_row(double *a, const double *b, int64_t count, const struct heed__add_params *params) {
   const double alpha = params->alpha, beta = params->beta;
+  HEED__CPU_SIMD
+  for (int64_t i = 0; i < count; ++i) a[i] = alpha * a[i] + beta * b[i];
+}
+
+static void mul_row(double *a, const double *b, int64_t count, const struct heed__add_params *params) {
+  (void)params;
+  HEED__CPU_SIMD
+  for (int64_t i = 0; i < count; ++i) a[i] *= b[i];
+}
+
+// mul has the slots of add.
+static heed_status combine(const struct heed__call *call, combine_row *function) {
+  // a, b, y: one shape; y contiguous, a and b of any strides
+  const heed_tensor *a = call->in[HEED__add_a], *b = call->in[HEED__add_b], *y = call->out[HEED__add_y];
+  // What is contiguous is one row.
+  const bool flat = heed_tensor_is_contiguous(a) && heed_tensor_is_contiguous(b);
+  const int64_t length = flat ? y->count : row_length(y), pieces = heed__ceil_div(length, HEED__CPU_PIECE);
+  const int64_t a_stride = flat ? 1 : row_stride(a), b_stride = flat ? 1 : row_stride(b);
   HEED__CPU_PARALLEL_FOR(y->count)
-  for (int64_t start = 0; start < y->count; start += HEED__CPU_PIECE) {
-    const int64_t count = heed__min(HEED__CPU_PIECE, y->count - start);
+  for (int64_t piece = 0; piece < y->count / length * pieces; ++piece) {
+    const int64_t row = piece / pieces, start = piece % pieces * HEED__CPU_PIECE;
+    const int64_t count = heed__min(HEED__CPU_PIECE, length - start);
+    const int64_t a_start = flat ? 0 : heed__cpu_row_start(a, row), b_start = flat ? 0 : heed__cpu_row_start(b, row);
     double a_row[HEED__CPU_PIECE], b_row[HEED__CPU_PIECE];
-    heed__cpu_load_row(a_row, heed__cpu_data(a), a->dtype, start, 1, count);
-    heed__cpu_load_row(b_row, heed__cpu_data(b), b->dtype, start, 1, count);
-    HEED__CPU_SIMD
-    for (int64_t i = 0; i < count; ++i) a_row[i] = alpha * a_row[i] + beta * b_row[i];
-    heed__cpu_store_row(heed__cpu_data(y), y->dtype, start, 1, count, a_row);
+    heed__cpu_load_row(a_row, heed__cpu_data(a), a->dtype, a_start + start * a_stride, a_stride, count);
+    heed__cpu_load_row(b_row, heed__cpu_data(b), b->dtype, b_start + start * b_stride, b_stride, count);
+    function(a_row, b_row, count, call->params);
+    heed__cpu_store_row(heed__cpu_data(y), y->dtype, row * length + start, 1, count, a_row);
   }
+  return HEED_OK;
+}
+
+heed_status heed__cpu_add(heed_context *ctx, const struct heed__call *call) {
+  (void)ctx;
+  return combine(call, add_row);
+}
+
+heed_status heed__cpu_mul(heed_context *ctx, const struct heed__call *call) {
+  (void)ctx;
+  return combine(call, mul_row);
+}
+
+heed_status heed__cpu_reduce_sum(heed_context *ctx, const struct heed__call *call) {
+  // x, y: one rank; y has 1 where x is summed
+  (void)ctx;
+  const struct heed__reduce_params *params = call->params;
+  const heed_tensor *x = call->in[HEED__reduce_sum_x], *y = call->out[HEED__reduce_sum_y];
+  double *sums;
+  HEED__TRY(heed__cpu_scratch(y->count, 1, 1, &sums));
+  for (int64_t i = 0; i < y->count; ++i) sums[i] = params->accumulate ? heed__load(heed__cpu_data(y), y->dtype, i) : 0;
+  for (int64_t i = 0; i < x->count; ++i) {
+    int64_t rest = i, place = 0, stride = 1;
+    for (int axis = x->rank - 1; axis >= 0; --axis) {
+      if (y->dims[axis] != 1) place += rest % x->dims[axis] * stride;
+      stride *= y->dims[axis];
+      rest /= x->dims[axis];
+    }
+    sums[place] += heed__load(heed__cpu_data(x), x->dtype, i);
+  }
+  for (int64_t i = 0; i < y->count; ++i) heed__store(heed__cpu_data(y), y->dtype, i, sums[i]);
+  free(sums);
   return HEED_OK;
 }

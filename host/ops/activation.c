@@ -1,4 +1,6 @@
-// relu, gelu, silu and swiglu: checks the arguments and dispatches the calls.
+// relu, gelu, silu, swiglu and dropout: checks the arguments and dispatches the calls.
+#include <math.h>
+
 #include "ops/check.h"
 
 // The slots of all are those of relu_fwd and relu_bwd.
@@ -79,4 +81,34 @@ heed_status heed_swiglu_bwd(const heed_tensor *gate, const heed_tensor *up, cons
                .op = HEED__OP_swiglu_bwd,
                .in = {[HEED__swiglu_bwd_gate] = gate, [HEED__swiglu_bwd_up] = up, [HEED__swiglu_bwd_dy] = dy},
                .out = {[HEED__swiglu_bwd_dgate] = dgate, [HEED__swiglu_bwd_dup] = dup}});
+}
+
+// dropout_bwd has the slots of dropout_fwd.
+static heed_status dropout(enum heed__op op, const char *in_name, const heed_tensor *in,
+                           const heed_dropout_options *options, const char *out_name, heed_tensor *out) {
+  const char *name = heed__op_name(op);
+  heed_context *ctx;
+  HEED__CHECK_ARGS(name, &ctx, {in_name, in, HEED__FLOAT}, {out_name, out, HEED__FLOAT | HEED__OUT | HEED__IN_PLACE});
+  HEED__TRY(heed__check_same_shape(name, in_name, in, out_name, out));
+  HEED__REQUIRE(options, HEED_ERROR_INVALID_ARGUMENT, "%s: options is NULL", name);
+  HEED__REQUIRE(options->p >= 0 && options->p < 1, HEED_ERROR_INVALID_ARGUMENT, "%s: p %g is not in [0, 1)", name,
+                options->p);
+  if (out->count == 0) return HEED_OK;
+  HEED__REQUIRE(options->offset <= UINT64_MAX - (uint64_t)out->count, HEED_ERROR_INVALID_ARGUMENT,
+                "%s: offset %llu and %lld elements pass 2^64", name, (unsigned long long)options->offset,
+                (long long)out->count);
+  const struct heed__dropout_params params = {.seed = options->seed,
+                                              .offset = options->offset,
+                                              .threshold = (uint32_t)fmin(options->p * 0x1p32, 0x1p32 - 1),
+                                              .scale = 1 / (1 - options->p)};
+  return heed__dispatch(
+      ctx, &(struct heed__call){
+               .op = op, .in = {[HEED__dropout_fwd_x] = in}, .out = {[HEED__dropout_fwd_y] = out}, .params = &params});
+}
+
+heed_status heed_dropout_fwd(const heed_tensor *x, const heed_dropout_options *options, heed_tensor *y) {
+  return dropout(HEED__OP_dropout_fwd, "x", x, options, "y", y);
+}
+heed_status heed_dropout_bwd(const heed_tensor *dy, const heed_dropout_options *options, heed_tensor *dx) {
+  return dropout(HEED__OP_dropout_bwd, "dy", dy, options, "dx", dx);
 }

@@ -1,4 +1,4 @@
-// fill, copy and add. Strided forms walk up to five dimensions, the last one fastest; strides and offsets are in elements.
+// fill and copy. Strided forms walk up to five dimensions, the last one fastest; strides and offsets are in elements.
 
 #ifndef X_DTYPE
 #define X_DTYPE F32
@@ -79,13 +79,3 @@ __kernel void move_strided(const __global WORD *x, long x_offset, STRIDES(xs), _
   COORDINATES(i);
   y[y_offset + PLACE(ys, c0, c1, c2, c3, c4)] = x[x_offset + PLACE(xs, c0, c1, c2, c3, c4)];
 }
-
-#if IS_FLOAT(X_DTYPE)
-__kernel void add(const __global TYPE(X_DTYPE) *a, long a_offset, const __global TYPE(X_DTYPE) *b, long b_offset,
-                  __global TYPE(X_DTYPE) *y, long y_offset, long count, float alpha, float beta) {
-  const idx i = get_global_id(0);
-  if (i < count)
-    STORE(X_DTYPE, y + y_offset, i,
-          alpha * LOAD(X_DTYPE, a + a_offset, i) + beta * LOAD(X_DTYPE, b + b_offset, i));
-}
-#endif

@@ -47,6 +47,20 @@ static double swiglu_bytes(const heed_case *c) {
   return (c->phase == CASE_FORWARD ? 3 : c->phase == CASE_BACKWARD ? 5 : 8) * once;
 }
 
+// form: how many elements came before.
+static heed_status dropout_setup(case_env *env, const heed_case *c) {
+  const rows_shape *s = &c->u.rows;
+  TRY(case_input(env, "x", c->dtype, s->rank, s->dims, s->fill, 1));
+  TRY(case_input(env, "dy", c->dtype, s->rank, s->dims, CASE_NORMAL, 1));
+  TRY(case_output(env, "y", c->dtype, s->rank, s->dims, heed_tolerance(c->dtype, false)));
+  return case_output(env, "dx", c->dtype, s->rank, s->dims, heed_tolerance(c->dtype, false));
+}
+static heed_status dropout_run(case_env *env, const heed_case *c) {
+  const heed_dropout_options options = {.p = 0.3, .seed = 0x123456789abcdef, .offset = (uint64_t)c->form};
+  TRY(heed_dropout_fwd(case_get(env, "x"), &options, case_get(env, "y")));
+  return heed_dropout_bwd(case_get(env, "dy"), &options, case_get(env, "dx"));
+}
+
 // ---------------------------------------------------------------- shapes
 
 static void relu_cases(case_list *list) { case_add_elements(list, &relu_family); }
@@ -81,6 +95,16 @@ static void silu_tiny(case_list *list) { case_add_tiny_elements(list, &silu_fami
 static void swiglu_cases(case_list *list) { add_with_huge(list, &swiglu_family); }
 static void swiglu_tiny(case_list *list) { case_add_tiny_elements(list, &swiglu_family, 0); }
 
+static void dropout_cases(case_list *list) {
+  case_add_elements(list, &dropout_family);
+  static const int before[] = {1, 15, 63, 64, 1000};
+  for (int i = 0; i < 5; ++i)
+    for (int dtype = 0; dtype < CASE_FLOATS; ++dtype)
+      case_add_rows(list, &dropout_family, "dropout", (rows_shape){2, {9, 29}, 0, false, CASE_NORMAL}, dtype, before[i],
+                    dtype ? 1 : 0);
+}
+static void dropout_tiny(case_list *list) { case_add_tiny_elements(list, &dropout_family, 55); }
+
 const case_family relu_family = {
     .op = "relu",
     .setup = activation_setup,
@@ -113,5 +137,13 @@ const case_family swiglu_family = {
     .bytes = swiglu_bytes,
     .cases = swiglu_cases,
     .tiny = swiglu_tiny,
+    .has_gradient = case_has_plain_rows,
+};
+const case_family dropout_family = {
+    .op = "dropout",
+    .setup = dropout_setup,
+    .run = dropout_run,
+    .cases = dropout_cases,
+    .tiny = dropout_tiny,
     .has_gradient = case_has_plain_rows,
 };

@@ -252,8 +252,8 @@ typedef struct case_family {
   X(gemm) X(linear) X(mha) X(mlp) \
   X(softmax) X(cross_entropy) X(cross_entropy_fwd_bwd) \
   X(layer_norm) X(rms_norm) \
-  X(relu) X(gelu) X(silu) X(swiglu) X(rope) \
-  X(add) X(copy) X(fill) X(gather_rows) X(argmax) X(embedding) \
+  X(relu) X(gelu) X(silu) X(swiglu) X(dropout) X(rope) \
+  X(add) X(mul) X(reduce_sum) X(copy) X(fill) X(gather_rows) X(argmax) X(embedding) \
   X(sgd) X(adamw) X(clip_grad_norm) X(grad_control) X(sqrt_sgd)
 // clang-format on
 #define CASE_DECLARE(name) extern const case_family name##_family;

@@ -45,3 +45,13 @@ int run_check_lengths(const run_call *run, int64_t keys) {
                    "%s: %s: %s of row %zu is %" PRId64 "; with %" PRId64 " keys it must be 0 to %" PRId64, run->op,
                    run->settings.input, lengths->name, row, value, keys, keys);
 }
+
+int run_check_tokens(const run_call *run, int64_t rows) {
+  const heed_array *tokens = run_find(run, "tokens");
+  int64_t value = 0;
+  const size_t index = tokens ? first_outside(tokens, rows - 1, NULL, &value) : SIZE_MAX;
+  if (index == SIZE_MAX) return TOOL_DONE;
+  return tool_fail(run->args->command,
+                   "%s: %s: %s has %" PRId64 " at index %zu; with %" PRId64 " rows of weight it must be 0 to %" PRId64,
+                   run->op, run->settings.input, tokens->name, value, index, rows, rows - 1);
+}

@@ -30,6 +30,9 @@ typedef struct run_settings {
   int64_t step;
   bool nesterov;
   int64_t epochs;
+  int approximate, style;  // of gelu, of rope
+  double theta, p;
+  int64_t offset;
 } run_settings;
 
 // A tensor that an operator reads, and how PyTorch or ONNX call the same thing (NULL: no other name). One that has several other names
@@ -73,6 +76,10 @@ typedef struct run_op {
   X(attention)     \
   X(mha)           \
   X(softmax) X(layer_norm) X(rms_norm) X(cross_entropy) X(linear) X(mlp) X(sgd) X(adamw) X(clip_grad_norm) X(sqrt_sgd)
+#define RUN_OPS(X)                                                                                                    \
+  X(attention)                                                                                                        \
+  X(mha) X(softmax) X(cross_entropy) X(linear) X(mlp) X(sgd) X(sqrt_sgd) X(embedding) X(rope) X(gelu) X(relu) X(silu) \
+      X(swiglu)
 #define RUN_DECLARE(name) extern const run_op run_##name;
 RUN_OPS(RUN_DECLARE)
 #undef RUN_DECLARE
@@ -94,8 +101,11 @@ bool run_has(const run_call *run, const char *name);
 int run_optional_like(run_call *run, const char *name, const char *like_name, const heed_tensor *like,
                       heed_tensor **out);
 // Fail where target names a class, or kv_lengths a number of keys, that there is not; *ignored is a number that may stand there.
+// Fail where target names a class, kv_lengths a number of keys, or tokens a row, that there is not; *ignored is a class that may stand
+// there.
 int run_check_classes(const run_call *run, int64_t classes, const int64_t *ignored);
 int run_check_lengths(const run_call *run, int64_t keys);
+int run_check_tokens(const run_call *run, int64_t rows);
 // Makes a new tensor, for a result or as scratch memory.
 int run_create(run_call *run, heed_dtype dtype, int rank, const int64_t *dims, heed_tensor **out);
 // Makes a new tensor with the shape and dtype of `like`; NULL if like is NULL.

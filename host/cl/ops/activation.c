@@ -1,4 +1,4 @@
-// relu, gelu, silu and swiglu on OpenCL, forward and backward.
+// relu, gelu, silu, swiglu and dropout on OpenCL, forward and backward.
 #include "cl/runtime/grid.h"
 #include "cl/operators.h"
 
@@ -86,3 +86,32 @@ heed_status heed__cl_swiglu_bwd(heed_context *ctx, const struct heed__call *call
                                   call->out[HEED__swiglu_bwd_dup]};
   return apply(ctx, silu("swiglu_gradient"), tensors, 5);
 }
+
+// dropout_bwd has the slots of dropout_fwd.
+static heed_status drop(heed_context *ctx, const struct heed__call *call) {
+  // x, y: one shape
+  const struct heed__dropout_params *params = call->params;
+  const heed_tensor *x = call->in[HEED__dropout_fwd_x], *y = call->out[HEED__dropout_fwd_y];
+  const struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
+  const int vector = traits->cpu_like ? traits->vector_width : 1;
+  // Blocks of 64 share 16 counters. They are aligned in `offset` + i, so the first may begin before element 0.
+  const int64_t skipped = (int64_t)(params->offset % 64), blocks = heed__ceil_div(skipped + x->count, 64);
+  struct heed__cl_kernel k;
+  heed__cl_begin(&k, ctx, "ops/dropout.cl", "dropout");
+  heed__cl_define_int(&k, "VECTOR", vector);
+  heed__cl_define_dtype(&k, "X_DTYPE", x->dtype);
+  heed__cl_tensor(&k, x);
+  heed__cl_tensor(&k, y);
+  heed__cl_long(&k, x->count);
+  heed__cl_long(&k, skipped);
+  heed__cl_uint(&k, (uint32_t)(params->offset / 64 * 16));
+  heed__cl_uint(&k, (uint32_t)(params->offset / 64 * 16 >> 32));
+  heed__cl_uint(&k, (uint32_t)params->seed);
+  heed__cl_uint(&k, (uint32_t)(params->seed >> 32));
+  heed__cl_uint(&k, params->threshold);
+  heed__cl_float(&k, params->scale);
+  return heed__cl_launch_items(&k, blocks * (16 / vector));
+}
+
+heed_status heed__cl_dropout_fwd(heed_context *ctx, const struct heed__call *call) { return drop(ctx, call); }
+heed_status heed__cl_dropout_bwd(heed_context *ctx, const struct heed__call *call) { return drop(ctx, call); }

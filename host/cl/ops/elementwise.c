@@ -1,4 +1,4 @@
-// fill, copy and add on OpenCL. They reduce views to as few dimensions as possible before they choose a kernel; data that keep their dtype
+// fill and copy on OpenCL. They reduce views to as few dimensions as possible before they choose a kernel; data that keep their dtype
 // move as bits.
 #include <string.h>
 
@@ -127,21 +127,5 @@ heed_status heed__cl_copy(heed_context *ctx, const struct heed__call *call) {
     pass_dims(&k, &w);
   }
   heed__cl_long(&k, y->count);
-  return heed__cl_launch_items(&k, y->count);
-}
-
-heed_status heed__cl_add(heed_context *ctx, const struct heed__call *call) {
-  // a, b, y: one shape
-  const struct heed__add_params *params = call->params;
-  const heed_tensor *a = call->in[HEED__add_a], *b = call->in[HEED__add_b], *y = call->out[HEED__add_y];
-  struct heed__cl_kernel k;
-  heed__cl_begin(&k, ctx, "ops/elementwise.cl", "add");
-  heed__cl_define_dtype(&k, "X_DTYPE", y->dtype);
-  heed__cl_tensor(&k, a);
-  heed__cl_tensor(&k, b);
-  heed__cl_tensor(&k, y);
-  heed__cl_long(&k, y->count);
-  heed__cl_float(&k, params->alpha);
-  heed__cl_float(&k, params->beta);
   return heed__cl_launch_items(&k, y->count);
 }

@@ -19,9 +19,16 @@ HEED_API HEED_MUST_CHECK heed_status heed_fill(heed_tensor *y, double value);
 // y = x, converted to y's dtype: a float is cut to an integer, and becomes a BOOL by x != 0. One shape; any strides on both.
 HEED_API HEED_MUST_CHECK heed_status heed_copy(const heed_tensor *x, heed_tensor *y);
 
-// y = alpha a + beta b, elementwise. One shape; y may be a or b itself.
+// y = alpha a + beta b, elementwise. a and b broadcast to y's shape as in NumPy: aligned at the last axis, an axis that is 1 or missing
+// repeats. y may be a or b itself where that has y's shape.
 HEED_API HEED_MUST_CHECK heed_status heed_add(double alpha, const heed_tensor *a, double beta, const heed_tensor *b,
                                               heed_tensor *y);
+// y = a ∘ b, broadcast in the same way. y may be a or b itself where that has y's shape.
+HEED_API HEED_MUST_CHECK heed_status heed_mul(const heed_tensor *a, const heed_tensor *b, heed_tensor *y);
+
+// y = Σ x over the axes where y has 1, and over leading axes that y lacks: the gradient of an operand that was broadcast. With accumulate, y
+// is added to. The order of the sum follows from the shapes and the kind of device, never from the number of its units.
+HEED_API HEED_MUST_CHECK heed_status heed_reduce_sum(const heed_tensor *x, heed_tensor *y, bool accumulate);
 
 // y[r, :] = scale x[index[r], :] + shift, converted to y's dtype; scale 1 and shift 0 copy integers exactly.
 // x: [N, ...] any dtype; index: I32 [R]; y: [R, ...] . An index outside [0, N) writes NaN (0 for integers).
@@ -97,6 +104,19 @@ HEED_API HEED_MUST_CHECK heed_status heed_swiglu_fwd(const heed_tensor *gate, co
 // dgate = dy ∘ up ∘ silu'(gate), dup = dy ∘ silu(gate). Each of dgate and dup may be gate, up or dy, but not the other.
 HEED_API HEED_MUST_CHECK heed_status heed_swiglu_bwd(const heed_tensor *gate, const heed_tensor *up,
                                                      const heed_tensor *dy, heed_tensor *dgate, heed_tensor *dup);
+
+// Dropout: y = x/(1 − p) where element e = offset + i is kept, else 0. It is kept iff word ⌊e/16⌋ mod 4 of heed_philox() with `seed` and
+// the counter {c, c / 2^32, 0, 2^32 − 1}, c = 16 ⌊e/64⌋ + e mod 16, is at least p · 2^32: the same on every device. `offset` tells apart the
+// calls of one seed. x, y: one shape; y may be x. 0 <= p < 1; offset + elements <= 2^64.
+typedef struct heed_dropout_options {
+  double p;
+  uint64_t seed, offset;
+} heed_dropout_options;
+HEED_API HEED_MUST_CHECK heed_status heed_dropout_fwd(const heed_tensor *x, const heed_dropout_options *options,
+                                                      heed_tensor *y);
+// dx = dy/(1 − p) where the forward with these options kept x, else 0. dx may be dy.
+HEED_API HEED_MUST_CHECK heed_status heed_dropout_bwd(const heed_tensor *dy, const heed_dropout_options *options,
+                                                      heed_tensor *dx);
 
 // Rotary positions. Su et al. 2021, arXiv 2104.09864, section 3.2.2: at position p pair i of D/2 turns by p θ^(−2i/D):
 //   y_a = x_a cos − x_b sin,  y_b = x_b cos + x_a sin
