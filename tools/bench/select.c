@@ -94,6 +94,34 @@ static const char *adamw_of(const bench_settings *s, heed_case *c) {
   return NULL;
 }
 
+static case_phase phase_of(const bench_settings *s) { return s->backward ? CASE_BACKWARD : CASE_FORWARD; }
+
+// Every token is as likely; the gradient is added to, as that of a table which is tied to the head.
+static const char *embedding_of(const bench_settings *s, heed_case *c) {
+  *c = (heed_case){.family = &embedding_family, .dtype = (heed_dtype)s->dtype, .phase = phase_of(s)};
+  const int64_t vocab = or (s->vocab, 50257);
+  c->u.embedding = (embedding_shape){.rows = vocab,
+                                     .used = vocab,
+                                     .count = or (s->rows, 8192),
+                                     .width = or (s->width, 768),
+                                     .tokens = HEED_I32,
+                                     .accumulate = true};
+  return NULL;
+}
+
+static const char *rope_of(const bench_settings *s, heed_case *c) {
+  *c = (heed_case){.family = &rope_family, .dtype = (heed_dtype)s->dtype, .phase = phase_of(s)};
+  c->u.rope = (rope_shape){
+      .b = or (s->batch, 8), .h = or (s->heads, 12), .l = or (s->seq, 1024), .d = or (s->dim, 64), .theta = 1e4};
+  return c->u.rope.d % 2 ? "--dim must be even" : NULL;
+}
+
+static const char *swiglu_of(const bench_settings *s, heed_case *c) {
+  *c = (heed_case){.family = &swiglu_family, .dtype = (heed_dtype)s->dtype, .phase = phase_of(s)};
+  c->u.rows = (rows_shape){2, { or (s->rows, 8192), or (s->width, 2048)}, 0, false, CASE_NORMAL};
+  return NULL;
+}
+
 // Reads "784,512,10" into the shape; returns false unless it is a list of 2 to 8 counts.
 static bool read_sizes(const char *text, mlp_shape *shape) {
   for (shape->count = 0; shape->count < 8;) {
@@ -238,11 +266,41 @@ static void describe_adamw(const heed_case *c, bench_record *r) {
   snprintf(r->shape_json, sizeof r->shape_json, "{\"parameters\":%" PRId64 "}", c->u.adamw.n);
 }
 
+static void describe_embedding(const heed_case *c, bench_record *r) {
+  const embedding_shape *s = &c->u.embedding;
+  const bool backward = c->phase == CASE_BACKWARD;
+  snprintf(r->shape_text, sizeof r->shape_text, "%" PRId64 " of %" PRId64 "x%" PRId64 "%s", s->count, s->rows, s->width,
+           backward ? " bwd" : "");
+  snprintf(r->shape_json, sizeof r->shape_json,
+           "{\"rows\":%" PRId64 ",\"vocab\":%" PRId64 ",\"width\":%" PRId64 ",\"backward\":%s}", s->count, s->rows,
+           s->width, backward ? "true" : "false");
+}
+
+static void describe_rope(const heed_case *c, bench_record *r) {
+  const rope_shape *s = &c->u.rope;
+  const bool backward = c->phase == CASE_BACKWARD;
+  snprintf(r->shape_text, sizeof r->shape_text, "B%" PRId64 " H%" PRId64 " L%" PRId64 " D%" PRId64 "%s", s->b, s->h,
+           s->l, s->d, backward ? " bwd" : "");
+  snprintf(r->shape_json, sizeof r->shape_json,
+           "{\"batch\":%" PRId64 ",\"heads\":%" PRId64 ",\"seq\":%" PRId64 ",\"dim\":%" PRId64 ",\"backward\":%s}",
+           s->b, s->h, s->l, s->d, backward ? "true" : "false");
+}
+
+static void describe_swiglu(const heed_case *c, bench_record *r) {
+  const rows_shape *s = &c->u.rows;
+  const bool backward = c->phase == CASE_BACKWARD;
+  snprintf(r->shape_text, sizeof r->shape_text, "%" PRId64 " rows of %" PRId64 "%s", s->dims[0], s->dims[1],
+           backward ? " bwd" : "");
+  snprintf(r->shape_json, sizeof r->shape_json, "{\"rows\":%" PRId64 ",\"width\":%" PRId64 ",\"backward\":%s}",
+           s->dims[0], s->dims[1], backward ? "true" : "false");
+}
+
 // ---------------------------------------------------------------- the operators
 
 // The list of all operands of `heed bench` except peak. OP_of makes the case, describe_OP writes its shape as text.
 #define BENCH_OPS(X) X(gemm) X(attention) X(mha) X(softmax) X(cross_entropy) X(mlp)
 #define BENCH_OPS(X) X(gemm) X(attention) X(mha) X(softmax) X(layer_norm) X(rms_norm) X(adamw) X(mlp)
+#define BENCH_OPS(X) X(gemm) X(attention) X(mha) X(softmax) X(mlp) X(embedding) X(rope) X(swiglu)
 
 // The operand that makes such a case.
 static const char *op_of(const heed_case *c) {
