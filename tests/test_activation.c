@@ -1,4 +1,4 @@
-// relu and gelu: against their equations, at their ends, in place, and what they refuse.
+// relu, gelu, silu and swiglu: against their equations, at their ends, in place, and what they refuse.
 #include <float.h>
 
 #include "support_values.h"
@@ -107,6 +107,78 @@ static void gelu_ends_in_x_and_0(void **state) {
   }
 }
 
+// exp() errs by few roundings, and its argument is exact: a factor of 16 roundings holds everything.
+static void silu_is_its_equation_everywhere(void **state) {
+  heed_context *ctx = support_context(state);
+  enum { COUNT = 1601 };
+  float x[COUNT], up[COUNT], dy[COUNT];
+  for (int i = 0; i < COUNT; ++i) {
+    x[i] = (float)(i - 800) / 10;
+    up[i] = i % 3 ? 0.5f : -3;
+    dy[i] = i % 2 ? 1 : -2;
+  }
+  const heed_tensor *in = support_put(ctx, HEED_F32, SHAPE(COUNT), x),
+                    *factor = support_put(ctx, HEED_F32, SHAPE(COUNT), up),
+                    *upstream = support_put(ctx, HEED_F32, SHAPE(COUNT), dy);
+  heed_tensor *y = support_like(in), *dx = support_like(in), *z = support_like(in), *dgate = support_like(in),
+              *dup = support_like(in);
+  ASSERT_OK(heed_silu_fwd(in, y));
+  ASSERT_OK(heed_silu_bwd(in, upstream, dx));
+  ASSERT_OK(heed_swiglu_fwd(in, factor, z));
+  ASSERT_OK(heed_swiglu_bwd(in, factor, upstream, dgate, dup));
+  const float *out = support_get(y), *slopes = support_get(dx), *product = support_get(z);
+  const float *gates = support_get(dgate), *ups = support_get(dup);
+  for (int i = 0; i < COUNT; ++i) {
+    const double at = (double)x[i], s = 1 / (1 + exp(-at)), rest = 1 / (1 + exp(at)), error = 16 * 0x1p-24;
+    const double value = at * s, slope = s * (1 + at * rest), size = s * (1 + fabs(at) * rest);
+    const double u = (double)up[i], d = (double)dy[i];
+    ASSERT_CLOSE(out[i], value, error * fabs(value));
+    ASSERT_CLOSE(slopes[i], d * slope, error * fabs(d) * size);
+    ASSERT_CLOSE(product[i], value * u, error * fabs(value * u));
+    ASSERT_CLOSE(gates[i], d * u * slope, error * fabs(d * u) * size);
+    ASSERT_CLOSE(ups[i], d * value, error * fabs(d * value));
+  }
+}
+
+static void silu_ends_in_x_and_0(void **state) {
+  heed_context *ctx = support_context(state);
+  const float x[] = {1e4f, FLT_MAX, -1e4f, -FLT_MAX, 0, INFINITY, NAN}, ones[] = {1, 1, 1, 1, 1, 1, 1};
+  const heed_tensor *in = support_put(ctx, HEED_F32, SHAPE(7), x), *up = support_put(ctx, HEED_F32, SHAPE(7), ones);
+  heed_tensor *y = support_like(in), *dx = support_like(in);
+  ASSERT_OK(heed_silu_fwd(in, y));
+  ASSERT_OK(heed_silu_bwd(in, up, dx));
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_CLOSE(support_get(y)[i], x[i] > 0 ? x[i] : 0, 0);
+    ASSERT_CLOSE(support_get(dx)[i], x[i] > 0 ? 1 : x[i] < 0 ? 0 : 0.5, 0);
+  }
+  assert_true(isinf(support_get(y)[5]) && isnan(support_get(y)[6]) && isnan(support_get(dx)[6]));
+}
+
+static void swiglu_goes_into_any_of_its_inputs(void **state) {
+  heed_context *ctx = support_context(state);
+  const heed_tensor *inputs[3];
+  for (int i = 0; i < 3; ++i) inputs[i] = support_random(ctx, HEED_F16, SHAPE(3, 43), (uint64_t)i + 1);
+  heed_tensor *dgate = support_like(inputs[0]), *dup = support_like(inputs[0]);
+  ASSERT_OK(heed_swiglu_bwd(inputs[0], inputs[1], inputs[2], dgate, dup));
+  for (int first = 0; first < 3; ++first)
+    for (int second = 0; second < 3; ++second) {
+      if (first == second) continue;
+      heed_tensor *over[3];
+      for (int i = 0; i < 3; ++i) {
+        over[i] = support_like(inputs[i]);
+        ASSERT_OK(heed_copy(inputs[i], over[i]));
+      }
+      ASSERT_OK(heed_swiglu_bwd(over[0], over[1], over[2], over[first], over[second]));
+      ASSERT_SAME_BITS(over[first], dgate);
+      ASSERT_SAME_BITS(over[second], dup);
+    }
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "swiglu_bwd", "dgate overlaps dup",
+                 heed_swiglu_bwd(inputs[0], inputs[1], inputs[2], dup, dup));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "swiglu_fwd", "up is F16[2]",
+                 heed_swiglu_fwd(inputs[0], support_new(ctx, HEED_F16, SHAPE(2)), dup));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "swiglu_fwd", "gate is NULL", heed_swiglu_fwd(NULL, inputs[1], dup));
+}
+
 static void nan_stays_nan(void **state) {
   heed_context *ctx = support_context(state);
   const float x[] = {1, NAN, 2};
@@ -187,10 +259,13 @@ int main(void) {
       TEST(relu_keeps_nan_and_infinity),
       TEST(gelu_is_its_equation_everywhere),
       TEST(gelu_ends_in_x_and_0),
+      TEST(silu_is_its_equation_everywhere),
+      TEST(silu_ends_in_x_and_0),
+      TEST(swiglu_goes_into_any_of_its_inputs),
       TEST(nan_stays_nan),
       TEST(in_place_gives_the_same_bits),
       TEST(nothing_is_done_to_nothing),
       TEST(they_refuse),
   };
-  return RUN_ON_BOTH("relu and gelu", tests);
+  return RUN_ON_BOTH("activations", tests);
 }

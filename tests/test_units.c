@@ -285,11 +285,43 @@ static void norms_have_the_same_bits(void **state) {
   assert_same_everywhere(norms, NULL);
 }
 
+// Tokens of which some are far more frequent, and sums of what was broadcast.
+static struct results transformer_sums(heed_context *ctx, const void *unused) {
+  (void)unused;
+  enum { COUNT = 20000, WIDTH = 20 };
+  int32_t *tokens = support_memory(COUNT * sizeof *tokens);
+  for (uint64_t i = 0; i < COUNT; ++i)
+    tokens[i] = (int32_t)heed_random_below(1, 2, i, 1 + heed_random_below(1, 3, i, 300));
+  const heed_tensor *at = support_put(ctx, HEED_I32, SHAPE(COUNT), tokens);
+  const heed_tensor *dy = support_random(ctx, HEED_F32, SHAPE(COUNT, WIDTH), 1);
+  heed_tensor *dweight = support_new(ctx, HEED_F32, SHAPE(301, WIDTH)),
+              *columns = support_new(ctx, HEED_F32, SHAPE(WIDTH));
+  heed_tensor *rows = support_new(ctx, HEED_F32, SHAPE(COUNT, 1)), *total = support_new(ctx, HEED_F32, SHAPE(1));
+  struct results r = {.count = 0};
+  ASSERT_OK(heed_embedding_bwd(at, dy, dweight, false));
+  ASSERT_OK(heed_reduce_sum(dy, columns, false));
+  ASSERT_OK(heed_reduce_sum(dy, rows, false));
+  ASSERT_OK(heed_reduce_sum(dy, total, false));
+  add(&r, dweight);
+  add(&r, columns);
+  add(&r, rows);
+  add(&r, total);
+  return r;
+}
+
+static void transformer_sums_have_the_same_bits(void **state) {
+  support_context(state);
+  assert_same_everywhere(transformer_sums, NULL);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(attention_has_the_same_bits), TEST(decoding_has_the_same_bits),  TEST(plans_for_gpus_are_the_same),
       TEST(memory_changes_no_bit),       TEST(products_have_the_same_bits), TEST(linear_has_the_same_bits),
       TEST(rows_have_the_same_bits),     TEST(norms_have_the_same_bits),
+      TEST(attention_has_the_same_bits), TEST(decoding_has_the_same_bits),          TEST(plans_for_gpus_are_the_same),
+      TEST(memory_changes_no_bit),       TEST(products_have_the_same_bits),         TEST(linear_has_the_same_bits),
+      TEST(rows_have_the_same_bits),     TEST(transformer_sums_have_the_same_bits),
   };
   return cmocka_run_group_tests_name("however many compute units", tests, open_devices, close_devices);
 }

@@ -30,6 +30,7 @@ typedef TYPE(X_DTYPE) real;
 #define HAS_ROW(entry) true
 #endif
 #define KEY(entry) ((uint)((entry) >> 32))
+#define ROW(entry) ((idx)(uint)(entry) * (idx)width)
 
 // One tile of columns, from `column` on; sums of them.
 typedef struct tile {
@@ -38,16 +39,30 @@ typedef struct tile {
 } tile;
 #define TILE_LOOP(t, i) for (idx i = 0; i < TILE && i < (t)->width - (t)->column; i += VECTOR)
 
-void tile_clear(tile *t) { TILE_LOOP(t, i) VSTORE((floatv)0, t->sum + i); }
-void tile_add(tile *t, const __global TYPE(R_DTYPE) *row) {
+// sum = row, or sum += row. Rows lie anywhere in memory, so the next one is asked for meanwhile.
+void tile_add(tile *t, const __global TYPE(R_DTYPE) *row, const __global TYPE(R_DTYPE) *next, bool is_first) {
   row += t->column;
-  TILE_LOOP(t, i) VSTORE(VLOAD(t->sum + i) + LOADV(R_DTYPE, row, i, t->width - t->column, 0), t->sum + i);
+  next += t->column;
+  const idx end = t->width - t->column;
+  if (is_first) {
+    TILE_LOOP(t, i) {
+      PREFETCH_READ(next + i);
+      VSTORE(LOADV(R_DTYPE, row, i, end, 0), t->sum + i);
+    }
+  } else {
+    TILE_LOOP(t, i) {
+      PREFETCH_READ(next + i);
+      VSTORE(VLOAD(t->sum + i) + LOADV(R_DTYPE, row, i, end, 0), t->sum + i);
+    }
+  }
 }
-void tile_put(const tile *t, __global real *row, bool accumulate) {
+void tile_put(const tile *t, __global real *row, const __global real *next, bool accumulate) {
   row += t->column;
+  next += t->column;
   const idx end = t->width - t->column;
   TILE_LOOP(t, i) {
     const floatv sum = VLOAD(t->sum + i);
+    PREFETCH_WRITE(next + i);
     STOREV(X_DTYPE, row, i, end, accumulate ? LOADV(X_DTYPE, row, i, end, 0) + sum : sum);
   }
 }
@@ -70,6 +85,8 @@ __kernel void sum_blocks(const __global ulong *entries, long entries_offset, con
   t.column = item % (idx)tiles * TILE;
   t.width = width;
   entries += entries_offset;
+  x += x_offset;
+  dweight += dweight_offset;
   const uint first_key = KEY(entries[first]), last_key = KEY(entries[end - 1]);
   const bool is_cut_before = first > 0 && KEY(entries[first - 1]) == first_key;
   const bool is_cut_behind = end < count && KEY(entries[end]) == last_key;
@@ -79,16 +96,17 @@ __kernel void sum_blocks(const __global ulong *entries, long entries_offset, con
     const uint key = KEY(entries[n]);
     const bool begins_here = n > first || !is_cut_before;
     bool is_empty = true;
-    tile_clear(&t);
     for (; n < end && KEY(entries[n]) == key; ++n)
       if (key < rows && HAS_ROW(entries[n])) {
-        tile_add(&t, x + x_offset + (idx)(uint)entries[n] * (idx)width);
+        const bool is_last = n + 1 == end || !HAS_ROW(entries[n + 1]);
+        tile_add(&t, x + ROW(entries[n]), x + ROW(entries[is_last ? n : n + 1]), is_empty);
         is_empty = false;
       }
     if (is_empty) continue;
     const bool ends_here = n < end || !is_cut_behind;
     if (begins_here && ends_here) {
-      tile_put(&t, dweight + dweight_offset + (idx)key * (idx)width, accumulate);
+      const uint next_key = n < end && KEY(entries[n]) < rows ? KEY(entries[n]) : key;
+      tile_put(&t, dweight + (idx)key * (idx)width, dweight + (idx)next_key * (idx)width, accumulate);
     } else {
       const int side = begins_here;
       rows_of[side] = 2 * block + side;

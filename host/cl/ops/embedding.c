@@ -12,6 +12,13 @@ static void define_words(struct heed__cl_kernel *k, heed_dtype dtype) {
   heed__cl_define(k, "NAN_BITS", dtype == HEED_F16 ? "0x7e00" : dtype == HEED_BF16 ? "0x7fc0" : "0x7fc00000");
 }
 
+// Whether to write rows past the caches: where they are whole vectors, too many to be read again from there.
+static bool streams(const heed_context *ctx, const heed_tensor *y, int vector) {
+  const struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
+  return traits->cpu_like && y->dtype == HEED_F32 && vector > 1 && y->dims[1] % vector == 0 &&
+         y->offset % vector == 0 && 2 * (uint64_t)heed_tensor_bytes(y) > traits->cache;
+}
+
 heed_status heed__cl_embedding_fwd(heed_context *ctx, const struct heed__call *call) {
   // weight: [V, C]; tokens: [N]; y: [N, C]
   const heed_tensor *weight = call->in[HEED__embedding_fwd_weight], *tokens = call->in[HEED__embedding_fwd_tokens];
@@ -21,9 +28,11 @@ heed_status heed__cl_embedding_fwd(heed_context *ctx, const struct heed__call *c
   // On a CPU each work-item takes neighbouring rows; on a GPU neighbouring work-items share a row.
   const int64_t lanes = traits->cpu_like ? 1 : heed__min(width, 64);
   const int64_t share = traits->cpu_like ? heed__ceil_div(count, 16 * heed__max(traits->compute_units, 1)) : 1;
+  const int vector = heed__cl_rows_for(ctx, width).vector;
   struct heed__cl_kernel k;
   heed__cl_begin(&k, ctx, "ops/embedding.cl", "embedding");
-  heed__cl_define_int(&k, "VECTOR", heed__cl_rows_for(ctx, width).vector);
+  heed__cl_define_int(&k, "VECTOR", vector);
+  heed__cl_define_int(&k, "STREAMED", streams(ctx, y, vector));
   heed__cl_define_dtype(&k, "T_DTYPE", tokens->dtype);
   define_words(&k, y->dtype);
   heed__cl_tensor(&k, weight);
