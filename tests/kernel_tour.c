@@ -11,7 +11,7 @@
 #include "cases/case.h"
 #include "cli/tool.h"
 
-enum { MOST_KERNELS = 128 };
+enum { MOST_KERNELS = 256 };
 
 // ---------------------------------------------------------------- buffers
 

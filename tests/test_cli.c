@@ -188,6 +188,10 @@ static void write_ranges(void) {
   add(file, "out_proj.weight", HEED_F32, DIMS(4, 4));
   add_integers(file, "kv_lengths", 0, -1);
   write_file(file, "length-1.safetensors");
+  file = create();
+  add(file, "weight", HEED_F32, DIMS(4, 3));
+  add_integers(file, "tokens", 3, 4);
+  write_file(file, "token4.safetensors");
 }
 
 static void write_files(void) {

@@ -22,13 +22,11 @@ typedef TYPE(X_DTYPE) real;
 #endif
 #if LEVEL
 #define R_DTYPE F32
-#define NO_ROW 0xffffffffu
-#define HAS_ROW(entry) ((uint)(entry) != NO_ROW)
 #else
 #define R_DTYPE X_DTYPE
-#define NO_ROW 0xffffffffu
-#define HAS_ROW(entry) true
 #endif
+#define NO_ROW 0xffffffffu
+bool has_row(ulong entry) { return LEVEL == 0 || (uint)entry != NO_ROW; }
 #define KEY(entry) ((uint)((entry) >> 32))
 #define ROW(entry) ((idx)(uint)(entry) * (idx)width)
 
@@ -97,8 +95,8 @@ __kernel void sum_blocks(const __global ulong *entries, long entries_offset, con
     const bool begins_here = n > first || !is_cut_before;
     bool is_empty = true;
     for (; n < end && KEY(entries[n]) == key; ++n)
-      if (key < rows && HAS_ROW(entries[n])) {
-        const bool is_last = n + 1 == end || !HAS_ROW(entries[n + 1]);
+      if (key < rows && has_row(entries[n])) {
+        const bool is_last = n + 1 == end || !has_row(entries[n + 1]);
         tile_add(&t, x + ROW(entries[n]), x + ROW(entries[is_last ? n : n + 1]), is_empty);
         is_empty = false;
       }

@@ -4,6 +4,7 @@
 //
 // check with: -DVECTOR=8
 // check with: -DVECTOR=4 -DINTERLEAVED=1 -DX_DTYPE=BF16
+// check with: -DVECTOR=16 -DINTERLEAVED=1
 #ifndef X_DTYPE
 #define X_DTYPE F32
 #endif
@@ -13,47 +14,48 @@
 typedef TYPE(X_DTYPE) real;
 #pragma OPENCL FP_CONTRACT ON
 
-typedef struct points {
-  floatv a, b;
-} points;
-
-// Pairs i to i + VECTOR − 1 of a row, those before `pairs`.
+// Pairs i to i + VECTOR − 1 of a row, those before `pairs`: their first and second elements.
 #if !INTERLEAVED
-points load_points(const __global real *x, idx i, idx pairs) {
-  points p;
-  p.a = LOADV(X_DTYPE, x, i, pairs, 0);
-  p.b = LOADV(X_DTYPE, x + pairs, i, pairs, 0);
-  return p;
+void load_pairs(const __global real *x, idx i, idx pairs, floatv *a, floatv *b) {
+  *a = LOADV(X_DTYPE, x, i, pairs, 0);
+  *b = LOADV(X_DTYPE, x + pairs, i, pairs, 0);
 }
-void store_points(__global real *y, idx i, idx pairs, points p) {
-  STOREV(X_DTYPE, y, i, pairs, p.a);
-  STOREV(X_DTYPE, y + pairs, i, pairs, p.b);
+void store_pairs(__global real *y, idx i, idx pairs, floatv a, floatv b) {
+  STOREV(X_DTYPE, y, i, pairs, a);
+  STOREV(X_DTYPE, y + pairs, i, pairs, b);
 }
 #elif VECTOR == 1
-points load_points(const __global real *x, idx i, idx pairs) {
-  points p;
-  p.a = LOAD(X_DTYPE, x, 2 * i);
-  p.b = LOAD(X_DTYPE, x, 2 * i + 1);
-  return p;
+void load_pairs(const __global real *x, idx i, idx pairs, floatv *a, floatv *b) {
+  *a = LOAD(X_DTYPE, x, 2 * i);
+  *b = LOAD(X_DTYPE, x, 2 * i + 1);
 }
-void store_points(__global real *y, idx i, idx pairs, points p) {
-  STORE(X_DTYPE, y, 2 * i, p.a);
-  STORE(X_DTYPE, y, 2 * i + 1, p.b);
+void store_pairs(__global real *y, idx i, idx pairs, floatv a, floatv b) {
+  STORE(X_DTYPE, y, 2 * i, a);
+  STORE(X_DTYPE, y, 2 * i + 1, b);
 }
 #else
-points load_points(const __global real *x, idx i, idx pairs) {
+// Element by element: Oclgrind does not survive .even and .odd.
+#if VECTOR == 4
+#define EVEN(x) x.s0, x.s2
+#define ODD(x) x.s1, x.s3
+#define MERGED(a, b) (float4)(a.s0, b.s0, a.s1, b.s1)
+#elif VECTOR == 8
+#define EVEN(x) x.s0, x.s2, x.s4, x.s6
+#define ODD(x) x.s1, x.s3, x.s5, x.s7
+#define MERGED(a, b) (float8)(a.s0, b.s0, a.s1, b.s1, a.s2, b.s2, a.s3, b.s3)
+#else
+#define EVEN(x) x.s0, x.s2, x.s4, x.s6, x.s8, x.sa, x.sc, x.se
+#define ODD(x) x.s1, x.s3, x.s5, x.s7, x.s9, x.sb, x.sd, x.sf
+#define MERGED(a, b) \
+  (float16)(a.s0, b.s0, a.s1, b.s1, a.s2, b.s2, a.s3, b.s3, a.s4, b.s4, a.s5, b.s5, a.s6, b.s6, a.s7, b.s7)
+#endif
+void load_pairs(const __global real *x, idx i, idx pairs, floatv *a, floatv *b) {
   const floatv low = LOADV(X_DTYPE, x, 2 * i, 2 * pairs, 0), high = LOADV(X_DTYPE, x, 2 * i + VECTOR, 2 * pairs, 0);
-  points p;
-  p.a = (floatv)(low.even, high.even);
-  p.b = (floatv)(low.odd, high.odd);
-  return p;
+  *a = (floatv)(EVEN(low), EVEN(high));
+  *b = (floatv)(ODD(low), ODD(high));
 }
-void store_points(__global real *y, idx i, idx pairs, points p) {
-  floatv low, high;
-  low.even = p.a.lo;
-  low.odd = p.b.lo;
-  high.even = p.a.hi;
-  high.odd = p.b.hi;
+void store_pairs(__global real *y, idx i, idx pairs, floatv a, floatv b) {
+  const floatv low = MERGED(a.lo, b.lo), high = MERGED(a.hi, b.hi);
   STOREV(X_DTYPE, y, 2 * i, 2 * pairs, low);
   STOREV(X_DTYPE, y, 2 * i + VECTOR, 2 * pairs, high);
 }
@@ -73,11 +75,9 @@ __kernel void rope(const __global real *x, long x_offset, STRIDES(xs), const __g
     __global real *to = y + y_offset + PLACE(ys);
     for (idx i = lane * VECTOR; i < pairs; i += (idx)lanes * VECTOR) {
       const floatv cosine = LOADV(F32, angles, i, pairs, 0), sine = direction * LOADV(F32, angles + pairs, i, pairs, 0);
-      const points p = load_points(from, i, pairs);
-      points turned;
-      turned.a = p.a * cosine - p.b * sine;
-      turned.b = p.b * cosine + p.a * sine;
-      store_points(to, i, pairs, turned);
+      floatv a, b;
+      load_pairs(from, i, pairs, &a, &b);
+      store_pairs(to, i, pairs, a * cosine - b * sine, b * cosine + a * sine);
     }
     if (++c2 < d2) continue;
     c2 = 0;
