@@ -45,8 +45,6 @@ static const struct defect defects[] = {
      AS_IT_IS},
     {"ops/token_sort.cl", "(idx)(starts[digit] + rank)", "(idx)(starts[digit] + rank ^ 1)", "embedding",
      "embedding_bwd", 0, AS_IT_IS},
-    {"ops/token_sort.cl", "total += counters[digit * ITEMS + i]", "total += counters[digit * ITEMS]", "embedding",
-     "embedding_bwd", 0, AS_GPU},
     {"ops/embedding_sum.cl", "const int side = begins_here", "const int side = 0", "embedding", "embedding_bwd", 0,
      AS_IT_IS},
     {"ops/argmax.cl", "rank > best_rank ||", "rank < best_rank ||", "argmax", "argmax", 0, AS_IT_IS},
