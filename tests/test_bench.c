@@ -224,6 +224,21 @@ static void what_makes_no_sense_is_a_usage_error(void **state) {
   assert_string_equal(printed, "");
 }
 
+static void an_option_that_the_operand_does_not_take_is_refused(void **state) {
+  (void)state;
+  assert_int_equal(bench(WORDS("gemm", "--rows=5")), TOOL_USAGE);
+  assert_non_null(strstr(said, "gemm takes no --rows; it takes --runs"));
+  assert_int_equal(bench(WORDS("softmax", "--provider=native")), TOOL_USAGE);
+  assert_int_equal(bench(WORDS("mha", "--mask=keys")), TOOL_USAGE);
+  assert_int_equal(bench(WORDS("mlp", "--seq=5")), TOOL_USAGE);
+  assert_int_equal(bench(WORDS("attention", "--sizes=2,3")), TOOL_USAGE);
+  assert_int_equal(bench(WORDS("peak", "--runs=2")), TOOL_USAGE);
+  assert_int_equal(bench(WORDS("--batch=2")), TOOL_USAGE);
+  assert_non_null(strstr(said, "the table of the usual cases takes no --batch"));
+  assert_int_equal(bench(WORDS("gemm", "--compare", "--runs=2")), TOOL_USAGE);
+  assert_string_equal(printed, "");
+}
+
 // ---------------------------------------------------------------- the plot
 
 static int plot(const char *name) {
@@ -320,6 +335,7 @@ int main(void) {
       cmocka_unit_test(peak_is_one_object_with_both_rates),
       cmocka_unit_test(the_usual_table_counts_work_and_bytes_of_every_case),
       cmocka_unit_test(what_makes_no_sense_is_a_usage_error),
+      cmocka_unit_test(an_option_that_the_operand_does_not_take_is_refused),
       cmocka_unit_test(a_plot_needs_a_known_ending),
       cmocka_unit_test(a_plot_needs_a_place),
       cmocka_unit_test(a_missing_gnuplot_is_named_before_anything_is_measured),

@@ -18,6 +18,8 @@ enum { BENCH_MAX_CASES = 64 };
 // Makes the cases that an operand (NULL: the usual table) and options name. Returns NULL, or what is wrong with them.
 const char *bench_select(const char *op, const bench_settings *settings, heed_case cases[BENCH_MAX_CASES],
                          size_t *count);
+// The options that an operand (NULL: the usual table) takes beside --plot and --json, which all take; up to NULL.
+const char *const *bench_options(const char *op);
 
 typedef struct bench_peak {
   double gflops, gbytes_s;

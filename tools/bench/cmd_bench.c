@@ -41,6 +41,8 @@ static const tool_option options[] = {
                      "attention, norms: time only the backward; mha: forward and backward"),
                      "time only the backward; mha, softmax: forward and backward"),
     TOOL_OPTION_CHOICE("path", bench_settings, path, paths, "PATH", "attention: auto, staged or fused"),
+                     "attention: time only the backward; mha, softmax: forward and backward"),
+    TOOL_OPTION_CHOICE("path", bench_settings, path, paths, "PATH", "attention, mha: auto, staged or fused"),
     TOOL_OPTION_INTEGER("m", bench_settings, m, 1, TOOL_MAX_COUNT, "at least 1", "gemm: rows of C (default 1024)"),
     TOOL_OPTION_INTEGER("n", bench_settings, n, 1, TOOL_MAX_COUNT, "at least 1", "gemm: columns of C (default 1024)"),
     TOOL_OPTION_INTEGER("k", bench_settings, k, 1, TOOL_MAX_COUNT, "at least 1", "gemm: length of sums (default 1024)"),
@@ -195,13 +197,38 @@ static int compare_cases(heed_context *ctx, const heed_case *cases, size_t count
   return tool_flush(command, status);
 }
 
+static bool is_among(const char *name, const char *const *names) {
+  while (*names && strcmp(*names, name) != 0) names++;
+  return *names != NULL;
+}
+
+// An option that the operand does not take would be ignored, and the numbers be those of another case than the user meant.
+static int refuse_others(const tool_args *args, const char *op) {
+  static const char *const of_all[] = {"plot", "json", NULL};
+  const char *const *takes = bench_options(op);
+  for (size_t i = 0; i < sizeof options / sizeof *options; ++i) {
+    const char *name = options[i].name;
+    if (!tool_given(args, name) || is_among(name, of_all) || is_among(name, takes)) continue;
+    char list[256] = "";
+    for (size_t used = 0; *takes && used < sizeof list; ++takes)
+      used += (size_t)snprintf(list + used, sizeof list - used, " --%s", *takes);
+    return tool_usage(command, "%s takes no --%s; it takes%s --plot --json", op ? op : "the table of the usual cases",
+                      name, list);
+  }
+  return TOOL_DONE;
+}
+
 static int bench(const tool_args *args, const bench_settings *s) {
   heed_case cases[BENCH_MAX_CASES];
   size_t count = 0;
   if (s->compare && (s->json || args->operand_count == 0))
     return tool_usage(command, "--compare needs an operand and excludes --json; for JSON use heed check --json");
-  const char *problem = bench_select(args->operand_count ? args->operands[0] : NULL, s, cases, &count);
+  const char *op = args->operand_count ? args->operands[0] : NULL;
+  const char *problem = bench_select(op, s, cases, &count);
   if (problem) return tool_usage(command, "%s", problem);
+  TOOL_TRY(refuse_others(args, op));
+  if (s->compare && tool_given(args, "runs"))
+    return tool_usage(command, "--runs and --compare exclude each other: --compare times only one run");
   if (s->compare && s->plot)
     return tool_usage(command, "--plot and --compare exclude each other: --compare times only one run");
   if (s->plot) TOOL_TRY(bench_plot_check(command, s->plot));

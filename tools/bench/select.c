@@ -302,6 +302,27 @@ static void describe_swiglu(const heed_case *c, bench_record *r) {
 #define BENCH_OPS(X) X(gemm) X(attention) X(mha) X(softmax) X(layer_norm) X(rms_norm) X(adamw) X(mlp)
 #define BENCH_OPS(X) X(gemm) X(attention) X(mha) X(softmax) X(mlp) X(embedding) X(rope) X(swiglu)
 
+// The options that each operand takes, beside those that say how to measure and print.
+static const char *const gemm_options[] = {"runs", "compare", "batch", "m",        "n", "k",
+                                           "ta",   "tb",      "dtype", "provider", NULL};
+static const char *const attention_options[] = {"runs",  "compare",  "batch",    "heads",  "kv-heads",
+                                                "seq",   "kv-seq",   "dim",      "causal", "mask",
+                                                "dtype", "backward", "provider", "path",   NULL};
+static const char *const mha_options[] = {"runs", "compare", "batch", "heads",    "kv-heads", "seq",  "kv-seq",
+                                          "dim",  "causal",  "dtype", "backward", "provider", "path", NULL};
+static const char *const softmax_options[] = {"runs", "compare", "rows", "cols", "dtype", "backward", NULL};
+static const char *const mlp_options[] = {"runs", "compare", "batch", "sizes", "dtype", "provider", NULL};
+
+const char *const *bench_options(const char *op) {
+  static const char *const usual[] = {"runs", "provider", NULL}, *const peak[] = {NULL};
+  if (!op) return usual;
+#define OPTIONS(name) \
+  if (strcmp(op, #name) == 0) return name##_options;
+  BENCH_OPS(OPTIONS)
+#undef OPTIONS
+  return peak;
+}
+
 // The operand that makes such a case.
 static const char *op_of(const heed_case *c) {
   return c->family == &cross_entropy_fwd_bwd_family ? cross_entropy_family.op : c->family->op;
