@@ -42,6 +42,7 @@ static void there_is_nothing_in_no_tensor(void **state) {
 static void there_is_nothing_in_no_object(void **state) {
   (void)state;
   assert_int_equal(heed_context_live_tensors(NULL), 0);
+  assert_string_equal(heed_context_cache(NULL), "");
   assert_string_equal(heed_context_notice(NULL), "");
   assert_null(heed_context_device(NULL));
   assert_int_equal(heed_device_list_count(NULL), 0);
@@ -125,6 +126,7 @@ static void enumerators_keep_their_values(void **state) {
   assert_int_equal(HEED_F32, 0);
   assert_int_equal(HEED_BOOL, 6);
   assert_int_equal(HEED_DEVICE_ACCELERATOR, 3);
+  assert_int_equal(HEED_ACTIVITY_COMPILE, 1);
   assert_int_equal(HEED_TUNE_ATTENTION_BWD, 2);
   assert_int_equal(HEED_WEIGHTS_SOFTMAX, 0);
   assert_int_equal(HEED_WEIGHTS_MASKED, 3);

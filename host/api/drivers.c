@@ -9,6 +9,8 @@
 #include "api/opencl.h"
 #include "cl/backend.h"
 #endif
+    .folder = opencl_folder,
+static const char *opencl_folder(const heed_context *ctx) { return heed__cl_state(ctx)->cache_dir; }
 
 // ---------------------------------------------------------------- host
 

@@ -28,6 +28,7 @@ struct heed__driver_verdicts {
   char *(*key)(const heed_open_options *options, const heed_device_info *device, char *folder, size_t size);
   bool (*load)(const char *folder, const char *key, unsigned char **entry, size_t *size);  // free() it
   void (*store)(const char *folder, const char *key, const unsigned char *entry, size_t size);
+  const char *(*folder)(const heed_context *ctx);         // where a context keeps what it compiles; NULL: nowhere
   bool (*build_may_work_later)(const heed_context *ctx);  // tells it of the last build that failed
   // Holds what is slow to make and would end with the last context of a process; NULL: nothing.
   void *(*keep)(heed_context *ctx);

@@ -121,9 +121,19 @@ heed_status heed_open_with(const heed_open_options *options, heed_context **out)
   if (!options) options = &defaults;
   heed_context *ctx;
   HEED__TRY(heed__context_create(&ctx));
+  ctx->progress = options->progress;
+  ctx->progress_user = options->progress_user;
   return heed__open_finish(open_device(options, ctx), options, ctx, out);
 }
 
 heed_status heed_open(const char *spec, heed_context **out) {
   return heed_open_with(&(heed_open_options){.device = spec}, out);
 }
+
+const char *heed_context_cache(const heed_context *ctx) {
+  const struct heed__driver *driver = ctx ? heed__driver_of(ctx) : NULL;
+  const char *folder = driver && driver->verdicts ? driver->verdicts->folder(ctx) : NULL;
+  return folder ? folder : "";
+}
+  ctx->progress = options->progress;
+  ctx->progress_user = options->progress_user;

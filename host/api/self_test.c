@@ -86,11 +86,12 @@ static heed_status training(struct bench *bench) {
 
 static const struct part {
   unsigned use;
+  const char *name;
   heed_status (*calls)(struct bench *);
-} parts[] = {{HEED_USES_PRODUCTS, products},
-             {HEED_USES_ROWS, rows},
-             {HEED_USES_TRAINING, training},
-             {HEED_USES_ATTENTION, attention}};
+} parts[] = {{HEED_USES_PRODUCTS, "products", products},
+             {HEED_USES_ROWS, "rows", rows},
+             {HEED_USES_TRAINING, "training", training},
+             {HEED_USES_ATTENTION, "attention", attention}};
 enum {
   PARTS = sizeof parts / sizeof *parts,
   ALL_USES = HEED_USES_PRODUCTS | HEED_USES_ROWS | HEED_USES_TRAINING | HEED_USES_ATTENTION
@@ -118,6 +119,8 @@ static heed_status open_validating(const heed_open_options *options, const struc
                                  .tf32 = -1};
   heed_context *ctx, *host;
   HEED__TRY(heed__context_create(&ctx));
+  ctx->progress = options->progress;
+  ctx->progress_user = options->progress_user;
   heed_status status = found->driver->open(ctx, found->handle, &own);
   if (status == HEED_OK) status = heed__driver_create_reference(&host);
   if (status == HEED_OK) {
@@ -235,8 +238,13 @@ static heed_status run(const heed_open_options *options, unsigned uses, const st
   // If the device cannot be opened, the open that follows reports why.
   heed_status status = open_validating(options, found, &ctx);
   if (status != HEED_OK) return status == HEED_ERROR_OUT_OF_MEMORY ? status : HEED_OK;
-  for (int i = 0; status == HEED_OK && i < PARTS && found->info.self_test != HEED_SELF_TEST_FAILED; ++i)
-    if (uses & parts[i].use) status = run_part(ctx, memory, &parts[i], &found->info);
+  const size_t total = (size_t)__builtin_popcount(uses);
+  size_t done = 0;
+  for (int i = 0; status == HEED_OK && i < PARTS && found->info.self_test != HEED_SELF_TEST_FAILED; ++i) {
+    if (!(uses & parts[i].use)) continue;
+    heed__context_tell(ctx, HEED_ACTIVITY_SELF_TEST, parts[i].name, done++, total);
+    status = run_part(ctx, memory, &parts[i], &found->info);
+  }
   if (!found->kept) found->kept = memory->driver->keep(ctx);
   heed_context_destroy(ctx);
   return status;

@@ -49,6 +49,11 @@ void heed__notice_add(heed_context *ctx, const char *format, ...) {
   va_end(arguments);
 }
 
+void heed__context_tell(const heed_context *ctx, heed_activity activity, const char *name, size_t done, size_t total) {
+  const heed_progress progress = {.activity = activity, .name = name, .done = done, .total = total};
+  if (ctx->progress) ctx->progress(&progress, ctx->progress_user);
+}
+
 const char *heed_context_notice(const heed_context *ctx) { return ctx ? ctx->notice : ""; }
 const heed_device_info *heed_context_device(const heed_context *ctx) { return ctx ? &ctx->device : NULL; }
 

@@ -89,12 +89,16 @@ struct heed_context {
   bool closed;          // the caller has destroyed it; the last of these releases it
   heed_status pending;  // first error of the queue, until heed_sync
   char pending_message[512];
+  heed_progress_fn progress;  // NULL: nobody is told
+  void *progress_user;
   char notice[1024];
 };
 
 heed_status heed__context_create(heed_context **out);  // zeroed
 // Adds a sentence to heed_context_notice(), cut off if it does not fit.
 __attribute__((format(printf, 2, 3))) void heed__notice_add(heed_context *ctx, const char *format, ...);
+// Tells the caller's function, if there is one, what begins.
+void heed__context_tell(const heed_context *ctx, heed_activity activity, const char *name, size_t done, size_t total);
 // Call this when a tensor or a read of ctx is destroyed. The last one of a closed context releases the context.
 void heed__context_tensor_gone(heed_context *ctx);
 void heed__context_read_gone(heed_context *ctx);

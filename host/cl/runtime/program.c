@@ -31,7 +31,7 @@ struct heed__cl_programs {
   struct program **slots;
   size_t room, count;
   struct source *sources;
-  size_t source_count, unstored;
+  size_t source_count, unstored, compiled;
 };
 
 // Hashes keys in memory, eight bytes per step, because options have some hundred characters and every launch pays for this.
@@ -207,6 +207,7 @@ static heed_status build_source(heed_context *ctx, struct program *program, cons
   const char *text = source->text;
   cl_program built = clCreateProgramWithSource(cl->context, 1, &text, &source->length, &error);
   if (error != CL_SUCCESS) return heed__cl_fail(ctx, error, "making a program from source");
+  heed__context_tell(ctx, HEED_ACTIVITY_COMPILE, program->file, cl->programs->compiled++, 0);
   error = clBuildProgram(built, 1, &cl->device, program->options, NULL, NULL);
   if (error == CL_SUCCESS) {
     program->program = built;

@@ -94,6 +94,20 @@ enum {
   HEED_USES_ATTENTION = 8,
 };
 
+// What heed begins when a call may take seconds, for programs that show their users that work goes on.
+typedef enum heed_activity {
+  HEED_ACTIVITY_SELF_TEST,  // a part of the self-test; name: "products", "rows", "training" or "attention"
+  HEED_ACTIVITY_COMPILE,    // the driver compiles a kernel file, which no cache holds; name: the file, "ops/softmax.cl"
+} heed_activity;
+typedef struct heed_progress {
+  heed_activity activity;
+  const char *name;  // valid during the call
+  // What was done before this: parts of the self-test, files that this context has compiled. total 0: unknown.
+  size_t done, total;
+} heed_progress;
+// Called in the thread of the heed call that does the work, before the work begins. It must not call heed on this context.
+typedef void (*heed_progress_fn)(const heed_progress *progress, void *user);
+
 // heed_open() with all choices in a struct. A zero field means "as heed_open() does".
 typedef struct heed_open_options {
   const char *device;  // as spec above
@@ -110,8 +124,10 @@ typedef struct heed_open_options {
                    // mantissa); -1: they may not; 0: HEED_TF32, else they may not
   int gemm_probe;  // -1: use a provider of matrix products without trying it first on a small product; 1: try it; 0:
                    // HEED_GEMM_PROBE, else try it
-  const char *tuning;  // file of tuned choices, "off" for none; NULL: HEED_TUNE, else
-                       // $XDG_CONFIG_HOME/heed/tune/<device id>.json, see heed/tune.h
+  const char *tuning;         // file of tuned choices, "off" for none; NULL: HEED_TUNE, else
+                              // $XDG_CONFIG_HOME/heed/tune/<device id>.json, see heed/tune.h
+  heed_progress_fn progress;  // told of long work, by this call and by later calls on the context; NULL: nobody is
+  void *progress_user;        // passed to `progress`
 } heed_open_options;
 HEED_API HEED_MUST_CHECK heed_status heed_open_with(const heed_open_options *options, heed_context **out);
 // Self-test: when a device, its driver and this version of heed meet for the first time, heed compares a few small calls with the
@@ -134,6 +150,10 @@ HEED_API size_t heed_context_live_tensors(const heed_context *ctx);
 // What a program should tell its user about this context, for example that it fell back to the host because there is no OpenCL, or that
 // it does not trust a folder of compiled programs. Empty when there is nothing to say.
 HEED_API const char *heed_context_notice(const heed_context *ctx);
+
+// The folder that keeps the programs that this context compiles. Empty if none does: on the host, with HEED_CACHE=off, or if heed does
+// not trust the folder.
+HEED_API const char *heed_context_cache(const heed_context *ctx);
 
 // ---------------------------------------------------------------- devices
 
