@@ -109,6 +109,8 @@ static void a_call_without_its_first_argument_leaves_null(void **state) {
   LEAVES_NULL(heed_safetensors, heed_safetensors_read(NULL, &out));
   LEAVES_NULL(heed_store, heed_store_open(NULL, &out));
   LEAVES_NULL(heed_tensor, heed_store_load(NULL, NULL, HEED_F32, NULL, &out));
+  LEAVES_NULL(heed_safetensors, heed_safetensors_read_fd(0, NULL, &out));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_safetensors_write_fd(NULL, 1, "x"));
   heed_idx idx = {.rank = 3, .data = (uint8_t *)state};
   ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_idx_read(NULL, &idx));
   assert_null(idx.data);

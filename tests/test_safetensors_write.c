@@ -1,5 +1,6 @@
 // Writing safetensors over what is there: permissions and links stay, and a write that fails leaves the old file as it was.
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -148,6 +149,43 @@ static void a_protected_folder_or_file_is_respected(void **state) {
   heed_safetensors_destroy(other);
 }
 
+// Behind what stands there already, and up to where the reader is.
+static void an_open_descriptor_is_written_and_read_where_it_stands(void **state) {
+  (void)state;
+  support_empty_folder();
+  heed_safetensors *file = small_file(3), *back = NULL;
+  FILE *stream = fopen(support_path("open"), "w+");
+  assert_non_null(stream);
+  const int fd = fileno(stream);
+  assert_int_equal(write(fd, "head", 4), 4);
+  ASSERT_OK(heed_safetensors_write_fd(file, fd, "the stream"));
+  assert_int_equal(lseek(fd, 4, SEEK_SET), 4);
+  ASSERT_OK(heed_safetensors_read_fd(fd, "the stream", &back));
+  assert_true(((const float *)heed_safetensors_find(back, "x")->data)[2] == 5);
+  heed_safetensors_destroy(back);
+  ASSERT_FAILS(HEED_ERROR_FORMAT, "the stream: ", heed_safetensors_read_fd(fd, "the stream", &back));  // at its end
+  assert_null(back);
+  fclose(stream);
+  ASSERT_FAILS(HEED_ERROR_IO, "the stream: cannot write: Bad file", heed_safetensors_write_fd(file, fd, "the stream"));
+  ASSERT_FAILS(HEED_ERROR_IO, "the stream: cannot read: Bad file", heed_safetensors_read_fd(fd, "the stream", &back));
+  assert_int_equal(support_files_in_folder(), 1);
+  heed_safetensors_destroy(file);
+}
+
+static void a_pipe_carries_a_file(void **state) {
+  (void)state;
+  int ends[2];
+  heed_safetensors *file = small_file(7), *back = NULL;
+  assert_int_equal(pipe(ends), 0);
+  ASSERT_OK(heed_safetensors_write_fd(file, ends[1], "the pipe"));
+  close(ends[1]);
+  ASSERT_OK(heed_safetensors_read_fd(ends[0], "the pipe", &back));
+  assert_true(((const float *)heed_safetensors_find(back, "x")->data)[0] == 7);
+  close(ends[0]);
+  heed_safetensors_destroy(back);
+  heed_safetensors_destroy(file);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_new_file_takes_the_umask),
@@ -156,6 +194,8 @@ int main(void) {
       cmocka_unit_test(what_cannot_be_written_is_named),
       cmocka_unit_test(a_write_that_runs_out_of_room_leaves_the_old_file),
       cmocka_unit_test(a_protected_folder_or_file_is_respected),
+      cmocka_unit_test(an_open_descriptor_is_written_and_read_where_it_stands),
+      cmocka_unit_test(a_pipe_carries_a_file),
   };
   return cmocka_run_group_tests(tests, support_make_folder, support_remove_folder);
 }

@@ -88,23 +88,33 @@ static heed_status write_all(struct heed__atomic_file *out, const char *header, 
                              const heed_array **order, size_t count) {
   HEED__TRY(heed__atomic_write(out, header, header_bytes));
   for (size_t i = 0; i < count; ++i) HEED__TRY(heed__atomic_write(out, order[i]->data, order[i]->bytes));
-  return heed__atomic_commit(out);
+  return HEED_OK;
 }
 
-heed_status heed_safetensors_write(const heed_safetensors *file, const char *path) {
-  HEED__REQUIRE(file && path, HEED_ERROR_INVALID_ARGUMENT, "heed_safetensors_write: an argument is NULL");
+// Writes into an open file, or into the file at out->path, which is then replaced.
+static heed_status write_file(const heed_safetensors *file, struct heed__atomic_file *out, bool is_open) {
   const heed_array **order = in_file_order(file);
-  HEED__REQUIRE(order, HEED_ERROR_OUT_OF_MEMORY, "%s: no memory for the header", path);
+  HEED__REQUIRE(order, HEED_ERROR_OUT_OF_MEMORY, "%s: no memory for the header", out->path);
   char *header = NULL;
   size_t header_bytes = 0;
-  heed_status status = make_header(file, order, path, &header, &header_bytes);
-  struct heed__atomic_file out;
-  if (status == HEED_OK) status = heed__atomic_open(&out, path);
+  heed_status status = make_header(file, order, out->path, &header, &header_bytes);
+  if (status == HEED_OK && !is_open) status = heed__atomic_open(out, out->path);
   if (status == HEED_OK) {
-    status = write_all(&out, header, header_bytes, order, file->count);
-    heed__atomic_close(&out);
+    status = write_all(out, header, header_bytes, order, file->count);
+    if (status == HEED_OK && !is_open) status = heed__atomic_commit(out);
+    if (!is_open) heed__atomic_close(out);
   }
   free(header);
   free((void *)order);
   return status;
+}
+
+heed_status heed_safetensors_write(const heed_safetensors *file, const char *path) {
+  HEED__REQUIRE(file && path, HEED_ERROR_INVALID_ARGUMENT, "heed_safetensors_write: an argument is NULL");
+  return write_file(file, &(struct heed__atomic_file){.path = path}, false);
+}
+
+heed_status heed_safetensors_write_fd(const heed_safetensors *file, int fd, const char *name) {
+  HEED__REQUIRE(file && name, HEED_ERROR_INVALID_ARGUMENT, "heed_safetensors_write_fd: an argument is NULL");
+  return write_file(file, &(struct heed__atomic_file){.path = name, .fd = fd}, true);
 }

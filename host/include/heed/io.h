@@ -32,6 +32,8 @@ HEED_API HEED_MUST_CHECK heed_status heed_safetensors_create(heed_safetensors **
 // Reads every tensor in F64 or one of heed's dtypes, and skips those in other dtypes of the format (heed_store reads them). path: as of
 // heed_store_open(). Errors, which name the file and the tensor: those of heed_store_open(); FORMAT when a BOOL is neither 0 nor 1.
 HEED_API HEED_MUST_CHECK heed_status heed_safetensors_read(const char *path, heed_safetensors **out);
+// The same from an open file descriptor, such as a pipe, which it reads to the end and leaves open. name is for messages.
+HEED_API HEED_MUST_CHECK heed_status heed_safetensors_read_fd(int fd, const char *name, heed_safetensors **out);
 HEED_API void heed_safetensors_destroy(heed_safetensors *file);
 HEED_API size_t heed_safetensors_count(const heed_safetensors *file);
 // In the order of the file's data; NULL past the last.
@@ -54,6 +56,8 @@ HEED_API HEED_MUST_CHECK heed_status heed_safetensors_set_metadata(heed_safetens
 // Arrays with wide elements come first in the file, so that each is aligned; otherwise they keep the order in which they were added.
 // Errors: IO, with the path and the reason. The old file then stays, and the temporary one is removed.
 HEED_API HEED_MUST_CHECK heed_status heed_safetensors_write(const heed_safetensors *file, const char *path);
+// Writes to an open file descriptor, such as a pipe, and leaves it open. name is for messages. Errors: IO; then a part may be written.
+HEED_API HEED_MUST_CHECK heed_status heed_safetensors_write_fd(const heed_safetensors *file, int fd, const char *name);
 // Makes a tensor on ctx with the array's dtype, shape and data.
 HEED_API HEED_MUST_CHECK heed_status heed_array_to_tensor(const heed_array *array, heed_context *ctx,
                                                           heed_tensor **out);
