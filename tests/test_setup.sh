@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # tools/setup and CONTRIBUTING.md name the same packages. On Debian, setup installs what is missing and what apt knows; elsewhere it says
 # what to install, in the names of that system. The package managers are stand-ins.
+# tools/setup and CONTRIBUTING.md name the same packages; where there is no Debian, setup says what to install. Every program in tools tells
+# with --help how to use it, and does nothing else.
 # Usage: tests/test_setup.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,6 +14,13 @@ fail() {
 
 for script in tools/setup tools/demo tools/test tools/dev/fetch-mnist tools/dev/check-kernels; do
   bash -n "$script" && [ -x "$script" ] || fail "$script is no program"
+done
+
+for script in tools/demo tools/test tools/setup tools/dev/*; do
+  [ -x "$script" ] || continue
+  help=$(cd / && "$OLDPWD/$script" --help </dev/null 2>&1) || fail "$script --help fails: $help"
+  grep -qi "^usage: .*${script##*/}" <<<"$help" || fail "$script --help shows no usage: $help"
+  grep -qiE 'option|environment' <<<"$help" || fail "$script --help tells of no options and no environment: $help"
 done
 
 column() { # LIST COLUMN
