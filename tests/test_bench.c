@@ -153,7 +153,11 @@ static void check_example(const example *e, const char *device, const heed_devic
   words[count] = NULL;
   if (bench(words) != TOOL_DONE) fail_msg("%s %s fails: %s", e->op, e->shape, said);
   json_t *object = parse_line();
-  assert_int_equal(json_object_size(object), 15);
+  assert_int_equal(json_object_size(object), 20);
+  assert_text(object, "command", "heed bench");
+  assert_text(object, "id", expected->id);
+  assert_true(json_is_true(json_object_get(object, "ok")));
+  assert_true(number(object, "seconds") > 0);
   assert_text(object, "op", e->op);
   assert_text(object, "dtype", e->dtype);
   assert_text(object, "device", expected->name);
@@ -197,6 +201,20 @@ static void peak_is_one_object_with_both_rates(void **state) {
   json_decref(object);
 }
 
+static void a_comparison_is_one_object_with_every_output(void **state) {
+  (void)state;
+  assert_int_equal(bench(WORDS("softmax", "--rows=3", "--cols=5", "--compare", "--json", "--device", "host")),
+                   TOOL_DONE);
+  json_t *object = parse_line();
+  assert_text(object, "op", "softmax");
+  assert_shape(object, "{\"rows\":3,\"cols\":5,\"backward\":false}");
+  const json_t *output = json_array_get(json_object_get(object, "outputs"), 0);
+  assert_text(output, "name", "y");
+  assert_true(number(output, "relative_error") == 0);
+  assert_true(json_is_true(json_object_get(output, "ok")));
+  json_decref(object);
+}
+
 // ---------------------------------------------------------------- which cases
 
 static void the_usual_table_counts_work_and_bytes_of_every_case(void **state) {
@@ -220,7 +238,7 @@ static void what_makes_no_sense_is_a_usage_error(void **state) {
   assert_int_equal(bench(WORDS("attention", "--heads=6", "--kv-heads=4")), TOOL_USAGE);
   assert_int_equal(bench(WORDS("mlp", "--sizes=784")), TOOL_USAGE);
   assert_int_equal(bench(WORDS("gemm", "--m=0")), TOOL_USAGE);
-  assert_int_equal(bench(WORDS("gemm", "--compare", "--json")), TOOL_USAGE);
+  assert_int_equal(bench(WORDS("--compare")), TOOL_USAGE);
   assert_string_equal(printed, "");
 }
 
@@ -259,6 +277,10 @@ static void a_plot_needs_a_known_ending(void **state) {
     assert_int_equal(plot(names[i]), TOOL_USAGE);
     assert_said("must end in .svg or .png");
   }
+  assert_int_equal(plot("../-"), TOOL_USAGE);
+  assert_int_equal(bench(WORDS("gemm", "--plot=-")), TOOL_USAGE);
+  assert_said("use svg:- or png:-");
+  assert_int_equal(bench(WORDS("gemm", "--plot=svg:-", "--json")), TOOL_USAGE);
   assert_int_equal(bench(WORDS("gemm", "--compare", "--plot=a.svg")), TOOL_USAGE);
   assert_int_equal(support_files_in_folder(), 0);
 }
@@ -327,12 +349,17 @@ static void a_plot_is_a_whole_svg_or_png(void **state) {
   assert_memory_equal(bytes + count - 8, "IEND", 4);
   assert_int_equal(support_files_in_folder(), 2);
   support_empty_folder();
+  const char *const words[] = {"gemm", "--m=5", "--n=6", "--k=7", "--runs=1", "--device", "host", "--plot=svg:-", NULL};
+  assert_int_equal(bench(words), TOOL_DONE);
+  assert_non_null(strstr(printed, "<svg"));
+  assert_null(strstr(printed, "GFLOP/s)"));
 }
 
 int main(void) {
   const struct CMUnitTest host_tests[] = {
       cmocka_unit_test(every_case_is_one_object_with_its_shape),
       cmocka_unit_test(peak_is_one_object_with_both_rates),
+      cmocka_unit_test(a_comparison_is_one_object_with_every_output),
       cmocka_unit_test(the_usual_table_counts_work_and_bytes_of_every_case),
       cmocka_unit_test(what_makes_no_sense_is_a_usage_error),
       cmocka_unit_test(an_option_that_the_operand_does_not_take_is_refused),

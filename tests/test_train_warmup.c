@@ -10,7 +10,7 @@
 #include "train/warmup.h"
 
 static const model_shape shape = {.sizes = {20, 24, 17, 10}, .count = 4, .dtype = HEED_F32};
-static const tool_args args = {.command = "heed train"};
+static const tool_args args = {.command = "heed train", .progress = &(tool_progress){0}};
 
 static int begin(void **state) {
   unsetenv("HEED_SELF_TEST");
@@ -73,7 +73,7 @@ static void there_is_none_where_the_device_is_not_tested(void **state) {
 static void it_ends_where_it_is_not_needed(void **state) {
   (void)state;
   if (is_host_only()) skip();
-  const tool_args elsewhere = {.command = "heed train", .device = "no such device"};
+  const tool_args elsewhere = {.command = "heed train", .device = "no such device", .progress = &(tool_progress){0}};
   train_warmup w;
   train_warmup_start(&elsewhere, &w);
   if (!w.pid) skip();

@@ -1,26 +1,16 @@
 // heed devices: lists the devices that heed can run on, as a table or as JSON, and says why a platform shows none.
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/tool.h"
+#include "cli/json.h"
+#include "cli/table.h"
 
 static const char command[] = "heed devices";
 
-typedef struct devices_settings {
-  bool json, verbose;
-} devices_settings;
-
-static const tool_option options[] = {
-    TOOL_OPTION_FLAG("json", devices_settings, json, "print one JSON object"),
-    TOOL_OPTION_FLAG("verbose", devices_settings, verbose, "print everything that heed knows about each device"),
-};
 static const tool_syntax syntax = {
     .command = command,
     .title = "heed devices",
     .usage = "[--json] [--verbose] [--device SPEC]",
-    .options = options,
-    .count = sizeof options / sizeof *options,
     .about =
         "A * marks the device that 'auto' picks. --device of the other commands accepts the first column (0:0, host),\n"
         "the number in the second, the last column (id:...), or a part of the name. The column self-test tells whether "
@@ -73,13 +63,10 @@ static void fill_row(const heed_device_info *device, int number, row cells) {
   tool_id_text(device, cells[8]);
 }
 
-static void print_row(row cells, const int width[COLUMNS]) {
-  for (int c = 0; c + 1 < COLUMNS; c++) printf(c == 6 ? "%*s  " : "%-*s  ", width[c], cells[c]);
-  printf("%s\n", cells[COLUMNS - 1]);
-}
-
 static void print_details(const heed_device_info *device) {
   char memory[32], allocation[32], local[32];
+  printf("      platform         %s, driver %s\n", device->platform, device->driver);
+  printf("      id               %s\n", *device->id ? device->id : "-");
   printf("      vendor           %s\n", *device->vendor ? device->vendor : "-");
   printf("      platform version %s\n", *device->platform_version ? device->platform_version : "-");
   printf("      device version   %s\n", *device->version ? device->version : "-");
@@ -110,39 +97,56 @@ typedef struct shown_devices {
   const heed_device_list *platforms;  // NULL: none
 } shown_devices;
 
-static void print_rows(const shown_devices *view, row *rows, bool verbose) {
-  static const char *const heads[COLUMNS] = {"  device", "no.",    "name",      "platform", "driver",
-                                             "type",     "memory", "self-test", "id"};
-  int width[COLUMNS] = {0};
-  for (int c = 0; c < COLUMNS; c++) snprintf(rows[0][c], CELL, "%s", heads[c]);
-  for (size_t i = 0; i < view->count; i++)
-    fill_row(view->devices[i], number_of(view->list, view->devices[i]), rows[i + 1]);
-  for (size_t i = 0; i <= view->count; i++)
-    for (int c = 0; c < COLUMNS; c++)
-      if ((int)strlen(rows[i][c]) > width[c]) width[c] = (int)strlen(rows[i][c]);
-  print_row(rows[0], width);
+static void print_row(const tool_table *table, row cells) {
+  const char *texts[COLUMNS];
+  for (int c = 0; c < COLUMNS; c++) texts[c] = cells[c];
+  tool_table_row(table, texts);
+}
+
+static void print_rows(const tool_args *args, const shown_devices *view, row *rows) {
+  // What --device accepts and what the device is stays longest on a narrow terminal; --verbose prints the rest on lines of its own.
+  tool_column columns[COLUMNS] = {
+      {.title = "  device"},
+      {.title = "no.", .before = 2, .drop = 4},
+      {.title = "name", .before = 2, .least = 12},
+      {.title = "platform", .before = 2, .drop = 7},
+      {.title = "driver", .before = 2, .drop = 6},
+      {.title = "type", .before = 2, .drop = 2},
+      {.title = "memory", .before = 2, .right = true, .drop = 3},
+      {.title = "self-test", .before = 2, .drop = 1},
+      {.title = "id", .before = 2, .drop = 5},
+  };
+  for (size_t i = 0; i < view->count; i++) fill_row(view->devices[i], number_of(view->list, view->devices[i]), rows[i]);
+  for (int c = 0; c < COLUMNS; c++) {
+    columns[c].width = (int)strlen(columns[c].title);
+    for (size_t i = 0; i < view->count; i++)
+      if ((int)strlen(rows[i][c]) > columns[c].width) columns[c].width = (int)strlen(rows[i][c]);
+  }
+  tool_table table;
+  tool_table_start(&table, columns, COLUMNS, args->columns);
+  tool_table_head(&table);
   // Prints the OpenCL devices, then the platforms that show none, then the host, which is always there.
   for (int host = 0; host < 2; host++) {
     if (host && view->platforms) print_silent_platforms(view->platforms);
     for (size_t i = 0; i < view->count; i++) {
       if ((view->devices[i]->type == HEED_DEVICE_HOST) != host) continue;
-      print_row(rows[i + 1], width);
+      print_row(&table, rows[i]);
       if (view->devices[i]->self_test == HEED_SELF_TEST_FAILED)
         printf("      FAILED its self-test: %s\n", view->devices[i]->self_test_reason);
-      if (verbose) print_details(view->devices[i]);
+      if (args->verbosity == TOOL_VERBOSE) print_details(view->devices[i]);
     }
   }
 }
 
-static int print_table(const shown_devices *view, bool verbose) {
+static int print_table(const tool_args *args, const shown_devices *view) {
   row *rows = calloc(view->count + 1, sizeof *rows);
   if (!rows) return tool_fail(command, "out of memory");
-  print_rows(view, rows, verbose);
+  print_rows(args, view, rows);
   free(rows);
   return TOOL_DONE;
 }
 
-static json_t *device_json(const heed_device_info *device, int number) {
+static void add_device(json_t *devices, const heed_device_info *device, int number) {
   char index[CELL], id[TOOL_ID_TEXT];
   return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:b, s:b, s:s, s:s, s:o}",
                    "device", index_text(device, index), "id", tool_id_text(device, id), "name", device->name, "vendor",
@@ -153,43 +157,63 @@ static json_t *device_json(const heed_device_info *device, int number) {
                    (int)device->has_compiler, "auto", (int)device->is_auto, "self_test", verdict_text(device),
                    "self_test_reason", device->self_test_reason, "number",
                    number < 0 ? json_null() : json_integer(number));
+  json_t *object = json_object();
+  tool_json_device(object, device);
+  tool_json_add(object, "index", json_string(index_text(device, index)));
+  tool_json_add(object, "number", number < 0 ? json_null() : json_integer(number));
+  tool_json_add(object, "name", json_string(device->name));
+  tool_json_add(object, "vendor", json_string(device->vendor));
+  tool_json_add(object, "platform_version", json_string(device->platform_version));
+  tool_json_add(object, "opencl_version", json_string(device->version));
+  tool_json_add(object, "type", json_string(heed_device_type_string(device->type)));
+  tool_json_add(object, "memory", json_integer((json_int_t)device->memory));
+  tool_json_add(object, "max_allocation", json_integer((json_int_t)device->max_allocation));
+  tool_json_add(object, "local_memory", json_integer((json_int_t)device->local_memory));
+  tool_json_add(object, "compute_units", json_integer(device->compute_units));
+  tool_json_add(object, "has_compiler", json_boolean(device->has_compiler));
+  tool_json_add(object, "auto", json_boolean(device->is_auto));
+  tool_json_add(object, "self_test", json_string(verdict_text(device)));
+  tool_json_add(object, "error",
+                device->self_test == HEED_SELF_TEST_FAILED ? json_string(device->self_test_reason) : json_null());
+  tool_json_append(devices, object);
 }
 
-static int print_json(const shown_devices *view) {
-  json_t *devices = json_array(), *platforms = json_array();
-  bool complete = devices && platforms;
-  for (size_t i = 0; complete && i < view->count; i++)
-    complete =
-        json_array_append_new(devices, device_json(view->devices[i], number_of(view->list, view->devices[i]))) == 0;
+static int print_json(const tool_args *args, const shown_devices *view) {
+  json_t *root = tool_json_start(args), *devices = json_array(), *platforms = json_array();
+  for (size_t i = 0; i < view->count; i++)
+    add_device(devices, view->devices[i], number_of(view->list, view->devices[i]));
   const size_t platform_count = view->platforms ? heed_device_list_platforms(view->platforms) : 0;
-  for (size_t i = 0; complete && i < platform_count; i++) {
+  for (size_t i = 0; i < platform_count; i++) {
     const heed_platform_info *platform = heed_device_list_platform(view->platforms, i);
-    complete = json_array_append_new(platforms, json_pack("{s:i, s:s, s:s, s:i, s:s}", "index", (int)i, "name",
-                                                          platform->name, "version", platform->version, "devices",
-                                                          platform->devices, "reason", platform->reason)) == 0;
+    json_t *object = json_object();
+    tool_json_add(object, "index", json_integer((json_int_t)i));
+    tool_json_add(object, "name", json_string(platform->name));
+    tool_json_add(object, "opencl_version", json_string(platform->version));
+    tool_json_add(object, "devices", json_integer(platform->devices));
+    tool_json_add(object, "error", platform->devices ? json_null() : json_string(platform->reason));
+    tool_json_append(platforms, object);
   }
-  json_t *root = json_pack("{s:s, s:o, s:o}", "heed", heed_version(), "devices", devices, "platforms", platforms);
-  char *text = complete && root ? json_dumps(root, JSON_INDENT(2)) : NULL;
-  json_decref(root);
-  if (!text) return tool_fail(command, "a device's description is not valid UTF-8, or memory ran out");
-  puts(text);
-  free(text);
-  return TOOL_DONE;
+  tool_json_add(root, "ok", json_true());
+  tool_json_add(root, "devices", devices);
+  tool_json_add(root, "platforms", platforms);
+  return tool_json_print(args, root, false);
 }
 
-static int print_view(const devices_settings *settings, const shown_devices *view) {
-  return settings->json ? print_json(view) : print_table(view, settings->verbose);
+static int print_view(const tool_args *args, const shown_devices *view) {
+  tool_progress_clear(args->progress);
+  return args->json ? print_json(args, view) : print_table(args, view);
 }
 
-static int show_all(const devices_settings *settings) {
+static int show_all(const tool_args *args) {
   heed_device_list *list = NULL;
+  tool_progress_show(args->progress, "looking for devices");
   TOOL_HEED(command, heed_device_list_create(&list));
   shown_devices all = {.count = heed_device_list_count(list), .list = list, .platforms = list};
   all.devices = calloc(all.count + 1, sizeof *all.devices);
   int status = TOOL_FAILED;
   if (all.devices) {
     for (size_t i = 0; i < all.count; i++) all.devices[i] = heed_device_list_get(list, i);
-    status = print_view(settings, &all);
+    status = print_view(args, &all);
   } else {
     tool_say(command, "out of memory");
   }
@@ -198,7 +222,7 @@ static int show_all(const devices_settings *settings) {
   return status;
 }
 
-static int show_one(const tool_args *args, const devices_settings *settings) {
+static int show_one(const tool_args *args) {
   heed_context *ctx = NULL;
   heed_device_list *list = NULL;
   TOOL_TRY(tool_open(args, false, &ctx));
@@ -206,7 +230,7 @@ static int show_one(const tool_args *args, const devices_settings *settings) {
   // The host was opened without OpenCL, and has no number.
   const heed_status listed = device->type == HEED_DEVICE_HOST ? HEED_OK : heed_device_list_create(&list);
   const int status = listed == HEED_OK
-                         ? print_view(settings, &(shown_devices){.devices = &device, .count = 1, .list = list})
+                         ? print_view(args, &(shown_devices){.devices = &device, .count = 1, .list = list})
                          : tool_fail_status(command, listed);
   heed_device_list_destroy(list);
   heed_context_destroy(ctx);
@@ -214,10 +238,8 @@ static int show_one(const tool_args *args, const devices_settings *settings) {
 }
 
 int cmd_devices(int argc, const char **argv) {
-  devices_settings settings = {0};
   tool_args args;
-  int status = tool_parse(&syntax, &settings, argc, argv, &args);
-  if (status == TOOL_PROCEED) status = args.device ? show_one(&args, &settings) : show_all(&settings);
-  tool_args_free(&args);
-  return status;
+  int status = tool_parse(&syntax, NULL, argc, argv, &args);
+  if (status == TOOL_PROCEED) status = args.device ? show_one(&args) : show_all(&args);
+  return tool_finish(&args, status);
 }

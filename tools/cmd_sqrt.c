@@ -4,7 +4,8 @@
 #include <inttypes.h>
 #include <math.h>
 
-#include "cli/tool.h"
+#include "cli/json.h"
+#include "cli/table.h"
 
 static const char command[] = "heed sqrt";
 
@@ -80,12 +81,35 @@ static int count_epochs(heed_sqrt_options problem, const heed_tensor *a, const h
   return TOOL_DONE;
 }
 
-// given: the number on the command line; a: the same in single precision.
-static int report(double given, double a, double root, int64_t epochs, const heed_sqrt_options *problem) {
-  printf("%-14.9g  %-14.9g  %9.2e  %6" PRId64 "\n", given, root, root - sqrt(given), epochs);
-  const double distance = root * root - a;
-  if (distance * distance <= problem->tolerance) return TOOL_DONE;
+enum { COLUMNS = 4 };
+static const tool_column columns[COLUMNS] = {
+    {.title = "a", .width = 14},
+    {.title = "root", .width = 14, .before = 2},
+    {.title = "error", .width = 9, .before = 2, .right = true, .drop = 1},
+    {.title = "epochs", .width = 6, .before = 2, .right = true, .drop = 2},
+};
+
+typedef struct result {
+  double given, a, root;  // given: the number on the command line; a: the same in single precision
+  int64_t epochs;
+  heed_sqrt_options problem;
+} result;
+
+static void print_row(const tool_args *args, const tool_table *table, const result *r) {
+  char cells[COLUMNS][32];
+  snprintf(cells[0], sizeof cells[0], "%.9g", r->given);
+  snprintf(cells[1], sizeof cells[1], "%.9g", r->root);
+  snprintf(cells[2], sizeof cells[2], "%.2e", r->root - sqrt(r->given));
+  snprintf(cells[3], sizeof cells[3], "%" PRId64, r->epochs);
+  tool_progress_clear(args->progress);
+  tool_table_row(table, (const char *const[]){cells[0], cells[1], cells[2], cells[3]});
   fflush(stdout);
+}
+
+static int judge(const result *r) {
+  const heed_sqrt_options *problem = &r->problem;
+  const double a = r->a, distance = r->root * r->root - a;
+  if (distance * distance <= problem->tolerance) return TOOL_DONE;
   if (problem->lr >= 0.25 / a)
     return tool_fail(command, "%g: does not converge: --lr %g is too large; use less than 1/(4a) = %.3g", a,
                      problem->lr, 0.25 / a);
@@ -95,8 +119,8 @@ static int report(double given, double a, double root, int64_t epochs, const hee
                    a, problem->tolerance, problem->epochs, 0.125 / a);
 }
 
-static int find_root(const tool_args *args, const sqrt_settings *settings, double value,
-                     heed_tensor *const tensors[3]) {
+static int find_root(const tool_args *args, const sqrt_settings *settings, double value, heed_tensor *const tensors[3],
+                     result *out) {
   const float a = (float)value, x0 = a < 1 ? a : 1;
   const heed_sqrt_options problem = {
       .lr = tool_given(args, "lr") ? settings->lr : (a > 0 ? 0.125 / (double)a : 1),
@@ -109,7 +133,51 @@ static int find_root(const tool_args *args, const sqrt_settings *settings, doubl
   TOOL_HEED(command, heed_tensor_upload_f32(tensors[1], &x0, 1));
   TOOL_TRY(descend(&problem, tensors[0], tensors[1], tensors[2], &root));
   TOOL_TRY(count_epochs(problem, tensors[0], tensors[1], tensors[2], root, &epochs));
-  return report(value, (double)a, (double)root, epochs, &problem);
+  *out = (result){.given = value, .a = (double)a, .root = (double)root, .epochs = epochs, .problem = problem};
+  return TOOL_DONE;
+}
+
+// What is printed: rows of a table, or one object at the end.
+typedef struct output {
+  tool_table table;
+  json_t *results;
+} output;
+
+static int show(const tool_args *args, output *out, const result *r) {
+  if (!args->json) print_row(args, &out->table, r);
+  const int status = judge(r);
+  if (!args->json) return status;
+  json_t *object = json_object();
+  tool_json_number(object, "a", r->given);
+  tool_json_number(object, "root", r->root);
+  tool_json_number(object, "difference", r->root - sqrt(r->given));
+  tool_json_add(object, "epochs", json_integer(r->epochs));
+  tool_json_add(object, "ok", json_boolean(status == TOOL_DONE));
+  tool_json_add(object, "error", status == TOOL_DONE ? json_null() : json_string(tool_last_failure()));
+  tool_json_append(out->results, object);
+  return status;
+}
+
+static void start_output(const tool_args *args, output *out) {
+  out->results = json_array();
+  if (args->json) return;
+  tool_table_start(&out->table, columns, COLUMNS, args->columns);
+  tool_progress_clear(args->progress);
+  tool_table_head(&out->table);
+}
+
+static int end_output(const tool_args *args, output *out, const heed_context *ctx, int status) {
+  json_t *root = tool_json_start(args);
+  tool_json_device(root, heed_context_device(ctx));
+  tool_json_number(root, "seconds", tool_seconds() - args->record->started);
+  tool_json_add(root, "ok", json_boolean(status == TOOL_DONE));
+  tool_json_add(root, "results", out->results);
+  if (!args->json) {
+    json_decref(root);
+    return status;
+  }
+  const int printed = tool_json_print(args, root, false);
+  return printed == TOOL_DONE ? status : printed;
 }
 
 static int find_roots(const tool_args *args, const sqrt_settings *settings) {
@@ -124,11 +192,16 @@ static int find_roots(const tool_args *args, const sqrt_settings *settings) {
     const heed_status made = heed_tensor_create(ctx, HEED_F32, 1, (const int64_t[]){1}, &tensors[i]);
     if (made != HEED_OK) status = tool_fail_status(command, made);
   }
-  if (status == TOOL_DONE) printf("%-14s  %-14s  %9s  %6s\n", "a", "root", "error", "epochs");
+  output out = {0};
+  if (status == TOOL_DONE) start_output(args, &out);
   for (int i = 0; i < args->operand_count && tensors[2]; i++) {
+    result r = {0};
     if (read_operand(args->operands[i], &value) != TOOL_DONE) break;
-    if (find_root(args, settings, value, tensors) != TOOL_DONE) status = TOOL_FAILED;
+    tool_progress_show(args->progress, "root %d of %d", i + 1, args->operand_count);
+    const int found = find_root(args, settings, value, tensors, &r);
+    if (found != TOOL_DONE || show(args, &out, &r) != TOOL_DONE) status = TOOL_FAILED;
   }
+  if (tensors[2]) status = end_output(args, &out, ctx, status);
   for (int i = 0; i < 3; i++) heed_tensor_destroy(tensors[i]);
   heed_context_destroy(ctx);
   return status;
@@ -141,6 +214,5 @@ int cmd_sqrt(int argc, const char **argv) {
   int status = tool_parse(&syntax, &settings, argc, argv, &args);
   args.uses = HEED_USES_TRAINING;
   if (status == TOOL_PROCEED) status = find_roots(&args, &settings);
-  tool_args_free(&args);
-  return status;
+  return tool_finish(&args, status);
 }

@@ -29,9 +29,10 @@ static void print_usage(FILE *stream) {
   for (size_t i = 0; i < COMMANDS; i++) fprintf(stream, "  %-9s %s\n", commands[i].name, commands[i].help);
   fputs(
       "  help      print the help of a command: heed help COMMAND\n\n"
-      "heed COMMAND --help lists a command's options; heed --version prints the version.\n"
+      "heed COMMAND --help lists a command's options; heed --version (-V) prints the version.\n"
       "Data goes to standard output, messages to standard error.\n"
-      "Exit status: 0 done, 1 failed or out of tolerance, 2 wrong command line.\n",
+      "Exit status: 0 done, 1 failed or out of tolerance, 2 wrong command line, 3 no device was checked, 130 "
+      "interrupted.\n",
       stream);
 }
 
@@ -72,7 +73,7 @@ int main(int argc, char **argv) {
     print_usage(stderr);
   } else if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
     status = help(1, words);
-  } else if (strcmp(argv[1], "--version") == 0) {
+  } else if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
     printf("heed %s\n", heed_version());
     status = TOOL_DONE;
   } else if (strcmp(argv[1], "help") == 0) {

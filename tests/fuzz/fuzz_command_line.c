@@ -18,10 +18,10 @@ int tool_open(const tool_args *args, bool profile, heed_context **out) {
   return tool_fail(args->command, "no device");
 }
 
-int dataset_open(const char *command, const char *option, bool with_train, int64_t classes, dataset *out) {
+int dataset_open(const tool_args *args, const char *option, bool with_train, int64_t classes, dataset *out) {
   (void)option, (void)with_train, (void)classes;
   *out = (dataset){0};
-  return tool_fail(command, "no data");
+  return tool_fail(args->command, "no data");
 }
 
 void dataset_close(dataset *data) { (void)data; }

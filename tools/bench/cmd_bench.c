@@ -1,12 +1,12 @@
 // heed bench: times cases and compares them with the device's peak. tools/cases says what a case is.
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bench/bench.h"
-#include "cli/tool.h"
+#include "cli/json.h"
+#include "cli/table.h"
 
 static const char command[] = "heed bench";
 
@@ -71,8 +71,8 @@ static const tool_option options[] = {
                         "timed runs (default: a second's worth)"),
     TOOL_OPTION_FLAG("compare", bench_settings, compare,
                      "also run the case on the CPU: print the errors and both times"),
-    TOOL_OPTION_TEXT("plot", bench_settings, plot, "FILE", "draw a roofline plot; FILE ends in .svg or .png"),
-    TOOL_OPTION_FLAG("json", bench_settings, json, "print one JSON object per case, each on one line"),
+    TOOL_OPTION_TEXT("plot", bench_settings, plot, "FILE",
+                     "draw a roofline plot; FILE ends in .svg or .png, or is svg:- or png:- for standard output"),
 };
 static const tool_syntax syntax = {
     .command = command,
@@ -83,6 +83,7 @@ static const tool_syntax syntax = {
     .options = options,
     .count = sizeof options / sizeof *options,
     .max_operands = 1,
+    .operands = bench_operands,
     .about =
         "Without an operand, heed prints a table of the usual cases. peak_fraction divides the rate of a case by the\n"
         "peak that heed measures right before and after it, as heed bench peak does: multiply-adds for products,\n"
@@ -98,6 +99,37 @@ static void print_text(const bench_record *r) {
   else
     printf(" %9.2f GB/s   ", r->gbytes_s);
   printf(" %5.2f\n", r->peak_fraction);
+enum { COLUMNS = 9 };
+static const tool_column columns[COLUMNS] = {
+    {.title = "op", .width = 10},
+    {.title = "shape", .width = 34, .least = 14, .before = 1},
+    {.title = "type", .width = 4, .before = 1, .drop = 1},
+    {.title = "first ms", .width = 9, .before = 1, .right = true, .drop = 4},
+    {.title = "median", .width = 9, .before = 1, .right = true},
+    {.title = "p10", .width = 9, .before = 1, .right = true, .drop = 6},
+    {.title = "p90", .width = 9, .before = 1, .right = true, .drop = 5},
+    {.title = "rate", .width = 17, .before = 1, .right = true, .drop = 2},
+    {.title = "peak", .width = 5, .before = 1, .right = true, .drop = 3},
+};
+
+// What is measured, and how it is printed.
+typedef struct bench_run_of {
+  const tool_args *args;
+  const bench_settings *settings;
+  heed_context *ctx;
+  tool_table table;
+  bool silent;  // the plot is on stdout
+} bench_run_of;
+
+static void print_text(const bench_run_of *b, const bench_record *r) {
+  char cells[COLUMNS][32];
+  const double ms[] = {r->first_ms, r->median_ms, r->p10_ms, r->p90_ms};
+  for (int i = 0; i < 4; ++i) snprintf(cells[3 + i], sizeof cells[0], "%.3f", ms[i]);
+  snprintf(cells[7], sizeof cells[0], r->gflops > 0 ? "%.1f GFLOP/s" : "%.2f GB/s   ",
+           r->gflops > 0 ? r->gflops : r->gbytes_s);
+  snprintf(cells[8], sizeof cells[0], "%.2f", r->peak_fraction);
+  tool_table_row(&b->table, (const char *const[]){r->op, r->shape_text, r->dtype, cells[3], cells[4], cells[5],
+                                                  cells[6], cells[7], cells[8]});
   fflush(stdout);
 }
 
@@ -107,94 +139,159 @@ static void print_header(void) {
 }
 
 static void print_json(const bench_record *r, const heed_device_info *device) {
+static int print_json(const bench_run_of *b, const bench_record *r, double seconds) {
   json_error_t error;
-  json_t *shape = json_loads(r->shape_json, 0, &error);
-  json_t *root =
-      json_pack("{s:s, s:o, s:s, s:s, s:s, s:s, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "op", r->op, "shape",
-                shape ? shape : json_object(), "dtype", r->dtype, "device", device->name, "driver", device->driver,
-                "version", heed_version(), "runs", (json_int_t)r->runs, "first_ms", r->first_ms, "median_ms",
-                r->median_ms, "p10_ms", r->p10_ms, "p90_ms", r->p90_ms, "device_ms", r->device_ms, "gflops", r->gflops,
-                "gbytes_s", r->gbytes_s, "peak_fraction", r->peak_fraction);
-  char *line = root ? json_dumps(root, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
-  if (line) printf("%s\n", line);
-  free(line);
-  json_decref(root);
-  fflush(stdout);
+  json_t *root = tool_json_start(b->args);
+  tool_json_add(root, "op", json_string(r->op));
+  tool_json_add(root, "shape", json_loads(r->shape_json, 0, &error));
+  tool_json_add(root, "dtype", json_string(r->dtype));
+  tool_json_device(root, heed_context_device(b->ctx));
+  tool_json_add(root, "runs", json_integer(r->runs));
+  tool_json_number(root, "first_ms", r->first_ms);
+  tool_json_number(root, "median_ms", r->median_ms);
+  tool_json_number(root, "p10_ms", r->p10_ms);
+  tool_json_number(root, "p90_ms", r->p90_ms);
+  tool_json_number(root, "device_ms", r->device_ms);
+  tool_json_number(root, "gflops", r->gflops);
+  tool_json_number(root, "gbytes_s", r->gbytes_s);
+  tool_json_number(root, "peak_fraction", r->peak_fraction);
+  tool_json_number(root, "seconds", seconds);
+  tool_json_add(root, "ok", json_true());
+  return tool_json_print(b->args, root, true);
 }
 
-static int show_peak(const bench_settings *s, const bench_peak *peak, const heed_device_info *device) {
-  if (s->json) {
-    json_t *root = json_pack("{s:s, s:{}, s:s, s:s, s:s, s:s, s:f, s:f}", "op", "peak", "shape", "dtype", "F32",
-                             "device", device->name, "driver", device->driver, "version", heed_version(), "gflops",
-                             peak->gflops, "gbytes_s", peak->gbytes_s);
-    char *line = json_dumps(root, JSON_COMPACT | JSON_PRESERVE_ORDER);
-    if (line) printf("%s\n", line);
-    free(line);
-    json_decref(root);
-  } else {
+static int show_peak(const bench_run_of *b, const bench_peak *peak) {
+  const heed_device_info *device = heed_context_device(b->ctx);
+  if (b->silent) return TOOL_DONE;
+  if (!b->args->json) {
+    tool_progress_clear(b->args->progress);
     printf("%s (driver %s)\npeak       multiply-add %.1f GFLOP/s, copy %.2f GB/s\n", device->name, device->driver,
            peak->gflops, peak->gbytes_s);
+    fflush(stdout);
+    return TOOL_DONE;
   }
-  fflush(stdout);
-  return TOOL_DONE;
+  json_t *root = tool_json_start(b->args);
+  tool_json_add(root, "op", json_string("peak"));
+  tool_json_add(root, "shape", json_object());
+  tool_json_add(root, "dtype", json_string("F32"));
+  tool_json_device(root, device);
+  tool_json_number(root, "gflops", peak->gflops);
+  tool_json_number(root, "gbytes_s", peak->gbytes_s);
+  tool_json_number(root, "seconds", tool_seconds() - b->args->record->started);
+  tool_json_add(root, "ok", json_true());
+  return tool_json_print(b->args, root, true);
 }
 
-static heed_status measure_peak(heed_context *ctx, bench_peak *peak) {
-  return heed_measure_peak(ctx, (size_t)64 << 20, &peak->gflops, &peak->gbytes_s);
+static heed_status measure_peak(const bench_run_of *b, bench_peak *peak) {
+  tool_progress_show(b->args->progress, "measuring the peak of the device");
+  return heed_measure_peak(b->ctx, (size_t)64 << 20, &peak->gflops, &peak->gbytes_s);
 }
 
 static bench_peak larger_of(bench_peak a, bench_peak b) {
   return (bench_peak){fmax(a.gflops, b.gflops), fmax(a.gbytes_s, b.gbytes_s)};
 }
 
-// A device's peak changes with its clock and with other work. So compare a case with the mean of the peaks measured right before and right
-// after it.
-static int bench_cases(const bench_settings *s, heed_context *ctx, const heed_case *cases, size_t count) {
-  const heed_device_info *device = heed_context_device(ctx);
-  bench_peak before, after, peak;
-  TOOL_HEED(command, measure_peak(ctx, &before));
-  peak = before;
-  if (count == 0 || !s->json) show_peak(s, &peak, device);
-  bench_record records[BENCH_MAX_CASES];
-  if (count && !s->json) print_header();
-  for (size_t i = 0; i < count; ++i) {
-    TOOL_HEED(command, bench_run(&cases[i], ctx, s->runs, &records[i]));
-    TOOL_HEED(command, measure_peak(ctx, &after));
-    bench_set_fraction(&records[i],
-                       (bench_peak){(before.gflops + after.gflops) / 2, (before.gbytes_s + after.gbytes_s) / 2});
-    peak = larger_of(peak, after);
-    before = after;
-    if (s->json)
-      print_json(&records[i], device);
-    else
-      print_text(&records[i]);
-  }
-  if (s->plot) TOOL_TRY(bench_plot_write(command, s->plot, device, &peak, records, count));
-  return tool_flush(command, TOOL_DONE);
+static int show_case(const bench_run_of *b, const bench_record *record, double seconds) {
+  tool_progress_clear(b->args->progress);
+  if (b->args->json) return print_json(b, record, seconds);
+  if (!b->silent) print_text(b, record);
+  return TOOL_DONE;
 }
 
-static int compare_cases(heed_context *ctx, const heed_case *cases, size_t count) {
-  heed_context *host;
-  TOOL_HEED(command, heed_open("host", &host));
-  int status = TOOL_DONE;
-  for (size_t i = 0; i < count && status != TOOL_FAILED; ++i) {
-    bench_comparison r;
-    const heed_status compared = bench_compare(&cases[i], ctx, host, &r);
-    if (compared != HEED_OK) {
-      status = tool_fail_status(command, compared);
-      break;
-    }
-    printf("%s %s\n", r.op, r.shape_text);
-    printf("  device  %9.1f ms   %s\n", r.device_ms, heed_context_device(ctx)->name);
-    printf("  CPU     %9.1f ms   reference in double precision\n", r.host_ms);
-    for (int t = 0; t < r.count; ++t) {
-      printf("  %-16s relative error %.2e, tolerated %.0e  %s\n", r.outputs[t].name, r.outputs[t].relative,
-             r.outputs[t].tolerance, r.outputs[t].passed ? "ok" : "FAILED");
-      if (!r.outputs[t].passed) status = TOOL_FAILED;
-    }
+// A device's peak changes with its clock and with other work. So compare a case with the mean of the peaks measured right before and right
+// after it. *done counts the cases that are measured and shown.
+static int time_cases(const bench_run_of *b, const heed_case *cases, size_t count,
+                      const volatile sig_atomic_t *interrupted, bench_peak *peak, bench_record *records, size_t *done) {
+  bench_peak before, after;
+  TOOL_HEED(command, measure_peak(b, &before));
+  *peak = before;
+  if (count == 0 || !b->args->json) TOOL_TRY(show_peak(b, peak));
+  if (count && !b->args->json && !b->silent) tool_table_head(&b->table);
+  for (size_t i = 0; i < count && !*interrupted; ++i) {
+    const double started = tool_seconds();
+    bench_record described;
+    bench_describe(&cases[i], &described);
+    tool_progress_show(b->args->progress, "%zu of %zu  %s %s", i + 1, count, described.op, described.shape_text);
+    TOOL_HEED(command, bench_run(&cases[i], b->ctx, b->settings->runs, interrupted, &records[i]));
+    if (records[i].runs == 0) break;
+    TOOL_HEED(command, measure_peak(b, &after));
+    bench_set_fraction(&records[i],
+                       (bench_peak){(before.gflops + after.gflops) / 2, (before.gbytes_s + after.gbytes_s) / 2});
+    *peak = larger_of(*peak, after);
+    before = after;
+    TOOL_TRY(show_case(b, &records[i], tool_seconds() - started));
+    *done = i + 1;
   }
+  return TOOL_DONE;
+}
+
+static int bench_cases(bench_run_of *b, const heed_case *cases, size_t count) {
+  const bench_settings *s = b->settings;
+  bench_peak peak;
+  bench_record records[BENCH_MAX_CASES];
+  size_t done = 0;
+  tool_table_start(&b->table, columns, COLUMNS, b->args->columns);
+  const volatile sig_atomic_t *interrupted = tool_interrupt_start();
+  int status = time_cases(b, cases, count, interrupted, &peak, records, &done);
+  tool_interrupt_end();
+  if (status == TOOL_DONE && done < count) {
+    tool_say(command, "interrupted after %zu of %zu cases", done, count);
+    status = TOOL_INTERRUPTED;
+  }
+  if (s->plot && (status == TOOL_DONE || (status == TOOL_INTERRUPTED && done > 0)))
+    TOOL_TRY(bench_plot_write(command, s->plot, heed_context_device(b->ctx), &peak, records, done));
+  return status;
+}
+
+static json_t *comparison_json(const tool_args *args, heed_context *ctx, const bench_comparison *r, bool ok) {
+  json_error_t error;
+  json_t *root = tool_json_start(args), *outputs = json_array();
+  tool_json_add(root, "op", json_string(r->op));
+  tool_json_add(root, "shape", json_loads(r->shape_json, 0, &error));
+  tool_json_add(root, "dtype", json_string(r->dtype));
+  tool_json_device(root, heed_context_device(ctx));
+  tool_json_number(root, "device_ms", r->device_ms);
+  tool_json_number(root, "host_ms", r->host_ms);
+  for (int t = 0; t < r->count; ++t) {
+    json_t *output = json_object();
+    tool_json_add(output, "name", json_string(r->outputs[t].name));
+    tool_json_number(output, "relative_error", r->outputs[t].relative);
+    tool_json_number(output, "tolerance", r->outputs[t].tolerance);
+    tool_json_add(output, "ok", json_boolean(r->outputs[t].passed));
+    tool_json_append(outputs, output);
+  }
+  tool_json_add(root, "outputs", outputs);
+  tool_json_number(root, "seconds", tool_seconds() - args->record->started);
+  tool_json_add(root, "ok", json_boolean(ok));
+  return root;
+}
+
+static void print_comparison(const heed_context *ctx, const bench_comparison *r) {
+  printf("%s %s\n", r->op, r->shape_text);
+  printf("  device  %9.1f ms   %s\n", r->device_ms, heed_context_device(ctx)->name);
+  printf("  CPU     %9.1f ms   reference in double precision\n", r->host_ms);
+  for (int t = 0; t < r->count; ++t)
+    printf("  %-16s relative error %.2e, tolerated %.0e  %s\n", r->outputs[t].name, r->outputs[t].relative,
+           r->outputs[t].tolerance, r->outputs[t].passed ? "ok" : "FAILED");
+}
+
+static int compare_case(const tool_args *args, heed_context *ctx, const heed_case *c) {
+  heed_context *host;
+  bench_comparison r;
+  TOOL_HEED(command, heed_open("host", &host));
+  tool_progress_show(args->progress, "comparing %s with the CPU", c->family->op);
+  const heed_status compared = bench_compare(c, ctx, host, &r);
+  const int failed = compared == HEED_OK ? TOOL_DONE : tool_fail_status(command, compared);
   heed_context_destroy(host);
-  return tool_flush(command, status);
+  if (failed) return failed;
+  tool_progress_clear(args->progress);
+  bool ok = true;
+  for (int t = 0; t < r.count; ++t) ok = ok && r.outputs[t].passed;
+  if (args->json)
+    TOOL_TRY(tool_json_print(args, comparison_json(args, ctx, &r, ok), true));
+  else
+    print_comparison(ctx, &r);
+  return ok ? TOOL_DONE : TOOL_FAILED;
 }
 
 static bool is_among(const char *name, const char *const *names) {
@@ -204,7 +301,7 @@ static bool is_among(const char *name, const char *const *names) {
 
 // An option that the operand does not take would be ignored, and the numbers be those of another case than the user meant.
 static int refuse_others(const tool_args *args, const char *op) {
-  static const char *const of_all[] = {"plot", "json", NULL};
+  static const char *const of_all[] = {"plot", NULL};
   const char *const *takes = bench_options(op);
   for (size_t i = 0; i < sizeof options / sizeof *options; ++i) {
     const char *name = options[i].name;
@@ -212,8 +309,8 @@ static int refuse_others(const tool_args *args, const char *op) {
     char list[256] = "";
     for (size_t used = 0; *takes && used < sizeof list; ++takes)
       used += (size_t)snprintf(list + used, sizeof list - used, " --%s", *takes);
-    return tool_usage(command, "%s takes no --%s; it takes%s --plot --json", op ? op : "the table of the usual cases",
-                      name, list);
+    return tool_usage(command, "%s takes no --%s; it takes%s --plot", op ? op : "the table of the usual cases", name,
+                      list);
   }
   return TOOL_DONE;
 }
@@ -221,8 +318,7 @@ static int refuse_others(const tool_args *args, const char *op) {
 static int bench(const tool_args *args, const bench_settings *s) {
   heed_case cases[BENCH_MAX_CASES];
   size_t count = 0;
-  if (s->compare && (s->json || args->operand_count == 0))
-    return tool_usage(command, "--compare needs an operand and excludes --json; for JSON use heed check --json");
+  if (s->compare && args->operand_count == 0) return tool_usage(command, "--compare needs an operand");
   const char *op = args->operand_count ? args->operands[0] : NULL;
   const char *problem = bench_select(op, s, cases, &count);
   if (problem) return tool_usage(command, "%s", problem);
@@ -231,13 +327,16 @@ static int bench(const tool_args *args, const bench_settings *s) {
     return tool_usage(command, "--runs and --compare exclude each other: --compare times only one run");
   if (s->compare && s->plot)
     return tool_usage(command, "--plot and --compare exclude each other: --compare times only one run");
+  const bool silent = s->plot && (strcmp(s->plot, "svg:-") == 0 || strcmp(s->plot, "png:-") == 0);
+  if (silent && args->json) return tool_usage(command, "--plot %s and --json both write to standard output", s->plot);
   if (s->plot) TOOL_TRY(bench_plot_check(command, s->plot));
   // The library reads the provider from the environment, as it does for every subcommand.
   if (tool_given(args, "provider") && setenv("HEED_GEMM", providers[s->provider], 1) != 0)
     return tool_fail(command, "cannot set HEED_GEMM");
   heed_context *ctx;
   TOOL_TRY(tool_open(args, true, &ctx));
-  const int status = s->compare ? compare_cases(ctx, cases, count) : bench_cases(s, ctx, cases, count);
+  bench_run_of run = {.args = args, .settings = s, .ctx = ctx, .silent = silent};
+  const int status = s->compare ? compare_case(args, ctx, &cases[0]) : bench_cases(&run, cases, count);
   heed_context_destroy(ctx);
   return status;
 }
@@ -248,6 +347,5 @@ int cmd_bench(int argc, const char **argv) {
   int status = tool_parse(&syntax, &settings, argc, argv, &args);
   args.diagnoses = true;
   if (status == TOOL_PROCEED) status = bench(&args, &settings);
-  tool_args_free(&args);
-  return status;
+  return tool_finish(&args, status);
 }

@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "cli/tool.h"
+#include "cli/files.h"
 
 enum { CANNOT_START = 126, NOT_FOUND = 127 };  // exit statuses of the child, as in a shell
 
@@ -20,7 +20,10 @@ typedef struct picture {
   size_t count;
 } picture;
 
+static bool is_stdout(const char *path) { return strcmp(path, "svg:-") == 0 || strcmp(path, "png:-") == 0; }
+
 const char *gnuplot_terminal(const char *path) {
+  if (is_stdout(path)) return *path == 's' ? "svg" : "pngcairo";
   const char *ending = strrchr(path, '.');
   if (!ending || strchr(ending, '/')) return NULL;
   return strcasecmp(ending, ".png") == 0 ? "pngcairo" : strcasecmp(ending, ".svg") == 0 ? "svg" : NULL;
@@ -107,6 +110,10 @@ static int write_file(const char *temporary, const char *path, const picture *p)
 
 static int replace(const char *command, const char *option, const char *path, const picture *p) {
   if (p->count == 0) return tool_fail(command, "%s %s: gnuplot drew nothing", option, path);
+  if (is_stdout(path)) {
+    const int error = write_all(STDOUT_FILENO, p);
+    return error ? tool_fail(command, "%s %s: cannot write: %s", option, path, strerror(error)) : TOOL_DONE;
+  }
   const size_t room = strlen(path) + 32;
   char *temporary = malloc(room);
   if (!temporary) return tool_fail(command, "out of memory");
@@ -128,27 +135,12 @@ int gnuplot_draw(const char *command, const char *option, const char *path, FILE
 
 // ---------------------------------------------------------------- beforehand
 
-static int check_place(const char *command, const char *option, const char *path) {
-  struct stat info;
-  const bool exists = stat(path, &info) == 0;
-  if (exists && S_ISDIR(info.st_mode)) return tool_fail(command, "%s %s: is a folder", option, path);
-  // rename() only checks the folder's permissions, but a user who write-protects a file does not want it replaced.
-  if (exists && access(path, W_OK) != 0)
-    return tool_fail(command, "%s %s: cannot write: %s", option, path, strerror(errno));
-  char *folder = strdup(path);
-  if (!folder) return tool_fail(command, "out of memory");
-  char *slash = strrchr(folder, '/');
-  if (slash) slash[slash == folder] = '\0';
-  const int error = access(slash ? folder : ".", W_OK | X_OK) == 0 ? 0 : errno;
-  free(folder);
-  return error ? tool_fail(command, "%s %s: cannot write into its folder: %s", option, path, strerror(error))
-               : TOOL_DONE;
-}
-
 int gnuplot_check(const char *command, const char *option, const char *path) {
   const char *terminal = gnuplot_terminal(path);
+  if (!terminal && tool_is_dash(path))
+    return tool_usage(command, "%s -: standard output has no ending that names a format; use svg:- or png:-", option);
   if (!terminal) return tool_usage(command, "%s %s: the name must end in .svg or .png", option, path);
-  TOOL_TRY(check_place(command, option, path));
+  TOOL_TRY(tool_check_target(command, option, is_stdout(path) ? "-" : path, false, true));
   FILE *script = tmpfile();
   if (!script) return tool_fail(command, "%s %s: cannot make a temporary file: %s", option, path, strerror(errno));
   fprintf(script, "set terminal %s\n", terminal);

@@ -37,7 +37,8 @@ static heed_status device_time(heed_context *ctx, double *ms) {
   return HEED_OK;
 }
 
-static heed_status sample(case_env *env, const heed_case *c, int64_t runs, bench_record *r) {
+static heed_status sample(case_env *env, const heed_case *c, int64_t runs, const volatile sig_atomic_t *interrupted,
+                          bench_record *r) {
   // The first run compiles kernels and fills pools; a backward needs its forward's results before it.
   heed_case whole = *c;
   if (c->family == &attention_family && c->phase == CASE_BACKWARD) {
@@ -53,12 +54,13 @@ static heed_status sample(case_env *env, const heed_case *c, int64_t runs, bench
   double *times = malloc((size_t)samples * sizeof *times), ignored;
   double *device = malloc((size_t)samples * sizeof *device);
   heed_status status = times && device ? device_time(env->ctx, &ignored) : HEED_ERROR_OUT_OF_MEMORY;
-  for (int64_t i = 0; status == HEED_OK && i < samples; ++i) {
+  int64_t done = 0;
+  for (int64_t i = 0; status == HEED_OK && i < samples && !*interrupted; done = ++i) {
     status = time_runs(env, c, inner, &times[i]);
     if (status == HEED_OK) status = device_time(env->ctx, &device[i]);
     device[i] /= (double)inner;
   }
-  if (status == HEED_OK) {
+  if (status == HEED_OK && done == samples) {
     qsort(times, (size_t)samples, sizeof *times, by_value);
     qsort(device, (size_t)samples, sizeof *device, by_value);
     r->runs = samples * inner;
@@ -89,7 +91,8 @@ static double operations(const heed_case *c) {
   return c->family->operations ? c->family->operations(c) : 0;
 }
 
-heed_status bench_run(const heed_case *c, heed_context *ctx, int64_t runs, bench_record *record) {
+heed_status bench_run(const heed_case *c, heed_context *ctx, int64_t runs, const volatile sig_atomic_t *interrupted,
+                      bench_record *record) {
   *record = (bench_record){0};
   bench_describe(c, record);
   heed_case with_forward = *c;
@@ -98,9 +101,9 @@ heed_status bench_run(const heed_case *c, heed_context *ctx, int64_t runs, bench
   case_env env = {.ctx = ctx, .of = c, .seed = 1, .timing = true};
   heed_status status = with_forward.family->setup(&env, &with_forward);
   if (status == HEED_OK) status = case_poison(&env);
-  if (status == HEED_OK) status = sample(&env, c, runs, record);
+  if (status == HEED_OK) status = sample(&env, c, runs, interrupted, record);
   case_free(&env);
-  if (status != HEED_OK) return status;
+  if (status != HEED_OK || record->runs == 0) return status;
   const double seconds = record->median_ms * 1e-3;
   record->flops = operations(c);
   record->bytes = c->family->bytes ? c->family->bytes(c) : 0;
@@ -142,7 +145,8 @@ static heed_status compare_outputs(const case_env *actual, const case_env *expec
 heed_status bench_compare(const heed_case *c, heed_context *device, heed_context *host, bench_comparison *comparison) {
   bench_record described = {0};
   bench_describe(c, &described);
-  *comparison = (bench_comparison){.op = described.op};
+  *comparison = (bench_comparison){.op = described.op, .dtype = described.dtype};
+  snprintf(comparison->shape_json, sizeof comparison->shape_json, "%s", described.shape_json);
   snprintf(comparison->shape_text, sizeof comparison->shape_text, "%s", described.shape_text);
   // Compare a backward together with the forward that it needs.
   heed_case whole = *c;

@@ -323,6 +323,10 @@ const char *const *bench_options(const char *op) {
   return peak;
 }
 
+#define NAME(name) #name,
+const char *const bench_operands[] = {"peak", BENCH_OPS(NAME) NULL};
+#undef NAME
+
 // The operand that makes such a case.
 static const char *op_of(const heed_case *c) {
   return c->family == &cross_entropy_fwd_bwd_family ? cross_entropy_family.op : c->family->op;

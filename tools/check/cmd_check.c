@@ -1,38 +1,40 @@
 // heed check: runs every case of the table on this device and on the host and compares. The exit status is the verdict.
-#include <jansson.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
-#include "cases/case.h"
-#include "check/helper.h"
-#include "check/junit.h"
-#include "check/summary.h"
-#include "cli/tool.h"
+#include "check/check.h"
+#include "cli/files.h"
 
 static const char command[] = "heed check";
 
-typedef struct check_settings {
-  const char *op, *name, *junit;
-  bool tiny, quick, full, json, serial;
-} check_settings;
-
+#define NAME(name) #name,
+static const char *const op_names[] = {CASE_FAMILIES(NAME) NULL};
+#undef NAME
 static const tool_option options[] = {
-    TOOL_OPTION_TEXT("op", check_settings, op, "OP", "only this operator's cases"),
-    TOOL_OPTION_TEXT("case", check_settings, name, "NAME", "only the case of this name"),
+    {.name = "op",
+     .kind = TOOL_TEXT,
+     .offset = offsetof(check_settings, op),
+     .argument = "OP",
+     .words = op_names,
+     .help = "only this operator's cases"},
+    TOOL_OPTION_TEXT("case", check_settings, name, "NAME", "only the case of this name; --list names them"),
+    TOOL_OPTION_FLAG("list", check_settings, list, "only name the cases that would run"),
     TOOL_OPTION_FLAG("tiny", check_settings, tiny, "a few very small cases of each operator, for OpenCL interpreters"),
     TOOL_OPTION_FLAG("quick", check_settings, quick, "the most important cases, within a minute"),
     TOOL_OPTION_FLAG("full", check_settings, full,
                      "also large cases, CLBlast's products and finite differences; takes many minutes"),
     TOOL_OPTION_FLAG("serial", check_settings, serial,
                      "run in one process; otherwise a second process runs half of the cases"),
-    TOOL_OPTION_FLAG("json", check_settings, json, "print one JSON object on stdout"),
-    TOOL_OPTION_TEXT("junit", check_settings, junit, "FILE", "also write a JUnit XML report"),
+    TOOL_OPTION_TEXT("junit", check_settings, junit, "FILE",
+                     "also write a JUnit XML report; -: on standard output, instead of the table"),
 };
 static const tool_syntax syntax = {
     .command = command,
     .title = "heed check",
-    .usage = "[--op OP] [--case NAME] [--tiny|--quick|--full] [--serial] [--json] [--junit FILE]",
+    .usage = "[--op OP] [--case NAME] [--tiny|--quick|--full] [--list] [--serial] [--junit FILE]",
     .options = options,
     .count = sizeof options / sizeof *options,
     .about =
@@ -40,31 +42,10 @@ static const tool_syntax syntax = {
         "writes out of bounds and missing elements, heed puts guard bands around outputs and poisons them before each\n"
         "call. It makes every call twice and expects the same bits. --full also compares the host's gradients with\n"
         "finite differences, and CLBlast's products with the host's.\n"
-        "Exit status: 0 all cases are within tolerance, 1 some are not.\n",
+        "Exit status: 0 all cases are within tolerance, 1 some are not, 3 heed fell back on the host because there is "
+        "no\n"
+        "OpenCL device, so that no device was checked; 130 interrupted.\n",
 };
-
-// What a task compares: the device with the host; the host's gradients with differences of its forward; CLBlast's products with the host's.
-typedef enum check_kind { CHECK_DEVICE, CHECK_GRADIENT, CHECK_CLBLAST, CHECK_KINDS } check_kind;
-
-struct task {
-  const heed_case *c;
-  check_kind kind;
-  bool told;  // its outcome has been reported
-};
-
-typedef struct check_state {
-  const check_settings *settings;
-  const tool_args *args;
-  heed_context *device, *host, *clblast;  // clblast: a second context on the device, NULL until a case needs it
-  check_summary summary;
-  struct task *tasks;
-  size_t total, done, failed;
-  check_helper helper;
-  json_t *failures;
-  junit report;
-  tool_progress progress;
-  double started;
-} check_state;
 
 static bool selected(const heed_case *c, const check_settings *s) {
   if (s->name) return strcmp(c->name, s->name) == 0;
@@ -95,23 +76,27 @@ static void repro_text(const check_state *state, const heed_case *c, check_kind 
 static void note_failure(check_state *state, const char *op, const heed_case *c, const case_result *result,
                          const char *repro) {
   state->failed += 1;
-  tool_progress_clear(&state->progress);
   tool_say(command, "FAILED %s %s: %s\n  repeat it with: %s", op, c->name, result->message, repro);
-  json_array_append_new(state->failures, json_pack("{s:s, s:s, s:s, s:s}", "op", op, "case", c->name, "message",
-                                                   result->message, "repeat", repro));
+  json_t *failure = json_object();
+  tool_json_add(failure, "op", json_string(op));
+  tool_json_add(failure, "case", json_string(c->name));
+  tool_json_add(failure, "dtype", json_string(heed_dtype_string(c->dtype)));
+  tool_json_add(failure, "error", json_string(result->message));
+  tool_json_add(failure, "repeat", json_string(repro));
+  tool_json_append(state->failures, failure);
 }
 
 static void show_progress(check_state *state, const heed_case *c) {
-  if (!tool_progress_due(&state->progress)) return;
+  if (state->done > 0 && !tool_progress_due(state->args->progress)) return;
   char left[32];
   const double passed = tool_seconds() - state->started;
   tool_progress_show(
-      &state->progress, "%zu of %zu, %zu failed, about %s left  %s", state->done + 1, state->total, state->failed,
+      state->args->progress, "%zu of %zu, %zu failed, about %s left  %s", state->done + 1, state->total, state->failed,
       tool_duration_text(passed * (double)(state->total - state->done) / (double)(state->done + 1), left), c->name);
 }
 
 static void run_task(const check_state *state, size_t number, check_outcome *outcome) {
-  const struct task *task = &state->tasks[number];
+  const check_task *task = &state->tasks[number];
   *outcome = (check_outcome){.task = number};
   const double start = tool_seconds();
   // The result contains the status: a case that cannot run has failed, and the next one gets its turn.
@@ -125,7 +110,7 @@ static void run_task(const check_state *state, size_t number, check_outcome *out
 
 static void account(check_state *state, const check_outcome *outcome) {
   static const char *const suffixes[CHECK_KINDS] = {"", " slopes", " CLBlast"};
-  struct task *task = &state->tasks[outcome->task];
+  check_task *task = &state->tasks[outcome->task];
   const case_result *result = &outcome->result;
   char op[40], repro[224];
   snprintf(op, sizeof op, "%s%s", task->c->family->op, suffixes[task->kind]);
@@ -177,14 +162,13 @@ static void print_json(const check_state *state) {
 }
 
 static int no_case(const check_settings *s) {
-#define NAME(name) #name,
-  static const char *const names[] = {CASE_FAMILIES(NAME) NULL};
-#undef NAME
 #define LISTED(name) " " #name
   static const char list[] = CASE_FAMILIES(LISTED);
 #undef LISTED
-  if (s->name) return tool_usage(command, "no case is called '%s'; heed check --json names the cases it runs", s->name);
-  const char *nearest = s->op ? tool_nearest(s->op, names) : NULL;
+  if (s->name)
+    return tool_usage(command, "no case is called '%s'; heed check --list %s names them", s->name,
+                      s->tiny ? "--tiny" : "--full");
+  const char *nearest = s->op ? tool_nearest(s->op, op_names) : NULL;
   return tool_usage(command, "unknown operator '%s'%s%s; the operators are:%s", s->op ? s->op : "",
                     nearest ? "; did you mean " : "", nearest ? nearest : "", list);
 }
@@ -199,6 +183,16 @@ static int write_junit(check_state *state) {
                                     "id",     id,           "heed",     heed_version(),   NULL};
   const int error = junit_write(&state->report, path, "heed check", properties);
   return error ? tool_fail(command, "%s: cannot write the report: %s", path, strerror(error)) : TOOL_DONE;
+// Nobody asked for the host by name: "auto" fell back on it, because there is no device to check.
+static bool is_fallback(const check_state *state) {
+  const char *spec = state->args->device ? state->args->device : getenv("HEED_DEVICE");
+  return heed_context_device(state->device)->type == HEED_DEVICE_HOST &&
+         !(spec && *spec && strcasecmp(spec, "auto") != 0);
+}
+
+static check_verdict judge(const check_state *state) {
+  if (*state->interrupted) return CHECK_INTERRUPTED;
+  return state->failed ? CHECK_FAILED : is_fallback(state) ? CHECK_NO_DEVICE : CHECK_OK;
 }
 
 static int open_contexts(check_state *state) {
@@ -206,11 +200,16 @@ static int open_contexts(check_state *state) {
   TOOL_HEED(command, heed_open("host", &state->host));
   const heed_device_info *device = heed_context_device(state->device);
   if (device->type == HEED_DEVICE_HOST)
-    tool_say(command, "the device is the host itself: this only shows that the cases run and repeat their results");
+    tool_note(state->args,
+              "the device is the host itself: this only shows that the cases run and repeat their results");
   else if (state->settings->full) {
     char spec[TOOL_ID_TEXT];
     tool_id_text(device, spec);
-    TOOL_HEED(command, heed_open_with(&(heed_open_options){.device = spec, .gemm = "clblast", .self_test = -1},
+    TOOL_HEED(command, heed_open_with(&(heed_open_options){.device = spec,
+                                                           .gemm = "clblast",
+                                                           .self_test = -1,
+                                                           .progress = tool_progress_told,
+                                                           .progress_user = state->args->progress},
                                       &state->clblast));
   }
   return TOOL_DONE;
@@ -222,16 +221,16 @@ static int make_tasks(check_state *state, const heed_case *cases, size_t count) 
   for (int kind = 0; kind < CHECK_KINDS; ++kind)
     for (size_t i = 0; i < count; ++i)
       if (selected_for(&cases[i], state->settings, kind))
-        state->tasks[state->total++] = (struct task){.c = &cases[i], .kind = kind};
+        state->tasks[state->total++] = (check_task){.c = &cases[i], .kind = kind};
   return TOOL_DONE;
 }
 
 // Half of a CPU's time goes to compiling attention in F32, and those programs share nothing with the other cases'.
-static bool is_helpers(const struct task *task) {
+static bool is_helpers(const check_task *task) {
   return task->c->family != &attention_family || task->c->dtype != HEED_F32;
 }
 
-static bool is_there(const check_state *state, const struct task *task) {
+static bool is_there(const check_state *state, const check_task *task) {
   return task->kind != CHECK_CLBLAST || state->clblast;
 }
 
@@ -260,7 +259,11 @@ static void start_helper(check_state *state) {
 // Takes in the outcomes that the helper has sent; with `wait`, all that it will send.
 static void listen(check_state *state, bool wait) {
   check_outcome outcome;
-  while (check_helper_next(&state->helper, wait, &outcome)) {
+  while (!*state->interrupted) {
+    if (!check_helper_next(&state->helper, wait, &outcome)) {
+      if (wait && errno == EINTR) continue;
+      return;
+    }
     if (outcome.task < state->total) account(state, &outcome);
     if (wait && outcome.task < state->total) show_progress(state, state->tasks[outcome.task].c);
   }
@@ -279,7 +282,7 @@ static void settle_debts(check_state *state, const char *reason) {
 
 static int run_all(check_state *state) {
   const bool helped = state->helper.pid != 0;
-  for (size_t i = 0; i < state->total; ++i) {
+  for (size_t i = 0; i < state->total && !*state->interrupted; ++i) {
     if ((helped && is_helpers(&state->tasks[i])) || !is_there(state, &state->tasks[i])) continue;
     show_progress(state, state->tasks[i].c);
     check_outcome outcome;
@@ -288,8 +291,10 @@ static int run_all(check_state *state) {
     listen(state, false);
   }
   int status = TOOL_DONE;
-  if (helped) {
-    listen(state, true);
+  if (helped) listen(state, true);
+  if (*state->interrupted) {
+    check_helper_stop(&state->helper);
+  } else if (helped) {
     char reason[160] = "its process ended without a report";
     const bool ended_well = check_helper_end(&state->helper, reason, sizeof reason);
     const size_t failed = state->failed;
@@ -299,34 +304,47 @@ static int run_all(check_state *state) {
   return status;
 }
 
-static int run_cases(check_state *state, const heed_case *cases, size_t count) {
-  TOOL_TRY(make_tasks(state, cases, count));
-  if (state->total == 0) return no_case(state->settings);
-  start_helper(state);
+static int report(check_state *state, int status) {
+  const check_verdict verdict = judge(state);
+  TOOL_TRY(check_write_junit(state, verdict));
+  if (state->args->json)
+    TOOL_TRY(check_print_json(state, verdict));
+  else if (!tool_is_dash(state->settings->junit))
+    check_print_table(state, verdict);
+  static const int statuses[] = {TOOL_DONE, TOOL_FAILED, TOOL_NO_DEVICE, TOOL_INTERRUPTED};
+  return status == TOOL_DONE ? statuses[verdict] : status;
+}
+
+static int run_opened(check_state *state) {
   const int opened = open_contexts(state);
   if (opened != TOOL_DONE) {
     check_helper_stop(&state->helper);
     return opened;
   }
-  tool_progress_start(&state->progress, 0.1);
-  int status = run_all(state);
-  tool_progress_clear(&state->progress);
-  const int written = write_junit(state);
-  if (written != TOOL_DONE) status = written;
-  if (state->settings->json)
-    print_json(state);
-  else
-    print_table(state);
+  const int status = report(state, run_all(state));
   const size_t left = heed_context_live_tensors(state->device) + heed_context_live_tensors(state->host);
-  if (left) return tool_fail(command, "%zu tensors are still alive after the last case", left);
-  if (state->failed) status = TOOL_FAILED;
-  return tool_flush(command, status);
+  return left ? tool_fail(command, "%zu tensors are still alive after the last case", left) : status;
+}
+
+static int run_cases(check_state *state, const heed_case *cases, size_t count) {
+  TOOL_TRY(make_tasks(state, cases, count));
+  if (state->total == 0) return no_case(state->settings);
+  if (state->settings->list) return check_print_list(state);
+  state->interrupted = tool_interrupt_start();
+  start_helper(state);
+  const int status = run_opened(state);
+  tool_interrupt_end();
+  return status;
 }
 
 static int check(const tool_args *args, const check_settings *settings) {
   if (settings->quick && settings->full) return tool_usage(command, "--quick and --full exclude each other");
   if (settings->tiny && (settings->quick || settings->full))
     return tool_usage(command, "--tiny has its own cases; leave out --quick and --full");
+  if (settings->junit && settings->list) return tool_usage(command, "--list runs nothing that --junit could report");
+  if (tool_is_dash(settings->junit) && args->json)
+    return tool_usage(command, "--junit - and --json both write to standard output");
+  if (settings->junit) TOOL_TRY(tool_check_target(command, "--junit", settings->junit, false, false));
   heed_case *cases;
   size_t count;
   TOOL_HEED(command, settings->tiny ? case_tiny_table(&cases, &count) : case_table(&cases, &count));
@@ -351,6 +369,5 @@ int cmd_check(int argc, const char **argv) {
   args.diagnoses = true;
   args.passing = true;
   if (status == TOOL_PROCEED) status = check(&args, &settings);
-  tool_args_free(&args);
-  return status;
+  return tool_finish(&args, status);
 }

@@ -18,6 +18,9 @@ void check_helper_start(check_helper *helper, int (*work)(void *state, int to), 
   const pid_t pid = fork();
   if (pid == 0) {
     close(ends[0]);
+    // Ctrl-C goes to the whole group; the parent decides what becomes of the child.
+    signal(SIGINT, SIG_IGN);
+    signal(SIGTERM, SIG_IGN);
     child_silence();  // it reports through the pipe, and the parent prints the same warnings itself
     _exit(work(state, ends[1]));
   }
@@ -40,9 +43,10 @@ void check_helper_tell(int to, const check_outcome *outcome) {
 }
 
 bool check_helper_next(check_helper *helper, bool wait, check_outcome *outcome) {
+  errno = 0;
   if (!helper->pid) return false;
   struct pollfd ready = {.fd = helper->from, .events = POLLIN};
-  if (!wait && poll(&ready, 1, 0) <= 0) return false;
+  if (poll(&ready, 1, wait ? -1 : 0) <= 0) return false;
   return child_read(helper->from, outcome, sizeof *outcome);
 }
 

@@ -23,7 +23,7 @@ typedef struct check_helper {
 void check_helper_start(check_helper *helper, int (*work)(void *state, int to), void *state);
 // The child's side.
 void check_helper_tell(int to, const check_outcome *outcome);
-// Reads the next outcome; returns false if there is none yet, or with `wait` if there will be none.
+// Reads the next outcome; returns false if there is none yet, or with `wait` if there will be none, or if a signal came (errno is EINTR).
 bool check_helper_next(check_helper *helper, bool wait, check_outcome *outcome);
 // Waits for the child. Returns true if it ended well; otherwise `reason` says why not.
 bool check_helper_end(check_helper *helper, char *reason, size_t size);

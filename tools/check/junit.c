@@ -138,6 +138,10 @@ static int write_beside(const junit *report, const char *path, char *temporary, 
 
 int junit_write(junit *report, const char *path, const char *suite, const char *const *properties) {
   if (!report->body || fflush(report->body) != 0) return ENOMEM;
+  if (!path) {
+    print(report, stdout, suite, properties);
+    return fflush(stdout) == 0 && !ferror(stdout) ? 0 : errno ? errno : EIO;
+  }
   const size_t size = strlen(path) + sizeof ".XXXXXX.tmp";
   char *temporary = malloc(size);
   if (!temporary) return ENOMEM;

@@ -16,7 +16,7 @@ void junit_begin(junit *report);
 // message NULL: the case passed. `repeat` is the command that runs it alone.
 void junit_add(junit *report, const char *class_name, const char *name, double seconds, const char *message,
                const char *repeat);
-// properties: pairs of name and value, up to NULL. Replaces `path` only with a complete report. Returns 0, or an errno.
+// properties: pairs of name and value, up to NULL. Replaces `path` (NULL: stdout) only with a complete report. Returns 0, or an errno.
 int junit_write(junit *report, const char *path, const char *suite, const char *const *properties);
 void junit_free(junit *report);
 

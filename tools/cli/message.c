@@ -6,10 +6,39 @@
 #include <stdarg.h>
 #include <string.h>
 
+static char failure[1024];  // the last one, for tool_last_failure()
+
 __attribute__((format(printf, 2, 0))) static void say(const char *command, const char *format, va_list list) {
+  tool_progress_clear(NULL);
   fprintf(stderr, "%s: ", command);
   vfprintf(stderr, format, list);
   fputc('\n', stderr);
+}
+
+__attribute__((format(printf, 2, 0))) static void say_failure(const char *command, const char *format, va_list list) {
+  va_list copy;
+  va_copy(copy, list);
+  vsnprintf(failure, sizeof failure, format, copy);
+  va_end(copy);
+  say(command, format, list);
+}
+
+const char *tool_last_failure(void) { return failure; }
+
+void tool_note(const tool_args *args, const char *format, ...) {
+  if (args->verbosity == TOOL_QUIET) return;
+  va_list list;
+  va_start(list, format);
+  say(args->command, format, list);
+  va_end(list);
+}
+
+void tool_detail(const tool_args *args, const char *format, ...) {
+  if (args->verbosity != TOOL_VERBOSE) return;
+  va_list list;
+  va_start(list, format);
+  say(args->command, format, list);
+  va_end(list);
 }
 
 void tool_say(const char *command, const char *format, ...) {
@@ -22,7 +51,7 @@ void tool_say(const char *command, const char *format, ...) {
 int tool_fail(const char *command, const char *format, ...) {
   va_list list;
   va_start(list, format);
-  say(command, format, list);
+  say_failure(command, format, list);
   va_end(list);
   return TOOL_FAILED;
 }
@@ -30,7 +59,7 @@ int tool_fail(const char *command, const char *format, ...) {
 int tool_usage(const char *command, const char *format, ...) {
   va_list list;
   va_start(list, format);
-  say(command, format, list);
+  say_failure(command, format, list);
   va_end(list);
   return TOOL_USAGE;
 }

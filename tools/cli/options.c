@@ -7,27 +7,63 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
-enum { VALUE_DEVICE = 1, VALUE_VALIDATE, VALUE_HELP, VALUE_OWN };  // what popt returns; own options follow in order
+// What popt returns; own options follow in order.
+enum {
+  VALUE_DEVICE = 1,
+  VALUE_VALIDATE,
+  VALUE_JSON,
+  VALUE_QUIET,
+  VALUE_VERBOSE,
+  VALUE_NO_PROGRESS,
+  VALUE_VERSION,
+  VALUE_HELP,
+  VALUE_OWN
+};
 
 struct tool_args_store {
   const tool_syntax *syntax;
-  struct poptOption *table;
+  struct poptOption *table, common_table[VALUE_OWN];
   poptContext context;
   const char **words;  // the command line as popt reads it; popt keeps the address
   bool *present;       // one for each own option
   char **texts;        // values that settings may point to
   size_t text_count;
+  tool_progress progress;
+  tool_record record;
 };
 
-static const struct poptOption common_table[] = {
-    {"device", 0, POPT_ARG_STRING, NULL, VALUE_DEVICE,
-     "auto, host, gpu, cpu, P:D, N, id:... or a part of a name; see heed devices (default: $HEED_DEVICE, else auto)",
-     "SPEC"},
-    {"validate", 0, POPT_ARG_NONE, NULL, VALUE_VALIDATE,
-     "also run every operator on the host, and stop at the first difference", NULL},
-    {"help", 'h', POPT_ARG_NONE, NULL, VALUE_HELP, "print this help", NULL},
-    POPT_TABLEEND};
+static const char *const device_words[] = {"auto", "host", "gpu", "cpu", NULL};
+// In the order of VALUE_DEVICE, VALUE_VALIDATE, ...
+static const tool_option common[] = {
+    {.name = "device",
+     .kind = TOOL_TEXT,
+     .argument = "SPEC",
+     .words = device_words,
+     .help = "auto, host, gpu, cpu, P:D, N, id:... or a part of a name; see heed devices (default: $HEED_DEVICE, else "
+             "auto)"},
+    {.name = "validate",
+     .kind = TOOL_FLAG,
+     .help = "also run every operator on the host, and stop at the first difference"},
+    {.name = "json", .kind = TOOL_FLAG, .help = "print JSON on stdout; man heed names the fields"},
+    {.name = "quiet", .letter = 'q', .kind = TOOL_FLAG, .help = "print only results and errors"},
+    {.name = "verbose",
+     .letter = 'v',
+     .kind = TOOL_FLAG,
+     .help = "also print device, versions, compiled kernels and times"},
+    {.name = "no-progress", .kind = TOOL_FLAG, .help = "show no progress on a terminal"},
+    {.name = "version", .letter = 'V', .kind = TOOL_FLAG, .help = "print the version"},
+    {.name = "help", .letter = 'h', .kind = TOOL_FLAG, .help = "print this help"},
+};
+enum { COMMON = sizeof common / sizeof *common };
+_Static_assert(COMMON == VALUE_OWN - 1, "each common option has its value");
+
+const tool_option *tool_common_options(size_t *count) {
+  *count = COMMON;
+  return common;
+}
+
 static bool plain_number(const char *text, const char *allowed) { return *text && text[strspn(text, allowed)] == '\0'; }
 
 bool tool_read_integer(const char *text, int64_t *value) {
@@ -110,18 +146,23 @@ const char *tool_nearest(const char *text, const char *const *names) {
   return nearest;
 }
 
-static struct poptOption *make_table(const tool_syntax *syntax) {
-  struct poptOption *table = calloc(syntax->count + 2, sizeof *table);
-  if (!table) return NULL;
-  for (size_t i = 0; i < syntax->count; i++) {
-    const tool_option *option = &syntax->options[i];
+static void fill_table(struct poptOption *table, const tool_option *options, size_t count, int first) {
+  for (size_t i = 0; i < count; i++) {
+    const tool_option *option = &options[i];
     unsigned kind = option->kind == TOOL_FLAG ? POPT_ARG_NONE : POPT_ARG_STRING;
     if (option->when_bare) kind |= POPT_ARGFLAG_OPTIONAL;
-    table[i] = (struct poptOption){option->name, option->letter,  kind, NULL, VALUE_OWN + (int)i,
-                                   option->help, option->argument};
+    table[i] =
+        (struct poptOption){option->name, option->letter, kind, NULL, first + (int)i, option->help, option->argument};
   }
-  table[syntax->count] = (struct poptOption){
-      NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)(uintptr_t)common_table, 0, "Options of every command:", NULL};
+}
+
+static struct poptOption *make_table(const tool_syntax *syntax, struct poptOption common_table[COMMON + 1]) {
+  struct poptOption *table = calloc(syntax->count + 2, sizeof *table);
+  if (!table) return NULL;
+  fill_table(table, syntax->options, syntax->count, VALUE_OWN);
+  fill_table(common_table, common, COMMON, VALUE_DEVICE);
+  table[syntax->count] =
+      (struct poptOption){NULL, 0, POPT_ARG_INCLUDE_TABLE, common_table, 0, "Options of every command:", NULL};
   return table;
 }
 
@@ -136,12 +177,12 @@ static int bad_option(const tool_args *args, int error) {
   const char *bad = poptBadOption(args->store->context, POPT_BADOPTION_NOALIAS);
   if (error != POPT_ERROR_BADOPT)
     return tool_usage(args->command, "%s: %s ('%s --help' lists the options)", bad, poptStrerror(error), syntax->title);
-  const char **names = calloc(syntax->count + 4, sizeof *names);
+  const char **names = calloc(syntax->count + COMMON + 1, sizeof *names);
   const char *nearest = NULL;
   if (names && strncmp(bad, "--", 2) == 0) {
     size_t count = 0;
     for (size_t i = 0; i < syntax->count; i++) names[count++] = syntax->options[i].name;
-    names[count++] = "device", names[count++] = "validate", names[count] = "help";
+    for (size_t i = 0; i < COMMON; i++) names[count++] = common[i].name;
     char name[64];
     snprintf(name, sizeof name, "%.*s", (int)strcspn(bad + 2, "="), bad + 2);
     nearest = tool_nearest(name, names);
@@ -230,6 +271,27 @@ static bool append_given(tool_args *args, const tool_option *option, const char 
   return true;
 }
 
+static int take_common(tool_args *args, int value) {
+  const tool_verbosity verbosity = value == VALUE_QUIET ? TOOL_QUIET : TOOL_VERBOSE;
+  switch (value) {
+    case VALUE_VALIDATE:
+      args->validate = true;
+      return TOOL_DONE;
+    case VALUE_JSON:
+      args->json = true;
+      return TOOL_DONE;
+    case VALUE_NO_PROGRESS:
+      args->progress->terminal = false;
+      return TOOL_DONE;
+    default:
+      if (args->verbosity != TOOL_NORMAL && args->verbosity != verbosity)
+        return tool_usage(args->command, "--quiet and --verbose exclude each other");
+      if (verbosity == TOOL_QUIET) args->progress->terminal = false;
+      args->verbosity = verbosity;
+      return TOOL_DONE;
+  }
+}
+
 static int take_option(tool_args *args, void *settings, int value) {
   struct tool_args_store *store = args->store;
   char *text = poptGetOptArg(store->context);
@@ -237,12 +299,8 @@ static int take_option(tool_args *args, void *settings, int value) {
     free(text);
     return tool_fail(args->command, "out of memory");
   }
-  if (value == VALUE_DEVICE) {
-    const tool_option device = {.name = "device", .kind = TOOL_TEXT};
-    return read_value(args, &device, text ? text : "", &args->device);
-  }
-  if (value == VALUE_VALIDATE) args->validate = true;
-  if (value < VALUE_OWN) return TOOL_DONE;
+  if (value == VALUE_DEVICE) return read_value(args, &common[0], text ? text : "", &args->device);
+  if (value < VALUE_OWN) return take_common(args, value);
   const size_t index = (size_t)(value - VALUE_OWN);
   const tool_option *option = &store->syntax->options[index];
   store->present[index] = true;
@@ -260,12 +318,35 @@ static int take_operands(tool_args *args) {
   return TOOL_PROCEED;
 }
 
+// The word by which tool_describe() asks; no user can type this pointer.
+static const char describe[] = "--describe";
+static struct {
+  void (*visit)(const tool_syntax *syntax, void *user);
+  void *user;
+} visitor;
+
+void tool_describe(const tool_command *command, const char *word, void (*visit)(const tool_syntax *syntax, void *user),
+                   void *user) {
+  const char *words[] = {command->name, word ? word : describe, describe, NULL};
+  visitor.visit = visit;
+  visitor.user = user;
+  command->function(word ? 3 : 2, words);
+}
+
 int tool_parse(const tool_syntax *syntax, void *settings, int argc, const char **argv, tool_args *args) {
-  *args = (tool_args){.command = syntax->command};
+  *args = (tool_args){.command = syntax->command, .verbosity = TOOL_NORMAL, .columns = tool_columns(STDOUT_FILENO)};
+  if (argc > 1 && argv[1] == describe) {
+    visitor.visit(syntax, visitor.user);
+    return TOOL_DONE;
+  }
   struct tool_args_store *store = args->store = calloc(1, sizeof *store);
   if (!store) return tool_fail(args->command, "out of memory");
+  args->progress = &store->progress;
+  args->record = &store->record;
+  args->record->started = tool_seconds();
+  tool_progress_start(args->progress, 0.1);
   store->syntax = syntax;
-  store->table = make_table(syntax);
+  store->table = make_table(syntax, store->common_table);
   store->present = calloc(syntax->count + 1, sizeof *store->present);
   const char **words = store->words = calloc((size_t)argc + 1, sizeof *words);
   args->given = calloc(1, 1);
@@ -277,7 +358,7 @@ int tool_parse(const tool_syntax *syntax, void *settings, int argc, const char *
   int value = TOOL_FAILED;
   if (store->context) {
     poptSetOtherOptionHelp(store->context, syntax->usage);
-    while ((value = poptGetNextOpt(store->context)) > 0 && value != VALUE_HELP) {
+    while ((value = poptGetNextOpt(store->context)) > 0 && value != VALUE_HELP && value != VALUE_VERSION) {
       const int status = take_option(args, settings, value);
       if (status != TOOL_DONE) return status;
     }
@@ -285,6 +366,10 @@ int tool_parse(const tool_syntax *syntax, void *settings, int argc, const char *
   if (!store->context) return tool_fail(args->command, "out of memory");
   if (value == VALUE_HELP) {
     print_help(args);
+    return TOOL_DONE;
+  }
+  if (value == VALUE_VERSION) {
+    printf("heed %s\n", heed_version());
     return TOOL_DONE;
   }
   return value == -1 ? take_operands(args) : bad_option(args, value);

@@ -2,9 +2,14 @@
 #include "cli/tool.h"
 
 #include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
+
+// Whether there is a line on the terminal, of which a process has one.
+static bool shown;
 
 double tool_seconds(void) {
   struct timespec now;
@@ -12,12 +17,35 @@ double tool_seconds(void) {
   return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+int tool_columns(int file) {
+  const char *given = getenv("COLUMNS");
+  const long number = given ? strtol(given, NULL, 10) : 0;
+  struct winsize window = {0};
+  if (number > 0 && number < 10000) return (int)number;
+  if (isatty(file) != 1) return 0;
+  return ioctl(file, TIOCGWINSZ, &window) == 0 && window.ws_col > 1 ? window.ws_col : 80;
+}
+
+static bool can_erase(void) {
+  const char *kind = getenv("TERM"), *no_color = getenv("NO_COLOR");
+  return isatty(STDERR_FILENO) == 1 && kind && *kind && strcmp(kind, "dumb") != 0 && !(no_color && *no_color);
+}
+
 void tool_progress_start(tool_progress *progress, double interval) {
-  *progress = (tool_progress){.terminal = isatty(STDERR_FILENO) == 1, .interval = interval, .last = tool_seconds()};
+  *progress = (tool_progress){.terminal = can_erase(), .interval = interval, .last = tool_seconds()};
 }
 
 bool tool_progress_due(const tool_progress *progress) {
   return progress->terminal && tool_seconds() - progress->last >= progress->interval;
+}
+
+static void show(tool_progress *progress, const char *line) {
+  // A line that wraps cannot be rewritten, so cut it to the terminal's width.
+  const int columns = tool_columns(STDERR_FILENO);
+  fprintf(stderr, "\r%.*s\033[K", columns > 1 ? columns - 1 : 1, line);
+  fflush(stderr);
+  shown = true;
+  progress->last = tool_seconds();
 }
 
 void tool_progress_show(tool_progress *progress, const char *format, ...) {
@@ -27,21 +55,30 @@ void tool_progress_show(tool_progress *progress, const char *format, ...) {
   va_start(list, format);
   vsnprintf(line, sizeof line, format, list);
   va_end(list);
-  // A line that wraps cannot be rewritten, so cut it to the terminal's width.
-  struct winsize window = {0};
-  int width = 79;
-  if (ioctl(STDERR_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 1) width = window.ws_col - 1;
-  fprintf(stderr, "\r%.*s\033[K", width, line);
-  fflush(stderr);
-  progress->shown = true;
-  progress->last = tool_seconds();
+  snprintf(progress->stage, sizeof progress->stage, "%s", line);
+  show(progress, line);
 }
 
 void tool_progress_clear(tool_progress *progress) {
-  if (!progress->shown) return;
+  (void)progress;
+  if (!shown) return;
   fputs("\r\033[K", stderr);
   fflush(stderr);
-  progress->shown = false;
+  shown = false;
+}
+
+void tool_progress_told(const heed_progress *told, void *user) {
+  tool_progress *progress = user;
+  char line[256];
+  if (told->activity == HEED_ACTIVITY_SELF_TEST) {
+    tool_progress_show(progress, "testing the device: %s, %zu of %zu", told->name, told->done + 1, told->total);
+    return;
+  }
+  ++progress->compiled;
+  if (!progress->terminal) return;
+  // The number comes first, because the end of a line may be cut off. It counts those of all contexts.
+  snprintf(line, sizeof line, "compiling kernels: %zu (%s)  %s", progress->compiled, told->name, progress->stage);
+  show(progress, line);
 }
 
 const char *tool_duration_text(double seconds, char *text) {

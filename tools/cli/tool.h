@@ -1,21 +1,31 @@
 // What the subcommands of `heed` share: options, exit statuses, messages, the progress line, opening a device.
+// json.h, table.h and files.h have what only some of them need.
 // A test may call any subcommand in its own process.
 #ifndef HEED_TOOL_H
 #define HEED_TOOL_H
 
 #include <heed/heed.h>
+#include <signal.h>
 #include <stdio.h>
 
 enum {
   TOOL_DONE = 0,
   TOOL_FAILED = 1,         // something failed, or is out of tolerance
   TOOL_USAGE = 2,          // the command line makes no sense
-  TOOL_INTERRUPTED = 130,  // Ctrl-C
+  TOOL_NO_DEVICE = 3,      // heed check: everything passed, but on the host, because there was no device to check
+  TOOL_INTERRUPTED = 130,  // Ctrl-C, or SIGTERM
   TOOL_PROCEED = -1        // from tool_parse(): go on
 };
 
 // ---------------------------------------------------------------- subcommands
 // argv[0] is the subcommand's name. Each subcommand returns an exit status and releases everything that it took.
+
+typedef struct tool_command {
+  const char *name;
+  int (*function)(int argc, const char **argv);
+  const char *help;
+  const char *const *words;  // not NULL: one of these (up to NULL) follows the name and decides on the options
+} tool_command;
 
 int cmd_devices(int argc, const char **argv);
 int cmd_run(int argc, const char **argv);
@@ -25,6 +35,7 @@ int cmd_sqrt(int argc, const char **argv);
 int cmd_check(int argc, const char **argv);
 int cmd_bench(int argc, const char **argv);
 int cmd_tune(int argc, const char **argv);
+extern const char *const cmd_run_words[];
 
 // ---------------------------------------------------------------- options
 
@@ -49,6 +60,7 @@ typedef struct tool_option {
   double minimum, maximum;     // inclusive, for numbers
   const char *range;           // the same in words, for the message
   const char *const *choices;  // up to NULL
+  const char *const *words;    // for shells: what a text often is; up to NULL; or NULL
   const char *when_bare;       // not NULL: the value is optional, and this is its default
   bool unrecorded;             // not part of tool_args.given, because it names files and not what to compute
 } tool_option;
@@ -78,7 +90,30 @@ typedef struct tool_option {
 #define TOOL_MAX_COUNT 2147483647.0
 #define TOOL_MAX_REAL 1.7976931348623157e308
 
-// A subcommand's command line. heed adds the options of every subcommand (--device, --validate, --help) to its own.
+// How much a subcommand says beside its results and errors.
+typedef enum tool_verbosity {
+  TOOL_QUIET,   // -q: nothing
+  TOOL_NORMAL,  // notes and warnings
+  TOOL_VERBOSE  // -v: also what it runs on, what it compiles, how long it takes
+} tool_verbosity;
+
+// One line on a terminal's stderr that rewrites itself. tool_parse() decides whether there is one: only on a terminal that can erase a
+// line (TERM is not dumb), and not with -q, --no-progress or NO_COLOR. Every message erases it; whoever prints on stdout erases it before
+// (tool_progress_clear()).
+typedef struct tool_progress {
+  bool terminal;
+  double interval, last;  // seconds between two lines that are not urgent; when the last one was written
+  size_t compiled;        // kernel files that drivers compiled so far
+  char stage[128];        // what they are compiled for, "14 of 219"; may be empty
+} tool_progress;
+
+// What a subcommand has done so far, for tool_finish().
+typedef struct tool_record {
+  double started;  // as tool_seconds()
+  bool printed;    // JSON on stdout
+} tool_record;
+
+// A subcommand's command line. heed adds the options of every subcommand (--device, --json, --help, ...) to its own.
 typedef struct tool_syntax {
   const char *command;  // what messages begin with: "heed run"
   const char *title;    // its name in the help: "heed run attention"
@@ -87,12 +122,19 @@ typedef struct tool_syntax {
   const tool_option *options;
   size_t count;
   int max_operands;
+  const char *const *operands;  // for shells: what an operand may be, up to NULL; or NULL
 } tool_syntax;
 
 typedef struct tool_args {
   const char *command;
   const char *device;  // NULL: not given
   bool validate;
+  bool json;  // print JSON on stdout, and nothing else
+  tool_verbosity verbosity;
+  int columns;              // that a table may be wide; 0: any number
+  tool_progress *progress;  // neither is NULL after tool_parse()
+  tool_record *record;
+  bool unvalidated;       // a subcommand sets it to ignore HEED_VALIDATE
   bool diagnoses;         // a subcommand sets it to open a device even if that fails heed's self-test
   unsigned uses;          // a subcommand sets it if it calls only these kinds, HEED_USES_...
   bool passing;           // a subcommand sets it if no other run needs its programs: the cache need not keep them
@@ -103,11 +145,20 @@ typedef struct tool_args {
 } tool_args;
 
 // Reads a command line into args and the fields of settings. Returns TOOL_PROCEED, or the exit status of the program (it has printed the
-// help, or reported a usage error). Call tool_args_free() in either case.
+// help, or reported a usage error). Call tool_finish() in either case.
 int tool_parse(const tool_syntax *syntax, void *settings, int argc, const char **argv, tool_args *args);
 void tool_args_free(tool_args *args);
+// Ends a subcommand with `status`: erases the progress line, says what -v asks for, with --json prints the error if nothing else was
+// printed, and sees that what was printed has arrived. Frees args. Returns the exit status.
+int tool_finish(tool_args *args, int status);
 // Tells whether the option was on the command line.
 bool tool_given(const tool_args *args, const char *option);
+
+// The options that every subcommand has.
+const tool_option *tool_common_options(size_t *count);
+// Passes the syntax by which a subcommand reads its command line to `visit`. word: one of command->words, or NULL.
+void tool_describe(const tool_command *command, const char *word, void (*visit)(const tool_syntax *syntax, void *user),
+                   void *user);
 
 // Strict: the whole text must be the number, in decimal, without blanks, inf or nan.
 bool tool_read_integer(const char *text, int64_t *value);
@@ -124,6 +175,11 @@ __attribute__((format(printf, 2, 3))) void tool_say(const char *command, const c
 // The same; returns TOOL_FAILED or TOOL_USAGE.
 __attribute__((format(printf, 2, 3))) int tool_fail(const char *command, const char *format, ...);
 __attribute__((format(printf, 2, 3))) int tool_usage(const char *command, const char *format, ...);
+// The same for what is no error: -q hides a note, and only -v shows a detail.
+__attribute__((format(printf, 2, 3))) void tool_note(const tool_args *args, const char *format, ...);
+__attribute__((format(printf, 2, 3))) void tool_detail(const tool_args *args, const char *format, ...);
+// The text of the last tool_fail() or tool_usage(); empty if there was none.
+const char *tool_last_failure(void);
 // Reports heed_last_error(); returns TOOL_FAILED. Call it before the next heed call.
 int tool_fail_status(const char *command, heed_status status);
 // Tells whether everything printed on stdout arrived, and reports it if not.
@@ -156,19 +212,25 @@ const char *tool_id_text(const heed_device_info *device, char *text);
 // profile: as heed_open_options.profile.
 int tool_open(const tool_args *args, bool profile, heed_context **out);
 
-// ---------------------------------------------------------------- progress
+// ---------------------------------------------------------------- Ctrl-C
 
-// One line on stderr that rewrites itself. It does nothing if stderr is not a terminal.
-typedef struct tool_progress {
-  bool terminal, shown;
-  double interval, last;  // seconds between two lines; when the last one was written
-} tool_progress;
+// From now on the first SIGINT or SIGTERM only sets the flag that this returns, so that the subcommand can finish what it is at and print
+// what is done; the second ends the process. tool_interrupt_end() brings back what was before.
+const volatile sig_atomic_t *tool_interrupt_start(void);
+void tool_interrupt_end(void);
+
+// ---------------------------------------------------------------- progress
 
 double tool_seconds(void);  // monotonic clock
 void tool_progress_start(tool_progress *progress, double interval);
 bool tool_progress_due(const tool_progress *progress);  // a terminal, and the interval has passed
+// Shows a line at once. The same text stands before "compiling kernels" from then on.
 __attribute__((format(printf, 2, 3))) void tool_progress_show(tool_progress *progress, const char *format, ...);
 void tool_progress_clear(tool_progress *progress);
+// For heed_open_options.progress; user is the tool_progress.
+void tool_progress_told(const heed_progress *told, void *user);
+// The width of the terminal that `file` (STDOUT_FILENO, ...) is, or what COLUMNS says; 0 if it is no terminal and COLUMNS says nothing.
+int tool_columns(int file);
 // Writes "1:05" or "2:01:05" into text of at least 32 bytes; returns text.
 const char *tool_duration_text(double seconds, char *text);
 

@@ -40,8 +40,7 @@ int run_create_mask_grad(run_call *run, const heed_tensor *mask, heed_tensor **o
   *out = NULL;
   if (!mask || !heed_dtype_is_float(heed_tensor_dtype(mask))) return TOOL_DONE;
   if (run->settings.path == HEED_PATH_FUSED) {
-    tool_say(run->args->command, "%s: grad.mask is left out: the fused path does not compute it (--path staged does)",
-             run->op);
+    tool_note(run->args, "%s: grad.mask is left out: the fused path does not compute it (--path staged does)", run->op);
     return TOOL_DONE;
   }
   return run_create_like(run, mask, out);

@@ -4,12 +4,17 @@
 #include <strings.h>
 
 #include "run/run.h"
+#include "cli/files.h"
+#include "cli/json.h"
 
 static const char command[] = "heed run";
 
 #define ENTRY(name) &run_##name,
 static const run_op *const ops[] = {RUN_OPS(ENTRY)};
 #undef ENTRY
+#define WORD(name) #name,
+const char *const cmd_run_words[] = {RUN_OPS(WORD) NULL};
+#undef WORD
 enum { OPS = sizeof ops / sizeof *ops, MOST_OPTIONS = 24 };
 
 static const tool_option file_options[] = {
@@ -20,13 +25,14 @@ static const tool_option file_options[] = {
      .argument = "FILE",
      .unrecorded = true,
      .help = "safetensors file with the operator's inputs, or the index of several"},
+     .help = "safetensors file with the operator's inputs; -: standard input"},
     {.name = "output",
      .letter = 'o',
      .kind = TOOL_TEXT,
      .offset = offsetof(run_settings, output),
      .argument = "FILE",
      .unrecorded = true,
-     .help = "safetensors file to write; heed replaces it only when the new one is complete"},
+     .help = "safetensors file to write, which heed replaces only when the new one is complete; -: standard output"},
     TOOL_OPTION_FLAG("ignore-unknown", run_settings, ignore_unknown, "ignore tensors that the operator does not know"),
 };
 enum { FILE_OPTIONS = sizeof file_options / sizeof *file_options };
@@ -83,9 +89,31 @@ static void say_device(const run_call *run) {
     char index[32] = "host";
     if (device->type != HEED_DEVICE_HOST)
       snprintf(index, sizeof index, "%d:%d", device->platform_index, device->device_index);
-    tool_say(command, "on %s, %s; --device names another (heed devices lists them)", index, device->name);
+    tool_note(run->args, "on %s, %s; --device names another (heed devices lists them)", index, device->name);
   }
   heed_device_list_destroy(list);
+}
+
+// What was written where, for --json.
+static int print_json(const run_call *run) {
+  json_t *root = tool_json_start(run->args), *tensors = json_array();
+  tool_json_device(root, heed_context_device(run->ctx));
+  tool_json_add(root, "op", json_string(run->op));
+  tool_json_add(root, "input", json_string(run->settings.input));
+  tool_json_add(root, "output", json_string(run->settings.output));
+  for (size_t i = 0; i < heed_safetensors_count(run->result); i++) {
+    const heed_array *array = heed_safetensors_get(run->result, i);
+    json_t *tensor = json_object(), *shape = json_array();
+    for (int axis = 0; axis < array->rank; axis++) tool_json_append(shape, json_integer(array->dims[axis]));
+    tool_json_add(tensor, "name", json_string(array->name));
+    tool_json_add(tensor, "dtype", json_string(heed_dtype_string(array->dtype)));
+    tool_json_add(tensor, "shape", shape);
+    tool_json_append(tensors, tensor);
+  }
+  tool_json_add(root, "tensors", tensors);
+  tool_json_number(root, "seconds", tool_seconds() - run->args->record->started);
+  tool_json_add(root, "ok", json_true());
+  return tool_json_print(run->args, root, false);
 }
 
 static int execute(run_call *run, const run_op *op) {
@@ -93,14 +121,19 @@ static int execute(run_call *run, const run_op *op) {
   if (!settings->input) return tool_usage(command, "%s: name the input file with -i", op->name);
   if (!settings->output) return tool_usage(command, "%s: name the output file with -o", op->name);
   TOOL_TRY(run_read(run, op));
+  if (tool_is_dash(settings->output) && run->args->json)
+    return tool_usage(command, "-o - and --json both write to standard output");
+  TOOL_TRY(tool_check_target(command, "-o", settings->output, false, true));
+  TOOL_TRY(tool_read_tensors(command, settings->input, &run->in));
   TOOL_TRY(tool_open(run->args, false, &run->ctx));
   say_device(run);
   RUN_TRY(run, heed_safetensors_create(&run->result));
+  tool_progress_show(run->args->progress, "running %s", op->name);
   TOOL_TRY(op->function(run));
   RUN_TRY(run, heed_sync(run->ctx));
   TOOL_TRY(write_metadata(run));
-  RUN_TRY(run, heed_safetensors_write(run->result, settings->output));
-  return TOOL_DONE;
+  TOOL_TRY(tool_write_tensors(command, settings->output, run->result));
+  return run->args->json ? print_json(run) : TOOL_DONE;
 }
 
 // For help: the operator's tensors and their other names.
@@ -141,12 +174,15 @@ static int run_one(const run_op *op, int argc, const char **argv) {
   heed_store_destroy(run.store);
   heed_safetensors_destroy(run.result);
   heed_context_destroy(run.ctx);
-  tool_args_free(&args);
-  return status;
+  return tool_finish(&args, status);
 }
 
 int cmd_run(int argc, const char **argv) {
   if (argc < 2) return tool_usage(command, "name an operator; '%s --help' lists the operators", command);
+  if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
+    printf("heed %s\n", heed_version());
+    return TOOL_DONE;
+  }
   if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
     print_ops();
     return TOOL_DONE;

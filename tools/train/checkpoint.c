@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "train/train.h"
+#include "cli/files.h"
 
 static const char losses_name[] = "epoch_losses";
 
@@ -213,4 +214,6 @@ int checkpoint_build(const trainer *t, bool whole, heed_safetensors **out) {
   TOOL_HEED(t->command, heed_safetensors_create(out));
   TOOL_TRY(add_tensors(t, *out, whole));
   return add_metadata(t, *out);
+    t->save_failed = tool_write_tensors(t->command, t->settings.save, file) != TOOL_DONE;
+    if (!t->save_failed) t->saved_steps = train_steps(t);
 }

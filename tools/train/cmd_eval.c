@@ -1,27 +1,25 @@
 // heed eval: accuracy and mean loss of a model file on the test set.
-#include <jansson.h>
-#include <stdlib.h>
-
 #include "train/evaluate.h"
+#include "cli/files.h"
+#include "cli/json.h"
 #include "cli/model.h"
 
 static const char command[] = "heed eval";
 
 typedef struct eval_settings {
   const char *model, *data;
-  bool json;
 } eval_settings;
 
 static const tool_option options[] = {
-    TOOL_OPTION_TEXT("model", eval_settings, model, "FILE", "safetensors file with l1.weight, l1.bias, l2.weight, ..."),
+    TOOL_OPTION_TEXT("model", eval_settings, model, "FILE",
+                     "safetensors file with l1.weight, l1.bias, l2.weight, ...; -: standard input"),
     TOOL_OPTION_TEXT("data", eval_settings, data, "DIR|synthetic",
                      "folder with MNIST's files (default: $HEED_DATA, else ~/.local/share/heed/mnist, else synthetic)"),
-    TOOL_OPTION_FLAG("json", eval_settings, json, "print one JSON object"),
 };
 static const tool_syntax syntax = {
     .command = command,
     .title = "heed eval",
-    .usage = "--model FILE [--data DIR|synthetic] [--json]",
+    .usage = "--model FILE [--data DIR|synthetic]",
     .options = options,
     .count = sizeof options / sizeof *options,
     .about =
@@ -29,26 +27,28 @@ static const tool_syntax syntax = {
         "2.weight, ...\n",
 };
 
-static int print_result(const eval_settings *settings, const dataset *data, const evaluation *result) {
-  if (!settings->json) {
+static int print_result(const tool_args *args, const eval_settings *settings, const dataset *data,
+                        const evaluation *result, const heed_context *ctx) {
+  tool_progress_clear(args->progress);
+  if (!args->json) {
     printf("test accuracy %.2f %%, loss %.5f, %lld images\n", 100 * result->accuracy, result->loss,
            (long long)data->test.count);
     return TOOL_DONE;
   }
-  // JSON has no NaN or infinity, so write null for such a loss.
-  json_t *root = json_pack("{s:f, s:o*, s:I, s:s, s:s}", "accuracy", result->accuracy, "loss", json_real(result->loss),
-                           "images", (json_int_t)data->test.count, "data", data->source, "model", settings->model);
-  if (root && !json_object_get(root, "loss")) json_object_set_new(root, "loss", json_null());
-  char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
-  json_decref(root);
-  if (!text) return tool_fail(command, "a file name is not valid UTF-8, or memory ran out");
-  puts(text);
-  free(text);
-  return TOOL_DONE;
+  json_t *root = tool_json_start(args);
+  tool_json_device(root, heed_context_device(ctx));
+  tool_json_number(root, "accuracy", result->accuracy);
+  tool_json_number(root, "loss", result->loss);
+  tool_json_add(root, "images", json_integer(data->test.count));
+  tool_json_add(root, "data", json_string(data->source));
+  tool_json_add(root, "model", json_string(settings->model));
+  tool_json_number(root, "seconds", tool_seconds() - args->record->started);
+  tool_json_add(root, "ok", json_true());
+  return tool_json_print(args, root, false);
 }
 
-static int evaluate(const eval_settings *settings, const heed_safetensors *file, const model_shape *shape,
-                    const dataset *data, heed_context *ctx) {
+static int evaluate(const tool_args *args, const eval_settings *settings, const heed_safetensors *file,
+                    const model_shape *shape, const dataset *data, heed_context *ctx) {
   const int64_t classes = shape->sizes[shape->count - 1];
   heed_mlp *mlp = NULL;
   evaluator tester = {0};
@@ -57,8 +57,9 @@ static int evaluate(const eval_settings *settings, const heed_safetensors *file,
   TOOL_HEED(command, heed_mlp_create(ctx, &config, 0, &mlp));
   int status = model_load(command, settings->model, file, ctx, mlp);
   if (status == TOOL_DONE) status = evaluator_create(command, ctx, &data->test, shape->dtype, classes, &tester);
+  tool_progress_show(args->progress, "evaluating %lld images", (long long)data->test.count);
   if (status == TOOL_DONE) status = evaluator_run(&tester, mlp, &result);
-  if (status == TOOL_DONE) status = print_result(settings, data, &result);
+  if (status == TOOL_DONE) status = print_result(args, settings, data, &result, ctx);
   evaluator_destroy(&tester);
   heed_mlp_destroy(mlp);
   return status;
@@ -68,14 +69,14 @@ static int open_and_evaluate(const tool_args *args, const eval_settings *setting
                              dataset *data) {
   model_shape shape;
   TOOL_TRY(model_read_shape(command, settings->model, file, &shape));
-  TOOL_TRY(dataset_open(command, settings->data, false, shape.sizes[shape.count - 1], data));
+  TOOL_TRY(dataset_open(args, settings->data, false, shape.sizes[shape.count - 1], data));
   const int64_t pixels = data->test.rows * data->test.cols;
   if (pixels != shape.sizes[0])
     return tool_fail(command, "%s takes %lld values, but the images of %s have %lld pixels", settings->model,
                      (long long)shape.sizes[0], data->source, (long long)pixels);
   heed_context *ctx = NULL;
   TOOL_TRY(tool_open(args, false, &ctx));
-  const int status = evaluate(settings, file, &shape, data, ctx);
+  const int status = evaluate(args, settings, file, &shape, data, ctx);
   heed_context_destroy(ctx);
   return status;
 }
@@ -86,6 +87,10 @@ static int eval(const tool_args *args, const eval_settings *settings) {
   dataset data = {0};
   TOOL_TRY(model_open(command, settings->model, &file));
   const int status = open_and_evaluate(args, settings, file, &data);
+  TOOL_TRY(tool_read_tensors(command, settings->model, &file));
+  eval_settings named = *settings;
+  named.model = tool_input_name(settings->model);
+  const int status = open_and_evaluate(args, &named, file, &data);
   dataset_close(&data);
   heed_safetensors_destroy(file);
   return status;
@@ -97,6 +102,5 @@ int cmd_eval(int argc, const char **argv) {
   int status = tool_parse(&syntax, &settings, argc, argv, &args);
   args.uses = HEED_USES_PRODUCTS | HEED_USES_TRAINING;
   if (status == TOOL_PROCEED) status = eval(&args, &settings);
-  tool_args_free(&args);
-  return status;
+  return tool_finish(&args, status);
 }

@@ -1,12 +1,10 @@
 // heed train: prepares a training run from its options, a checkpoint or a file of weights, and starts the loop.
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "train/train.h"
+#include "cli/files.h"
 
 static const char command[] = "heed train";
 enum { MOST_CLASSES = 256 };  // labels are bytes
@@ -30,10 +28,16 @@ static const tool_option options[] = {
                      "write the weights, and FILE.state to resume from, after every epoch and at the end"),
     TOOL_OPTION_TEXT("resume", train_settings, resume, "FILE",
                      "continue from FILE and FILE.state, with their settings"),
+    TOOL_OPTION_TEXT("init", train_settings, init, "FILE", "start from the weights in FILE; -: standard input"),
+    TOOL_OPTION_TEXT("save", train_settings, save, "FILE",
+                     "write a checkpoint after every epoch and at the end; -: on standard output, at the end only"),
+    TOOL_OPTION_TEXT("resume", train_settings, resume, "FILE",
+                     "continue from a checkpoint, with its settings; -: standard input"),
     TOOL_OPTION_FLAG("no-shuffle", train_settings, no_shuffle, "take the images in the order of the file"),
     TOOL_OPTION_INTEGER("max-steps", train_settings, max_steps, 1, 9007199254740992.0, "at least 1",
                         "stop after N steps, including those of a resumed run"),
-    TOOL_OPTION_TEXT("log", train_settings, log, "FILE", "append one JSON object per line: start, step, epoch, end"),
+    TOOL_OPTION_TEXT("log", train_settings, log, "FILE",
+                     "append one JSON object per line: start, step, epoch, end; -: on standard output, as --json does"),
 };
 static const tool_syntax syntax = {
     .command = command,
@@ -96,6 +100,7 @@ static int open_data(trainer *t, const char *path) {
   int64_t *classes = &t->shape.sizes[t->shape.count - 1];
   TOOL_TRY(dataset_open(command, t->settings.data, true, *classes > 0 ? *classes : MOST_CLASSES, &t->data));
   if (*classes == 0) *classes = dataset_classes(&t->data);
+  TOOL_TRY(dataset_open(t->args, t->settings.data, true, t->shape.sizes[t->shape.count - 1], &t->data));
   const int64_t pixels = t->data.train.rows * t->data.train.cols;
   if (t->shape.sizes[0] == 0) t->shape.sizes[0] = pixels;
   if (t->shape.sizes[0] != pixels)
@@ -108,21 +113,14 @@ static int open_data(trainer *t, const char *path) {
 
 // ---------------------------------------------------------------- files
 
-// Checks that --save can work, before hours are spent on training.
-static int check_save(const char *path) {
-  if (!path) return TOOL_DONE;
-  struct stat info;
-  if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) return tool_fail(command, "--save %s: is a folder", path);
-  char *folder = strdup(path);
-  if (!folder) return tool_fail(command, "out of memory");
-  char *slash = strrchr(folder, '/');
-  if (slash) slash[slash == folder] = '\0';
-  const char *parent = slash ? folder : ".";
-  const bool can = access(parent, W_OK | X_OK) == 0;
-  int reason = errno;
-  if (stat(parent, &info) == 0 && !S_ISDIR(info.st_mode)) reason = ENOTDIR;
-  free(folder);
-  return can ? TOOL_DONE : tool_fail(command, "--save %s: cannot write into its folder: %s", path, strerror(reason));
+// Several of these may not use standard output at the same time.
+static int check_outputs(trainer *t) {
+  const train_settings *s = &t->settings;
+  const bool log = tool_is_dash(s->log), save = tool_is_dash(s->save);
+  if (save && (log || t->args->json))
+    return tool_usage(command, "--save - and %s both write to standard output", log ? "--log -" : "--json");
+  t->results = save ? (t->args->verbosity == TOOL_QUIET ? NULL : stderr) : log || t->args->json ? NULL : stdout;
+  return s->save ? tool_check_target(command, "--save", s->save, false, true) : TOOL_DONE;
 }
 
 // ---------------------------------------------------------------- on the device
@@ -172,17 +170,17 @@ static void release(trainer *t) {
 static bool nothing_to_do(const trainer *t) {
   const bool epochs = t->epoch >= t->settings.epochs;
   if (!epochs && !(t->settings.max_steps > 0 && train_steps(t) >= t->settings.max_steps)) return false;
-  tool_say(command, "nothing to do: %" PRId64 " epochs and %" PRId64 " steps are done; use a larger %s to continue",
-           t->epoch, train_steps(t), epochs ? "--epochs" : "--max-steps");
+  tool_note(t->args, "nothing to do: %" PRId64 " epochs and %" PRId64 " steps are done; use a larger %s to continue",
+            t->epoch, train_steps(t), epochs ? "--epochs" : "--max-steps");
   return true;
 }
 
 static void say_start(const trainer *t) {
   char text[TOOL_SHAPE_TEXT];
-  tool_say(command, "%s on %" PRId64 " %s%s, on %s%s", model_text(&t->shape, text), t->data.train.count,
-           t->data.synthetic ? "synthetic digits" : "images of ", t->data.synthetic ? "" : t->data.source,
-           heed_context_device(t->ctx)->name,
-           t->settings.save ? "" : "; without --save the trained weights are lost at the end");
+  tool_note(t->args, "%s on %" PRId64 " %s%s, on %s%s", model_text(&t->shape, text), t->data.train.count,
+            t->data.synthetic ? "synthetic digits" : "images of ", t->data.synthetic ? "" : t->data.source,
+            heed_context_device(t->ctx)->name,
+            t->settings.save ? "" : "; without --save the trained weights are lost at the end");
 }
 
 static int set_up(trainer *t, const heed_safetensors *from, const char *path) {
@@ -211,10 +209,12 @@ static int set_up(trainer *t, const heed_safetensors *from, const char *path) {
 static int train(trainer *t) {
   const train_settings *s = &t->settings;
   if (s->init && s->resume) return tool_usage(command, "--init and --resume both say where to start; give one of them");
-  TOOL_TRY(check_save(s->save));
+  TOOL_TRY(check_outputs(t));
   heed_safetensors *from = NULL;
   const char *path = s->resume ? s->resume : s->init;
   int status = TOOL_DONE;
+  if (path) TOOL_TRY(tool_read_tensors(command, path, &from));
+  path = tool_input_name(path);
   if (s->resume)
     status = checkpoint_open(t, &from);
   else if (path)
@@ -237,6 +237,5 @@ int cmd_train(int argc, const char **argv) {
     status = train(&run);
   }
   release(&run);
-  tool_args_free(&args);
-  return status;
+  return tool_finish(&args, status);
 }

@@ -26,9 +26,12 @@ static char *default_folder(void) {
 }
 
 // Sets out->source and out->synthetic.
-static int choose_source(const char *command, const char *option, bool with_train, dataset *out) {
+static int choose_source(const tool_args *args, const char *option, bool with_train, dataset *out) {
+  const char *command = args->command;
   const char *given = option ? option : getenv("HEED_DATA");
   if (given && *given) {
+    if (strcmp(given, "-") == 0)
+      return tool_usage(command, "--data -: the data are a folder with four files, which standard input cannot be");
     out->source = strdup(given);
     out->synthetic = strcmp(given, "synthetic") == 0;
     if (out->source && !out->synthetic && !heed_mnist_is_there(given, first_part(with_train)))
@@ -38,10 +41,10 @@ static int choose_source(const char *command, const char *option, bool with_trai
   }
   out->source = default_folder();
   if (out->source && heed_mnist_is_there(out->source, first_part(with_train))) return TOOL_DONE;
-  tool_say(command,
-           "no MNIST files in %s: using synthetic digits that the program draws itself (--data DIR or HEED_DATA names "
-           "the folder)",
-           out->source ? out->source : "$XDG_DATA_HOME/heed/mnist");
+  tool_note(args,
+            "no MNIST files in %s: using synthetic digits that the program draws itself (--data DIR or HEED_DATA names "
+            "the folder)",
+            out->source ? out->source : "$XDG_DATA_HOME/heed/mnist");
   free(out->source);
   out->source = strdup("synthetic");
   out->synthetic = true;
@@ -92,10 +95,11 @@ int64_t dataset_classes(const dataset *data) {
   return data->synthetic ? SYNTHETIC_CLASSES : highest + 1;
 }
 
-int dataset_open(const char *command, const char *option, bool with_train, int64_t classes, dataset *out) {
+int dataset_open(const tool_args *args, const char *option, bool with_train, int64_t classes, dataset *out) {
   *out = (dataset){0};
-  TOOL_TRY(choose_source(command, option, with_train, out));
-  return load(command, with_train, classes, out);
+  TOOL_TRY(choose_source(args, option, with_train, out));
+  tool_progress_show(args->progress, "%s %s", out->synthetic ? "drawing digits" : "reading", out->source);
+  return load(args->command, with_train, classes, out);
 }
 
 static void free_part(heed_mnist *part, bool synthetic) {

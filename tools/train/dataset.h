@@ -15,7 +15,7 @@ typedef struct dataset {
 
 // option: --data's value, or NULL for HEED_DATA, else the user's data folder if it has the files, else synthetic digits (which it says on
 // stderr). classes: labels are below it.
-int dataset_open(const char *command, const char *option, bool with_train, int64_t classes, dataset *out);
+int dataset_open(const tool_args *args, const char *option, bool with_train, int64_t classes, dataset *out);
 // The highest label + 1.
 int64_t dataset_classes(const dataset *data);
 void dataset_close(dataset *data);

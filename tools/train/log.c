@@ -1,75 +1,107 @@
 // The log of a training run: one JSON object per line.
 #include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "train/train.h"
+#include "cli/files.h"
+#include "cli/json.h"
 
 int train_log_open(trainer *t) {
   const char *path = t->settings.log;
-  if (!path) return TOOL_DONE;
+  t->log_lines = t->args->json || tool_is_dash(path);
+  if (!path || tool_is_dash(path)) return TOOL_DONE;
   t->log = fopen(path, "a");
   return t->log ? TOOL_DONE : tool_fail(t->command, "--log %s: %s", path, strerror(errno));
 }
 
-// JSON has no NaN or infinity.
-static json_t *number(double value) {
-  json_t *real = json_real(value);
-  return real ? real : json_null();
+bool train_log_wanted(const trainer *t) { return t->log || t->log_lines; }
+
+static void write_to_file(trainer *t, const json_t *object) {
+  if (!t->log || t->log_failed) return;
+  char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+  errno = 0;
+  if (!text || fprintf(t->log, "%s\n", text) < 0 || fflush(t->log) != 0) {
+    tool_say(t->command, "--log %s: cannot write: %s; training continues without the log", t->settings.log,
+             strerror(errno ? errno : ENOMEM));
+    t->log_failed = true;
+  }
+  free(text);
 }
 
-// Takes ownership of the reference to `object`.
+// Takes the reference.
 static void write_line(trainer *t, json_t *object) {
-  if (t->log && !t->log_failed) {
-    char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
-    errno = 0;
-    if (!text || fprintf(t->log, "%s\n", text) < 0 || fflush(t->log) != 0) {
-      tool_progress_clear(&t->progress);
-      tool_say(t->command, "--log %s: cannot write: %s; training continues without the log", t->settings.log,
-               strerror(errno ? errno : ENOMEM));
-      t->log_failed = true;
-    }
-    free(text);
-  }
-  json_decref(object);
+  write_to_file(t, object);
+  if (t->log_lines)
+    (void)tool_json_print(t->args, object, true);  // tool_flush() tells if stdout fails
+  else
+    json_decref(object);
+}
+
+// An object with what the lines of all events have.
+static json_t *line(const trainer *t, const char *event) {
+  json_t *object = tool_json_start(t->args);
+  tool_json_add(object, "event", json_string(event));
+  return object;
 }
 
 void train_log_start(trainer *t) {
-  if (!t->log) return;
+  if (!train_log_wanted(t)) return;
   const train_settings *s = &t->settings;
-  json_t *sizes = json_array();
-  for (size_t i = 0; i < t->shape.count; i++) json_array_append_new(sizes, json_integer((json_int_t)t->shape.sizes[i]));
-  const heed_device_info *device = heed_context_device(t->ctx);
-  write_line(
-      t, json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:I, s:I, s:o, s:o, s:o, s:b, s:I, s:I}", "event", "start",
-                   "heed", heed_version(), "device", device->name, "driver", device->driver, "data", t->data.source,
-                   "images", (json_int_t)t->data.train.count, "sizes", sizes, "batch", (json_int_t)s->batch, "epochs",
-                   (json_int_t)s->epochs, "lr", number(s->lr), "momentum", number(s->momentum), "seed",
-                   s->seed <= INT64_MAX ? json_integer((json_int_t)s->seed) : json_sprintf("%" PRIu64, s->seed),
-                   "shuffle", (int)!s->no_shuffle, "epoch", (json_int_t)t->epoch, "step", (json_int_t)train_steps(t)));
+  json_t *object = line(t, "start"), *sizes = json_array();
+  for (size_t i = 0; i < t->shape.count; i++) tool_json_append(sizes, json_integer((json_int_t)t->shape.sizes[i]));
+  tool_json_add(object, "heed", json_string(heed_version()));
+  tool_json_device(object, heed_context_device(t->ctx));
+  tool_json_add(object, "data", json_string(t->data.source));
+  tool_json_add(object, "images", json_integer(t->data.train.count));
+  tool_json_add(object, "sizes", sizes);
+  tool_json_add(object, "batch", json_integer(s->batch));
+  tool_json_add(object, "epochs", json_integer(s->epochs));
+  tool_json_number(object, "lr", s->lr);
+  tool_json_number(object, "momentum", s->momentum);
+  tool_json_add(object, "seed",
+                s->seed <= INT64_MAX ? json_integer((json_int_t)s->seed) : json_sprintf("%" PRIu64, s->seed));
+  tool_json_add(object, "shuffle", json_boolean(!s->no_shuffle));
+  tool_json_add(object, "epoch", json_integer(t->epoch));
+  tool_json_add(object, "step", json_integer(train_steps(t)));
+  write_line(t, object);
 }
 
 void train_log_step(trainer *t, double loss) {
-  if (!t->log) return;
-  write_line(t, json_pack("{s:s, s:I, s:I, s:o}", "event", "step", "epoch", (json_int_t)t->epoch + 1, "step",
-                          (json_int_t)train_steps(t), "loss", number(loss)));
+  if (!train_log_wanted(t)) return;
+  json_t *object = line(t, "step");
+  tool_json_add(object, "epoch", json_integer(t->epoch + 1));
+  tool_json_add(object, "step", json_integer(train_steps(t)));
+  tool_json_number(object, "loss", loss);
+  write_line(t, object);
 }
 
 void train_log_epoch(trainer *t, double loss, const evaluation *result, double seconds, double images_per_second) {
-  if (!t->log) return;
-  const json_int_t epoch = (json_int_t)(t->epoch + (t->step > 0));
-  write_line(t, json_pack("{s:s, s:I, s:I, s:b, s:o, s:o, s:o, s:o, s:o}", "event", "epoch", "epoch", epoch, "step",
-                          (json_int_t)train_steps(t), "complete", t->step == 0, "loss", number(loss), "accuracy",
-                          number(result->accuracy), "test_loss", number(result->loss), "seconds", number(seconds),
-                          "images_per_s", number(images_per_second)));
+  if (!train_log_wanted(t)) return;
+  json_t *object = line(t, "epoch");
+  tool_json_add(object, "epoch", json_integer(t->epoch + (t->step > 0)));
+  tool_json_add(object, "step", json_integer(train_steps(t)));
+  tool_json_add(object, "complete", json_boolean(t->step == 0));
+  tool_json_number(object, "loss", loss);
+  tool_json_number(object, "accuracy", result->accuracy);
+  tool_json_number(object, "test_loss", result->loss);
+  tool_json_number(object, "seconds", seconds);
+  tool_json_number(object, "images_per_s", images_per_second);
+  write_line(t, object);
 }
 
 void train_log_end(trainer *t, const char *outcome, double seconds) {
-  if (!t->log) return;
-  write_line(t, json_pack("{s:s, s:s, s:I, s:o}", "event", "end", "outcome", outcome, "step",
-                          (json_int_t)train_steps(t), "seconds", number(seconds)));
+  if (!train_log_wanted(t)) return;
+  const bool ok = strcmp(outcome, "done") == 0;
+  json_t *object = line(t, "end");
+  tool_json_add(object, "outcome", json_string(outcome));
+  tool_json_add(object, "step", json_integer(train_steps(t)));
+  tool_json_number(object, "seconds", seconds);
+  tool_json_add(object, "ok", json_boolean(ok));
+  tool_json_add(object, "error",
+                ok ? json_null() : json_string(strcmp(outcome, "failed") == 0 ? tool_last_failure() : outcome));
+  write_line(t, object);
 }
 
 void train_log_close(trainer *t) {

@@ -1,9 +1,9 @@
 // The training loop: an order of the images for each epoch, steps, reports, and what happens after an epoch.
 #include <inttypes.h>
 #include <math.h>
-#include <signal.h>
 
 #include "train/train.h"
+#include "cli/files.h"
 
 // How often a loss is logged; and how often training looks at one when nobody watches, to stop early if it has gone wrong. Looking waits
 // for the queue.
@@ -11,12 +11,6 @@ enum { LOG_STEPS = 100, LOOK_SECONDS = 5 };
 
 // Random streams below 2^32 belong to the weights' initial values.
 #define SHUFFLE_STREAM (UINT64_C(1) << 32)
-
-static volatile sig_atomic_t interrupted;
-static void on_interrupt(int number) {
-  (void)number;
-  interrupted = 1;
-}
 
 static int64_t image_count(const trainer *t) { return t->data.train.count; }
 static int64_t images_before(const trainer *t, int64_t step) {
@@ -87,16 +81,16 @@ static int report(trainer *t, bool log, int64_t first, double started) {
   if (read != HEED_OK) tool_fail_status(t->command, read);
   heed_tensor_destroy(last);
   if (read != HEED_OK) return TOOL_FAILED;
-  if (!isfinite(loss)) tool_progress_clear(&t->progress);
+  if (!isfinite(loss)) tool_progress_clear(t->args->progress);
   TOOL_TRY(check_finite(t, t->step, loss));
   if (log) train_log_step(t, (double)loss);
-  if (!tool_progress_due(&t->progress)) return TOOL_DONE;
+  if (!tool_progress_due(t->args->progress)) return TOOL_DONE;
   const double seconds = tool_seconds() - started;
   const double rate = (double)(images_before(t, t->step) - images_before(t, first)) / seconds;
   const int64_t all = t->settings.epochs * t->steps_per_epoch, most = t->settings.max_steps;
   const int64_t left = (most > 0 && most < all ? most : all) - train_steps(t);
   char eta[32];
-  tool_progress_show(&t->progress,
+  tool_progress_show(t->args->progress,
                      "epoch %" PRId64 "/%" PRId64 "  batch %" PRId64 "/%" PRId64 "  loss %.4f  %.0f images/s  ETA %s",
                      t->epoch + 1, t->settings.epochs, t->step, t->steps_per_epoch, (double)loss, rate,
                      tool_duration_text((double)left * (double)t->settings.batch / rate, eta));
@@ -115,12 +109,23 @@ static int mean_loss(trainer *t, double *mean) {
   if (read != HEED_OK) return TOOL_FAILED;
   *mean = 0;
   for (int64_t i = 0; i < t->step; i++) {
-    if (!isfinite(t->losses_host[i])) tool_progress_clear(&t->progress);
+    if (!isfinite(t->losses_host[i])) tool_progress_clear(t->args->progress);
     TOOL_TRY(check_finite(t, i + 1, t->losses_host[i]));
     *mean += (double)t->losses_host[i] * (double)(images_before(t, i + 1) - images_before(t, i));
   }
   *mean /= (double)images_before(t, t->step);
   return TOOL_DONE;
+}
+
+static void print_epoch(const trainer *t, bool complete, double loss, double percent, double seconds) {
+  tool_progress_clear(t->args->progress);
+  if (!t->results) return;
+  if (complete)
+    fprintf(t->results, "epoch %" PRId64 "/%" PRId64, t->epoch, t->settings.epochs);
+  else
+    fprintf(t->results, "epoch %" PRId64 "/%" PRId64 ", step %" PRId64 "/%" PRId64, t->epoch + 1, t->settings.epochs,
+            t->step, t->steps_per_epoch);
+  fprintf(t->results, ": loss %.5f, test accuracy %.2f %%, %.2f s\n", loss, percent, seconds);
 }
 
 // Evaluates, saves, and prints the epoch's line; also if --max-steps ends an epoch early.
@@ -132,19 +137,13 @@ static int finish_epoch(trainer *t, int64_t first, double started) {
   evaluation result;
   TOOL_TRY(evaluator_run(&t->tester, t->mlp, &result));
   TOOL_HEED(t->command, heed_sync(t->ctx));
-  if (interrupted) return TOOL_INTERRUPTED;
+  if (*t->interrupted) return TOOL_INTERRUPTED;
   const bool complete = t->step == t->steps_per_epoch;
   if (complete) t->epoch++, t->step = 0;
-  tool_progress_clear(&t->progress);
-  if (complete)
-    printf("epoch %" PRId64 "/%" PRId64, t->epoch, t->settings.epochs);
-  else
-    printf("epoch %" PRId64 "/%" PRId64 ", step %" PRId64 "/%" PRId64, t->epoch + 1, t->settings.epochs, t->step,
-           t->steps_per_epoch);
-  printf(": loss %.5f, test accuracy %.2f %%, %.2f s\n", loss, 100 * result.accuracy, seconds);
+  print_epoch(t, complete, loss, 100 * result.accuracy, seconds);
   TOOL_TRY(tool_flush(t->command, TOOL_DONE));
   train_log_epoch(t, loss, &result, seconds, rate);
-  return checkpoint_save(t);
+  return tool_is_dash(t->settings.save) && !is_done(t) ? TOOL_DONE : checkpoint_save(t);
 }
 
 static int run_epoch(trainer *t) {
@@ -154,9 +153,9 @@ static int run_epoch(trainer *t) {
   TOOL_TRY(start_order(t));
   while (t->step < t->steps_per_epoch && !is_done(t)) {
     TOOL_TRY(step(t));
-    if (interrupted) return TOOL_INTERRUPTED;
-    const bool log = t->log && train_steps(t) % LOG_STEPS == 0;
-    if (!log && !tool_progress_due(&t->progress) && tool_seconds() - looked < LOOK_SECONDS) continue;
+    if (*t->interrupted) return TOOL_INTERRUPTED;
+    const bool log = train_log_wanted(t) && train_steps(t) % LOG_STEPS == 0;
+    if (!log && !tool_progress_due(t->args->progress) && tool_seconds() - looked < LOOK_SECONDS) continue;
     TOOL_TRY(report(t, log, first, started));
     looked = tool_seconds();
   }
@@ -175,17 +174,14 @@ static int say_interrupted(const trainer *t) {
 }
 
 int train_loop(trainer *t) {
-  const struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
-  struct sigaction before;
   const double started = tool_seconds();
-  interrupted = 0;
-  sigaction(SIGINT, &action, &before);
-  tool_progress_start(&t->progress, 0.25);
+  t->interrupted = tool_interrupt_start();
+  t->args->progress->interval = 0.25;  // a report waits for the queue
   train_log_start(t);
   int status = TOOL_DONE;
   while (status == TOOL_DONE && !is_done(t)) status = run_epoch(t);
-  tool_progress_clear(&t->progress);
-  sigaction(SIGINT, &before, NULL);
+  tool_progress_clear(t->args->progress);
+  tool_interrupt_end();
   if (status == TOOL_INTERRUPTED) say_interrupted(t);
   train_log_end(t,
                 status == TOOL_DONE          ? "done"

@@ -39,16 +39,18 @@ typedef struct trainer {
   int64_t steps_per_epoch;
   int64_t epoch, step;  // epochs complete; steps into the next one
   int64_t saved_steps;  // steps in the last checkpoint; -1: none was written
-  FILE *log;
+  FILE *log;            // NULL: none
+  bool log_lines;       // --json, or --log -: the log's lines on stdout
+  FILE *results;        // where the line after each epoch goes: stdout, unless a machine reads that; NULL: nowhere
   bool log_failed, save_failed;
-  tool_progress progress;
+  const volatile sig_atomic_t *interrupted;
 } trainer;
 
 static inline int64_t train_steps(const trainer *t) { return t->epoch * t->steps_per_epoch + t->step; }
 
 // ---------------------------------------------------------------- loop
 
-// Trains up to the requested epochs and steps. It writes a checkpoint after every epoch and at the end.
+// Trains up to the requested epochs and steps. It writes a checkpoint after every epoch, on stdout only at the end.
 int train_loop(trainer *t);
 
 // ---------------------------------------------------------------- checkpoints
@@ -71,9 +73,10 @@ int checkpoint_restore(trainer *t, const heed_safetensors *file);
 int checkpoint_save(trainer *t);
 
 // ---------------------------------------------------------------- log
-// Writes one JSON object per line and flushes it. It reports a failing disk once, and training continues without the log.
+// Writes one JSON object per line, to --log's file and with --json or --log - to stdout, and flushes it. It reports a failing disk once, and training continues without the log.
 
 int train_log_open(trainer *t);
+bool train_log_wanted(const trainer *t);
 void train_log_start(trainer *t);
 void train_log_step(trainer *t, double loss);
 void train_log_epoch(trainer *t, double loss, const evaluation *result, double seconds, double images_per_second);

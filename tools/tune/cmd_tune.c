@@ -7,6 +7,9 @@
 #include <unistd.h>
 
 #include "tune/search.h"
+#include "cli/files.h"
+#include "cli/json.h"
+#include "cli/table.h"
 
 static const char command[] = "heed tune";
 
@@ -14,7 +17,7 @@ typedef struct tune_settings {
   int op;
   double time_budget;
   const char *import;
-  bool reset, json;
+  bool reset;
 } tune_settings;
 
 static const char *const operators[] = {"all", "gemm", "attention", NULL};
@@ -22,9 +25,9 @@ static const tool_option options[] = {
     TOOL_OPTION_CHOICE("op", tune_settings, op, operators, "OP", "all, gemm or attention (default all)"),
     TOOL_OPTION_REAL("time-budget", tune_settings, time_budget, 1, 86400, "seconds in 1..86400",
                      "search for about X seconds (default 60)"),
-    TOOL_OPTION_TEXT("import", tune_settings, import, "FILE", "install the table in FILE without measuring"),
+    TOOL_OPTION_TEXT("import", tune_settings, import, "FILE",
+                     "install the table in FILE (-: standard input) without measuring"),
     TOOL_OPTION_FLAG("reset", tune_settings, reset, "delete the table, to return to heed's own choices"),
-    TOOL_OPTION_FLAG("json", tune_settings, json, "print the table as it is saved, instead of the times"),
 };
 static const tool_syntax syntax = {
     .command = command,
@@ -41,65 +44,85 @@ static const tool_syntax syntax = {
         "another one.\n",
 };
 
-static volatile sig_atomic_t interrupted;
-static void on_interrupt(int signal) {
-  (void)signal;
-  interrupted = 1;
-}
-
 // ---------------------------------------------------------------- the table's file
 
-static int save(heed_context *ctx) {
+static int check_target(heed_context *ctx) {
+  const char *path = heed_tune_path(ctx);
+  if (!*path) return tool_fail(command, "there is no folder for the table: set HOME, XDG_CONFIG_HOME or HEED_TUNE");
+  const int status = tool_check_target(command, "the table", path, true, false);
+  if (status != TOOL_DONE) tool_say(command, "nothing was measured; HEED_TUNE=FILE saves the table in another place");
+  return status;
+}
+
+static int save(const tool_args *args, heed_context *ctx) {
   TOOL_HEED(command, heed_tune_save(ctx, NULL));
-  tool_say(command, "saved in %s", heed_tune_path(ctx));
+  tool_note(args, "saved in %s", heed_tune_path(ctx));
   return TOOL_DONE;
 }
 
-static int print_table(heed_context *ctx) {
+static int print_json(const tool_args *args, heed_context *ctx) {
   char *text;
   TOOL_HEED(command, heed_tune_json(ctx, &text));
+  tool_progress_clear(args->progress);
   fputs(text, stdout);
+  args->record->printed = true;
   free(text);
   return TOOL_DONE;
 }
 
-static int reset(heed_context *ctx) {
+static int reset(const tool_args *args, heed_context *ctx) {
   const char *path = heed_tune_path(ctx);
   if (!*path) return tool_fail(command, "there is no folder for the table: set HOME, XDG_CONFIG_HOME or HEED_TUNE");
   if (unlink(path) == 0) {
-    tool_say(command, "%s is deleted", path);
+    tool_note(args, "%s is deleted", path);
     return TOOL_DONE;
   }
   if (errno != ENOENT) return tool_fail(command, "%s: cannot delete: %s", path, strerror(errno));
-  tool_say(command, "there is no %s to delete", path);
+  tool_note(args, "there is no %s to delete", path);
   return TOOL_DONE;
 }
 
-static int import(heed_context *ctx, const tune_settings *s) {
-  TOOL_HEED(command, heed_tune_load(ctx, s->import));
-  TOOL_TRY(save(ctx));
-  return s->json ? print_table(ctx) : TOOL_DONE;
+static int import(const tool_args *args, heed_context *ctx, const tune_settings *s) {
+  char copied[TOOL_COPY_PATH];
+  TOOL_TRY(check_target(ctx));
+  if (tool_is_dash(s->import)) TOOL_TRY(tool_copy_input(command, copied));
+  const heed_status loaded = heed_tune_load(ctx, tool_is_dash(s->import) ? copied : s->import);
+  if (tool_is_dash(s->import)) unlink(copied);
+  TOOL_HEED(command, loaded);
+  TOOL_TRY(save(args, ctx));
+  return args->json ? print_json(args, ctx) : TOOL_DONE;
 }
 
 // ---------------------------------------------------------------- tuning
 
-static void print_header(const heed_device_info *device) {
-  printf("%s (driver %s)\n%-40s %10s %10s %7s  %s\n", device->name, device->driver, "class", "before ms", "after ms",
-         "faster", "choice");
+enum { COLUMNS = 5 };
+static const tool_column columns[COLUMNS] = {
+    {.title = "class", .width = 40, .least = 20},
+    {.title = "before ms", .width = 10, .before = 1, .right = true, .drop = 3},
+    {.title = "after ms", .width = 10, .before = 1, .right = true, .drop = 2},
+    {.title = "faster", .width = 7, .before = 1, .right = true},
+    {.title = "choice", .width = 36, .least = 24, .before = 2, .drop = 1},
+};
+
+static void print_header(const tool_args *args, const heed_device_info *device, tool_table *table) {
+  tool_table_start(table, columns, COLUMNS, args->columns);
+  tool_progress_clear(args->progress);
+  printf("%s (driver %s)\n", device->name, device->driver);
+  tool_table_head(table);
   fflush(stdout);
 }
 
-static void print_outcome(const tune_class *class, const tune_outcome *o) {
-  char name[TUNE_NAME], gain[32] = "-";
-  tune_name(class, name);
-  if (o->broken) {
-    printf("%-40s %10s %10s %7s  heed's own choice computes wrong results here; run heed check\n", name, "-", "-", "-");
-  } else if (o->before_ms == 0) {
-    printf("%-40s %10s %10s %7s  %s, not timed\n", name, "-", "-", "-", o->after.text);
-  } else {
+static void print_outcome(const tool_table *table, const tune_class *class, const tune_outcome *o) {
+  char name[TUNE_NAME], before[32] = "-", after[32] = "-", gain[32] = "-", choice[HEED_TUNE_TEXT + 16];
+  snprintf(choice, sizeof choice, "%s%s", o->after.text, !o->broken && o->before_ms == 0 ? ", not timed" : "");
+  if (!o->broken && o->before_ms != 0) {
+    snprintf(before, sizeof before, "%.3f", o->before_ms);
+    snprintf(after, sizeof after, "%.3f", o->after_ms);
     if (o->ratio != 1) snprintf(gain, sizeof gain, "%.2fx", 1 / o->ratio);
-    printf("%-40s %10.3f %10.3f %7s  %s\n", name, o->before_ms, o->after_ms, gain, o->after.text);
   }
+  tool_table_row(table, (const char *const[]){
+                            tune_name(class, name), before, after, gain,
+                            o->broken ? "heed's own choice computes wrong results here; run heed check" : choice});
   fflush(stdout);
 }
 
@@ -112,7 +135,10 @@ static size_t count_wanted(int op) {
 }
 
 // Goes through the classes. If one needs less time, the others get it. outcomes: one for each class, zero if it was not tuned.
-static int tune_classes_of(const tune_settings *s, tune_search_env *env, tune_outcome *outcomes) {
+static int tune_classes_of(const tool_args *args, const tune_settings *s, tune_search_env *env,
+                           tune_outcome *outcomes) {
+  tool_table table;
+  if (!args->json) print_header(args, heed_context_device(env->ctx), &table);
   const size_t wanted = count_wanted(s->op);
   char number[16], numbers[16];
   size_t done = 0;
@@ -120,7 +146,7 @@ static int tune_classes_of(const tune_settings *s, tune_search_env *env, tune_ou
   env->number = number;
   env->numbers = numbers;
   snprintf(numbers, sizeof numbers, "%zu", wanted);
-  for (size_t i = 0; i < tune_class_count && !interrupted; ++i) {
+  for (size_t i = 0; i < tune_class_count && !*env->interrupted; ++i) {
     const double now = tool_seconds();
     if (!is_wanted(&tune_classes[i], s->op) || now >= env->end) continue;
     // The first classes matter most: each may take two shares.
@@ -135,20 +161,20 @@ static int tune_classes_of(const tune_settings *s, tune_search_env *env, tune_ou
       tool_fail_status(command, status);
     else if (status != HEED_OK)
       return tool_fail_status(command, status);
-    else if (!s->json)
-      print_outcome(&tune_classes[i], outcome);
+    else if (!args->json)
+      print_outcome(&table, &tune_classes[i], outcome);
     failed += outcome->broken;
     discarded += outcome->discarded;
   }
-  if (done < wanted && !interrupted)
-    tool_say(command, "the time is up after %zu of %zu classes; tune again, or raise --time-budget, to do more", done,
-             wanted);
-  if (discarded) tool_say(command, "discarded %d choices that computed wrong results", discarded);
+  if (done < wanted && !*env->interrupted)
+    tool_note(args, "the time is up after %zu of %zu classes; tune again, or raise --time-budget, to do more", done,
+              wanted);
+  if (discarded) tool_note(args, "discarded %d choices that computed wrong results", discarded);
   return failed ? TOOL_FAILED : TOOL_DONE;
 }
 
 // Another heed may have saved its choices meanwhile. Keep them for the classes in which this one found nothing.
-static int save_with_others(heed_context *ctx, const tune_outcome *outcomes) {
+static int save_with_others(const tool_args *args, heed_context *ctx, const tune_outcome *outcomes) {
   const char *path = heed_tune_path(ctx);
   if (*path && access(path, R_OK) == 0 && heed_tune_load(ctx, path) == HEED_OK)
     for (size_t i = 0; i < tune_class_count; ++i) {
@@ -156,36 +182,29 @@ static int save_with_others(heed_context *ctx, const tune_outcome *outcomes) {
       const heed_tune_problem problem = tune_problem(&tune_classes[i], tune_classes[i].first);
       TOOL_HEED(command, heed_tune_set(ctx, &problem, outcomes[i].after.text, outcomes[i].speedup));
     }
-  return save(ctx);
+  return save(args, ctx);
 }
 
-static int tune(const tune_settings *s, heed_context *ctx, heed_context *host) {
-  const struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
-  struct sigaction before;
-  tool_progress progress;
-  interrupted = 0;
-  sigaction(SIGINT, &action, &before);
-  tool_progress_start(&progress, 0);
-  if (!s->json) print_header(heed_context_device(ctx));
+static int tune(const tool_args *args, const tune_settings *s, heed_context *ctx, heed_context *host) {
+  TOOL_TRY(check_target(ctx));
+  tune_outcome *outcomes = calloc(tune_class_count, sizeof *outcomes);
+  if (!outcomes) return tool_fail_status(command, HEED_ERROR_OUT_OF_MEMORY);
   tune_search_env env = {.command = command,
                          .ctx = ctx,
                          .host = host,
-                         .progress = &progress,
+                         .progress = args->progress,
                          .end = tool_seconds() + s->time_budget,
-                         .interrupted = &interrupted};
-  tune_outcome *outcomes = calloc(tune_class_count, sizeof *outcomes);
-  if (!outcomes) return tool_fail_status(command, HEED_ERROR_OUT_OF_MEMORY);
-  int status = tune_classes_of(s, &env, outcomes);
-  sigaction(SIGINT, &before, NULL);
-  if (interrupted) {
+                         .interrupted = tool_interrupt_start()};
+  int status = tune_classes_of(args, s, &env, outcomes);
+  tool_interrupt_end();
+  if (*env.interrupted) {
     free(outcomes);
-    tool_say(command, "interrupted; the table is unchanged");
-    return TOOL_INTERRUPTED;
+    return tool_say(command, "interrupted; the table is unchanged"), TOOL_INTERRUPTED;
   }
-  const int saved = save_with_others(ctx, outcomes);
+  const int saved = save_with_others(args, ctx, outcomes);
   free(outcomes);
   if (saved != TOOL_DONE) status = saved;
-  if (s->json) TOOL_TRY(print_table(ctx));
+  if (args->json) TOOL_TRY(print_json(args, ctx));
   return status;
 }
 
@@ -196,31 +215,28 @@ static int run(const tool_args *args, const tune_settings *s) {
         "--validate would time the CPU, too; leave it out, heed tune compares every choice with the CPU anyway");
   if (s->import && s->reset) return tool_usage(command, "--import and --reset exclude each other");
   heed_context *ctx, *host = NULL;
-  // If HEED_VALIDATE were on, heed would time the calls on the host, too.
-  const heed_open_options open = {.device = args->device, .validate = -1};
-  TOOL_HEED(command, heed_open_with(&open, &ctx));
-  if (*heed_context_notice(ctx)) tool_say(command, "warning: %s", heed_context_notice(ctx));
+  TOOL_TRY(tool_open(args, false, &ctx));
   int status;
   if (heed_context_device(ctx)->type == HEED_DEVICE_HOST)
     status = tool_fail(command, "the host has nothing to tune; name an OpenCL device (heed devices lists them)");
   else if (s->reset)
-    status = reset(ctx);
+    status = reset(args, ctx);
   else if (s->import)
-    status = import(ctx, s);
+    status = import(args, ctx, s);
   else if (heed_open("host", &host) != HEED_OK)
     status = tool_fail_status(command, HEED_ERROR_OUT_OF_MEMORY);
   else
-    status = tune(s, ctx, host);
+    status = tune(args, s, ctx, host);
   heed_context_destroy(host);
   heed_context_destroy(ctx);
-  return tool_flush(command, status);
+  return status;
 }
 
 int cmd_tune(int argc, const char **argv) {
   tune_settings settings = {.time_budget = 60};
   tool_args args;
   int status = tool_parse(&syntax, &settings, argc, argv, &args);
+  args.unvalidated = true;  // HEED_VALIDATE would time the host, too
   if (status == TOOL_PROCEED) status = run(&args, &settings);
-  tool_args_free(&args);
-  return status;
+  return tool_finish(&args, status);
 }

@@ -1,0 +1,76 @@
+#include "cli/files.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+bool tool_is_dash(const char *path) { return path && strcmp(path, "-") == 0; }
+const char *tool_input_name(const char *path) { return tool_is_dash(path) ? "standard input" : path; }
+
+int tool_read_tensors(const char *command, const char *path, heed_safetensors **out) {
+  TOOL_HEED(command, tool_is_dash(path) ? heed_safetensors_read_fd(STDIN_FILENO, tool_input_name(path), out)
+                                        : heed_safetensors_read(path, out));
+  return TOOL_DONE;
+}
+
+int tool_write_tensors(const char *command, const char *path, const heed_safetensors *file) {
+  if (tool_is_dash(path)) TOOL_TRY(tool_flush(command, TOOL_DONE));
+  TOOL_HEED(command, tool_is_dash(path) ? heed_safetensors_write_fd(file, STDOUT_FILENO, "standard output")
+                                        : heed_safetensors_write(file, path));
+  return TOOL_DONE;
+}
+
+// Returns 0, or the errno that a new file in this folder would meet. Shortens `folder` to the nearest one that exists if the missing ones
+// will be made.
+static int folder_error(char *folder, bool make_folders) {
+  for (;;) {
+    struct stat info;
+    char *slash = strrchr(folder, '/');
+    const char *parent = slash ? (slash == folder ? "/" : (*slash = '\0', folder)) : ".";
+    if (stat(parent, &info) == 0 && !S_ISDIR(info.st_mode)) return ENOTDIR;
+    if (access(parent, W_OK | X_OK) == 0) return 0;
+    if (errno != ENOENT || !make_folders || !slash || slash == folder) return errno;
+  }
+}
+
+int tool_check_target(const char *command, const char *what, const char *path, bool make_folders, bool binary) {
+  struct stat info;
+  if (tool_is_dash(path))
+    return binary && isatty(STDOUT_FILENO) == 1
+               ? tool_usage(command, "%s -: standard output is a terminal; redirect it to a file or a program", what)
+               : TOOL_DONE;
+  const bool exists = stat(path, &info) == 0;
+  if (exists && S_ISDIR(info.st_mode)) return tool_fail(command, "%s %s: is a folder", what, path);
+  // rename() only checks the folder's permissions, but a user who write-protects a file does not want it replaced.
+  if (exists && access(path, W_OK) != 0)
+    return tool_fail(command, "%s %s: cannot write: %s", what, path, strerror(errno));
+  if (exists && !S_ISREG(info.st_mode)) return TOOL_DONE;  // written in place
+  char *folder = strdup(path);
+  if (!folder) return tool_fail(command, "out of memory");
+  const int error = folder_error(folder, make_folders);
+  free(folder);
+  return error ? tool_fail(command, "%s %s: cannot write into its folder: %s", what, path, strerror(error)) : TOOL_DONE;
+}
+
+static int copy(FILE *to) {
+  char bytes[1 << 16];
+  for (size_t count; (count = fread(bytes, 1, sizeof bytes, stdin)) > 0;)
+    if (fwrite(bytes, 1, count, to) != count) return errno;
+  if (ferror(stdin)) return errno ? errno : EIO;
+  return fflush(to) == 0 ? 0 : errno;
+}
+
+int tool_copy_input(const char *command, char path[TOOL_COPY_PATH]) {
+  const char *folder = getenv("TMPDIR");
+  snprintf(path, TOOL_COPY_PATH, "%s/heed-XXXXXX", folder && *folder ? folder : "/tmp");
+  const int file = mkstemp(path);
+  FILE *to = file < 0 ? NULL : fdopen(file, "w");
+  if (!to) return tool_fail(command, "%s: cannot make a temporary file: %s", path, strerror(errno));
+  const int error = copy(to);
+  fclose(to);
+  if (!error) return TOOL_DONE;
+  unlink(path);
+  return tool_fail(command, "cannot copy standard input to %s: %s", path, strerror(error));
+}

@@ -1,0 +1,21 @@
+// Files that a subcommand reads and writes. "-" is standard input or standard output.
+#ifndef HEED_TOOL_FILES_H
+#define HEED_TOOL_FILES_H
+
+#include <heed/io.h>
+
+#include "cli/tool.h"
+
+bool tool_is_dash(const char *path);  // false for NULL
+// What messages call the file.
+const char *tool_input_name(const char *path);
+int tool_read_tensors(const char *command, const char *path, heed_safetensors **out);
+int tool_write_tensors(const char *command, const char *path, const heed_safetensors *file);
+// Checks that `path` can be written, so that no work is done in vain; `what` stands before it in the message. With `make_folders` the
+// writer makes folders that are missing. Refuses a terminal for "-" if the file is `binary`.
+int tool_check_target(const char *command, const char *what, const char *path, bool make_folders, bool binary);
+// Copies standard input to a new file, for what reads only files that have a path, and writes its name; unlink() it.
+enum { TOOL_COPY_PATH = 512 };
+int tool_copy_input(const char *command, char path[TOOL_COPY_PATH]);
+
+#endif

@@ -1,0 +1,61 @@
+#include "cli/json.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+// Marks an object or an array that lacks something.
+static const char incomplete[] = "\x01";
+
+static bool is_whole(json_t *value) {
+  const char *name, *text = json_string_value(value);
+  json_t *part;
+  size_t i;
+  if (!value || (text && strcmp(text, incomplete) == 0)) return false;
+  json_object_foreach(value, name, part) if (strcmp(name, incomplete) == 0 || !is_whole(part)) return false;
+  json_array_foreach(value, i, part) if (!is_whole(part)) return false;
+  return true;
+}
+
+void tool_json_add(json_t *object, const char *name, json_t *value) {
+  if (!object) {
+    json_decref(value);
+    return;
+  }
+  if (!value || json_object_set_new(object, name, value) != 0) json_object_set_new(object, incomplete, json_true());
+}
+
+void tool_json_append(json_t *array, json_t *value) {
+  if (!value || json_array_append_new(array, value) != 0) json_array_append_new(array, json_string(incomplete));
+}
+
+void tool_json_number(json_t *object, const char *name, double value) {
+  tool_json_add(object, name, isfinite(value) ? json_real(value) : json_null());
+}
+
+json_t *tool_json_start(const tool_args *args) {
+  json_t *object = json_object();
+  tool_json_add(object, "command", json_string(args->command));
+  tool_json_add(object, "version", json_string(heed_version()));
+  return object;
+}
+
+void tool_json_device(json_t *object, const heed_device_info *device) {
+  tool_json_add(object, "device", json_string(device->name));
+  tool_json_add(object, "id", json_string(device->id));
+  tool_json_add(object, "platform", json_string(device->platform));
+  tool_json_add(object, "driver", json_string(device->driver));
+}
+
+int tool_json_print(const tool_args *args, json_t *object, bool one_line) {
+  const size_t flags = one_line ? JSON_COMPACT : JSON_INDENT(2);
+  char *text = is_whole(object) ? json_dumps(object, flags | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(9)) : NULL;
+  json_decref(object);
+  if (!text) return tool_fail(args->command, "a name is not valid UTF-8, or memory ran out");
+  tool_progress_clear(args->progress);
+  puts(text);
+  free(text);
+  fflush(stdout);
+  args->record->printed = true;
+  return TOOL_DONE;
+}
