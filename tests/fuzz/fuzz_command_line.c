@@ -58,6 +58,7 @@ static void redirect(void) {
   FUZZ_REQUIRE(chdir(fuzz_folder()) == 0);
   stdout = fopen("/dev/null", "w");
   FUZZ_REQUIRE(stdout);
+  FUZZ_REQUIRE(freopen("/dev/null", "r", stdin));  // "-" is a file name
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

@@ -22,16 +22,30 @@ int tool_write_tensors(const char *command, const char *path, const heed_safeten
   return TOOL_DONE;
 }
 
-// Returns 0, or the errno that a new file in this folder would meet. Shortens `folder` to the nearest one that exists if the missing ones
-// will be made.
-static int folder_error(char *folder, bool make_folders) {
+// Tries to make a file in the folder; access() would not tell what a file system refuses to root. Returns 0 or an errno.
+static int try_folder(const char *folder) {
+  char *path = NULL;
+  if (asprintf(&path, "%s/.heed-XXXXXX", folder) < 0) return ENOMEM;
+  const int file = mkstemp(path), error = file < 0 ? errno : 0;
+  if (file >= 0) {
+    close(file);
+    unlink(path);
+  }
+  free(path);
+  return error;
+}
+
+// Returns 0, or the errno that a new file at `path` would meet, which is cut up to the nearest folder that exists if the missing ones will
+// be made.
+static int folder_error(char *path, bool make_folders) {
   for (;;) {
     struct stat info;
-    char *slash = strrchr(folder, '/');
-    const char *parent = slash ? (slash == folder ? "/" : (*slash = '\0', folder)) : ".";
-    if (stat(parent, &info) == 0 && !S_ISDIR(info.st_mode)) return ENOTDIR;
-    if (access(parent, W_OK | X_OK) == 0) return 0;
-    if (errno != ENOENT || !make_folders || !slash || slash == folder) return errno;
+    char *slash = strrchr(path, '/');
+    if (!slash) return try_folder(".");
+    if (slash == path) return try_folder("/");
+    *slash = '\0';
+    if (stat(path, &info) == 0) return S_ISDIR(info.st_mode) ? try_folder(path) : ENOTDIR;
+    if (errno != ENOENT || !make_folders) return errno;
   }
 }
 
