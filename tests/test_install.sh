@@ -110,6 +110,11 @@ esac
 [ "$soname" = "$promised" ] || fail "the shared library is called $soname, not $promised"
 grep -q "^## .*$version" "$source_dir/CHANGELOG.md" || fail "CHANGELOG.md does not tell of $version"
 
+# ---- completion
+for entry in bash:bash-completion/completions/heed zsh:zsh/site-functions/_heed fish:fish/vendor_completions.d/heed.fish; do
+  "$prefix/bin/heed" completion "${entry%%:*}" | cmp - "$prefix/share/${entry#*:}" || fail "the completion for ${entry%%:*} is not what heed prints"
+done
+
 # ---- man pages
 man_dir=$prefix/share/man/man1
 documented() { # PAGE HELP-ARGUMENTS ...

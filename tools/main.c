@@ -3,21 +3,15 @@
 
 #include "cli/tool.h"
 
-typedef struct subcommand {
-  const char *name;
-  int (*function)(int argc, const char **argv);
-  const char *help;
-} subcommand;
-
-static const subcommand commands[] = {
-    {"devices", cmd_devices, "list the devices that heed can run on"},
-    {"run", cmd_run, "run one operator on tensors from a file, forward and backward"},
-    {"train", cmd_train, "train a multi-layer perceptron on handwritten digits"},
-    {"eval", cmd_eval, "measure a trained model on the test set"},
-    {"check", cmd_check, "compare every operator on a device with the CPU"},
-    {"bench", cmd_bench, "time operators and compare them with the device's peak"},
-    {"tune", cmd_tune, "find the fastest kernels for a device and save the choice"},
-    {"sqrt", cmd_sqrt, "find square roots by gradient descent"},
+static const tool_command commands[] = {
+    {"devices", cmd_devices, "list the devices that heed can run on", NULL},
+    {"run", cmd_run, "run one operator on tensors from a file, forward and backward", cmd_run_words},
+    {"train", cmd_train, "train a multi-layer perceptron on handwritten digits", NULL},
+    {"eval", cmd_eval, "measure a trained model on the test set", NULL},
+    {"check", cmd_check, "compare every operator on a device with the CPU", NULL},
+    {"bench", cmd_bench, "time operators and compare them with the device's peak", NULL},
+    {"tune", cmd_tune, "find the fastest kernels for a device and save the choice", NULL},
+    {"sqrt", cmd_sqrt, "find square roots by gradient descent", NULL},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
@@ -26,9 +20,10 @@ static void print_usage(FILE *stream) {
       "Usage: heed COMMAND [options]\n\nAttention and MLP training, forward and backward, on any OpenCL "
       "device.\n\nCommands:\n",
       stream);
-  for (size_t i = 0; i < COMMANDS; i++) fprintf(stream, "  %-9s %s\n", commands[i].name, commands[i].help);
+  for (size_t i = 0; i < COMMANDS; i++) fprintf(stream, "  %-10s %s\n", commands[i].name, commands[i].help);
   fputs(
-      "  help      print the help of a command: heed help COMMAND\n\n"
+      "  help       print the help of a command: heed help COMMAND\n"
+      "  completion print the completion script of a shell: heed completion bash\n\n"
       "heed COMMAND --help lists a command's options; heed --version (-V) prints the version.\n"
       "Data goes to standard output, messages to standard error.\n"
       "Exit status: 0 done, 1 failed or out of tolerance, 2 wrong command line, 3 no device was checked, 130 "
@@ -36,7 +31,7 @@ static void print_usage(FILE *stream) {
       stream);
 }
 
-static const subcommand *find(const char *name) {
+static const tool_command *find(const char *name) {
   for (size_t i = 0; i < COMMANDS; i++)
     if (strcmp(commands[i].name, name) == 0) return &commands[i];
   return NULL;
@@ -46,9 +41,9 @@ static int unknown(const char *name) {
   if (name[0] == '-')
     return tool_usage("heed", "unknown command '%s'; options follow the command, as in 'heed train --device cpu'",
                       name);
-  const char *names[COMMANDS + 2] = {NULL};
+  const char *names[COMMANDS + 3] = {NULL};
   for (size_t i = 0; i < COMMANDS; i++) names[i] = commands[i].name;
-  names[COMMANDS] = "help";
+  names[COMMANDS] = "help", names[COMMANDS + 1] = "completion";
   const char *nearest = tool_nearest(name, names);
   if (nearest) return tool_usage("heed", "unknown command '%s'; did you mean '%s'?", name, nearest);
   return tool_usage("heed", "unknown command '%s'; 'heed --help' lists the commands", name);
@@ -60,7 +55,8 @@ static int help(int argc, const char **argv) {
     print_usage(stdout);
     return TOOL_DONE;
   }
-  const subcommand *command = find(argv[1]);
+  if (strcmp(argv[1], "completion") == 0) return tool_completion(commands, COMMANDS, 1, argv);
+  const tool_command *command = find(argv[1]);
   if (!command) return unknown(argv[1]);
   const char *words[] = {argv[1], argc > 2 ? argv[2] : "--help", "--help", NULL};
   return command->function(argc > 2 ? 3 : 2, words);
@@ -78,8 +74,10 @@ int main(int argc, char **argv) {
     status = TOOL_DONE;
   } else if (strcmp(argv[1], "help") == 0) {
     status = help(argc - 1, words + 1);
+  } else if (strcmp(argv[1], "completion") == 0) {
+    status = tool_completion(commands, COMMANDS, argc - 1, words + 1);
   } else {
-    const subcommand *command = find(argv[1]);
+    const tool_command *command = find(argv[1]);
     status = command ? command->function(argc - 1, words + 1) : unknown(argv[1]);
   }
   return tool_flush("heed", status);

@@ -160,6 +160,9 @@ const tool_option *tool_common_options(size_t *count);
 void tool_describe(const tool_command *command, const char *word, void (*visit)(const tool_syntax *syntax, void *user),
                    void *user);
 
+// heed completion SHELL: prints a script that completes command lines in bash, zsh or fish.
+int tool_completion(const tool_command *commands, size_t count, int argc, const char **argv);
+
 // Strict: the whole text must be the number, in decimal, without blanks, inf or nan.
 bool tool_read_integer(const char *text, int64_t *value);
 bool tool_read_unsigned(const char *text, uint64_t *value);
