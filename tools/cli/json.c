@@ -22,7 +22,9 @@ void tool_json_add(json_t *object, const char *name, json_t *value) {
     json_decref(value);
     return;
   }
-  if (!value || json_object_set_new(object, name, value) != 0) json_object_set_new(object, incomplete, json_true());
+  if (value && json_object_set_new(object, name, value) == 0) return;
+  // Without memory even for the mark, an empty object is left, which has no "command".
+  if (json_object_set_new(object, incomplete, json_true()) != 0) json_object_clear(object);
 }
 
 void tool_json_append(json_t *array, json_t *value) {
@@ -49,7 +51,9 @@ void tool_json_device(json_t *object, const heed_device_info *device) {
 
 int tool_json_print(const tool_args *args, json_t *object, bool one_line) {
   const size_t flags = one_line ? JSON_COMPACT : JSON_INDENT(2);
-  char *text = is_whole(object) ? json_dumps(object, flags | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(9)) : NULL;
+  char *text = json_object_size(object) > 0 && is_whole(object)
+                   ? json_dumps(object, flags | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(9))
+                   : NULL;
   json_decref(object);
   if (!text) return tool_fail(args->command, "a name is not valid UTF-8, or memory ran out");
   tool_progress_clear(args->progress);
