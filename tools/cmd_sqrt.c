@@ -103,7 +103,7 @@ static void print_row(const tool_args *args, const tool_table *table, const resu
   snprintf(cells[3], sizeof cells[3], "%" PRId64, r->epochs);
   tool_progress_clear(args->progress);
   tool_table_row(table, (const char *const[]){cells[0], cells[1], cells[2], cells[3]});
-  fflush(stdout);
+  tool_push();
 }
 
 static int judge(const result *r) {

@@ -2,9 +2,8 @@
 #ifndef HEED_BENCH_H
 #define HEED_BENCH_H
 
-#include <signal.h>
-
 #include "cases/case.h"
+#include "cli/tool.h"
 
 typedef struct bench_settings {
   int64_t batch, heads, kv_heads, seq, kv_seq, dim, m, n, k, rows, cols, vocab, runs;
@@ -41,9 +40,13 @@ typedef struct bench_record {
 // Writes operator, dtype and shape into the record.
 void bench_describe(const heed_case *c, bench_record *record);
 
+typedef struct bench_watch {
+  const volatile sig_atomic_t *interrupted;
+  tool_progress *progress;
+} bench_watch;
 // Times one case, without its peak_fraction. runs 0: as many as take about a second, at least 5. Once *interrupted is set it stops, and
 // record->runs stays 0. Errors: those of the case.
-heed_status bench_run(const heed_case *c, heed_context *ctx, int64_t runs, const volatile sig_atomic_t *interrupted,
+heed_status bench_run(const heed_case *c, heed_context *ctx, int64_t runs, const bench_watch *watch,
                       bench_record *record);
 void bench_set_fraction(bench_record *record, bench_peak peak);
 

@@ -130,7 +130,7 @@ static void print_text(const bench_run_of *b, const bench_record *r) {
   snprintf(cells[8], sizeof cells[0], "%.2f", r->peak_fraction);
   tool_table_row(&b->table, (const char *const[]){r->op, r->shape_text, r->dtype, cells[3], cells[4], cells[5],
                                                   cells[6], cells[7], cells[8]});
-  fflush(stdout);
+  tool_push();
 }
 
 static void print_header(void) {
@@ -167,7 +167,7 @@ static int show_peak(const bench_run_of *b, const bench_peak *peak) {
     tool_progress_clear(b->args->progress);
     printf("%s (driver %s)\npeak       multiply-add %.1f GFLOP/s, copy %.2f GB/s\n", device->name, device->driver,
            peak->gflops, peak->gbytes_s);
-    fflush(stdout);
+    tool_push();
     return TOOL_DONE;
   }
   json_t *root = tool_json_start(b->args);
@@ -202,6 +202,7 @@ static int show_case(const bench_run_of *b, const bench_record *record, double s
 // after it. *done counts the cases that are measured and shown.
 static int time_cases(const bench_run_of *b, const heed_case *cases, size_t count,
                       const volatile sig_atomic_t *interrupted, bench_peak *peak, bench_record *records, size_t *done) {
+  const bench_watch watch = {.interrupted = interrupted, .progress = b->args->progress};
   bench_peak before, after;
   TOOL_HEED(command, measure_peak(b, &before));
   *peak = before;
@@ -212,7 +213,7 @@ static int time_cases(const bench_run_of *b, const heed_case *cases, size_t coun
     bench_record described;
     bench_describe(&cases[i], &described);
     tool_progress_show(b->args->progress, "%zu of %zu  %s %s", i + 1, count, described.op, described.shape_text);
-    TOOL_HEED(command, bench_run(&cases[i], b->ctx, b->settings->runs, interrupted, &records[i]));
+    TOOL_HEED(command, bench_run(&cases[i], b->ctx, b->settings->runs, &watch, &records[i]));
     if (records[i].runs == 0) break;
     TOOL_HEED(command, measure_peak(b, &after));
     bench_set_fraction(&records[i],

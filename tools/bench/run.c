@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "bench/bench.h"
-#include "cli/tool.h"
 
 static int by_value(const void *a, const void *b) {
   const double x = *(const double *)a, y = *(const double *)b;
@@ -37,8 +36,7 @@ static heed_status device_time(heed_context *ctx, double *ms) {
   return HEED_OK;
 }
 
-static heed_status sample(case_env *env, const heed_case *c, int64_t runs, const volatile sig_atomic_t *interrupted,
-                          bench_record *r) {
+static heed_status sample(case_env *env, const heed_case *c, int64_t runs, const bench_watch *watch, bench_record *r) {
   // The first run compiles kernels and fills pools; a backward needs its forward's results before it.
   heed_case whole = *c;
   if (c->family == &attention_family && c->phase == CASE_BACKWARD) {
@@ -48,6 +46,7 @@ static heed_status sample(case_env *env, const heed_case *c, int64_t runs, const
   }
   double warm;
   TRY(time_runs(env, c, 1, &r->first_ms));
+  tool_progress_again(watch->progress);
   TRY(time_runs(env, c, 1, &warm));
   const int64_t inner = warm > 5 ? 1 : (int64_t)(5 / (warm > 1e-3 ? warm : 1e-3)) + 1;
   const int64_t samples = runs ? runs : warm * (double)inner > 200 ? 5 : (int64_t)(1000 / (warm * (double)inner)) + 5;
@@ -55,7 +54,7 @@ static heed_status sample(case_env *env, const heed_case *c, int64_t runs, const
   double *device = malloc((size_t)samples * sizeof *device);
   heed_status status = times && device ? device_time(env->ctx, &ignored) : HEED_ERROR_OUT_OF_MEMORY;
   int64_t done = 0;
-  for (int64_t i = 0; status == HEED_OK && i < samples && !*interrupted; done = ++i) {
+  for (int64_t i = 0; status == HEED_OK && i < samples && !*watch->interrupted; done = ++i) {
     status = time_runs(env, c, inner, &times[i]);
     if (status == HEED_OK) status = device_time(env->ctx, &device[i]);
     device[i] /= (double)inner;
@@ -91,7 +90,7 @@ static double operations(const heed_case *c) {
   return c->family->operations ? c->family->operations(c) : 0;
 }
 
-heed_status bench_run(const heed_case *c, heed_context *ctx, int64_t runs, const volatile sig_atomic_t *interrupted,
+heed_status bench_run(const heed_case *c, heed_context *ctx, int64_t runs, const bench_watch *watch,
                       bench_record *record) {
   *record = (bench_record){0};
   bench_describe(c, record);
@@ -101,7 +100,7 @@ heed_status bench_run(const heed_case *c, heed_context *ctx, int64_t runs, const
   case_env env = {.ctx = ctx, .of = c, .seed = 1, .timing = true};
   heed_status status = with_forward.family->setup(&env, &with_forward);
   if (status == HEED_OK) status = case_poison(&env);
-  if (status == HEED_OK) status = sample(&env, c, runs, interrupted, record);
+  if (status == HEED_OK) status = sample(&env, c, runs, watch, record);
   case_free(&env);
   if (status != HEED_OK || record->runs == 0) return status;
   const double seconds = record->median_ms * 1e-3;

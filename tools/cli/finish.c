@@ -10,14 +10,13 @@ static void print_failure(const tool_args *args) {
 }
 
 int tool_finish(tool_args *args, int status) {
-  if (args->store) {
-    tool_progress_clear(args->progress);
-    if (args->json && !args->record->printed && (status == TOOL_FAILED || status == TOOL_USAGE)) print_failure(args);
-    fflush(stdout);
-    if (status != TOOL_USAGE)
-      tool_detail(args, "compiled %zu kernel files; %.2f s in all", args->progress->compiled,
-                  tool_seconds() - args->record->started);
-  }
+  if (!args->store) return status;  // tool_describe() asked, and another command prints
+  tool_progress_clear(args->progress);
+  if (args->json && !args->record->printed && (status == TOOL_FAILED || status == TOOL_USAGE)) print_failure(args);
+  tool_push();
+  if (status != TOOL_USAGE)
+    tool_detail(args, "compiled %zu kernel files; %.2f s in all", args->progress->compiled,
+                tool_seconds() - args->record->started);
   status = tool_flush(args->command, status);
   tool_args_free(args);
   return status;

@@ -59,7 +59,7 @@ int tool_json_print(const tool_args *args, json_t *object, bool one_line) {
   tool_progress_clear(args->progress);
   puts(text);
   free(text);
-  fflush(stdout);
+  tool_push();
   args->record->printed = true;
   return TOOL_DONE;
 }

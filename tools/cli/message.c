@@ -69,11 +69,20 @@ int tool_fail_status(const char *command, heed_status status) {
   return tool_fail(command, "%s", *message ? message : heed_status_string(status));
 }
 
-int tool_flush(const char *command, int status) {
+static int write_error;  // why stdout failed first; a later flush would not know it
+
+void tool_push(void) {
   errno = 0;
-  if (fflush(stdout) == 0 && !ferror(stdout)) return status;
-  tool_say(command, "cannot write to standard output: %s", strerror(errno ? errno : EIO));
+  if (fflush(stdout) != 0 && !write_error) write_error = errno;
+}
+
+int tool_flush(const char *command, int status) {
+  tool_push();
+  const int error = write_error ? write_error : EIO;
+  write_error = 0;
+  if (!ferror(stdout)) return status;
   clearerr(stdout);
+  tool_fail(command, "cannot write to standard output: %s", strerror(error));
   return status == TOOL_DONE ? TOOL_FAILED : status;
 }
 

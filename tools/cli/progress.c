@@ -59,6 +59,10 @@ void tool_progress_show(tool_progress *progress, const char *format, ...) {
   show(progress, line);
 }
 
+void tool_progress_again(tool_progress *progress) {
+  if (progress->terminal && shown) show(progress, progress->stage);
+}
+
 void tool_progress_clear(tool_progress *progress) {
   (void)progress;
   if (!shown) return;

@@ -185,6 +185,8 @@ __attribute__((format(printf, 2, 3))) void tool_detail(const tool_args *args, co
 const char *tool_last_failure(void);
 // Reports heed_last_error(); returns TOOL_FAILED. Call it before the next heed call.
 int tool_fail_status(const char *command, heed_status status);
+// Sends what was printed on stdout on its way, so that someone who waits sees it, and messages come after it.
+void tool_push(void);
 // Tells whether everything printed on stdout arrived, and reports it if not.
 int tool_flush(const char *command, int status);
 
@@ -229,6 +231,8 @@ void tool_progress_start(tool_progress *progress, double interval);
 bool tool_progress_due(const tool_progress *progress);  // a terminal, and the interval has passed
 // Shows a line at once. The same text stands before "compiling kernels" from then on.
 __attribute__((format(printf, 2, 3))) void tool_progress_show(tool_progress *progress, const char *format, ...);
+// Shows the last such line again, when what "compiling kernels" stood for is over.
+void tool_progress_again(tool_progress *progress);
 void tool_progress_clear(tool_progress *progress);
 // For heed_open_options.progress; user is the tool_progress.
 void tool_progress_told(const heed_progress *told, void *user);

@@ -109,7 +109,7 @@ static void print_header(const tool_args *args, const heed_device_info *device, 
   tool_progress_clear(args->progress);
   printf("%s (driver %s)\n", device->name, device->driver);
   tool_table_head(table);
-  fflush(stdout);
+  tool_push();
 }
 
 static void print_outcome(const tool_table *table, const tune_class *class, const tune_outcome *o) {
@@ -123,7 +123,7 @@ static void print_outcome(const tool_table *table, const tune_class *class, cons
   tool_table_row(table, (const char *const[]){
                             tune_name(class, name), before, after, gain,
                             o->broken ? "heed's own choice computes wrong results here; run heed check" : choice});
-  fflush(stdout);
+  tool_push();
 }
 
 static bool is_wanted(const tune_class *class, int op) { return op == 0 || (class->op == HEED_TUNE_GEMM) == (op == 1); }
