@@ -56,8 +56,10 @@ typedef struct example {
   const char *op, *dtype, *shape;
 } example;
 
+// Their arithmetic is not counted.
 static bool is_memory_work(const char *op) {
-  static const char *const ops[] = {"softmax", "layer_norm", "rms_norm", "adamw"};
+  static const char *const ops[] = {"softmax",   "cross_entropy", "layer_norm", "rms_norm",
+                                    "embedding", "rope",          "swiglu",     "adamw"};
   for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
     if (strcmp(op, ops[i]) == 0) return true;
   return false;
@@ -167,8 +169,6 @@ static void check_example(const example *e, const char *device, const heed_devic
   assert_times(object);
   assert_true(number(object, "gbytes_s") > 0);
   assert_true(number(object, "peak_fraction") > 0);
-  // Softmax and cross-entropy are memory work: their arithmetic is not counted.
-  if (strcmp(e->op, "softmax") == 0 || strcmp(e->op, "cross_entropy") == 0)
   if (is_memory_work(e->op))
     assert_true(number(object, "gflops") == 0);
   else

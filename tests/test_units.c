@@ -316,11 +316,13 @@ static void transformer_sums_have_the_same_bits(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      TEST(attention_has_the_same_bits), TEST(decoding_has_the_same_bits),  TEST(plans_for_gpus_are_the_same),
-      TEST(memory_changes_no_bit),       TEST(products_have_the_same_bits), TEST(linear_has_the_same_bits),
+      TEST(attention_has_the_same_bits), TEST(decoding_has_the_same_bits),
+      TEST(plans_for_gpus_are_the_same), TEST(memory_changes_no_bit),
+      TEST(products_have_the_same_bits), TEST(linear_has_the_same_bits),
       TEST(rows_have_the_same_bits),     TEST(norms_have_the_same_bits),
-      TEST(attention_has_the_same_bits), TEST(decoding_has_the_same_bits),          TEST(plans_for_gpus_are_the_same),
-      TEST(memory_changes_no_bit),       TEST(products_have_the_same_bits),         TEST(linear_has_the_same_bits),
+      TEST(attention_has_the_same_bits), TEST(decoding_has_the_same_bits),
+      TEST(plans_for_gpus_are_the_same), TEST(memory_changes_no_bit),
+      TEST(products_have_the_same_bits), TEST(linear_has_the_same_bits),
       TEST(rows_have_the_same_bits),     TEST(transformer_sums_have_the_same_bits),
   };
   return cmocka_run_group_tests_name("however many compute units", tests, open_devices, close_devices);

@@ -13,9 +13,8 @@ static const tool_syntax syntax = {
     .usage = "[--json] [--verbose] [--device SPEC]",
     .about =
         "A * marks the device that 'auto' picks. --device of the other commands accepts the first column (0:0, host),\n"
-        "the number in the second, the last column (id:...), or a part of the name. The column self-test tells whether "
-        "a "
-        "few\n"
+        "the number in the second, the last column (id:...), or a part of the name. The column "
+        "self-test tells whether a few\n"
         "small calls gave the host's results when heed opened the device for the first time.\n",
 };
 
@@ -66,7 +65,8 @@ static void fill_row(const heed_device_info *device, int number, row cells) {
 static void print_details(const heed_device_info *device) {
   char memory[32], allocation[32], local[32];
   printf("      platform         %s, driver %s\n", device->platform, device->driver);
-  printf("      id               %s\n", *device->id ? device->id : "-");
+  char id[TOOL_ID_TEXT];
+  printf("      id               %s\n", tool_id_text(device, id));
   printf("      vendor           %s\n", *device->vendor ? device->vendor : "-");
   printf("      platform version %s\n", *device->platform_version ? device->platform_version : "-");
   printf("      device version   %s\n", *device->version ? device->version : "-");
@@ -78,10 +78,14 @@ static void print_details(const heed_device_info *device) {
 
 // Prints the platforms that show no device, each with the reason.
 static void print_silent_platforms(const heed_device_list *list) {
+#ifdef HEED_HOST_ONLY
+  puts("  -       this heed was built without OpenCL (HEED_OPENCL=OFF): it has only the host");
+#else
   if (heed_device_list_platforms(list) == 0)
     puts(
         "  -       no OpenCL platform: install the OpenCL driver of your device, or PoCL for the CPU (clinfo lists "
         "platforms)");
+#endif
   for (size_t i = 0; i < heed_device_list_platforms(list); i++) {
     const heed_platform_info *platform = heed_device_list_platform(list, i);
     if (platform->devices == 0)
@@ -147,16 +151,7 @@ static int print_table(const tool_args *args, const shown_devices *view) {
 }
 
 static void add_device(json_t *devices, const heed_device_info *device, int number) {
-  char index[CELL], id[TOOL_ID_TEXT];
-  return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:b, s:b, s:s, s:s, s:o}",
-                   "device", index_text(device, index), "id", tool_id_text(device, id), "name", device->name, "vendor",
-                   device->vendor, "platform", device->platform, "platform_version", device->platform_version, "driver",
-                   device->driver, "version", device->version, "type", heed_device_type_string(device->type), "memory",
-                   (json_int_t)device->memory, "max_allocation", (json_int_t)device->max_allocation, "local_memory",
-                   (json_int_t)device->local_memory, "compute_units", (int)device->compute_units, "has_compiler",
-                   (int)device->has_compiler, "auto", (int)device->is_auto, "self_test", verdict_text(device),
-                   "self_test_reason", device->self_test_reason, "number",
-                   number < 0 ? json_null() : json_integer(number));
+  char index[CELL];
   json_t *object = json_object();
   tool_json_device(object, device);
   tool_json_add(object, "index", json_string(index_text(device, index)));

@@ -9,8 +9,6 @@
 #include "api/opencl.h"
 #include "cl/backend.h"
 #endif
-    .folder = opencl_folder,
-static const char *opencl_folder(const heed_context *ctx) { return heed__cl_state(ctx)->cache_dir; }
 
 // ---------------------------------------------------------------- host
 

@@ -135,5 +135,3 @@ const char *heed_context_cache(const heed_context *ctx) {
   const char *folder = driver && driver->verdicts ? driver->verdicts->folder(ctx) : NULL;
   return folder ? folder : "";
 }
-  ctx->progress = options->progress;
-  ctx->progress_user = options->progress_user;

@@ -95,6 +95,7 @@ static char *opencl_key(const heed_open_options *options, const heed_device_info
   return heed__cl_device_key(device, config.runtime.kernel_dir);
 }
 
+static const char *opencl_folder(const heed_context *ctx) { return heed__cl_state(ctx)->cache_dir; }
 static bool opencl_build_may_work_later(const heed_context *ctx) { return heed__cl_state(ctx)->build_may_work_later; }
 
 // PoCL takes a second to load its library of built-in functions for the first context of a process, and unloads it with the last.
@@ -117,6 +118,7 @@ const struct heed__driver_verdicts heed__opencl_verdicts = {
     .load = heed__cl_cache_load,
     .store = heed__cl_cache_store,
     .build_may_work_later = opencl_build_may_work_later,
+    .folder = opencl_folder,
     .keep = opencl_keep,
     .let_go = opencl_let_go,
 };

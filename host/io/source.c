@@ -61,6 +61,12 @@ heed_status heed__source_open(struct heed__source *source, const char *path) {
   return read_some(source, -1, source->start, sizeof source->start, &source->start_bytes);
 }
 
+heed_status heed__source_adopt(struct heed__source *source, const char *path, int fd) {
+  *source = (struct heed__source){.path = path, .fd = fcntl(fd, F_DUPFD_CLOEXEC, 0), .size = -1};
+  HEED__REQUIRE(source->fd >= 0, HEED_ERROR_IO, "%s: cannot read: %s", path, strerror(errno));
+  return read_some(source, -1, source->start, sizeof source->start, &source->start_bytes);
+}
+
 heed_status heed__source_next(struct heed__source *source, char *data, size_t bytes, size_t *got) {
   const size_t left = source->start_bytes - source->start_taken, known = bytes < left ? bytes : left;
   if (known > 0) memcpy(data, source->start + source->start_taken, known);

@@ -16,6 +16,8 @@ struct heed__source {
 
 // Opens it and reads its first bytes. On failure, too, the caller closes it.
 heed_status heed__source_open(struct heed__source *source, const char *path);
+// The same of an open descriptor, from where it stands, as of a pipe; it stays the caller's, and path is a name for messages.
+heed_status heed__source_adopt(struct heed__source *source, const char *path, int fd);
 void heed__source_close(struct heed__source *source);
 // Fills `data` with what comes next; *got is the number of bytes before the end of the file.
 heed_status heed__source_next(struct heed__source *source, char *data, size_t bytes, size_t *got);

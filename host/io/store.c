@@ -74,14 +74,20 @@ static heed_status sort_names(heed_store *store, const char *path) {
   return HEED_OK;
 }
 
-static heed_status open_path(heed_store *store, const char *path) {
+// fd < 0: opens the file at path; else path is a name for messages.
+static heed_status open_path(heed_store *store, const char *path, int fd) {
   struct heed__shard *first = store->shards = calloc(1, sizeof *first);
   HEED__REQUIRE(first, HEED_ERROR_OUT_OF_MEMORY, "%s: no memory for its description", path);
   store->shard_count = 1;
   first->source.fd = -1;
-  HEED__TRY(choose(path, &first->path));
+  if (fd < 0)
+    HEED__TRY(choose(path, &first->path));
+  else
+    first->path = strdup(path);
+  HEED__REQUIRE(first->path, HEED_ERROR_OUT_OF_MEMORY, "%s: no memory for its name", path);
   HEED__TRY(heed_safetensors_create(&store->about));
-  HEED__TRY(heed__source_open(&first->source, first->path));
+  HEED__TRY(fd < 0 ? heed__source_open(&first->source, first->path)
+                   : heed__source_adopt(&first->source, first->path, fd));
   if (!is_json(&first->source)) return open_file(store, first);
   struct heed__source index = first->source;
   char *name = first->path;
@@ -92,19 +98,30 @@ static heed_status open_path(heed_store *store, const char *path) {
   return status;
 }
 
-heed_status heed_store_open(const char *path, heed_store **out) {
-  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "heed_store_open: out is NULL");
-  *out = NULL;
-  HEED__REQUIRE(path, HEED_ERROR_INVALID_ARGUMENT, "heed_store_open: the path is NULL");
+static heed_status open_store(const char *path, int fd, heed_store **out) {
   heed_store *store = calloc(1, sizeof *store);
   HEED__REQUIRE(store, HEED_ERROR_OUT_OF_MEMORY, "%s: no memory for its description", path);
-  heed_status status = open_path(store, path);
+  heed_status status = open_path(store, path, fd);
   if (status == HEED_OK) status = sort_names(store, path);
   if (status == HEED_OK)
     *out = store;
   else
     heed_store_destroy(store);
   return status;
+}
+
+heed_status heed_store_open(const char *path, heed_store **out) {
+  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "heed_store_open: out is NULL");
+  *out = NULL;
+  HEED__REQUIRE(path, HEED_ERROR_INVALID_ARGUMENT, "heed_store_open: the path is NULL");
+  return open_store(path, -1, out);
+}
+
+heed_status heed_store_open_fd(int fd, const char *name, heed_store **out) {
+  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "heed_store_open_fd: out is NULL");
+  *out = NULL;
+  HEED__REQUIRE(name && fd >= 0, HEED_ERROR_INVALID_ARGUMENT, "heed_store_open_fd: the name is NULL, or fd below 0");
+  return open_store(name, fd, out);
 }
 
 void heed_store_destroy(heed_store *store) {
@@ -257,12 +274,8 @@ heed_status heed_safetensors_add_stored(heed_safetensors *file, const heed_store
   return append(stored, file);
 }
 
-heed_status heed_safetensors_read(const char *path, heed_safetensors **out) {
-  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "heed_safetensors_read: out is NULL");
-  *out = NULL;
-  HEED__REQUIRE(path, HEED_ERROR_INVALID_ARGUMENT, "heed_safetensors_read: the path is NULL");
-  heed_store *store = NULL;
-  HEED__TRY(heed_store_open(path, &store));
+// Reads every tensor of heed's own dtypes, and closes the store.
+static heed_status take_all(heed_store *store, heed_safetensors **out) {
   heed_status status = HEED_OK;
   for (size_t i = 0; status == HEED_OK && i < store->count; ++i)
     if (store->places[i].stored.is_own) status = append(&store->places[i].stored, store->about);
@@ -272,4 +285,22 @@ heed_status heed_safetensors_read(const char *path, heed_safetensors **out) {
   }
   heed_store_destroy(store);
   return status;
+}
+
+heed_status heed_safetensors_read(const char *path, heed_safetensors **out) {
+  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "heed_safetensors_read: out is NULL");
+  *out = NULL;
+  HEED__REQUIRE(path, HEED_ERROR_INVALID_ARGUMENT, "heed_safetensors_read: the path is NULL");
+  heed_store *store = NULL;
+  HEED__TRY(heed_store_open(path, &store));
+  return take_all(store, out);
+}
+
+heed_status heed_safetensors_read_fd(int fd, const char *name, heed_safetensors **out) {
+  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "heed_safetensors_read_fd: out is NULL");
+  *out = NULL;
+  HEED__REQUIRE(name, HEED_ERROR_INVALID_ARGUMENT, "heed_safetensors_read_fd: the name is NULL");
+  heed_store *store = NULL;
+  HEED__TRY(heed_store_open_fd(fd, name, &store));
+  return take_all(store, out);
 }

@@ -6,8 +6,6 @@
 #include "cli/tool.h"
 
 typedef struct bench_settings {
-  int64_t batch, heads, kv_heads, seq, kv_seq, dim, m, n, k, rows, cols, vocab, runs;
-  int64_t batch, heads, kv_heads, seq, kv_seq, dim, m, n, k, rows, cols, width, runs;
   int64_t batch, heads, kv_heads, seq, kv_seq, dim, m, n, k, rows, cols, width, vocab, runs;
   int causal, mask, dtype, path, provider;  // indices into their choices; the enums of heed.h have the same order
   bool backward, ta, tb, compare;

@@ -37,11 +37,7 @@ static const tool_option options[] = {
                        "boolean mask: keys [B,1,1,L], square [L,L], full [B,H,L,L]"),
     TOOL_OPTION_CHOICE("dtype", bench_settings, dtype, dtypes, "TYPE", "f32, f16 or bf16 (default f32)"),
     TOOL_OPTION_FLAG("backward", bench_settings, backward,
-                     "attention: time only the backward; mha, cross_entropy: forward and backward"),
-                     "attention, norms: time only the backward; mha: forward and backward"),
-                     "time only the backward; mha, softmax: forward and backward"),
-    TOOL_OPTION_CHOICE("path", bench_settings, path, paths, "PATH", "attention: auto, staged or fused"),
-                     "attention: time only the backward; mha, softmax: forward and backward"),
+                     "time only the backward; mha, softmax, cross_entropy: forward and backward"),
     TOOL_OPTION_CHOICE("path", bench_settings, path, paths, "PATH", "attention, mha: auto, staged or fused"),
     TOOL_OPTION_INTEGER("m", bench_settings, m, 1, TOOL_MAX_COUNT, "at least 1", "gemm: rows of C (default 1024)"),
     TOOL_OPTION_INTEGER("n", bench_settings, n, 1, TOOL_MAX_COUNT, "at least 1", "gemm: columns of C (default 1024)"),
@@ -51,22 +47,14 @@ static const tool_option options[] = {
     TOOL_OPTION_CHOICE("provider", bench_settings, provider, providers, "NAME", "products: auto, native or clblast"),
     TOOL_OPTION_TEXT("sizes", bench_settings, sizes, "A,B,...", "mlp: layer sizes (default 784,512,10)"),
     TOOL_OPTION_INTEGER("rows", bench_settings, rows, 1, TOOL_MAX_COUNT, "at least 1",
-                        "softmax: rows (default 32768); cross_entropy (default 1024)"),
-    TOOL_OPTION_INTEGER("rows", bench_settings, rows, 1, TOOL_MAX_COUNT, "at least 1",
-                        "softmax: rows (default 32768); norms: rows (default 8192)"),
-    TOOL_OPTION_INTEGER(
-        "width", bench_settings, width, 1, TOOL_MAX_COUNT, "at least 1",
-        "norms: elements of a row (default 768); adamw: --rows times --width parameters (default 124M)"),
-    TOOL_OPTION_INTEGER("rows", bench_settings, rows, 1, TOOL_MAX_COUNT, "at least 1",
-                        "rows, or tokens (default 8192; softmax 32768)"),
+                        "rows, or tokens (default 8192; softmax 32768, cross_entropy 1024)"),
     TOOL_OPTION_INTEGER("cols", bench_settings, cols, 1, TOOL_MAX_COUNT, "at least 1",
                         "softmax: columns (default 1024)"),
-    TOOL_OPTION_INTEGER("vocab", bench_settings, vocab, 1, TOOL_MAX_COUNT, "at least 1",
-                        "cross_entropy: classes (default 50257)"),
     TOOL_OPTION_INTEGER("width", bench_settings, width, 1, TOOL_MAX_COUNT, "at least 1",
-                        "elements of a row (default 768; swiglu 2048)"),
+                        "elements of a row (default 768; swiglu 2048); adamw: --rows times --width parameters "
+                        "(default 124M)"),
     TOOL_OPTION_INTEGER("vocab", bench_settings, vocab, 1, TOOL_MAX_COUNT, "at least 1",
-                        "embedding: rows of the table (default 50257)"),
+                        "embedding: rows of the table; cross_entropy: classes (default 50257)"),
     TOOL_OPTION_INTEGER("runs", bench_settings, runs, 1, 100000, "in 1..100000",
                         "timed runs (default: a second's worth)"),
     TOOL_OPTION_FLAG("compare", bench_settings, compare,
@@ -77,9 +65,7 @@ static const tool_option options[] = {
 static const tool_syntax syntax = {
     .command = command,
     .title = "heed bench",
-    .usage = "[peak|gemm|attention|mha|softmax|cross_entropy|mlp] [options]",
-    .usage = "[peak|gemm|attention|mha|softmax|layer_norm|rms_norm|adamw|mlp] [options]",
-    .usage = "[peak|gemm|attention|mha|softmax|mlp|embedding|rope|swiglu] [options]",
+    .usage = "[OPERAND] [options]",
     .options = options,
     .count = sizeof options / sizeof *options,
     .max_operands = 1,
@@ -91,17 +77,9 @@ static const tool_syntax syntax = {
         "first_ms is the time of the first call, with the compilation of kernels.\n",
 };
 
-static void print_text(const bench_record *r) {
-  printf("%-13s %-34s %-4s %9.3f %9.3f %9.3f %9.3f", r->op, r->shape_text, r->dtype, r->first_ms, r->median_ms,
-         r->p10_ms, r->p90_ms);
-  if (r->gflops > 0)
-    printf(" %9.1f GFLOP/s", r->gflops);
-  else
-    printf(" %9.2f GB/s   ", r->gbytes_s);
-  printf(" %5.2f\n", r->peak_fraction);
 enum { COLUMNS = 9 };
 static const tool_column columns[COLUMNS] = {
-    {.title = "op", .width = 10},
+    {.title = "op", .width = 13},
     {.title = "shape", .width = 34, .least = 14, .before = 1},
     {.title = "type", .width = 4, .before = 1, .drop = 1},
     {.title = "first ms", .width = 9, .before = 1, .right = true, .drop = 4},
@@ -133,12 +111,6 @@ static void print_text(const bench_run_of *b, const bench_record *r) {
   tool_push();
 }
 
-static void print_header(void) {
-  printf("%-13s %-34s %-4s %9s %9s %9s %9s %17s %5s\n", "op", "shape", "type", "first ms", "median", "p10", "p90",
-         "rate", "peak");
-}
-
-static void print_json(const bench_record *r, const heed_device_info *device) {
 static int print_json(const bench_run_of *b, const bench_record *r, double seconds) {
   json_error_t error;
   json_t *root = tool_json_start(b->args);

@@ -34,12 +34,8 @@ typedef struct mark {
   const char *op, *color;
   int shape;  // gnuplot's point type
 } mark;
-static const mark marks[] = {{"gemm", "#0072b2", 5},
-                             {"attention", "#d55e00", 7},
-                             {"mha", "#009e73", 9},
-                             {"softmax", "#cc79a7", 13},
-                             {"cross_entropy", "#56b4e9", 15},
-                             {"mlp", "#8c6d00", 11}};
+static const mark marks[] = {{"gemm", "#0072b2", 5},     {"attention", "#d55e00", 7},      {"mha", "#009e73", 9},
+                             {"softmax", "#cc79a7", 13}, {"cross_entropy", "#56b4e9", 15}, {"mlp", "#8c6d00", 11}};
 
 static const mark *mark_of(const char *op) {
   for (size_t i = 0; i < sizeof marks / sizeof *marks; ++i)

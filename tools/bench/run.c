@@ -78,16 +78,11 @@ static bool is_memory_work(const heed_case *c) {
   return !c->family->flops || (c->family == &attention_family && c->u.attention.lq <= 4);
 }
 
-// Softmax compares, subtracts, takes exp, adds and divides once an element; its backward multiplies, adds, subtracts and
-// multiplies. Cross-entropy compares, subtracts, takes exp and adds; its backward subtracts, takes exp and multiplies.
+// Those without a count of their own: one for each element that moves.
 static double operations(const heed_case *c) {
   if (c->family->flops) return c->family->flops(c);
-  // The others: once an element that moves.
-  if (c->family != &softmax_family)
-    return c->family->bytes ? c->family->bytes(c) / (double)heed_dtype_size(c->dtype) : 0;
-  if (c->family == &cross_entropy_family || c->family == &cross_entropy_fwd_bwd_family)
-    return (c->phase == CASE_BOTH ? 7 : 4) * (double)c->u.loss.n * (double)c->u.loss.c;
-  return c->family->operations ? c->family->operations(c) : 0;
+  if (c->family->operations) return c->family->operations(c);
+  return c->family->bytes ? c->family->bytes(c) / (double)heed_dtype_size(c->dtype) : 0;
 }
 
 heed_status bench_run(const heed_case *c, heed_context *ctx, int64_t runs, const bench_watch *watch,

@@ -298,9 +298,10 @@ static void describe_swiglu(const heed_case *c, bench_record *r) {
 // ---------------------------------------------------------------- the operators
 
 // The list of all operands of `heed bench` except peak. OP_of makes the case, describe_OP writes its shape as text.
-#define BENCH_OPS(X) X(gemm) X(attention) X(mha) X(softmax) X(cross_entropy) X(mlp)
-#define BENCH_OPS(X) X(gemm) X(attention) X(mha) X(softmax) X(layer_norm) X(rms_norm) X(adamw) X(mlp)
-#define BENCH_OPS(X) X(gemm) X(attention) X(mha) X(softmax) X(mlp) X(embedding) X(rope) X(swiglu)
+#define BENCH_OPS(X)                                                                                                \
+  X(gemm)                                                                                                           \
+  X(attention) X(mha) X(softmax) X(cross_entropy) X(layer_norm) X(rms_norm) X(embedding) X(rope) X(swiglu) X(adamw) \
+      X(mlp)
 
 // The options that each operand takes, beside those that say how to measure and print.
 static const char *const gemm_options[] = {"runs", "compare", "batch", "m",        "n", "k",
@@ -311,6 +312,14 @@ static const char *const attention_options[] = {"runs",  "compare",  "batch",   
 static const char *const mha_options[] = {"runs", "compare", "batch", "heads",    "kv-heads", "seq",  "kv-seq",
                                           "dim",  "causal",  "dtype", "backward", "provider", "path", NULL};
 static const char *const softmax_options[] = {"runs", "compare", "rows", "cols", "dtype", "backward", NULL};
+static const char *const cross_entropy_options[] = {"runs", "compare", "rows", "vocab", "dtype", "backward", NULL};
+static const char *const layer_norm_options[] = {"runs", "compare", "rows", "width", "dtype", "backward", NULL};
+#define rms_norm_options layer_norm_options
+#define swiglu_options layer_norm_options
+static const char *const embedding_options[] = {"runs", "compare", "rows", "width", "vocab", "dtype", "backward", NULL};
+static const char *const rope_options[] = {"runs", "compare", "batch",    "heads", "seq",
+                                           "dim",  "dtype",   "backward", NULL};
+static const char *const adamw_options[] = {"runs", "compare", "rows", "width", "dtype", NULL};
 static const char *const mlp_options[] = {"runs", "compare", "batch", "sizes", "dtype", "provider", NULL};
 
 const char *const *bench_options(const char *op) {

@@ -125,42 +125,6 @@ static void account(check_state *state, const check_outcome *outcome) {
   if (!result->passed) note_failure(state, op, task->c, result, repro);
 }
 
-static void print_table(const check_state *state) {
-  printf("%-21s %6s %6s %12s  %-10s %s\n", "operator", "cases", "failed", "worst error", "verdict", "worst case");
-  for (size_t i = 0; i < state->summary.count; ++i) {
-    const check_operator *s = &state->summary.operators[i];
-    printf("%-21s %6zu %6zu %12.2e  %-10s %s\n", s->op, s->cases, s->failed, s->relative, s->failed ? "FAILED" : "ok",
-           s->worst);
-  }
-  const heed_device_info *device = heed_context_device(state->device);
-  printf("%zu cases on %s (driver %s): ", state->done, device->name, device->driver);
-  if (state->failed)
-    printf("%zu FAILED\n", state->failed);
-  else
-    printf("all within tolerance, %.1f s\n", tool_seconds() - state->started);
-}
-
-static void print_json(const check_state *state) {
-  const heed_device_info *device = heed_context_device(state->device);
-  char id[TOOL_ID_TEXT];
-  json_t *ops = json_array();
-  for (size_t i = 0; i < state->summary.count; ++i) {
-    const check_operator *s = &state->summary.operators[i];
-    json_array_append_new(
-        ops, json_pack("{s:s, s:I, s:I, s:I, s:f, s:s, s:s}", "op", s->op, "cases", (json_int_t)s->cases, "failed",
-                       (json_int_t)s->failed, "with_nan", (json_int_t)s->with_nan, "worst_relative_error", s->relative,
-                       "worst_case", s->worst, "verdict", s->failed ? "failed" : "ok"));
-  }
-  json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:f, s:o, s:O, s:s}", "device", device->name,
-                           "platform", device->platform, "driver", device->driver, "id", tool_id_text(device, id),
-                           "version", heed_version(), "cases", (json_int_t)state->done, "failed",
-                           (json_int_t)state->failed, "seconds", tool_seconds() - state->started, "operators", ops,
-                           "failures", state->failures, "verdict", state->failed ? "failed" : "ok");
-  json_dumpf(root, stdout, JSON_INDENT(2));
-  printf("\n");
-  json_decref(root);
-}
-
 static int no_case(const check_settings *s) {
 #define LISTED(name) " " #name
   static const char list[] = CASE_FAMILIES(LISTED);
@@ -173,16 +137,6 @@ static int no_case(const check_settings *s) {
                     nearest ? "; did you mean " : "", nearest ? nearest : "", list);
 }
 
-static int write_junit(check_state *state) {
-  const char *path = state->settings->junit;
-  if (!path) return TOOL_DONE;
-  const heed_device_info *device = heed_context_device(state->device);
-  char id[TOOL_ID_TEXT];
-  tool_id_text(device, id);
-  const char *const properties[] = {"device", device->name, "platform", device->platform, "driver", device->driver,
-                                    "id",     id,           "heed",     heed_version(),   NULL};
-  const int error = junit_write(&state->report, path, "heed check", properties);
-  return error ? tool_fail(command, "%s: cannot write the report: %s", path, strerror(error)) : TOOL_DONE;
 // Nobody asked for the host by name: "auto" fell back on it, because there is no device to check.
 static bool is_fallback(const check_state *state) {
   const char *spec = state->args->device ? state->args->device : getenv("HEED_DEVICE");

@@ -84,9 +84,10 @@ int check_write_junit(check_state *state, check_verdict verdict) {
   const char *path = state->settings->junit;
   if (!path) return TOOL_DONE;
   const heed_device_info *device = heed_context_device(state->device);
-  const char *const properties[] = {"device", device->name, "platform", device->platform, "driver",  device->driver,
-                                    "id",     device->id,   "heed",     heed_version(),   "verdict", verdicts[verdict],
-                                    NULL};
+  char id[TOOL_ID_TEXT];
+  const char *const properties[] = {
+      "device", device->name,   "platform", device->platform,  "driver", device->driver, "id", tool_id_text(device, id),
+      "heed",   heed_version(), "verdict",  verdicts[verdict], NULL};
   if (tool_is_dash(path)) tool_progress_clear(state->args->progress);
   const int error = junit_write(&state->report, tool_is_dash(path) ? NULL : path, "heed check", properties);
   return error ? tool_fail(state->args->command, "%s: cannot write the report: %s", path, strerror(error)) : TOOL_DONE;

@@ -15,6 +15,12 @@ int tool_read_tensors(const char *command, const char *path, heed_safetensors **
   return TOOL_DONE;
 }
 
+int tool_open_store(const char *command, const char *path, heed_store **out) {
+  TOOL_HEED(command, tool_is_dash(path) ? heed_store_open_fd(STDIN_FILENO, tool_input_name(path), out)
+                                        : heed_store_open(path, out));
+  return TOOL_DONE;
+}
+
 int tool_write_tensors(const char *command, const char *path, const heed_safetensors *file) {
   if (tool_is_dash(path)) TOOL_TRY(tool_flush(command, TOOL_DONE));
   TOOL_HEED(command, tool_is_dash(path) ? heed_safetensors_write_fd(file, STDOUT_FILENO, "standard output")

@@ -10,6 +10,7 @@ bool tool_is_dash(const char *path);  // false for NULL
 // What messages call the file.
 const char *tool_input_name(const char *path);
 int tool_read_tensors(const char *command, const char *path, heed_safetensors **out);
+int tool_open_store(const char *command, const char *path, heed_store **out);
 int tool_write_tensors(const char *command, const char *path, const heed_safetensors *file);
 // Checks that `path` can be written, so that no work is done in vain; `what` stands before it in the message. With `make_folders` the
 // writer makes folders that are missing. Refuses a terminal for "-" if the file is `binary`.

@@ -44,7 +44,8 @@ json_t *tool_json_start(const tool_args *args) {
 
 void tool_json_device(json_t *object, const heed_device_info *device) {
   tool_json_add(object, "device", json_string(device->name));
-  tool_json_add(object, "id", json_string(device->id));
+  char id[TOOL_ID_TEXT];
+  tool_json_add(object, "id", json_string(tool_id_text(device, id)));
   tool_json_add(object, "platform", json_string(device->platform));
   tool_json_add(object, "driver", json_string(device->driver));
 }

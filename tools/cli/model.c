@@ -1,5 +1,6 @@
 // Reads multi-layer perceptrons from safetensors files.
 #include "cli/model.h"
+#include "cli/files.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -114,8 +115,8 @@ static heed_status copy_model(const heed_store *store, heed_safetensors *out) {
 
 int model_open(const char *command, const char *path, heed_safetensors **out) {
   heed_store *store = NULL;
-  heed_status status = heed_store_open(path, &store);
-  if (status == HEED_OK) status = heed_safetensors_create(out);
+  TOOL_TRY(tool_open_store(command, path, &store));
+  heed_status status = heed_safetensors_create(out);
   if (status == HEED_OK) status = copy_model(store, *out);
   heed_store_destroy(store);
   return status == HEED_OK ? TOOL_DONE : tool_fail_status(command, status);

@@ -24,8 +24,7 @@ static const tool_option file_options[] = {
      .offset = offsetof(run_settings, input),
      .argument = "FILE",
      .unrecorded = true,
-     .help = "safetensors file with the operator's inputs, or the index of several"},
-     .help = "safetensors file with the operator's inputs; -: standard input"},
+     .help = "safetensors file with the operator's inputs, or the index of several; -: standard input"},
     {.name = "output",
      .letter = 'o',
      .kind = TOOL_TEXT,
@@ -120,11 +119,10 @@ static int execute(run_call *run, const run_op *op) {
   const run_settings *settings = &run->settings;
   if (!settings->input) return tool_usage(command, "%s: name the input file with -i", op->name);
   if (!settings->output) return tool_usage(command, "%s: name the output file with -o", op->name);
-  TOOL_TRY(run_read(run, op));
   if (tool_is_dash(settings->output) && run->args->json)
     return tool_usage(command, "-o - and --json both write to standard output");
   TOOL_TRY(tool_check_target(command, "-o", settings->output, false, true));
-  TOOL_TRY(tool_read_tensors(command, settings->input, &run->in));
+  TOOL_TRY(run_read(run, op));
   TOOL_TRY(tool_open(run->args, false, &run->ctx));
   say_device(run);
   RUN_TRY(run, heed_safetensors_create(&run->result));

@@ -3,6 +3,7 @@
 // no tensors of is left out, with a note: no operator could have read it as it is.
 #include <string.h>
 
+#include "cli/files.h"
 #include "run/run.h"
 
 enum { MOST_NAMES = 32 };
@@ -100,7 +101,7 @@ static int check_unknown(const run_call *run, const run_op *op, const heed_store
 }
 
 int run_read(run_call *run, const run_op *op) {
-  RUN_TRY(run, heed_store_open(run->settings.input, &run->store));
+  TOOL_TRY(tool_open_store(run->args->command, run->settings.input, &run->store));
   RUN_TRY(run, heed_safetensors_create(&run->in));
   TOOL_TRY(check_twice(run, op));
   const size_t count = heed_store_count(run->store);

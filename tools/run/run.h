@@ -72,14 +72,11 @@ typedef struct run_op {
 } run_op;
 
 // The operators of `heed run`; its table and its help come from this list. `foo` is run_foo.
+// clang-format off
 #define RUN_OPS(X) \
-  X(attention)     \
-  X(mha)           \
-  X(softmax) X(layer_norm) X(rms_norm) X(cross_entropy) X(linear) X(mlp) X(sgd) X(adamw) X(clip_grad_norm) X(sqrt_sgd)
-#define RUN_OPS(X)                                                                                                    \
-  X(attention)                                                                                                        \
-  X(mha) X(softmax) X(cross_entropy) X(linear) X(mlp) X(sgd) X(sqrt_sgd) X(embedding) X(rope) X(gelu) X(relu) X(silu) \
-      X(swiglu)
+  X(attention) X(mha) X(softmax) X(layer_norm) X(rms_norm) X(cross_entropy) X(linear) X(mlp) X(embedding) X(rope) \
+  X(gelu) X(relu) X(silu) X(swiglu) X(sgd) X(adamw) X(clip_grad_norm) X(sqrt_sgd)
+// clang-format on
 #define RUN_DECLARE(name) extern const run_op run_##name;
 RUN_OPS(RUN_DECLARE)
 #undef RUN_DECLARE
@@ -100,7 +97,6 @@ bool run_has(const run_call *run, const char *name);
 // The same, but fails unless the tensor has the shape and dtype of `like`, which the message calls like_name.
 int run_optional_like(run_call *run, const char *name, const char *like_name, const heed_tensor *like,
                       heed_tensor **out);
-// Fail where target names a class, or kv_lengths a number of keys, that there is not; *ignored is a number that may stand there.
 // Fail where target names a class, kv_lengths a number of keys, or tokens a row, that there is not; *ignored is a class that may stand
 // there.
 int run_check_classes(const run_call *run, int64_t classes, const int64_t *ignored);

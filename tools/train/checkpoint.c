@@ -214,6 +214,4 @@ int checkpoint_build(const trainer *t, bool whole, heed_safetensors **out) {
   TOOL_HEED(t->command, heed_safetensors_create(out));
   TOOL_TRY(add_tensors(t, *out, whole));
   return add_metadata(t, *out);
-    t->save_failed = tool_write_tensors(t->command, t->settings.save, file) != TOOL_DONE;
-    if (!t->save_failed) t->saved_steps = train_steps(t);
 }

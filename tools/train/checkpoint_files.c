@@ -9,6 +9,7 @@
 #include <zlib.h>
 
 #include "train/train.h"
+#include "cli/files.h"
 
 static const char weights_key[] = "weights", before_key[] = "weights_before";
 enum { SUM_TEXT = 20 };
@@ -61,6 +62,7 @@ static int open_pair(const trainer *t, const char *name, heed_safetensors *model
 
 int checkpoint_open(const trainer *t, heed_safetensors **out) {
   heed_safetensors *model = NULL;
+  if (tool_is_dash(t->settings.resume)) return model_open(t->command, "-", out);
   char *name = state_path(t->settings.resume);
   int status = name ? model_open(t->command, t->settings.resume, &model) : tool_fail(t->command, "out of memory");
   if (status == TOOL_DONE) status = open_pair(t, name, model, out);
@@ -77,7 +79,7 @@ int checkpoint_open(const trainer *t, heed_safetensors **out) {
 // A device or a pipe has no file beside it.
 static bool has_neighbours(const char *path) {
   struct stat info;
-  return stat(path, &info) != 0 || S_ISREG(info.st_mode);
+  return !tool_is_dash(path) && (stat(path, &info) != 0 || S_ISREG(info.st_mode));
 }
 
 // The weights that are in the file now, whatever wrote them.
@@ -97,10 +99,11 @@ static heed_status write_state(const char *path, heed_safetensors *state, const 
   return status == HEED_OK ? heed_safetensors_write(state, name) : status;
 }
 
-static heed_status write_both(const char *path, const heed_safetensors *model, heed_safetensors *state,
-                              const char *name) {
-  const heed_status status = has_neighbours(path) ? write_state(path, state, name) : HEED_OK;
-  return status == HEED_OK ? heed_safetensors_write(model, path) : status;
+static int write_both(const trainer *t, const heed_safetensors *model, heed_safetensors *state, const char *name) {
+  const char *path = t->settings.save;
+  if (has_neighbours(path) && write_state(path, state, name) != HEED_OK)
+    return tool_fail(t->command, "--save: %s", heed_last_error());
+  return tool_write_tensors(t->command, path, model);
 }
 
 int checkpoint_save(trainer *t) {
@@ -112,11 +115,8 @@ int checkpoint_save(trainer *t) {
   if (status == TOOL_DONE) status = checkpoint_build(t, true, &state);
   if (status == TOOL_DONE) {
     // A full disk may have room again after the next epoch, so a failure does not end the training.
-    t->save_failed = write_both(path, model, state, name) != HEED_OK;
-    if (t->save_failed)
-      tool_say(t->command, "--save: %s", heed_last_error());
-    else
-      t->saved_steps = train_steps(t);
+    t->save_failed = write_both(t, model, state, name) != TOOL_DONE;
+    if (!t->save_failed) t->saved_steps = train_steps(t);
   }
   free(name);
   heed_safetensors_destroy(model);

@@ -86,8 +86,6 @@ static int eval(const tool_args *args, const eval_settings *settings) {
   heed_safetensors *file = NULL;
   dataset data = {0};
   TOOL_TRY(model_open(command, settings->model, &file));
-  const int status = open_and_evaluate(args, settings, file, &data);
-  TOOL_TRY(tool_read_tensors(command, settings->model, &file));
   eval_settings named = *settings;
   named.model = tool_input_name(settings->model);
   const int status = open_and_evaluate(args, &named, file, &data);

@@ -23,16 +23,12 @@ static const tool_option options[] = {
     TOOL_OPTION_REAL("lr", train_settings, lr, 0, TOOL_MAX_REAL, "at least 0", "learning rate (default 0.01)"),
     TOOL_OPTION_REAL("momentum", train_settings, momentum, 0, TOOL_MAX_REAL, "at least 0", "(default 0.5)"),
     TOOL_OPTION_UNSIGNED("seed", train_settings, seed, "seed of the initial weights and the shuffling (default 1)"),
-    TOOL_OPTION_TEXT("init", train_settings, init, "FILE", "start from the weights in FILE"),
-    TOOL_OPTION_TEXT("save", train_settings, save, "FILE",
-                     "write the weights, and FILE.state to resume from, after every epoch and at the end"),
-    TOOL_OPTION_TEXT("resume", train_settings, resume, "FILE",
-                     "continue from FILE and FILE.state, with their settings"),
     TOOL_OPTION_TEXT("init", train_settings, init, "FILE", "start from the weights in FILE; -: standard input"),
     TOOL_OPTION_TEXT("save", train_settings, save, "FILE",
-                     "write a checkpoint after every epoch and at the end; -: on standard output, at the end only"),
+                     "write the weights, and FILE.state to resume from, after every epoch and at the end; -: the "
+                     "weights alone on standard output, at the end only"),
     TOOL_OPTION_TEXT("resume", train_settings, resume, "FILE",
-                     "continue from a checkpoint, with its settings; -: standard input"),
+                     "continue from FILE and FILE.state, with their settings; -: from a state on standard input"),
     TOOL_OPTION_FLAG("no-shuffle", train_settings, no_shuffle, "take the images in the order of the file"),
     TOOL_OPTION_INTEGER("max-steps", train_settings, max_steps, 1, 9007199254740992.0, "at least 1",
                         "stop after N steps, including those of a resumed run"),
@@ -98,9 +94,8 @@ static int decide_shape(trainer *t, const heed_safetensors *from, const char *pa
 
 static int open_data(trainer *t, const char *path) {
   int64_t *classes = &t->shape.sizes[t->shape.count - 1];
-  TOOL_TRY(dataset_open(command, t->settings.data, true, *classes > 0 ? *classes : MOST_CLASSES, &t->data));
+  TOOL_TRY(dataset_open(t->args, t->settings.data, true, *classes > 0 ? *classes : MOST_CLASSES, &t->data));
   if (*classes == 0) *classes = dataset_classes(&t->data);
-  TOOL_TRY(dataset_open(t->args, t->settings.data, true, t->shape.sizes[t->shape.count - 1], &t->data));
   const int64_t pixels = t->data.train.rows * t->data.train.cols;
   if (t->shape.sizes[0] == 0) t->shape.sizes[0] = pixels;
   if (t->shape.sizes[0] != pixels)
@@ -213,13 +208,11 @@ static int train(trainer *t) {
   heed_safetensors *from = NULL;
   const char *path = s->resume ? s->resume : s->init;
   int status = TOOL_DONE;
-  if (path) TOOL_TRY(tool_read_tensors(command, path, &from));
-  path = tool_input_name(path);
   if (s->resume)
     status = checkpoint_open(t, &from);
   else if (path)
     status = model_open(command, path, &from);
-  if (status == TOOL_DONE) status = set_up(t, from, path);
+  if (status == TOOL_DONE) status = set_up(t, from, tool_input_name(path));
   heed_safetensors_destroy(from);
   return status;
 }

@@ -92,6 +92,8 @@ typedef struct heed_stored {
 // holes or disagree with a shape; the index names a file outside of its folder, or a tensor that the shard does not have; the file is
 // something else, and the message says what); OUT_OF_MEMORY.
 HEED_API HEED_MUST_CHECK heed_status heed_store_open(const char *path, heed_store **out);
+// The same of an open descriptor, from where it stands, which is read to its end as a pipe is; it stays the caller's. name is for messages.
+HEED_API HEED_MUST_CHECK heed_status heed_store_open_fd(int fd, const char *name, heed_store **out);
 HEED_API void heed_store_destroy(heed_store *store);
 HEED_API size_t heed_store_count(const heed_store *store);
 // In the order of the data, shard by shard; NULL past the last.
