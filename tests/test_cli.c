@@ -192,6 +192,10 @@ static void write_ranges(void) {
   add(file, "weight", HEED_F32, DIMS(4, 3));
   add_integers(file, "tokens", 3, 4);
   write_file(file, "token4.safetensors");
+  file = create();
+  add(file, "x", HEED_F32, DIMS(1, 2, 3, 4));
+  add(file, "grad.out", HEED_F32, DIMS(1, 2, 3, 4));
+  write_file(file, "elements.safetensors");
 }
 
 static void write_files(void) {
