@@ -41,7 +41,7 @@ static const struct defect defects[] = {
     {"ops/elementwise.cl", "PLACE(ys, c0, c1, c2, c3, c4)] = (WORD)", "PLACE(ys, c0, c1, c2, c3, c4)] = 1 + (WORD)",
      "fill", "fill", 0, AS_IT_IS},
     {"ops/gather.cl", "scale * number_of(", "number_of(", "gather_rows", "gather_rows", 0, AS_IT_IS},
-    {"ops/embedding.cl", "inside ? VLOAD(from + i)", "inside ? VLOAD(from + (i ^ 1))", "embedding", "embedding_fwd", 0,
+    {"ops/embedding.cl", "bits = VLOAD(from + i)", "bits = VLOAD(from + (i ^ 1))", "embedding", "embedding_fwd", 0,
      AS_IT_IS},
     {"ops/token_sort.cl", "(idx)(starts[digit] + rank)", "(idx)(starts[digit] + rank ^ 1)", "embedding",
      "embedding_bwd", 0, AS_IT_IS},

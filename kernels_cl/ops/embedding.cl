@@ -32,15 +32,16 @@ __kernel void embedding(const __global WORD *weight, long weight_offset, const _
 #endif
   for (idx n = first; n < min((idx)count, first + (idx)share); ++n) {
     const long row = tokens[n];
-    const bool inside = row >= 0 && row < rows;
+    const bool inside = (ulong)row < (ulong)rows; // one comparison: rusticl takes two of 64 bits wrong
     const __global WORD *from = weight + (inside ? (idx)row * (idx)width : 0);
     // Rows lie anywhere in memory, so the next one is asked for meanwhile.
     const long next = tokens[min(n + 1, (idx)count - 1)];
-    const __global WORD *ahead = weight + (next >= 0 && next < rows ? (idx)next * (idx)width : 0);
+    const __global WORD *ahead = weight + ((ulong)next < (ulong)rows ? (idx)next * (idx)width : 0);
     __global WORD *to = y + n * (idx)width;
     for (idx i = lane * VECTOR; i < width; i += (idx)lanes * VECTOR) {
       if (width - i >= VECTOR) {
-        const words bits = inside ? VLOAD(from + i) : (words)NAN_BITS;
+        words bits = NAN_BITS;
+        if (inside) bits = VLOAD(from + i);
         PREFETCH_READ(ahead + i);
 #if STREAMED
         if (is_aligned)

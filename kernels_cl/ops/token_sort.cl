@@ -21,7 +21,7 @@ typedef TYPE(T_DTYPE) token;
 // A token outside the table sorts behind it.
 ulong entry_of(const __global token *tokens, idx n, long rows) {
   const long row = tokens[n];
-  return (ulong)(row >= 0 && row < rows ? row : rows) << 32 | (ulong)n;
+  return ((ulong)row < (ulong)rows ? (ulong)row : (ulong)rows) << 32 | (ulong)n;
 }
 #if FIRST
 #define ENTRIES const __global token *in, long in_offset
