@@ -54,10 +54,14 @@ if [ "${HEED_TEST_HOST_ONLY:-0}" != 1 ] && "$program" devices | grep -q '^[* ] [
   grep -q 'this build of heed has no CLBlast' "$scratch/log" || fail "HEED_GEMM=clblast without CLBlast: $(cat "$scratch/log")"
 fi
 
-configure host "${options[@]}" -DHEED_OPENCL=OFF
-builds host consumer consumer_static
+configure host "${options[@]}" -DHEED_OPENCL=OFF -DHEED_PROGRAM=ON
+builds host consumer consumer_static heed
 runs host consumer
 runs host consumer_static
+program=$(find "$scratch/host" -name heed -type f -perm -u+x)
+"$program" devices >"$scratch/log"
+grep -q 'built without OpenCL' "$scratch/log" && ! grep -q '^[* ] [0-9]' "$scratch/log" || fail "without OpenCL, heed devices prints: $(cat "$scratch/log")"
+"$program" check --tiny --op softmax >"$scratch/log" 2>&1 || fail "without OpenCL, heed check fails: $(cat "$scratch/log")"
 needed=$(ldd "$scratch/host/consumer_static")
 [[ $needed != *OpenCL* ]] || fail "without OpenCL the program needs: $needed"
 echo "as a subproject: every default, without CLBlast and OpenMP, without OpenCL"
