@@ -80,11 +80,16 @@ runs "$scratch/cmake/consumer_static"
 needs_library "$scratch/cmake/consumer_shared" || fail "heed::heed is not the shared library"
 ! needs_library "$scratch/cmake/consumer_static" || fail "heed::heed_static is not the static library"
 
-"$cmake" -S "$source_dir/tests/consumer/cxx" -B "$scratch/cxx" -DCMAKE_PREFIX_PATH="$prefix" >"$scratch/log" || fail "$(cat "$scratch/log")"
-"$cmake" --build "$scratch/cxx" >"$scratch/log" || fail "$(cat "$scratch/log")"
-runs "$scratch/cxx/consumer_shared"
-runs "$scratch/cxx/consumer_static"
-! needs_library "$scratch/cxx/consumer_static" || fail "in C++, heed::heed_static is not the static library"
+# Also with a compiler that has no OpenMP of its own, as clang often has none.
+for compiler in c++ g++ clang++; do
+  command -v "$compiler" >/dev/null || continue
+  "$cmake" -S "$source_dir/tests/consumer/cxx" -B "$scratch/$compiler" -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_PREFIX_PATH="$prefix" >"$scratch/log" 2>&1 ||
+    fail "$(cat "$scratch/log")"
+  "$cmake" --build "$scratch/$compiler" >"$scratch/log" || fail "$(cat "$scratch/log")"
+  runs "$scratch/$compiler/consumer_shared"
+  runs "$scratch/$compiler/consumer_static"
+  ! needs_library "$scratch/$compiler/consumer_static" || fail "in C++, heed::heed_static is not the static library"
+done
 
 export PKG_CONFIG_PATH=$libdir/pkgconfig
 read -ra flags <<<"$(pkg-config --cflags --libs heed)"
