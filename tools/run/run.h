@@ -75,12 +75,7 @@ typedef struct run_op {
 // clang-format off
 #define RUN_OPS(X) \
   X(attention) X(mha) X(softmax) X(layer_norm) X(rms_norm) X(cross_entropy) X(linear) X(mlp) X(embedding) X(rope) \
-  X(gelu) X(relu) X(silu) X(swiglu) X(sgd) X(adamw) X(clip_grad_norm) X(sqrt_sgd)
-// clang-format on
-// clang-format off
-#define RUN_OPS(X) \
-  X(attention) X(mha) X(softmax) X(cross_entropy) X(linear) X(mlp) X(sgd) X(sqrt_sgd) \
-  X(embedding) X(rope) X(gelu) X(relu) X(silu) X(swiglu) X(dropout)
+  X(gelu) X(relu) X(silu) X(swiglu) X(dropout) X(sgd) X(adamw) X(clip_grad_norm) X(sqrt_sgd)
 // clang-format on
 #define RUN_DECLARE(name) extern const run_op run_##name;
 RUN_OPS(RUN_DECLARE)
