@@ -1,23 +1,3 @@
-// The exponential function of the operators that take it once or twice an element.
-#pragma OPENCL FP_CONTRACT ON
-
-// e^x for x <= 88, in vectors where a driver's exp() goes lane by lane: relative error 8e-8; results below 2^-126 are 0, which a
-// sum of at least 1 does not notice; NaN stays NaN. x = n ln 2 + f with |f| <= ln 2 / 2: adding `magic` leaves n + 127 in the low
-// bits of the sum, and the shift moves it into the exponent, so that n = -127 makes the factor 0.
-floatv exp_flushed(floatv x) {
-  const float magic = 12582912.0f + 127.0f;
-  x = x < -88.02969f ? (floatv)-88.02969f : x; // written so that NaN passes
-  const floatv t = x * 1.44269504f + magic, n = t - magic;
-  const floatv f = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-  floatv y = (floatv)1.381459879e-03f;
-  y = y * f + 8.368716575e-03f;
-  y = y * f + 4.166838899e-02f;
-  y = y * f + 1.666652113e-01f;
-  y = y * f + 4.999999404e-01f;
-  y = y * f + 1.0f;
-  y = y * f + 1.0f;
-  return y * AS_FLOATV(AS_INTV(t) << 23);
-}
 // exp() in vectors of VECTOR, for sums that hold at least 1 beside it. The including file says whether products contract.
 
 // e^x for x <= 88, in vectors where a driver's exp() goes lane by lane: relative error 8e-8; results below 2^-126 are 0, which a

@@ -37,6 +37,7 @@
 #endif
 typedef TYPE(X_DTYPE) real;
 typedef TYPE(T_DTYPE) target_type;
+#pragma OPENCL FP_CONTRACT ON
 #include "exp.cl"
 
 // Elements i, i + 1, … of a row, of which those from `end` on are not there.

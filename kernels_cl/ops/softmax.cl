@@ -16,7 +16,7 @@
 #define STREAMED 0
 #endif
 typedef TYPE(X_DTYPE) real;
-#include "exp.cl"
+#pragma OPENCL FP_CONTRACT ON
 #include "exp.cl"
 
 // Any finite shift gives the same result; −inf − (−inf) would be NaN.
