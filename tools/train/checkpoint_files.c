@@ -103,7 +103,8 @@ static int write_both(const trainer *t, const heed_safetensors *model, heed_safe
   const char *path = t->settings.save;
   if (has_neighbours(path) && write_state(path, state, name) != HEED_OK)
     return tool_fail(t->command, "--save: %s", heed_last_error());
-  return tool_write_tensors(t->command, path, model);
+  // On standard output there is only one file, from which a run can go on.
+  return tool_write_tensors(t->command, path, tool_is_dash(path) ? state : model);
 }
 
 int checkpoint_save(trainer *t) {

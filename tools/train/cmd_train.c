@@ -25,10 +25,10 @@ static const tool_option options[] = {
     TOOL_OPTION_UNSIGNED("seed", train_settings, seed, "seed of the initial weights and the shuffling (default 1)"),
     TOOL_OPTION_TEXT("init", train_settings, init, "FILE", "start from the weights in FILE; -: standard input"),
     TOOL_OPTION_TEXT("save", train_settings, save, "FILE",
-                     "write the weights, and FILE.state to resume from, after every epoch and at the end; -: the "
-                     "weights alone on standard output, at the end only"),
+                     "write the weights, and FILE.state to resume from, after every epoch and at the end; -: both "
+                     "in one, on standard output, at the end only"),
     TOOL_OPTION_TEXT("resume", train_settings, resume, "FILE",
-                     "continue from FILE and FILE.state, with their settings; -: from a state on standard input"),
+                     "continue from FILE and FILE.state, with their settings; -: from what --save - wrote"),
     TOOL_OPTION_FLAG("no-shuffle", train_settings, no_shuffle, "take the images in the order of the file"),
     TOOL_OPTION_INTEGER("max-steps", train_settings, max_steps, 1, 9007199254740992.0, "at least 1",
                         "stop after N steps, including those of a resumed run"),
