@@ -19,7 +19,7 @@ static void need_device(void **state) { (void)support_context(state); }
 // A folder with one kernel file of heed's own in which alpha counts twice.
 static void plant_wrong_kernel(char *folder) {
   static char text[1 << 16];
-  static const char right[] = "mask_ld, alpha,", wrong[] = "mask_ld, alpha*2,";
+  static const char right[] = "argument_ld, alpha,", wrong[] = "argument_ld, alpha*2,";
   char path[256];
   FILE *file = fopen(HEED_SOURCE_DIR "/kernels_cl/gemm/epilogue.cl", "r");
   assert_non_null(file);

@@ -48,7 +48,7 @@ static int unload(void **state) {
 
 // Products come out times `factor`, 1 or 2, from the next context on.
 static void rebuild(int factor) {
-  static const char right[] = "mask_ld, alpha*1,", wrong[] = "mask_ld, alpha*2,", plain[] = "mask_ld, alpha,";
+  static const char right[] = "argument_ld, alpha*1,", wrong[] = "argument_ld, alpha*2,", plain[] = "argument_ld, alpha,";
   for (int i = 0; i < files; ++i) {
     struct kernel_source *source = &heed__cl_kernel_sources[i];
     if (strcmp(source->name, "gemm/epilogue.cl") != 0) continue;
@@ -57,7 +57,7 @@ static void rebuild(int factor) {
       memmove(at + sizeof right - 1, at + sizeof plain - 1, strlen(at + sizeof plain - 1) + 1);
       source->length += sizeof right - sizeof plain;
     } else {
-      at = strstr(source->text, "mask_ld, alpha*");
+      at = strstr(source->text, "argument_ld, alpha*");
     }
     assert_non_null(at);
     memcpy(at, factor == 1 ? right : wrong, sizeof right - 1);

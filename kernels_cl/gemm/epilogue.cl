@@ -47,14 +47,8 @@ struct epilogue {
 
 // Of batch (batch0, batch1).
 #define EPILOGUE(batch0, batch1)                                                                                       \
-  {bias + bias_offset,                                                                                                 \
-   argument + argument_offset + (batch0)*argument_stride0 + (batch1)*argument_stride1,                                 \
-   argument_ld,                                                                                                        \
-   alpha,                                                                                                              \
-   beta,                                                                                                               \
-   has_bias,                                                                                                           \
-   has_argument,                                                                                                       \
-   activation}
+  {bias + bias_offset, argument + argument_offset + (batch0)*argument_stride0 + (batch1)*argument_stride1,             \
+   argument_ld, alpha, beta, has_bias, has_argument, activation}
 
 INLINE int is_plain(struct epilogue e) { return !e.has_bias && !e.activation; }
 
