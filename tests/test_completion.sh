@@ -33,7 +33,7 @@ offers() { # WHAT WORD ...
 options=0
 every_option() { # COMMAND ...
   local option
-  for option in $("$heed" "$@" --help | grep -oE '(^|[ ,[])(-[A-Za-z],|--[a-z][a-z-]*)' | grep -oE -e '-+[A-Za-z][a-z-]*' | sort -u); do
+  for option in $("$heed" "$@" --help | grep -oE '(^|[ ,[])(-[A-Za-z],|--[a-z][a-z0-9-]*)' | grep -oE -e '-+[A-Za-z][a-z0-9-]*' | sort -u); do
     offers "$option" "$@" -
     options=$((options + 1))
   done

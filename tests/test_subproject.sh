@@ -61,7 +61,7 @@ runs host consumer_static
 program=$(find "$scratch/host" -name heed -type f -perm -u+x)
 "$program" devices >"$scratch/log"
 grep -q 'built without OpenCL' "$scratch/log" && ! grep -q '^[* ] [0-9]' "$scratch/log" || fail "without OpenCL, heed devices prints: $(cat "$scratch/log")"
-"$program" check --tiny --op softmax >"$scratch/log" 2>&1 || fail "without OpenCL, heed check fails: $(cat "$scratch/log")"
+"$program" check --device host --tiny --op softmax >"$scratch/log" 2>&1 || fail "without OpenCL, heed check fails: $(cat "$scratch/log")"
 needed=$(ldd "$scratch/host/consumer_static")
 [[ $needed != *OpenCL* ]] || fail "without OpenCL the program needs: $needed"
 echo "as a subproject: every default, without CLBlast and OpenMP, without OpenCL"

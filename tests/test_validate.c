@@ -299,9 +299,10 @@ static void write_defect(const struct defect *d) {
   support_write_file(support_path(d->file), changed, used);
 }
 
-// The cases that may come across the defect: nothing but the staged path returns weights and the gradient of a mask.
+// The cases that may come across the defect: nothing but the staged path returns weights and the gradient of a mask. Cross-entropy's weights
+// and axes are of level 1.
 static bool is_candidate(const struct defect *d, const heed_case *c) {
-  if (c->level > 0 || strcmp(c->family->op, d->op) != 0) return false;
+  if (strcmp(c->family->op, d->op) != 0 || c->level > (strcmp(d->op, "cross_entropy") == 0)) return false;
   if (strcmp(d->op, "attention") != 0) return true;
   const attention_shape *s = &c->u.attention;
   const bool staged = s->weights || s->mask_grad || s->options.path == HEED_PATH_STAGED;

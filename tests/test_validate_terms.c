@@ -16,6 +16,7 @@ static struct {
   int slot;
   bool one_element, any_dtype;
   int calls;          // that were made wrong
+  int others;         // that have the output, but not in F32
   double of_results;  // the largest relative error of an output that this made
 } wrong;
 
@@ -49,6 +50,7 @@ static heed_status wrong_op(heed_context *ctx, const struct heed__call *call) {
   heed_tensor *t = call->op == wrong.op ? call->out[wrong.slot] : NULL;
   if (t && t->dtype == HEED_I32 && wrong.any_dtype)
     return heed_tensor_upload(t, &(int32_t){(1 << 30) + 1}, sizeof(int32_t));
+  wrong.others += t && t->dtype != HEED_F32;
   return t && t->dtype == HEED_F32 ? spoil(t) : HEED_OK;
 }
 
@@ -73,10 +75,11 @@ static heed_status run_case(const heed_case *c, heed_context *ctx) {
   return status;
 }
 
-// Counts the small cases in which the output was made wrong, and those of them that nobody noticed.
+// Counts the small cases in which the output was made wrong, and those of them that nobody noticed. An output that is never F32 (counts, the
+// copy of parameters in 16 bits) cannot be made wrong by a thousandth: it is not counted as missing.
 static void count_unnoticed(const heed_case *cases, size_t count, enum heed__op op, int slot, int *made, int *missed) {
   heed_context *ctx = open_wrong(op, slot, false);
-  *made = *missed = 0;
+  *made = *missed = wrong.others = 0;
   for (size_t i = 0; i < count; ++i) {
     if (cases[i].dtype != HEED_F32) continue;
     wrong.calls = 0;
@@ -88,6 +91,7 @@ static void count_unnoticed(const heed_case *cases, size_t count, enum heed__op 
       print_message("%s %s: not refused in %s\n", heed__op_name(op), heed__operators[op].out[slot], cases[i].name);
     }
   }
+  if (*made == 0 && wrong.others > 0) *made = 1;
   heed_context_destroy(ctx);
 }
 
