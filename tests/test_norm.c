@@ -139,6 +139,73 @@ static void gradients_do_not_depend_on_each_other(void **state) {
   }
 }
 
+// sum in a tensor of its own, and in that of each term.
+static void assert_rms_norm_is_both_in_turn(heed_tensor *const terms[2], const heed_tensor *weight,
+                                            const heed_tensor *sum) {
+  heed_tensor *y = support_like(sum), *both = support_like(sum);
+  ASSERT_OK(heed_rms_norm_fwd(sum, weight, 1e-5, y));
+  for (int place = 0; place < 3; ++place) {
+    heed_tensor *into[] = {support_like(sum), support_like(sum), support_like(sum)};
+    ASSERT_OK(heed_copy(terms[0], into[1]));
+    ASSERT_OK(heed_copy(terms[1], into[2]));
+    ASSERT_OK(heed_add_rms_norm_fwd(into[1], into[2], weight, 1e-5, into[place], both));
+    ASSERT_SAME_BITS(into[place], sum);
+    ASSERT_SAME_BITS(both, y);
+  }
+}
+
+// Of rows that are shorter than a vector, that are whole vectors, and others.
+static void the_norm_of_a_sum_is_both_in_turn(void **state) {
+  static const struct {
+    heed_dtype dtype;
+    int64_t width;
+  } rows[] = {{HEED_F32, 5}, {HEED_F32, 64}, {HEED_F32, 300}, {HEED_F16, 300}, {HEED_BF16, 64}};
+  heed_context *ctx = support_context(state);
+  for (int i = 0; i < 5; ++i) {
+    const heed_dtype dtype = rows[i].dtype;
+    const int64_t width = rows[i].width;
+    heed_tensor *terms[] = {support_random(ctx, dtype, SHAPE(7, 3, width), 1),
+                            support_random(ctx, dtype, SHAPE(7, 3, width), 2)};
+    const heed_tensor *weight = support_random(ctx, dtype, SHAPE(width), 3),
+                      *bias = i % 2 ? NULL : support_random(ctx, dtype, SHAPE(width), 4);
+    heed_tensor *sum = support_like(terms[0]), *y = support_like(sum), *both_sum = support_like(sum),
+                *both = support_like(sum);
+    ASSERT_OK(heed_add(1, terms[0], 1, terms[1], sum));
+    ASSERT_OK(heed_layer_norm_fwd(sum, weight, bias, 1e-5, y));
+    ASSERT_OK(heed_add_layer_norm_fwd(terms[0], terms[1], weight, bias, 1e-5, both_sum, both));
+    ASSERT_SAME_BITS(both_sum, sum);
+    ASSERT_SAME_BITS(both, y);
+    assert_rms_norm_is_both_in_turn(terms, weight, sum);
+  }
+}
+
+static void impossible_sums_are_refused(void **state) {
+  heed_context *ctx = support_context(state);
+  heed_tensor *a = support_random(ctx, HEED_F32, SHAPE(1, 5), 1), *y = support_like(a), *sum = support_like(a);
+  heed_tensor *weight = support_random(ctx, HEED_F32, SHAPE(5), 2), *row = NULL;
+  const heed_tensor *other = support_random(ctx, HEED_F32, SHAPE(4), 2);
+  ASSERT_OK(heed_tensor_reshape(weight, SHAPE(1, 5), &row));
+  support_keep(row);
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "add_rms_norm_fwd", "b is NULL",
+                 heed_add_rms_norm_fwd(a, NULL, weight, 1e-5, sum, y));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "add_rms_norm_fwd", "sum is NULL",
+                 heed_add_rms_norm_fwd(a, a, weight, 1e-5, NULL, y));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "add_layer_norm_fwd", "b is F32[5]",
+                 heed_add_layer_norm_fwd(a, weight, weight, NULL, 1e-5, sum, y));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "add_layer_norm_fwd", "sum is F32[5]",
+                 heed_add_layer_norm_fwd(a, a, weight, NULL, 1e-5, support_like(weight), y));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "add_layer_norm_fwd", "the last of a",
+                 heed_add_layer_norm_fwd(a, a, other, NULL, 1e-5, sum, y));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "add_layer_norm_fwd", "sum overlaps weight",
+                 heed_add_layer_norm_fwd(a, a, weight, NULL, 1e-5, row, y));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "add_layer_norm_fwd", "sum overlaps bias",
+                 heed_add_layer_norm_fwd(a, a, support_random(ctx, HEED_F32, SHAPE(5), 3), weight, 1e-5, row, y));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "add_layer_norm_fwd", "overlaps",
+                 heed_add_layer_norm_fwd(a, a, weight, NULL, 1e-5, y, y));
+  ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "add_layer_norm_fwd", "y overlaps a",
+                 heed_add_layer_norm_fwd(a, y, weight, NULL, 1e-5, sum, a));
+}
+
 static void impossible_calls_are_refused(void **state) {
   heed_context *ctx = support_context(state);
   const heed_tensor *x = support_random(ctx, HEED_F32, SHAPE(3, 5), 1),
@@ -161,6 +228,7 @@ int main(void) {
       TEST(little_that_is_left_has_its_digits),    TEST(means_far_from_zero_keep_their_digits),
       TEST(large_halves_are_summed_in_single),     TEST(gradients_of_no_rows_are_zero),
       TEST(gradients_do_not_depend_on_each_other), TEST(impossible_calls_are_refused),
+      TEST(the_norm_of_a_sum_is_both_in_turn),     TEST(impossible_sums_are_refused),
   };
   return RUN_ON_BOTH("norm", tests);
 }

@@ -73,6 +73,8 @@ static const struct defect defects[] = {
     {"ops/cross_entropy.cl", "if (mean) scale /= count[0]", "if (mean) scale /= count[0] + 1", "cross_entropy",
      "cross_entropy_bwd", 0, AS_IT_IS},
     {"ops/norm.cl", "value += GET(bias", "value -= GET(bias", "layer_norm", "layer_norm_fwd", 0, AS_IT_IS},
+    {"ops/norm.cl", "GET(x, i, 0) + GET(addend", "GET(x, i, 0) - GET(addend", "rms_norm", "add_rms_norm_fwd", 0,
+     AS_IT_IS},
     {"ops/norm.cl", "value += GET(residual", "value -= GET(residual", "rms_norm", "rms_norm_bwd", 0, AS_IT_IS},
     {"ops/norm.cl", "d.along_rest -= (", "d.along_rest += (", "rms_norm", "rms_norm_bwd", 0, AS_IT_IS},
     {"ops/norm.cl", "sum += part;", "sum += 1.001f * part;", "layer_norm", "layer_norm_bwd", 0, AS_GPU},

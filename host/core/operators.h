@@ -63,12 +63,14 @@
   /* all [outer, axis, inner] */ \
   X(softmax_fwd, FORWARD, IN(x), OUT(y), PARAMS(struct heed__softmax_params), OWN_TERMS) \
   X(softmax_bwd, GRADIENT, IN(y, dy), OUT(dx), PARAMS(struct heed__softmax_params), OWN_TERMS) \
-  /* x, dx, y, dy, residual: [rows, C]; weight, bias, dweight, dbias: [C] */ \
-  X(layer_norm_fwd, FORWARD, IN(x, weight, bias), OUT(y), PARAMS(struct heed__norm_params), OPTIONAL(bias), \
-    IN_PLACE(y, x)) \
+  /* x, addend, sum, dx, y, dy, residual: [rows, C]; weight, bias, dweight, dbias: [C]. With addend and sum, which come together, the norm \
+     is that of sum = x + addend, rounded to the dtype. The rms_norms have the slots of the layer_norms but the last */ \
+  X(layer_norm_fwd, FORWARD, IN(x, addend, weight, bias), OUT(y, sum), PARAMS(struct heed__norm_params), \
+    OPTIONAL(addend, bias, sum), IN_PLACE(y, x, sum, x, sum, addend)) \
   X(layer_norm_bwd, GRADIENT, IN(x, weight, dy, residual), OUT(dx, dweight, dbias), PARAMS(struct heed__norm_params), \
     OPTIONAL(residual, dx, dweight, dbias), IN_PLACE(dx, x, dx, dy, dx, residual)) \
-  X(rms_norm_fwd, FORWARD, IN(x, weight), OUT(y), PARAMS(struct heed__norm_params), IN_PLACE(y, x)) \
+  X(rms_norm_fwd, FORWARD, IN(x, addend, weight), OUT(y, sum), PARAMS(struct heed__norm_params), \
+    OPTIONAL(addend, sum), IN_PLACE(y, x, sum, x, sum, addend)) \
   X(rms_norm_bwd, GRADIENT, IN(x, weight, dy, residual), OUT(dx, dweight), PARAMS(struct heed__norm_params), \
     OPTIONAL(residual, dx, dweight), IN_PLACE(dx, x, dx, dy, dx, residual)) \
   /* input, dinput: [rows, classes, inner] by the parameters; target: [rows, inner], or the same; weight: F32 [classes]; \

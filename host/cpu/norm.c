@@ -29,21 +29,36 @@ static void row_gradient(double *g, const double *h, double rate, int64_t count,
   for (int64_t i = 0; i < count; ++i) g[i] = rate * (g[i] - h[i] * along);
 }
 
-static heed_status forward(bool rms, const heed_tensor *x, const heed_tensor *weight, const heed_tensor *bias,
-                           double eps, const heed_tensor *y) {
-  // x, y: [rows, cols]; weight, bias: [cols], bias NULL: none
+// A row of sum = x + addend, and back as what the dtype holds of it.
+static void add_row(double *h, double *other, const heed_tensor *addend, const heed_tensor *sum, int64_t start) {
+  // h, other: [cols]; addend, sum: [rows, cols]
+  const int64_t cols = sum->dims[1];
+  heed__cpu_load_row(other, heed__cpu_data(addend), addend->dtype, start, 1, cols);
+  for (int64_t i = 0; i < cols; ++i) h[i] += other[i];
+  heed__cpu_store_row(heed__cpu_data(sum), sum->dtype, start, 1, cols, h);
+  heed__cpu_load_row(h, heed__cpu_data(sum), sum->dtype, start, 1, cols);
+}
+
+// rms_norm_fwd has the slots of layer_norm_fwd but bias.
+static heed_status forward(const struct heed__call *call, bool rms) {
+  // x, addend, sum, y: [rows, cols], addend and sum NULL: the norm of x; weight, bias: [cols], bias NULL: none
+  const heed_tensor *x = call->in[HEED__layer_norm_fwd_x], *addend = call->in[HEED__layer_norm_fwd_addend],
+                    *weight = call->in[HEED__layer_norm_fwd_weight], *bias = call->in[HEED__layer_norm_fwd_bias];
+  const heed_tensor *y = call->out[HEED__layer_norm_fwd_y], *sum = call->out[HEED__layer_norm_fwd_sum];
+  const struct heed__norm_params *params = call->params;
   const int64_t rows = x->dims[0], cols = x->dims[1];
   double *scratch;
-  HEED__TRY(heed__cpu_scratch(heed__cpu_threads() + 2, cols, 1, &scratch));
+  HEED__TRY(heed__cpu_scratch(2 * heed__cpu_threads() + 2, cols, 1, &scratch));
   double *w = scratch, *b = scratch + cols;
   heed__cpu_load_row(w, heed__cpu_data(weight), weight->dtype, 0, 1, cols);
   for (int64_t i = 0; i < cols; ++i) b[i] = 0;
   if (bias) heed__cpu_load_row(b, heed__cpu_data(bias), bias->dtype, 0, 1, cols);
   HEED__CPU_PARALLEL_FOR(x->count)
   for (int64_t row = 0; row < rows; ++row) {
-    double *h = scratch + (2 + heed__cpu_thread()) * cols;
+    double *h = scratch + (2 + 2 * heed__cpu_thread()) * cols;
     heed__cpu_load_row(h, heed__cpu_data(x), x->dtype, row * cols, 1, cols);
-    normalize(h, cols, eps, rms);
+    if (addend) add_row(h, h + cols, addend, sum, row * cols);
+    normalize(h, cols, params->eps, rms);
     for (int64_t i = 0; i < cols; ++i) h[i] = h[i] * w[i] + b[i];
     heed__cpu_store_row(heed__cpu_data(y), y->dtype, row * cols, 1, cols, h);
   }
@@ -52,19 +67,13 @@ static heed_status forward(bool rms, const heed_tensor *x, const heed_tensor *we
 }
 
 heed_status heed__cpu_layer_norm_fwd(heed_context *ctx, const struct heed__call *call) {
-  // x, y: [rows, cols]; weight, bias: [cols], bias NULL: none
   (void)ctx;
-  const struct heed__norm_params *params = call->params;
-  return forward(false, call->in[HEED__layer_norm_fwd_x], call->in[HEED__layer_norm_fwd_weight],
-                 call->in[HEED__layer_norm_fwd_bias], params->eps, call->out[HEED__layer_norm_fwd_y]);
+  return forward(call, false);
 }
 
 heed_status heed__cpu_rms_norm_fwd(heed_context *ctx, const struct heed__call *call) {
-  // x, y: [rows, cols]; weight: [cols]
   (void)ctx;
-  const struct heed__norm_params *params = call->params;
-  return forward(true, call->in[HEED__rms_norm_fwd_x], call->in[HEED__rms_norm_fwd_weight], NULL, params->eps,
-                 call->out[HEED__rms_norm_fwd_y]);
+  return forward(call, true);
 }
 
 // ---------------------------------------------------------------- backward

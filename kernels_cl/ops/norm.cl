@@ -5,6 +5,8 @@
 // check with: -DX_DTYPE=F16 -DGROUP=64 -DRMS=1
 // check with: -DVECTOR=8 -DBIAS=1
 // check with: -DVECTOR=16 -DX_DTYPE=BF16 -DRMS=1 -DWHOLE=1
+// check with: -DGROUP=64 -DADDS=1
+// check with: -DVECTOR=8 -DWHOLE=1 -DSTREAMED=1 -DADDS=1
 // check with: -DVECTOR=8 -DWHOLE=1 -DSTREAMED=1 -DWHAT=3
 #ifndef X_DTYPE
 #define X_DTYPE F32
@@ -14,6 +16,10 @@
 #endif
 #ifndef BIAS
 #define BIAS 0
+#endif
+// 1: what is normed is the sum of two tensors, which is a result too.
+#ifndef ADDS
+#define ADDS 0
 #endif
 // 1: rows are a multiple of VECTOR, so that all vectors are whole.
 #ifndef WHOLE
@@ -106,22 +112,42 @@ struct row_norm norm_of_row(const __global real *x, idx cols, float eps, __local
   return n;
 }
 
-// y = (x − μ)/√(σ² + eps) ∘ weight + bias
-ROW_GROUP __kernel void norm_rows(const __global real *x, long x_offset, const __global real *weight, long weight_offset,
-                                  const __global real *bias, long bias_offset, __global real *y, long y_offset,
+// A row of sum = x + addend. All work-items of the row read the first vector.
+void add_row(const __global real *x, const __global real *addend, __global real *sum, idx cols) {
+  ROW_LOOP(i, 0, cols) {
+#if VECTOR > 1
+    PREFETCH_READ(x + cols + i);
+    PREFETCH_READ(addend + cols + i);
+#endif
+    STOREV(X_DTYPE, sum, i, cols, GET(x, i, 0) + GET(addend, i, 0));
+  }
+#if GROUP > 1
+  barrier(CLK_GLOBAL_MEM_FENCE);
+#endif
+}
+
+// y = (x − μ)/√(σ² + eps) ∘ weight + bias; with ADDS of sum = x + addend, a row of which the cache still has when the norm reads it.
+ROW_GROUP __kernel void norm_rows(const __global real *x, long x_offset, const __global real *addend, long addend_offset,
+                                  const __global real *weight, long weight_offset, const __global real *bias,
+                                  long bias_offset, __global real *sum, long sum_offset, __global real *y, long y_offset,
                                   long rows, long all_cols, float eps) {
   __local float scratch[GROUP];
   const idx cols = all_cols;
-  x += x_offset, weight += weight_offset, bias += bias_offset, y += y_offset;
+  x += x_offset, addend += addend_offset, weight += weight_offset, bias += bias_offset;
+  sum += sum_offset, y += y_offset;
 #if STREAMED
   const bool is_aligned = (ulong)y % sizeof(floatv) == 0;
 #endif
   ROWS_LOOP(row, rows) {
     const __global real *in = x + row * cols;
     __global real *out = y + row * cols;
+#if ADDS
+    add_row(in, addend + row * cols, sum + row * cols, cols);
+    in = sum + row * cols;
+#endif
     const struct row_norm n = norm_of_row(in, cols, eps, scratch);
     ROW_LOOP(i, 0, cols) {
-#if VECTOR > 1
+#if VECTOR > 1 && !ADDS
       PREFETCH_READ(in + cols + i);
 #endif
       floatv value = CENTRED(GET(in, i, 0), n) * n.rate * GET(weight, i, 0);

@@ -116,6 +116,7 @@ typedef struct norm_shape {
   double eps, mean;  // mean: of x
   case_fill fill;
   bool bias, residual, accumulate;
+  bool adds;  // forward: of x + addend, which is a result too
 } norm_shape;
 
 typedef struct loss_shape {

@@ -28,13 +28,21 @@ static heed_status parameter_gradient(case_env *env, const heed_case *c, const c
   return case_output(env, name, c->dtype, 1, &s->cols, tolerance);
 }
 
+static heed_status forward_setup(case_env *env, const heed_case *c) {
+  const norm_shape *s = &c->u.norm;
+  const double tolerance = heed_tolerance(c->dtype, false);
+  TRY(case_output(env, "y", c->dtype, 2, DIMS(s->rows, s->cols), tolerance));
+  if (!s->adds) return HEED_OK;
+  TRY(case_input(env, "addend", c->dtype, 2, DIMS(s->rows, s->cols), CASE_NORMAL, 1));
+  return case_output(env, "sum", c->dtype, 2, DIMS(s->rows, s->cols), tolerance);
+}
+
 static heed_status norm_setup(case_env *env, const heed_case *c) {
   const norm_shape *s = &c->u.norm;
   TRY(make_x(env, c));
   TRY(case_input(env, "weight", c->dtype, 1, &s->cols, CASE_NORMAL, 1));
   if (s->bias) TRY(case_input(env, "bias", c->dtype, 1, &s->cols, CASE_NORMAL, 1));
-  if (c->phase != CASE_BACKWARD)
-    TRY(case_output(env, "y", c->dtype, 2, DIMS(s->rows, s->cols), heed_tolerance(c->dtype, false)));
+  if (c->phase != CASE_BACKWARD) TRY(forward_setup(env, c));
   if (c->phase == CASE_FORWARD) return HEED_OK;
   TRY(case_input(env, "dy", c->dtype, 2, DIMS(s->rows, s->cols), CASE_NORMAL, 1));
   if (s->residual) TRY(case_input(env, "residual", c->dtype, 2, DIMS(s->rows, s->cols), CASE_NORMAL, 1));
@@ -43,24 +51,34 @@ static heed_status norm_setup(case_env *env, const heed_case *c) {
   return s->bias ? parameter_gradient(env, c, "dbias") : HEED_OK;
 }
 
+static heed_status forward_run(case_env *env, const heed_case *c) {
+  const norm_shape *s = &c->u.norm;
+  heed_tensor *x = case_get(env, "x"), *weight = case_get(env, "weight"), *y = case_get(env, "y"),
+              *sum = case_get(env, "sum");
+  const heed_tensor *addend = case_get(env, "addend"), *bias = case_get(env, "bias");
+  if (s->adds)
+    return is_rms(c) ? heed_add_rms_norm_fwd(x, addend, weight, s->eps, sum, y)
+                     : heed_add_layer_norm_fwd(x, addend, weight, bias, s->eps, sum, y);
+  return is_rms(c) ? heed_rms_norm_fwd(x, weight, s->eps, y) : heed_layer_norm_fwd(x, weight, bias, s->eps, y);
+}
+
 static heed_status norm_run(case_env *env, const heed_case *c) {
   const norm_shape *s = &c->u.norm;
-  heed_tensor *x = case_get(env, "x"), *weight = case_get(env, "weight"), *y = case_get(env, "y");
-  const heed_tensor *bias = case_get(env, "bias");
-  if (c->phase != CASE_BACKWARD)
-    TRY(is_rms(c) ? heed_rms_norm_fwd(x, weight, s->eps, y) : heed_layer_norm_fwd(x, weight, bias, s->eps, y));
+  if (c->phase != CASE_BACKWARD) TRY(forward_run(env, c));
   if (c->phase == CASE_FORWARD) return HEED_OK;
+  const heed_tensor *x = case_get(env, "x"), *weight = case_get(env, "weight");
   const heed_tensor *dy = case_get(env, "dy"), *residual = case_get(env, "residual");
   heed_tensor *dx = case_get(env, "dx"), *dweight = case_get(env, "dweight"), *dbias = case_get(env, "dbias");
   if (is_rms(c)) return heed_rms_norm_bwd(x, weight, dy, residual, s->eps, dx, dweight, s->accumulate);
   return heed_layer_norm_bwd(x, weight, dy, residual, s->eps, dx, dweight, dbias, s->accumulate);
 }
 
-// Forward reads x and writes y; backward reads x and dy and writes dx.
+// Forward reads x and writes y, and with addend reads that and writes sum; backward reads x and dy and writes dx.
 static double norm_bytes(const heed_case *c) {
   const norm_shape *s = &c->u.norm;
   const double once = (double)s->rows * (double)s->cols * (double)heed_dtype_size(c->dtype);
-  return (c->phase == CASE_FORWARD ? 2 : c->phase == CASE_BACKWARD ? 3 : 5) * once;
+  const double forward = s->adds ? 4 : 2, backward = 3;
+  return (c->phase == CASE_FORWARD ? forward : c->phase == CASE_BACKWARD ? backward : forward + backward) * once;
 }
 
 // Forward: the moments, the difference from the mean, three factors and a sum; backward: the moments, three sums, the remainder and what a
@@ -73,7 +91,7 @@ static double norm_operations(const heed_case *c) {
 // Differences are too coarse where the result bends within a step.
 static bool norm_has_gradient(const heed_case *c) {
   const norm_shape *s = &c->u.norm;
-  return s->fill == CASE_NORMAL && s->mean == 0 && s->cols > 4 && !s->residual && !s->accumulate;
+  return s->fill == CASE_NORMAL && s->mean == 0 && s->cols > 4 && !s->residual && !s->accumulate && !s->adds;
 }
 
 // ---------------------------------------------------------------- shapes
@@ -101,6 +119,10 @@ static void norm_cases(case_list *list, const case_family *family) {
       {9, 64, 1e-5, 0, CASE_HUGE, .bias = true},
       {9, 63, 1e-12, 0, CASE_DENORMAL, .bias = true},
       {12, 2, 1e-5, 0, CASE_NORMAL, .bias = true},
+      {9, 3, 1e-5, 0, CASE_NORMAL, .bias = true, .adds = true},
+      {37, 65, 1e-5, 300, CASE_NORMAL, .adds = true},
+      {300, 48, 1e-5, 0, CASE_OUTLIER, .bias = true, .adds = true},
+      {257, 768, 1e-5, 0, CASE_NORMAL, .bias = true, .adds = true},
       {257, 768, 1e-5, 0, CASE_NORMAL, .bias = true, .residual = true},
       {3, 4097, 1e-6, 0, CASE_NORMAL, .bias = true},
       {2, 100003, 1e-5, 0, CASE_NORMAL, .bias = true},
@@ -115,6 +137,7 @@ static void norm_tiny(case_list *list, const case_family *family) {
       {3, 40, 1e-5, 0, CASE_NORMAL, .bias = true, .residual = true},
       {9, 3, 1e-5, 0, CASE_NORMAL, .accumulate = true},
       {2, 33, 1e-5, 300, CASE_NORMAL, .bias = true},
+      {3, 40, 1e-5, 0, CASE_NORMAL, .bias = true, .adds = true},
   };
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; ++i) add_norm(list, family, &shapes[i], i, 0, 0);
 }

@@ -24,39 +24,37 @@ static void begin(struct heed__cl_kernel *k, heed_context *ctx, const char *kern
   heed__cl_define_int(k, "RMS", rms);
 }
 
-static heed_status forward(heed_context *ctx, bool rms, const heed_tensor *x, const heed_tensor *weight,
-                           const heed_tensor *bias, double eps, const heed_tensor *y) {
-  // x, y: [rows, cols]; weight, bias: [cols], bias NULL: none
+// rms_norm_fwd has the slots of layer_norm_fwd but bias.
+static heed_status forward(heed_context *ctx, const struct heed__call *call, bool rms) {
+  // x, addend, sum, y: [rows, cols], addend and sum NULL: the norm of x; weight, bias: [cols], bias NULL: none
+  const heed_tensor *x = call->in[HEED__layer_norm_fwd_x], *addend = call->in[HEED__layer_norm_fwd_addend],
+                    *bias = call->in[HEED__layer_norm_fwd_bias];
+  const struct heed__norm_params *params = call->params;
   const int64_t rows = x->dims[0], cols = x->dims[1];
   HEED__TRY(heed__cl_check_rows(ctx, cols));
   const struct heed__cl_rows layout = heed__cl_rows_for(ctx, cols);
   struct heed__cl_kernel k;
   begin(&k, ctx, "norm_rows", layout, x, rms);
   heed__cl_define_int(&k, "BIAS", bias != NULL);
-  if (streams(ctx, x, layout, 2)) heed__cl_define_int(&k, "STREAMED", 1);
+  if (addend) heed__cl_define_int(&k, "ADDS", 1);
+  if (streams(ctx, x, layout, addend ? 4 : 2)) heed__cl_define_int(&k, "STREAMED", 1);
   heed__cl_tensor(&k, x);
-  heed__cl_tensor(&k, weight);
+  heed__cl_tensor(&k, addend);
+  heed__cl_tensor(&k, call->in[HEED__layer_norm_fwd_weight]);
   heed__cl_tensor(&k, bias);
-  heed__cl_tensor(&k, y);
+  heed__cl_tensor(&k, call->out[HEED__layer_norm_fwd_sum]);
+  heed__cl_tensor(&k, call->out[HEED__layer_norm_fwd_y]);
   heed__cl_long(&k, rows);
   heed__cl_long(&k, cols);
-  heed__cl_float(&k, eps);
+  heed__cl_float(&k, params->eps);
   return heed__cl_launch_rows(&k, layout, rows);
 }
 
 heed_status heed__cl_layer_norm_fwd(heed_context *ctx, const struct heed__call *call) {
-  // x, y: [rows, cols]; weight, bias: [cols], bias NULL: none
-  const struct heed__norm_params *params = call->params;
-  return forward(ctx, false, call->in[HEED__layer_norm_fwd_x], call->in[HEED__layer_norm_fwd_weight],
-                 call->in[HEED__layer_norm_fwd_bias], params->eps, call->out[HEED__layer_norm_fwd_y]);
+  return forward(ctx, call, false);
 }
 
-heed_status heed__cl_rms_norm_fwd(heed_context *ctx, const struct heed__call *call) {
-  // x, y: [rows, cols]; weight: [cols]
-  const struct heed__norm_params *params = call->params;
-  return forward(ctx, true, call->in[HEED__rms_norm_fwd_x], call->in[HEED__rms_norm_fwd_weight], NULL, params->eps,
-                 call->out[HEED__rms_norm_fwd_y]);
-}
+heed_status heed__cl_rms_norm_fwd(heed_context *ctx, const struct heed__call *call) { return forward(ctx, call, true); }
 
 // ---------------------------------------------------------------- backward
 

@@ -149,6 +149,12 @@ HEED_API HEED_MUST_CHECK heed_status heed_log_softmax_bwd(const heed_tensor *y, 
 // where μ is far larger than σ; a row of equal elements gives bias.
 HEED_API HEED_MUST_CHECK heed_status heed_layer_norm_fwd(const heed_tensor *x, const heed_tensor *weight,
                                                          const heed_tensor *bias, double eps, heed_tensor *y);
+// sum = a + b, rounded to the dtype, and y = LayerNorm of sum, in one pass over memory: a residual connection and the norm that follows it. The
+// bits are those of heed_add(1, a, 1, b, sum) and heed_layer_norm_fwd(sum, ...). a, b, sum, y: one shape; sum may be a or b. The gradient of a
+// and of b alike is heed_layer_norm_bwd()'s dx of sum, with residual the gradient that reaches sum past the norm.
+HEED_API HEED_MUST_CHECK heed_status heed_add_layer_norm_fwd(const heed_tensor *a, const heed_tensor *b,
+                                                             const heed_tensor *weight, const heed_tensor *bias,
+                                                             double eps, heed_tensor *sum, heed_tensor *y);
 // With h = (x − μ)/√(σ² + eps) and g = dy ∘ weight: dx = (g − mean(g) − h mean(g ∘ h))/√(σ² + eps) + residual, dweight = Σ_rows dy ∘ h,
 // dbias = Σ_rows dy. residual: shape of x, the gradient that reaches x past the norm, or NULL for none. Each of dx, dweight and dbias may
 // be NULL; dx may be x, dy or residual. Statistics are computed anew from x. With accumulate, dweight and dbias are added to what the
@@ -160,6 +166,10 @@ HEED_API HEED_MUST_CHECK heed_status heed_layer_norm_bwd(const heed_tensor *x, c
 // RMSNorm: y = x/√(mean(x²) + eps) ∘ weight over the last axis. Zhang and Sennrich 2019, arXiv 1910.07467. Else as LayerNorm.
 HEED_API HEED_MUST_CHECK heed_status heed_rms_norm_fwd(const heed_tensor *x, const heed_tensor *weight, double eps,
                                                        heed_tensor *y);
+// sum = a + b and y = RMSNorm of sum, as heed_add_layer_norm_fwd() has it of LayerNorm.
+HEED_API HEED_MUST_CHECK heed_status heed_add_rms_norm_fwd(const heed_tensor *a, const heed_tensor *b,
+                                                           const heed_tensor *weight, double eps, heed_tensor *sum,
+                                                           heed_tensor *y);
 // With h = x/√(mean(x²) + eps) and g = dy ∘ weight: dx = (g − h mean(g ∘ h))/√(mean(x²) + eps) + residual, dweight = Σ_rows dy ∘ h.
 HEED_API HEED_MUST_CHECK heed_status heed_rms_norm_bwd(const heed_tensor *x, const heed_tensor *weight,
                                                        const heed_tensor *dy, const heed_tensor *residual, double eps,
