@@ -72,6 +72,8 @@ static const struct defect defects[] = {
      "cross_entropy", "cross_entropy_", 0, AS_IT_IS},
     {"ops/cross_entropy.cl", "if (mean) scale /= count[0]", "if (mean) scale /= count[0] + 1", "cross_entropy",
      "cross_entropy_bwd", 0, AS_IT_IS},
+    {"ops/cross_entropy.cl", "= 1 / counted", "= 1 / (counted + 1)", "cross_entropy_share", "cross_entropy_share", 0,
+     AS_IT_IS},
     {"ops/norm.cl", "value += GET(bias", "value -= GET(bias", "layer_norm", "layer_norm_fwd", 0, AS_IT_IS},
     {"ops/norm.cl", "GET(x, i, 0) + GET(addend", "GET(x, i, 0) - GET(addend", "rms_norm", "add_rms_norm_fwd", 0,
      AS_IT_IS},

@@ -82,6 +82,9 @@
   X(cross_entropy_fwd_bwd, GRADIENT, IN(input, target, weight, dloss), OUT(loss, dinput), \
     PARAMS(struct heed__cross_entropy_params), OPTIONAL(weight, dloss), AS_FORWARD(loss), OWN_TERMS, \
     IN_PLACE(dinput, input)) \
+  /* target: indices of any shape; weight: F32 [classes]; share: F32 [1]. The parameters are those of the mean, of all rows */ \
+  X(cross_entropy_share, FORWARD, IN(target, weight), OUT(share), PARAMS(struct heed__cross_entropy_params), \
+    OPTIONAL(weight)) \
   /* all of one shape; param and momentum_buffer are read and written */ \
   X(sgd, FORWARD, IN(grad), OUT(param, momentum_buffer), PARAMS(heed_sgd_options), OPTIONAL(momentum_buffer), \
     OWN_TERMS) \

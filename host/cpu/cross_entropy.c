@@ -12,7 +12,7 @@ struct loss_problem {
   int64_t rows, classes;  // rows: those of all `inner`
 };
 
-// All three operators have the first slots of cross_entropy_fwd.
+// The three operators with an input have the first slots of cross_entropy_fwd.
 static struct loss_problem loss_problem_of(const struct heed__call *call) {
   // input: [rows, classes, inner]; target: [rows, inner] of indices, or as input; weight: F32 [classes] or NULL
   const struct heed__cross_entropy_params *params = call->params;
@@ -211,6 +211,21 @@ heed_status heed__cpu_cross_entropy_fwd_bwd(heed_context *ctx, const struct heed
   backward.out[HEED__cross_entropy_bwd_dinput] = call->out[HEED__cross_entropy_fwd_bwd_dinput];
   HEED__TRY(heed__cpu_cross_entropy_fwd(ctx, &forward));
   return heed__cpu_cross_entropy_bwd(ctx, &backward);
+}
+
+heed_status heed__cpu_cross_entropy_share(heed_context *ctx, const struct heed__call *call) {
+  // target: indices, any shape; weight: F32 [classes] or NULL; share: F32 [1]
+  (void)ctx;
+  const struct heed__cross_entropy_params *params = call->params;
+  const struct loss_problem p = {.target = call->in[HEED__cross_entropy_share_target],
+                                 .weight = call->in[HEED__cross_entropy_share_weight],
+                                 .params = params,
+                                 .by_index = true,
+                                 .rows = params->rows,
+                                 .classes = params->classes};
+  const heed_tensor *share = call->out[HEED__cross_entropy_share_share];
+  heed__store(heed__cpu_data(share), share->dtype, 0, reduction_scale(&p));
+  return HEED_OK;
 }
 
 // ---------------------------------------------------------------- what one rounding of the terms comes to

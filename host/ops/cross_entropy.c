@@ -18,6 +18,12 @@ static heed_status check_options(const char *op, const heed_cross_entropy_option
   return HEED_OK;
 }
 
+static heed_status check_indices(const char *op, const heed_tensor *target) {
+  HEED__REQUIRE(target->dtype == HEED_I32 || target->dtype == HEED_I64 || target->dtype == HEED_U8, HEED_ERROR_DTYPE,
+                "%s: target is %s; class indices are I32, I64 or U8", op, heed__tensor_text(target));
+  return HEED_OK;
+}
+
 static heed_status check_target(const char *op, const heed_tensor *input, const heed_tensor *target, bool from_probs) {
   if (heed_dtype_is_float(target->dtype)) {
     HEED__REQUIRE(target->dtype == input->dtype, HEED_ERROR_DTYPE, "%s: target is %s but input is %s", op,
@@ -26,9 +32,7 @@ static heed_status check_target(const char *op, const heed_tensor *input, const 
   }
   HEED__REQUIRE(!from_probs, HEED_ERROR_DTYPE, "%s: from_probs needs a floating-point target, not %s", op,
                 heed__tensor_text(target));
-  HEED__REQUIRE(target->dtype == HEED_I32 || target->dtype == HEED_I64 || target->dtype == HEED_U8, HEED_ERROR_DTYPE,
-                "%s: target is %s; class indices are I32, I64 or U8", op, heed__tensor_text(target));
-  return HEED_OK;
+  return check_indices(op, target);
 }
 
 // ---------------------------------------------------------------- the axis of classes
@@ -199,5 +203,37 @@ heed_status heed_cross_entropy_fwd_bwd(const heed_tensor *input, const heed_tens
                       [HEED__cross_entropy_fwd_bwd_weight] = options->weight,
                       [HEED__cross_entropy_fwd_bwd_dloss] = dloss},
                .out = {[HEED__cross_entropy_fwd_bwd_loss] = loss, [HEED__cross_entropy_fwd_bwd_dinput] = dinput},
+               .params = &params});
+}
+
+heed_status heed_cross_entropy_share(const heed_tensor *target, const heed_cross_entropy_options *options,
+                                     heed_tensor *share) {
+  static const char op[] = "cross_entropy_share";
+  const heed_cross_entropy_options defaults = {0};
+  if (!options) options = &defaults;
+  const heed_tensor *weight = options->weight;
+  heed_context *ctx;
+  HEED__CHECK_ARGS(op, &ctx, {"target", target, 0}, {"weight", weight, HEED__IS_F32 | HEED__OPTIONAL},
+                   {"share", share, HEED__IS_F32 | HEED__OUT});
+  HEED__TRY(check_indices(op, target));
+  HEED__TRY(check_options(op, options, target));
+  HEED__REQUIRE(!options->from_probs, HEED_ERROR_DTYPE, "%s: from_probs needs a floating-point target, not %s", op,
+                heed__tensor_text(target));
+  HEED__REQUIRE(!weight || (weight->rank == 1 && weight->count >= 1), HEED_ERROR_SHAPE,
+                "%s: weight %s must have one number for each class", op, heed__tensor_text(weight));
+  HEED__REQUIRE(has_dims(share, 1, (const int64_t[]){1}), HEED_ERROR_SHAPE, "%s: share %s must be [1]", op,
+                heed__tensor_text(share));
+  const int64_t ignored = options->has_ignore_index ? options->ignore_index : HEED_IGNORE_INDEX;
+  const struct heed__cross_entropy_params params = {.rows = target->count,
+                                                    .classes = weight ? weight->dims[0] : 1,
+                                                    .inner = 1,
+                                                    .reduction = HEED_REDUCTION_MEAN,
+                                                    .ignores = ignored != HEED_IGNORE_NOTHING,
+                                                    .ignore_index = ignored};
+  return heed__dispatch(
+      ctx, &(struct heed__call){
+               .op = HEED__OP_cross_entropy_share,
+               .in = {[HEED__cross_entropy_share_target] = target, [HEED__cross_entropy_share_weight] = weight},
+               .out = {[HEED__cross_entropy_share_share] = share},
                .params = &params});
 }

@@ -464,6 +464,12 @@ ROW_GROUP __kernel void row_count(COUNT_PARAMETERS, __global float *count) {
   if (ROW_LANE == 0) count[0] = counted;
 }
 
+ROW_GROUP __kernel void row_share(COUNT_PARAMETERS, __global float *share, long share_offset) {
+  __local float scratch[GROUP];
+  const float counted = COUNT_ROWS;
+  if (ROW_LANE == 0) share[share_offset] = 1 / counted;
+}
+
 // One work-group: the sum of all losses, divided by what the rows count for the mean. No row at all has the mean NaN.
 ROW_GROUP __kernel void loss_total(COUNT_PARAMETERS, const __global float *losses, __global float *loss,
                                    long loss_offset, uint mean) {

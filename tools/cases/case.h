@@ -251,7 +251,7 @@ typedef struct case_family {
 #define CASE_FAMILIES(X) \
   X(attention) \
   X(gemm) X(linear) X(mha) X(mlp) \
-  X(softmax) X(cross_entropy) X(cross_entropy_fwd_bwd) \
+  X(softmax) X(cross_entropy) X(cross_entropy_fwd_bwd) X(cross_entropy_share) \
   X(layer_norm) X(rms_norm) \
   X(relu) X(gelu) X(silu) X(swiglu) X(dropout) X(rope) \
   X(add) X(mul) X(reduce_sum) X(copy) X(fill) X(gather_rows) X(argmax) X(embedding) \

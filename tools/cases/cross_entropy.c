@@ -71,6 +71,22 @@ static heed_status loss_both_run(case_env *env, const heed_case *c) {
                                     case_get(env, "loss"), dinput);
 }
 
+static heed_status share_setup(case_env *env, const heed_case *c) {
+  const loss_shape *s = &c->u.loss;
+  TRY(indices(env, s));
+  if (s->weighted) TRY(case_input(env, "weight", HEED_F32, 1, &s->c, CASE_UNIFORM, 1));
+  return case_output(env, "share", HEED_F32, 1, DIMS(1), heed_tolerance(HEED_F32, false));
+}
+
+static heed_status share_run(case_env *env, const heed_case *c) {
+  const heed_cross_entropy_options options = options_of(env, c);
+  return heed_cross_entropy_share(case_get(env, "target"), &options, case_get(env, "share"));
+}
+
+static double share_bytes(const heed_case *c) {
+  return (double)rows_of(&c->u.loss) * (double)heed_dtype_size(c->u.loss.target);
+}
+
 // The logits are read, and their gradient is written.
 static double loss_bytes(const heed_case *c) {
   return (c->phase == CASE_FORWARD ? 1 : 3) * (double)(rows_of(&c->u.loss) * c->u.loss.c) *
@@ -161,6 +177,27 @@ static void loss_tiny(case_list *list, const case_family *family) {
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; ++i) add_loss(list, family, &shapes[i], i, 0, 0);
 }
 
+static void share_cases(case_list *list) {
+  static const loss_shape shapes[] = {
+      {1, 10, {0}, .target = HEED_I64},
+      {333, 10, {0}, HEED_I64, .ignores = true},
+      {100003, 50257, {0}, HEED_I32, .weighted = true, .ignores = true},
+      {9, 10, {0}, HEED_I64, .inner = 35, .weighted = true},
+      {70001, 10, {.has_ignore_index = true, .ignore_index = 3}, .target = HEED_U8},
+      {20, 10, {.has_ignore_index = true, .ignore_index = HEED_IGNORE_NOTHING}, .target = HEED_I64},
+      {3, 2, {.has_ignore_index = true, .ignore_index = 1}, HEED_U8, .weighted = true},
+  };
+  for (size_t i = 0; i < sizeof shapes / sizeof *shapes; ++i)
+    add_loss(list, &cross_entropy_share_family, &shapes[i], i, 0, i < 3 ? 0 : 1);
+}
+
+static void share_tiny(case_list *list) {
+  static const loss_shape shapes[] = {{70, 4, {0}, HEED_I32, .ignores = true},
+                                      {70, 4, {0}, HEED_I32, .weighted = true, .ignores = true}};
+  for (size_t i = 0; i < sizeof shapes / sizeof *shapes; ++i)
+    add_loss(list, &cross_entropy_share_family, &shapes[i], i, 0, 0);
+}
+
 static void apart_cases(case_list *list) { loss_cases(list, &cross_entropy_family); }
 static void apart_tiny(case_list *list) { loss_tiny(list, &cross_entropy_family); }
 static void both_cases(case_list *list) { loss_cases(list, &cross_entropy_fwd_bwd_family); }
@@ -184,4 +221,12 @@ const case_family cross_entropy_fwd_bwd_family = {
     .bytes = loss_both_bytes,
     .cases = both_cases,
     .tiny = both_tiny,
+};
+const case_family cross_entropy_share_family = {
+    .op = "cross_entropy_share",
+    .setup = share_setup,
+    .run = share_run,
+    .bytes = share_bytes,
+    .cases = share_cases,
+    .tiny = share_tiny,
 };

@@ -4,13 +4,13 @@
 #include "cl/operators.h"
 
 struct problem {
-  const heed_tensor *input, *target, *weight;
+  const heed_tensor *input, *target, *weight;  // input NULL: only rows are counted
   const struct heed__cross_entropy_params *params;
   int64_t rows, cols;  // rows: those of all `inner`
   bool classes;
 };
 
-// All three operators have the first slots of cross_entropy_fwd.
+// The three operators with an input have the first slots of cross_entropy_fwd.
 static struct problem problem_of(const struct heed__call *call) {
   // input: [rows, cols, inner]; target: [rows, inner] of indices, or as input; weight: F32 [cols] or NULL
   const struct heed__cross_entropy_params *params = call->params;
@@ -49,7 +49,7 @@ static void begin(struct heed__cl_kernel *k, heed_context *ctx, const struct pro
                   struct heed__cl_rows layout) {
   heed__cl_begin(k, ctx, "ops/cross_entropy.cl", kernel);
   heed__cl_define_rows(k, layout);
-  heed__cl_define_dtype(k, "X_DTYPE", p->input->dtype);
+  heed__cl_define_dtype(k, "X_DTYPE", p->input ? p->input->dtype : HEED_F32);
   heed__cl_define_int(k, "CLASSES", p->classes);
   if (p->classes) heed__cl_define_dtype(k, "T_DTYPE", p->target->dtype);
   heed__cl_define_int(k, "FROM_PROBS", p->params->from_probs);
@@ -259,4 +259,22 @@ heed_status heed__cl_cross_entropy_fwd_bwd(heed_context *ctx, const struct heed_
              (struct results){.dloss = call->in[HEED__cross_entropy_fwd_bwd_dloss],
                               .loss = call->out[HEED__cross_entropy_fwd_bwd_loss],
                               .dinput = call->out[HEED__cross_entropy_fwd_bwd_dinput]});
+}
+
+heed_status heed__cl_cross_entropy_share(heed_context *ctx, const struct heed__call *call) {
+  // target: indices, any shape; weight: F32 [classes] or NULL; share: F32 [1]
+  const struct heed__cross_entropy_params *params = call->params;
+  const struct problem p = {.target = call->in[HEED__cross_entropy_share_target],
+                            .weight = call->in[HEED__cross_entropy_share_weight],
+                            .params = params,
+                            .rows = params->rows,
+                            .cols = params->classes,
+                            .classes = true};
+  HEED__TRY(heed__cl_check_rows(ctx, p.rows));
+  const struct heed__cl_rows layout = totals_layout(ctx, &p);
+  struct heed__cl_kernel k;
+  begin(&k, ctx, &p, "row_share", layout);
+  pass_count(&k, &p);
+  heed__cl_tensor(&k, call->out[HEED__cross_entropy_share_share]);
+  return heed__cl_launch_group(&k, layout);
 }

@@ -212,11 +212,20 @@ HEED_API HEED_MUST_CHECK heed_status heed_cross_entropy_bwd(const heed_tensor *i
 // Both in one call, with the same bits: loss as of heed_cross_entropy_fwd(), dinput as of heed_cross_entropy_bwd(). dinput may be input
 // itself, so that logits and their gradient take the memory of one. Each row is read from memory once where a core's cache holds it.
 // Rows of input may come in several calls: with NONE, and in dloss what each row's gradient is to be multiplied by (1/N for the mean
-// over N rows), calls on parts of the rows give the same bits as one call on all of them.
+// over N rows), calls on parts of the rows give the same bits as one call on all of them. Where rows are ignored or weighted,
+// heed_cross_entropy_share() tells the factor.
 HEED_API HEED_MUST_CHECK heed_status heed_cross_entropy_fwd_bwd(const heed_tensor *input, const heed_tensor *target,
                                                                 const heed_cross_entropy_options *options,
                                                                 const heed_tensor *dloss, heed_tensor *loss,
                                                                 heed_tensor *dinput);
+// share = 1 / Σ_n w_{y_n} over the rows that count: the factor by which MEAN multiplies the sum of losses, before any of them is known. For
+// callers that go over rows in parts: with SUM, and share as dloss, the calls on the parts give the gradient of the mean over all rows, and
+// share times the sum of their losses is its value. target: class indices of all rows, I32, I64 or U8, any shape; share: F32 [1], infinite
+// when nothing counts. Of options it takes weight and the ignored index. The order of the sum follows from the number of rows and the kind
+// of device. Errors: DTYPE for a target of probabilities.
+HEED_API HEED_MUST_CHECK heed_status heed_cross_entropy_share(const heed_tensor *target,
+                                                              const heed_cross_entropy_options *options,
+                                                              heed_tensor *share);
 
 // PyTorch's SGD (torch.optim.SGD): g ← grad + weight_decay · param; with momentum: buf ← momentum · buf + (1 − dampening) g
 // (buf ← g on the first step, when `first`), g ← g + momentum · buf if nesterov, else buf; param ← param − lr · g.
