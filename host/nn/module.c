@@ -50,6 +50,7 @@ static int64_t plan_count(const struct heed__parameter_plan *plan) {
 static heed_status next_run(heed_context *ctx, heed_dtype dtype, const struct heed__parameter_plan *plans, size_t count,
                             struct plan_run *run) {
   const uint64_t most = heed_context_device(ctx)->max_allocation / heed_dtype_size(dtype);
+  struct plan_run group = {0};  // up to the last place where the run may end
   *run = (struct plan_run){0};
   for (; run->count < count; ++run->count) {
     const struct heed__parameter_plan *plan = &plans[run->count];
@@ -58,10 +59,23 @@ static heed_status next_run(heed_context *ctx, heed_dtype dtype, const struct he
     for (int axis = 0; axis < plan->rank; ++axis) fits = fits && heed__mul(size, plan->dims[axis], &size);
     HEED__REQUIRE(fits && heed__sum(run->total, size, &total), HEED_ERROR_OVERFLOW, "%s does not fit 64 bits",
                   plan->name);
-    if (run->count > 0 && (uint64_t)total > most) break;
+    if (!plan->with_previous) group = *run;
+    if (group.count > 0 && (uint64_t)total > most) {
+      *run = group;
+      return HEED_OK;
+    }
     run->total = total;
   }
   return HEED_OK;
+}
+
+static void draw(const struct heed__parameter_plan *plan, uint64_t seed, int64_t size, float *values) {
+  for (int64_t i = 0; i < size; ++i) {
+    double value = plan->constant;
+    if (plan->bound != 0) value += plan->bound * (2 * heed_random_uniform(seed, plan->stream, (uint64_t)i) - 1);
+    if (plan->deviation != 0) value += plan->deviation * heed_random_normal(seed, plan->stream, (uint64_t)i);
+    values[i] = (float)value;
+  }
 }
 
 // Values are drawn by index, so that a parameter has the same initial values on every device.
@@ -72,8 +86,7 @@ static heed_status initialise(heed_tensor *values, const struct heed__parameter_
   HEED__REQUIRE(host, HEED_ERROR_OUT_OF_MEMORY, "no memory for %" PRId64 " initial values", total);
   for (size_t p = 0; p < count; ++p) {
     const int64_t size = plan_count(&plans[p]);
-    for (int64_t i = 0; i < size && plans[p].bound != 0; ++i)
-      next[i] = (float)(plans[p].bound * (2 * heed_random_uniform(seed, plans[p].stream, (uint64_t)i) - 1));
+    draw(&plans[p], seed, size, next);
     next += size;
   }
   const heed_status status = heed_tensor_upload_f32(values, host, total);

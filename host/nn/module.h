@@ -20,13 +20,14 @@ void heed__scratch_destroy(struct heed__scratch *scratch);
 
 // ---------------------------------------------------------------- parameters
 
-// What a parameter is made from. values: uniform in ±bound from (seed, stream); bound 0 gives zeros.
+// What a parameter is made from. Each value is constant + bound · uniform in ±1 + deviation · normal, drawn from (seed, stream).
 struct heed__parameter_plan {
-  char name[48];  // after the module's prefix
+  char name[80];  // after the module's prefix
   int rank;
   int64_t dims[2];
-  double bound;
+  double constant, bound, deviation;  // at most one of bound and deviation is not 0
   uint64_t stream;
+  bool with_previous;  // must follow the parameter before in memory, because the module reads both as one
 };
 // Makes parameters with gradients of zeros. `prefix` begins their names; NULL: none. The values are views that follow one another, in this
 // order, in one storage (or in a few, if the device has no buffer that large), and so are the gradients. So one launch can go over all of a

@@ -111,6 +111,104 @@ HEED_API HEED_MUST_CHECK heed_status heed_mlp_bwd(heed_mlp *mlp, const heed_tens
 HEED_API HEED_MUST_CHECK heed_status heed_mlp_loss(heed_mlp *mlp, const heed_tensor *x, const heed_tensor *target,
                                                    heed_tensor *logits, heed_tensor *loss, bool accumulate);
 
+// ---------------------------------------------------------------- transformer
+
+// A decoder-only language model, as `transformers` defines these architectures:
+//   x = embedding[tokens]; GPT-2: + position embedding
+//   each block: x = x + attention(norm₁(x)); x = x + mlp(norm₂(x))
+//   logits = norm(x) headᵀ; the head is the embedding's weight if they are tied
+// Attention is causal. GPT-2 (Radford et al. 2019): layer norms, learned positions, mlp = W₂ gelu_tanh(W₁ x), biases everywhere.
+// Llama (Touvron et al. 2023, arXiv 2302.13971): rms norms, rotary positions (HEED_ROPE_HALF), mlp = W₃ (silu(W₁ x) ∘ W₂ x),
+// grouped heads, no biases. Mistral (arXiv 2310.06825): Llama with a sliding window. Qwen2 (arXiv 2407.10671): Llama with biases
+// on q, k and v.
+typedef enum heed_architecture {
+  HEED_ARCHITECTURE_GPT2,
+  HEED_ARCHITECTURE_LLAMA,
+  HEED_ARCHITECTURE_MISTRAL,
+  HEED_ARCHITECTURE_QWEN2
+} heed_architecture;
+HEED_API const char *heed_architecture_string(heed_architecture architecture);  // "gpt2"; "" for no architecture
+
+// A zero field takes its default.
+typedef struct heed_transformer_config {
+  heed_architecture architecture;
+  int64_t layers, width, heads;
+  int64_t vocab;     // token ids
+  int64_t context;   // the longest text, in tokens
+  int64_t kv_heads;  // default: heads, and GPT-2 has no other number
+  int64_t head_dim;  // default: width / heads, and GPT-2 has no other
+  int64_t
+      ffn;  // hidden units of an mlp; default: 4 width (GPT-2), 8/3 width rounded up to a multiple of 32 (the others)
+  int64_t window;     // Mistral: how many keys a query attends, itself included; default: all
+  double norm_eps;    // default: 1e-5 (GPT-2), 1e-6 (the others)
+  double rope_theta;  // default: 10,000
+  int tied;  // 1: the head's weight is the embedding's; −1: it has its own; 0: 1 for GPT-2, −1 for the others
+  double
+      dropout;  // probability, in heed_transformer_loss() alone: of embeddings, attention weights and what is added to x
+  heed_dtype dtype;  // of parameters, gradients and activations; for F16 and BF16 an optimizer keeps F32 masters
+  bool recompute;    // keeps only each block's input for the backward, which computes the block again, to the same bits
+  bool empty;        // values start as zeros, for a caller that loads them
+} heed_transformer_config;
+
+// What a model needs, in bytes of device memory.
+typedef struct heed_transformer_memory {
+  uint64_t parameters;
+  uint64_t gradients;
+  uint64_t activations;  // what forward and backward keep and what they compute with
+  uint64_t cache;        // keys and values of a heed_kv_cache
+} heed_transformer_memory;
+
+typedef struct heed_transformer heed_transformer;
+// Fills in the defaults. Errors: INVALID_ARGUMENT, DTYPE, OVERFLOW, with the field's name.
+HEED_API HEED_MUST_CHECK heed_status heed_transformer_complete(heed_transformer_config *config);
+// Makes the model's parameters. Their names are those of a folder of `transformers`: transformer.h.0.attn.c_attn.weight,
+// model.layers.0.self_attn.q_proj.weight, ... Weights are [out features, in features], GPT-2's too (its files hold them transposed).
+// Initial values: normal of deviation 0.02, and 0.02/√(2 layers) for the projections back into x; norms 1, biases 0.
+// Errors: those of heed_transformer_complete(); OUT_OF_MEMORY.
+HEED_API HEED_MUST_CHECK heed_status heed_transformer_create(heed_context *ctx, const heed_transformer_config *config,
+                                                             uint64_t seed, heed_transformer **out);
+HEED_API void heed_transformer_destroy(heed_transformer *transformer);
+HEED_API size_t heed_transformer_parameters(const heed_transformer *transformer, const heed_parameter **parameters);
+// The configuration with its defaults filled in; NULL for NULL.
+HEED_API const heed_transformer_config *heed_transformer_configuration(const heed_transformer *transformer);
+// tokens: I32, I64 or U8 [B, L], L <= context. logits: [B, L, vocab]. A token outside the vocabulary makes its text's logits NaN.
+// Errors: SHAPE, DTYPE, OUT_OF_MEMORY.
+HEED_API HEED_MUST_CHECK heed_status heed_transformer_fwd(heed_transformer *transformer, const heed_tensor *tokens,
+                                                          heed_tensor *logits);
+
+typedef struct heed_transformer_loss_options {
+  bool accumulate;           // adds to the gradients, as told in heed.h
+  double weight;             // factor on all gradients, for example 1/micro-batches; 0: 1
+  uint64_t seed;             // of the dropout: with the same seed, the same is dropped
+  const heed_tensor *scale;  // F32 [1] on the device, another factor on all gradients (loss scaling); NULL: 1
+} heed_transformer_loss_options;
+// Forward, loss and backward: writes the mean cross-entropy of the logits with targets (class indices [B, L]; −100 is not
+// counted) to loss (F32 [1]), and the gradients to the parameters. logits: [B, L, vocab], or NULL if the caller does not want them;
+// then no more than a part of them is in memory at a time. options NULL: zeros. Queues work, and does not wait. A call with the
+// shapes of the last one allocates no device memory. Errors: SHAPE, DTYPE, OUT_OF_MEMORY.
+HEED_API HEED_MUST_CHECK heed_status heed_transformer_loss(heed_transformer *transformer, const heed_tensor *tokens,
+                                                           const heed_tensor *targets,
+                                                           const heed_transformer_loss_options *options,
+                                                           heed_tensor *logits, heed_tensor *loss);
+// Reckons what a model of this configuration needs to train on [batch, length] tokens; batch 0: to run only. cache: texts × tokens
+// of a heed_kv_cache. Errors: those of heed_transformer_complete().
+HEED_API HEED_MUST_CHECK heed_status heed_transformer_reckon(const heed_transformer_config *config, int64_t batch,
+                                                             int64_t length, int64_t cache,
+                                                             heed_transformer_memory *memory);
+
+// Keys and values of `batch` texts of up to `capacity` tokens, kept between calls of heed_transformer_decode().
+typedef struct heed_kv_cache heed_kv_cache;
+HEED_API HEED_MUST_CHECK heed_status heed_kv_cache_create(heed_transformer *transformer, int64_t batch,
+                                                          int64_t capacity, heed_kv_cache **out);
+HEED_API void heed_kv_cache_destroy(heed_kv_cache *cache);
+HEED_API int64_t heed_kv_cache_length(const heed_kv_cache *cache);
+// Forgets the tokens from `length` on. Errors: INVALID_ARGUMENT when there are not so many.
+HEED_API HEED_MUST_CHECK heed_status heed_kv_cache_truncate(heed_kv_cache *cache, int64_t length);
+// Appends tokens [B, L] to the texts of the cache, in place, and gives the logits of the last one. logits: [B, vocab].
+// Errors: SHAPE, INVALID_ARGUMENT when the cache has no room or belongs to another model.
+HEED_API HEED_MUST_CHECK heed_status heed_transformer_decode(heed_transformer *transformer, heed_kv_cache *cache,
+                                                             const heed_tensor *tokens, heed_tensor *logits);
+
 // ---------------------------------------------------------------- optimizer
 
 typedef enum heed_optimizer_kind {

@@ -1,0 +1,173 @@
+// What the files of the transformer share: its parameters by their use, and the activations of one call.
+#ifndef HEED__TRANSFORMER_H
+#define HEED__TRANSFORMER_H
+
+#include "nn/module.h"
+
+// ---------------------------------------------------------------- parameters
+
+// A matrix or vector as operators use it: what they read and the gradient that they write. value NULL: the model has none.
+struct heed__weight {
+  heed_tensor *value, *grad;
+};
+struct heed__dense {
+  struct heed__weight weight, bias;
+};
+
+// Each stands for one or more parameters of the list.
+struct heed__block {
+  struct heed__dense norm1, qkv, out, norm2;
+  struct heed__dense up, down;  // GPT-2: c_fc and c_proj
+  struct heed__dense gate;      // not GPT-2
+};
+
+// ---------------------------------------------------------------- activations
+
+// X(name, what it is): N = B·L rows
+#define HEED__BLOCK_ACTIVATIONS(X)                           \
+  X(INPUT, "the block's input [N, width]")                   \
+  X(H1, "norm1(x) [N, width]")                               \
+  X(QKV, "queries, keys and values side by side [N, q+k+v]") \
+  X(HEADS, "attention's output [N, heads·head_dim]")         \
+  X(LSE, "its log of sums F32 [B, heads, L]")                \
+  X(X2, "x + attention [N, width]")                          \
+  X(H2, "norm2(x2) [N, width]")                              \
+  X(UP, "GPT-2: before its gelu; others: W₂ h2 [N, ffn]")    \
+  X(GATE, "not GPT-2: W₁ h2 [N, ffn]")                       \
+  X(ACT, "what the last product reads [N, ffn]")
+enum heed__block_activation {
+#define HEED__ACTIVATION_ENUM(name, text) HEED__A_##name,
+  HEED__BLOCK_ACTIVATIONS(HEED__ACTIVATION_ENUM)
+#undef HEED__ACTIVATION_ENUM
+      HEED__BLOCK_ACTIVATION_COUNT
+};
+
+// What all blocks share. D…: gradients.
+#define HEED__SHARED_ACTIVATIONS(X)                                       \
+  X(BRANCH, "what is added to x [N, width]")                              \
+  X(LAST, "the last block's output [N, width]")                           \
+  X(NORMED, "norm(last) [N, width]")                                      \
+  X(LOGITS, "of a chunk of rows, then their gradient [rows, vocab]")      \
+  X(LOSSES, "sums of the chunks F32 [chunks]")                            \
+  X(SHARE, "F32 [1]: 1/rows that count")                                  \
+  X(FACTOR, "F32 [1]: what gradients of row losses are multiplied by")    \
+  X(DX, "of a block's output, then of its input [N, width]")              \
+  X(DX2, "of x2 [N, width]")                                              \
+  X(DH, "of h1 or h2 [N, width]")                                         \
+  X(DSHARE, "not GPT-2: the part of dh that comes through up [N, width]") \
+  X(DBRANCH, "with dropout: of branch [N, width]")                        \
+  X(DQKV, "[N, q+k+v]")                                                   \
+  X(DHEADS, "[N, heads·head_dim]")                                        \
+  X(DUP, "[N, ffn]")                                                      \
+  X(DGATE, "[N, ffn]")                                                    \
+  X(DACT, "[N, ffn]")
+enum heed__shared_activation {
+#define HEED__ACTIVATION_ENUM(name, text) HEED__S_##name,
+  HEED__SHARED_ACTIVATIONS(HEED__ACTIVATION_ENUM)
+#undef HEED__ACTIVATION_ENUM
+      HEED__SHARED_ACTIVATION_COUNT
+};
+
+// q, k, v and attention's output as [B, heads, L, head_dim], by strides alone.
+struct heed__heads {
+  heed_tensor *q, *k, *v, *out;
+};
+struct heed__block_tensors {
+  struct heed__scratch tensor[HEED__BLOCK_ACTIVATION_COUNT];
+  struct heed__heads heads;
+};
+
+// How a call goes over its tokens.
+struct heed__pass {
+  const heed_tensor *tokens;  // [B, L]
+  int64_t batch, length, rows;
+  bool train;            // keeps what a backward needs, and drops
+  uint64_t seed;         // of the dropout
+  int64_t position;      // of the first token
+  heed_kv_cache *cache;  // NULL: keys and values are those of the call alone
+};
+
+struct heed_transformer {
+  heed_context *ctx;
+  heed_transformer_config config;  // complete
+  heed_parameter *parameters;
+  size_t count;
+  heed_tensor **owned;  // views of parameters that blocks point to
+  size_t owned_count;
+  struct heed__block *blocks;
+  struct heed__weight embedding, positions, head;
+  struct heed__dense norm;
+  heed_tensor *rope;  // F32 [context, head_dim]; NULL: GPT-2
+
+  struct heed__scratch *inputs;        // [layers] each block's x, for training
+  struct heed__block_tensors *kept;    // [layers], for training without recompute
+  struct heed__block_tensors working;  // of the block being computed otherwise
+  struct heed__scratch shared[HEED__SHARED_ACTIVATION_COUNT];
+  struct heed__heads dheads;  // of DQKV and DHEADS
+};
+
+struct heed_kv_cache {
+  heed_transformer *transformer;
+  int64_t batch, capacity, length;
+  heed_tensor **keys, **values;  // [layers] of [B, kv_heads, capacity, head_dim]
+  heed_tensor *lengths;          // I32 [B]
+  struct heed__scratch last;     // NORMED of each text's last token [B, width]
+};
+
+// ---------------------------------------------------------------- sizes
+
+// Sizes that follow from a complete configuration.
+static inline int64_t heed__qkv_width(const heed_transformer_config *c) {
+  return (c->heads + 2 * c->kv_heads) * c->head_dim;
+}
+static inline bool heed__is_gpt2(const heed_transformer_config *c) { return c->architecture == HEED_ARCHITECTURE_GPT2; }
+// How many rows of logits are computed at a time: it depends on the problem alone, so that the bits do.
+int64_t heed__logit_rows(const heed_transformer_config *config, int64_t rows);
+// The dtype and shape of an activation in a pass over [batch, length] tokens; rank 0: the architecture or the pass has none.
+struct heed__shape {
+  heed_dtype dtype;
+  int rank;
+  int64_t dims[3];
+};
+struct heed__shape heed__block_shape(const heed_transformer_config *config, enum heed__block_activation which,
+                                     int64_t batch, int64_t length, bool train);
+struct heed__shape heed__shared_shape(const heed_transformer_config *config, enum heed__shared_activation which,
+                                      int64_t batch, int64_t length, bool train);
+
+// ---------------------------------------------------------------- passes
+
+// The list of parameters of a complete configuration, in the order of the files of `transformers`. *plans: to be freed.
+heed_status heed__transformer_plan(const heed_transformer_config *config, struct heed__parameter_plan **plans,
+                                   size_t *count);
+// Points the blocks to the parameters.
+heed_status heed__transformer_wire(heed_transformer *t);
+
+// Gives the activations of a pass their shapes; allocates nothing if they are those of the last pass.
+heed_status heed__transformer_shape(heed_transformer *t, const struct heed__pass *pass);
+void heed__transformer_release(heed_transformer *t);
+heed_status heed__transformer_check_tokens(const heed_transformer *t, const char *name, const heed_tensor *tokens);
+struct heed__pass heed__pass_over(const heed_tensor *tokens);
+// Computes up to NORMED.
+heed_status heed__transformer_body(heed_transformer *t, const struct heed__pass *pass);
+// One block from its H1 on, up to BRANCH, which the next norm adds to X2.
+heed_status heed__block_fwd(heed_transformer *t, const struct heed__pass *pass, int64_t layer,
+                            struct heed__block_tensors *tensors, const heed_tensor *x);
+// y = norm(x) by a layer norm or an rms norm.
+heed_status heed__norm_fwd(const heed_transformer *t, const struct heed__dense *norm, const heed_tensor *x,
+                           heed_tensor *y);
+heed_status heed__drop(const struct heed__pass *pass, const heed_transformer *t, int64_t layer, int site,
+                       heed_tensor *x);
+enum { HEED__DROP_ATTENTION, HEED__DROP_FIRST, HEED__DROP_SECOND, HEED__DROP_EMBEDDING };
+uint64_t heed__drop_seed(uint64_t seed, int64_t layer, int site);
+heed_attention_options heed__attention_options(const heed_transformer *t, const struct heed__pass *pass, int64_t layer);
+// The block's tensors in this pass, and its input.
+struct heed__block_tensors *heed__block_tensors_of(heed_transformer *t, const struct heed__pass *pass, int64_t layer);
+heed_tensor *heed__block_input(heed_transformer *t, const struct heed__pass *pass, int64_t layer);
+// Rotates q and k, or their gradients back.
+heed_status heed__rotate(const heed_transformer *t, const struct heed__pass *pass, const struct heed__heads *heads,
+                         bool back);
+// Keys and values of the cache for one layer, after it got the call's.
+heed_status heed__cache_append(heed_kv_cache *cache, int64_t layer, const struct heed__heads *heads,
+                               heed_attention_inputs *inputs);
+
+#endif

@@ -1,0 +1,227 @@
+// A transformer's loss and backward: head and loss by chunks of rows, the blocks from the last to the first, then the embeddings.
+#include <inttypes.h>
+
+#include "nn/transformer.h"
+
+// ---------------------------------------------------------------- parts
+
+// dx = gradient of a norm at x, plus what comes past the norm.
+static heed_status norm_bwd(const heed_transformer *t, const struct heed__dense *norm, const heed_tensor *x,
+                            const heed_tensor *dy, const heed_tensor *past, heed_tensor *dx, bool accumulate) {
+  const heed_transformer_config *c = &t->config;
+  return heed__is_gpt2(c)
+             ? heed_layer_norm_bwd(x, norm->weight.value, dy, past, c->norm_eps, dx, norm->weight.grad, norm->bias.grad,
+                                   accumulate)
+             : heed_rms_norm_bwd(x, norm->weight.value, dy, past, c->norm_eps, dx, norm->weight.grad, accumulate);
+}
+
+static heed_status dense_bwd(const heed_tensor *x, const struct heed__dense *dense, const heed_tensor *dy,
+                             heed_tensor *dx, bool accumulate) {
+  return heed_linear_bwd(x, dense->weight.value, dy, dx, dense->weight.grad, dense->bias.grad, accumulate);
+}
+
+// Points *out to the gradient of what was added to x: dy itself, unless some of it was dropped.
+static heed_status undrop(heed_transformer *t, const struct heed__pass *pass, int64_t layer, int site,
+                          const heed_tensor *dy, const heed_tensor **out) {
+  *out = dy;
+  if (t->config.dropout == 0) return HEED_OK;
+  heed_tensor *kept = t->shared[HEED__S_DBRANCH].tensor;
+  const heed_dropout_options options = {.p = t->config.dropout, .seed = heed__drop_seed(pass->seed, layer, site)};
+  *out = kept;
+  return heed_dropout_bwd(dy, &options, kept);
+}
+
+// ---------------------------------------------------------------- a block
+
+static heed_status mlp_bwd(heed_transformer *t, int64_t layer, const struct heed__block_tensors *tensors,
+                           const heed_tensor *dy, bool accumulate) {
+  const struct heed__block *block = &t->blocks[layer];
+  const heed_tensor *h2 = tensors->tensor[HEED__A_H2].tensor, *up = tensors->tensor[HEED__A_UP].tensor;
+  heed_tensor *dact = t->shared[HEED__S_DACT].tensor, *dh = t->shared[HEED__S_DH].tensor;
+  const heed_tensor *act = tensors->tensor[HEED__A_ACT].tensor;
+  if (heed__is_gpt2(&t->config)) {
+    const struct heed__dense *down = &block->down;
+    HEED__TRY(heed_gelu_linear_bwd(up, act, down->weight.value, dy, HEED_GELU_TANH, dact, down->weight.grad,
+                                   down->bias.grad, accumulate));
+    return dense_bwd(h2, &block->up, dact, dh, accumulate);
+  }
+  HEED__TRY(dense_bwd(act, &block->down, dy, dact, accumulate));
+  heed_tensor *dup = t->shared[HEED__S_DUP].tensor, *dgate = t->shared[HEED__S_DGATE].tensor;
+  heed_tensor *share = t->shared[HEED__S_DSHARE].tensor;
+  HEED__TRY(heed_swiglu_bwd(tensors->tensor[HEED__A_GATE].tensor, up, dact, dgate, dup));
+  HEED__TRY(dense_bwd(h2, &block->gate, dgate, dh, accumulate));
+  HEED__TRY(dense_bwd(h2, &block->up, dup, share, accumulate));
+  return heed_add(1, dh, 1, share, dh);
+}
+
+static heed_status attend_bwd(heed_transformer *t, const struct heed__pass *pass, int64_t layer,
+                              const struct heed__block_tensors *tensors, const heed_tensor *dy, bool accumulate) {
+  const struct heed__block *block = &t->blocks[layer];
+  const struct heed__heads *heads = &tensors->heads, *dheads = &t->dheads;
+  HEED__TRY(
+      dense_bwd(tensors->tensor[HEED__A_HEADS].tensor, &block->out, dy, t->shared[HEED__S_DHEADS].tensor, accumulate));
+  const heed_attention_inputs inputs = {.q = heads->q, .k = heads->k, .v = heads->v};
+  const heed_attention_options options = heed__attention_options(t, pass, layer);
+  const heed_attention_grads grads = {.dq = dheads->q, .dk = dheads->k, .dv = dheads->v};
+  HEED__TRY(
+      heed_attention_bwd(&inputs, &options, heads->out, tensors->tensor[HEED__A_LSE].tensor, dheads->out, &grads));
+  HEED__TRY(heed__rotate(t, pass, dheads, true));
+  return dense_bwd(tensors->tensor[HEED__A_H1].tensor, &block->qkv, t->shared[HEED__S_DQKV].tensor,
+                   t->shared[HEED__S_DH].tensor, accumulate);
+}
+
+// Turns DX from the gradient of the block's output to that of its input.
+static heed_status block_bwd(heed_transformer *t, const struct heed__pass *pass, int64_t layer, bool accumulate) {
+  const struct heed__block *block = &t->blocks[layer];
+  struct heed__block_tensors *tensors = heed__block_tensors_of(t, pass, layer);
+  const heed_tensor *x = heed__block_input(t, pass, layer);
+  heed_tensor *dx = t->shared[HEED__S_DX].tensor, *dx2 = t->shared[HEED__S_DX2].tensor;
+  const heed_tensor *dh = t->shared[HEED__S_DH].tensor, *dbranch = NULL;
+  if (t->config.recompute && layer + 1 < t->config.layers) {  // the last block's are still there
+    HEED__TRY(heed__norm_fwd(t, &block->norm1, x, tensors->tensor[HEED__A_H1].tensor));
+    HEED__TRY(heed__block_fwd(t, pass, layer, tensors, x));
+  }
+  HEED__TRY(undrop(t, pass, layer, HEED__DROP_SECOND, dx, &dbranch));
+  HEED__TRY(mlp_bwd(t, layer, tensors, dbranch, accumulate));
+  HEED__TRY(norm_bwd(t, &block->norm2, tensors->tensor[HEED__A_X2].tensor, dh, dx, dx2, accumulate));
+  HEED__TRY(undrop(t, pass, layer, HEED__DROP_FIRST, dx2, &dbranch));
+  HEED__TRY(attend_bwd(t, pass, layer, tensors, dbranch, accumulate));
+  return norm_bwd(t, &block->norm1, x, dh, dx2, dx, accumulate);
+}
+
+// ---------------------------------------------------------------- embeddings
+
+static heed_status positions_bwd(heed_transformer *t, const struct heed__pass *pass, const heed_tensor *dx,
+                                 bool accumulate) {
+  const int64_t context = t->config.context;
+  heed_tensor *used = NULL, *unused = NULL;
+  heed_status status = heed_tensor_slice(t->positions.grad, 0, 0, pass->length, &used);
+  if (status == HEED_OK) status = heed_reduce_sum(dx, used, accumulate);
+  if (status == HEED_OK && !accumulate && pass->length < context) {
+    status = heed_tensor_slice(t->positions.grad, 0, pass->length, context - pass->length, &unused);
+    if (status == HEED_OK) status = heed_fill(unused, 0);
+  }
+  heed_tensor_destroy(used);
+  heed_tensor_destroy(unused);
+  return status;
+}
+
+// A tied head has written the embedding's gradient already.
+static heed_status embed_bwd(heed_transformer *t, const struct heed__pass *pass, bool accumulate) {
+  const int64_t dims[] = {pass->batch, pass->length, t->config.width};
+  const heed_tensor *dx = NULL;
+  heed_tensor *apart = NULL;
+  HEED__TRY(undrop(t, pass, 0, HEED__DROP_EMBEDDING, t->shared[HEED__S_DX].tensor, &dx));
+  HEED__TRY(heed_tensor_reshape(dx, 3, dims, &apart));
+  heed_status status = HEED_OK;
+  if (t->positions.value) status = positions_bwd(t, pass, apart, accumulate);
+  if (status == HEED_OK)
+    status = heed_embedding_bwd(pass->tokens, apart, t->embedding.grad, accumulate || t->config.tied > 0);
+  heed_tensor_destroy(apart);
+  return status;
+}
+
+// ---------------------------------------------------------------- head and loss
+
+// The tensors of one chunk of rows, views of the whole.
+struct chunk {
+  heed_tensor *normed, *dnormed, *targets, *logits, *dlogits, *loss;
+};
+
+static void chunk_destroy(struct chunk *chunk) {
+  heed_tensor_destroy(chunk->normed);
+  heed_tensor_destroy(chunk->dnormed);
+  heed_tensor_destroy(chunk->targets);
+  heed_tensor_destroy(chunk->logits);
+  heed_tensor_destroy(chunk->dlogits);
+  heed_tensor_destroy(chunk->loss);
+}
+
+// targets, logits: [N], [N, vocab] or NULL.
+static heed_status chunk_create(heed_transformer *t, int64_t first, int64_t rows, int64_t index,
+                                const heed_tensor *targets, const heed_tensor *logits, struct chunk *chunk) {
+  const heed_tensor *scratch = t->shared[HEED__S_LOGITS].tensor;
+  HEED__TRY(heed_tensor_slice(t->shared[HEED__S_NORMED].tensor, 0, first, rows, &chunk->normed));
+  HEED__TRY(heed_tensor_slice(t->shared[HEED__S_DH].tensor, 0, first, rows, &chunk->dnormed));
+  HEED__TRY(heed_tensor_slice(targets, 0, first, rows, &chunk->targets));
+  HEED__TRY(heed_tensor_slice(scratch, 0, 0, rows, &chunk->dlogits));
+  if (logits) HEED__TRY(heed_tensor_slice(logits, 0, first, rows, &chunk->logits));
+  return heed_tensor_slice(t->shared[HEED__S_LOSSES].tensor, 0, index, 1, &chunk->loss);
+}
+
+// The gradient of a chunk's logits takes their place, unless the caller keeps them.
+static heed_status chunk_loss(heed_transformer *t, const struct chunk *chunk, bool accumulate) {
+  const heed_cross_entropy_options options = {.reduction = HEED_REDUCTION_SUM};
+  heed_tensor *logits = chunk->logits ? chunk->logits : chunk->dlogits;
+  HEED__TRY(heed_linear_fwd(chunk->normed, t->head.value, NULL, logits));
+  HEED__TRY(heed_cross_entropy_fwd_bwd(logits, chunk->targets, &options, t->shared[HEED__S_FACTOR].tensor, chunk->loss,
+                                       chunk->dlogits));
+  return heed_linear_bwd(chunk->normed, t->head.value, chunk->dlogits, chunk->dnormed, t->head.grad, NULL, accumulate);
+}
+
+static heed_status head_and_loss(heed_transformer *t, const struct heed__pass *pass, const heed_tensor *targets,
+                                 const heed_transformer_loss_options *options, const heed_tensor *logits,
+                                 heed_tensor *loss) {
+  heed_tensor *share = t->shared[HEED__S_SHARE].tensor, *factor = t->shared[HEED__S_FACTOR].tensor;
+  HEED__TRY(heed_cross_entropy_share(targets, NULL, share));
+  HEED__TRY(heed_add(options->weight != 0 ? options->weight : 1, share, 0, share, factor));
+  if (options->scale) HEED__TRY(heed_mul(factor, options->scale, factor));
+  const int64_t chunk_rows = heed__logit_rows(&t->config, pass->rows);
+  for (int64_t first = 0, index = 0; first < pass->rows; first += chunk_rows, ++index) {
+    const int64_t rows = pass->rows - first < chunk_rows ? pass->rows - first : chunk_rows;
+    struct chunk chunk = {0};
+    heed_status status = chunk_create(t, first, rows, index, targets, logits, &chunk);
+    if (status == HEED_OK) status = chunk_loss(t, &chunk, options->accumulate || index > 0);
+    chunk_destroy(&chunk);
+    HEED__TRY(status);
+  }
+  HEED__TRY(heed_reduce_sum(t->shared[HEED__S_LOSSES].tensor, loss, false));
+  return heed_mul(loss, share, loss);
+}
+
+static heed_status backward(heed_transformer *t, const struct heed__pass *pass, bool accumulate) {
+  HEED__TRY(norm_bwd(t, &t->norm, t->shared[HEED__S_LAST].tensor, t->shared[HEED__S_DH].tensor, NULL,
+                     t->shared[HEED__S_DX].tensor, accumulate));
+  for (int64_t layer = t->config.layers - 1; layer >= 0; --layer) HEED__TRY(block_bwd(t, pass, layer, accumulate));
+  return embed_bwd(t, pass, accumulate);
+}
+
+static heed_status check_loss(const heed_transformer *t, const heed_tensor *tokens, const heed_tensor *targets,
+                              const heed_tensor *logits, const heed_tensor *loss) {
+  HEED__TRY(heed__transformer_check_tokens(t, "tokens", tokens));
+  const int64_t dims[] = {heed_tensor_dim(tokens, 0), heed_tensor_dim(tokens, 1), t->config.vocab};
+  HEED__REQUIRE(heed__has_shape(targets, 2, dims), HEED_ERROR_SHAPE,
+                "transformer: targets is %s; [%" PRId64 ", %" PRId64 "] is needed, as tokens have it",
+                heed_tensor_describe(targets), dims[0], dims[1]);
+  HEED__REQUIRE(!logits || heed__has_shape(logits, 3, dims), HEED_ERROR_SHAPE,
+                "transformer: logits is %s; [%" PRId64 ", %" PRId64 ", %" PRId64 "] is needed",
+                heed_tensor_describe(logits), dims[0], dims[1], dims[2]);
+  HEED__REQUIRE(heed__has_shape(loss, 1, (int64_t[]){1}) && heed_tensor_dtype(loss) == HEED_F32, HEED_ERROR_SHAPE,
+                "transformer: loss is %s; F32[1] is needed", heed_tensor_describe(loss));
+  const struct heed__named outputs[] = {{"logits", logits}, {"loss", loss}};
+  const struct heed__named inputs[] = {{"tokens", tokens}, {"targets", targets}};
+  return heed__check_apart("transformer", outputs, 2, inputs, 2, t->parameters, t->count);
+}
+
+heed_status heed_transformer_loss(heed_transformer *t, const heed_tensor *tokens, const heed_tensor *targets,
+                                  const heed_transformer_loss_options *options, heed_tensor *logits,
+                                  heed_tensor *loss) {
+  HEED__REQUIRE(t && tokens && targets && loss, HEED_ERROR_INVALID_ARGUMENT,
+                "heed_transformer_loss: an argument is NULL");
+  const heed_transformer_loss_options none = {0};
+  if (!options) options = &none;
+  HEED__TRY(check_loss(t, tokens, targets, logits, loss));
+  struct heed__pass pass = heed__pass_over(tokens);
+  pass.train = true;
+  pass.seed = options->seed;
+  HEED__TRY(heed__transformer_shape(t, &pass));
+  HEED__TRY(heed__transformer_body(t, &pass));
+  heed_tensor *flat_targets = NULL, *flat_logits = NULL;
+  heed_status status = heed_tensor_reshape(targets, 1, &pass.rows, &flat_targets);
+  if (status == HEED_OK && logits)
+    status = heed_tensor_reshape(logits, 2, (int64_t[]){pass.rows, t->config.vocab}, &flat_logits);
+  if (status == HEED_OK) status = head_and_loss(t, &pass, flat_targets, options, flat_logits, loss);
+  heed_tensor_destroy(flat_targets);
+  heed_tensor_destroy(flat_logits);
+  return status == HEED_OK ? backward(t, &pass, options->accumulate) : status;
+}
