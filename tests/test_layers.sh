@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Arrows between the folders of the source point down only: base <- core <- {ops, cpu, cl} <- api; nn, io, text, mpi and tools stand
+# Arrows between the folders of the source point down only: base <- core <- {ops, cpu, cl} <- api; nn, io, lm, text, mpi and tools stand
 # on the public headers. Three facts are asked: what a file includes, which symbols of other files its object calls, and how large
 # files, functions and folders are. First of the tree and its objects, then, in a copy, that each kind of violation is found.
 # Usage: tests/test_layers.sh BUILD
@@ -35,6 +35,7 @@ tables='
       quoted["host/api/opencl.c"] = "^cl/backend[.]h$"
       quoted["host/nn"] = "^(base|nn)/"
       quoted["host/io"] = "^(base|io)/"
+      quoted["host/lm"] = "^(base|lm)/"
       quoted["host/text"] = "^(base|text)/"
       quoted["host/mpi"] = "^mpi/"
       # The rooms of the program: cli is for all, cases for those that run operators on shapes; no subcommand uses another.
@@ -52,7 +53,7 @@ tables='
       angled["host/cl/gemm"] = "^clblast_c[.]h$"
       angled["host/base"] = "^jansson[.]h$"
       angled["host/io"] = "^(jansson|zlib)[.]h$"
-      angled["host/text"] = "^jansson[.]h$"
+      angled["host/lm"] = angled["host/text"] = "^jansson[.]h$"
       angled["host/mpi"] = "^mpi[.]h$"
       for (room in quoted) if (room ~ "^tools") angled[room] = "^(jansson|popt|zlib)[.]h$"
       system_headers = "^(assert|ctype|dirent|dlfcn|errno|fcntl|float|inttypes|limits|locale|math|poll|pthread|signal|stdarg|" \
@@ -63,7 +64,7 @@ tables='
       calls["host/api"] = "^ops/.* heed_[a-z]"
       calls["host/api/drivers.c"] = "^(cl|cpu)/"
       calls["host/api/opencl.c"] = "^cl/"
-      calls["host/nn"] = calls["host/io"] = calls["host/text"] = calls["host/mpi"] = " heed_[a-z]"
+      calls["host/nn"] = calls["host/io"] = calls["host/lm"] = calls["host/text"] = calls["host/mpi"] = " heed_[a-z]"
     }
     function folder_of(file) { sub("/[^/]*$", "", file); return file }'
 

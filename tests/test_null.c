@@ -1,6 +1,7 @@
 // What heed.h promises of NULL: destroying it does nothing, asking about it gives nothing, and a call that fails leaves NULL in `out`,
 // whichever argument was wrong.
 #include <heed/io.h>
+#include <heed/lm.h>
 #include <heed/nn.h>
 #include <heed/opencl.h>
 #include <heed/tune.h>
@@ -15,6 +16,9 @@ static void destroying_nothing_does_nothing(void **state) {
   heed_read_destroy(NULL);
   heed_mha_destroy(NULL);
   heed_mlp_destroy(NULL);
+  heed_transformer_destroy(NULL);
+  heed_kv_cache_destroy(NULL);
+  heed_model_folder_close(NULL);
   heed_optimizer_destroy(NULL);
   heed_safetensors_destroy(NULL);
   heed_store_destroy(NULL);
@@ -56,6 +60,12 @@ static void there_is_nothing_in_no_object(void **state) {
   assert_null(parameters);
   parameters = (const heed_parameter *)state;
   assert_int_equal(heed_mlp_parameters(NULL, &parameters), 0);
+  assert_int_equal(heed_transformer_parameters(NULL, &parameters), 0);
+  assert_null(heed_transformer_configuration(NULL));
+  assert_int_equal(heed_kv_cache_length(NULL), 0);
+  assert_null(heed_model_folder_config(NULL));
+  assert_false(heed_model_is_transposed(HEED_ARCHITECTURE_GPT2, NULL));
+  assert_string_equal(heed_architecture_string((heed_architecture)99), "");
   assert_null(parameters);
   assert_null(heed_optimizer_state(NULL, "momentum_buffer", 0));
   assert_int_equal(heed_optimizer_steps(NULL), 0);
@@ -105,6 +115,9 @@ static void a_call_without_its_first_argument_leaves_null(void **state) {
   LEAVES_NULL(heed_context, heed_open_opencl(NULL, NULL, NULL, NULL, &out));
   LEAVES_NULL(heed_mha, heed_mha_create(NULL, NULL, 0, &out));
   LEAVES_NULL(heed_mlp, heed_mlp_create(NULL, NULL, 0, &out));
+  LEAVES_NULL(heed_transformer, heed_transformer_create(NULL, NULL, 0, &out));
+  LEAVES_NULL(heed_kv_cache, heed_kv_cache_create(NULL, 1, 1, &out));
+  LEAVES_NULL(heed_model_folder, heed_model_folder_open(NULL, &out));
   LEAVES_NULL(heed_optimizer, heed_optimizer_create(NULL, 1, NULL, &out));
   LEAVES_NULL(heed_safetensors, heed_safetensors_read(NULL, &out));
   LEAVES_NULL(heed_store, heed_store_open(NULL, &out));

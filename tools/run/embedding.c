@@ -12,7 +12,7 @@ static int embedding(run_call *run) {
     return tool_fail(run->args->command,
                      "embedding: weight is %s and tokens %s; weight must be [V, C], and tokens of rank %d at most",
                      heed_tensor_describe(weight), heed_tensor_describe(tokens), HEED_MAX_RANK - 1);
-  TOOL_TRY(run_check_tokens(run, heed_tensor_dim(weight, 0)));
+  TOOL_TRY(run_check_tokens(run, "tokens", heed_tensor_dim(weight, 0), "rows of weight", NULL));
   int64_t dims[HEED_MAX_RANK];
   memcpy(dims, heed_tensor_dims(tokens), (size_t)rank * sizeof *dims);
   dims[rank] = heed_tensor_dim(weight, 1);

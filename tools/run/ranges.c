@@ -46,12 +46,12 @@ int run_check_lengths(const run_call *run, int64_t keys) {
                    run->settings.input, lengths->name, row, value, keys, keys);
 }
 
-int run_check_tokens(const run_call *run, int64_t rows) {
-  const heed_array *tokens = run_find(run, "tokens");
+int run_check_tokens(const run_call *run, const char *name, int64_t count, const char *of, const int64_t *ignored) {
+  const heed_array *tokens = run_find(run, name);
   int64_t value = 0;
-  const size_t index = tokens ? first_outside(tokens, rows - 1, NULL, &value) : SIZE_MAX;
+  const size_t index = tokens ? first_outside(tokens, count - 1, ignored, &value) : SIZE_MAX;
   if (index == SIZE_MAX) return TOOL_DONE;
   return tool_fail(run->args->command,
-                   "%s: %s: %s has %" PRId64 " at index %zu; with %" PRId64 " rows of weight it must be 0 to %" PRId64,
-                   run->op, run->settings.input, tokens->name, value, index, rows, rows - 1);
+                   "%s: %s: %s has %" PRId64 " at index %zu; with %" PRId64 " %s it must be 0 to %" PRId64, run->op,
+                   run->settings.input, tokens->name, value, index, count, of, count - 1);
 }

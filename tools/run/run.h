@@ -33,6 +33,7 @@ typedef struct run_settings {
   int approximate, style;  // of gelu, of rope
   double theta, p;
   int64_t offset;
+  const char *model;
 } run_settings;
 
 // A tensor that an operator reads, and how PyTorch or ONNX call the same thing (NULL: no other name). One that has several other names
@@ -75,7 +76,7 @@ typedef struct run_op {
 // clang-format off
 #define RUN_OPS(X) \
   X(attention) X(mha) X(softmax) X(layer_norm) X(rms_norm) X(cross_entropy) X(linear) X(mlp) X(embedding) X(rope) \
-  X(gelu) X(relu) X(silu) X(swiglu) X(dropout) X(sgd) X(adamw) X(clip_grad_norm) X(sqrt_sgd)
+  X(gelu) X(relu) X(silu) X(swiglu) X(dropout) X(sgd) X(adamw) X(clip_grad_norm) X(sqrt_sgd) X(lm)
 // clang-format on
 #define RUN_DECLARE(name) extern const run_op run_##name;
 RUN_OPS(RUN_DECLARE)
@@ -101,7 +102,8 @@ int run_optional_like(run_call *run, const char *name, const char *like_name, co
 // there.
 int run_check_classes(const run_call *run, int64_t classes, const int64_t *ignored);
 int run_check_lengths(const run_call *run, int64_t keys);
-int run_check_tokens(const run_call *run, int64_t rows);
+// The same of tensor `name`, where there are `count` of what `of` says.
+int run_check_tokens(const run_call *run, const char *name, int64_t count, const char *of, const int64_t *ignored);
 // Makes a new tensor, for a result or as scratch memory.
 int run_create(run_call *run, heed_dtype dtype, int rank, const int64_t *dims, heed_tensor **out);
 // Makes a new tensor with the shape and dtype of `like`; NULL if like is NULL.

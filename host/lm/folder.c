@@ -1,0 +1,199 @@
+// A model folder: its configuration and its weights, which it loads into a transformer.
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "base/text.h"
+#include "lm/config.h"
+
+struct heed_model_folder {
+  char *path;
+  heed_transformer_config config;
+  heed_store *weights;
+};
+
+static heed_status open_parts(const char *path, heed_model_folder *folder) {
+  char *config = NULL;
+  folder->path = strdup(path);
+  if (asprintf(&config, "%s/config.json", path) < 0) config = NULL;
+  HEED__REQUIRE(folder->path && config, HEED_ERROR_OUT_OF_MEMORY, "no memory to open %s", path);
+  const heed_status status = heed__lm_config_read(config, &folder->config);
+  free(config);
+  return status == HEED_OK ? heed_store_open(path, &folder->weights) : status;
+}
+
+heed_status heed_model_folder_open(const char *path, heed_model_folder **out) {
+  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "heed_model_folder_open: out is NULL");
+  *out = NULL;
+  HEED__REQUIRE(path, HEED_ERROR_INVALID_ARGUMENT, "heed_model_folder_open: the path is NULL");
+  heed_model_folder *folder = calloc(1, sizeof *folder);
+  HEED__REQUIRE(folder, HEED_ERROR_OUT_OF_MEMORY, "no memory to open %s", path);
+  const heed_status status = open_parts(path, folder);
+  if (status != HEED_OK) {
+    heed_model_folder_close(folder);
+    return status;
+  }
+  *out = folder;
+  return HEED_OK;
+}
+
+void heed_model_folder_close(heed_model_folder *folder) {
+  if (!folder) return;
+  heed_store_destroy(folder->weights);
+  free(folder->path);
+  free(folder);
+}
+
+const heed_transformer_config *heed_model_folder_config(const heed_model_folder *folder) {
+  return folder ? &folder->config : NULL;
+}
+
+// ---------------------------------------------------------------- names
+
+static bool ends_with(const char *name, const char *end) {
+  const size_t length = strlen(name), tail = strlen(end);
+  return length >= tail && strcmp(name + length - tail, end) == 0;
+}
+
+bool heed_model_is_transposed(heed_architecture architecture, const char *name) {
+  return architecture == HEED_ARCHITECTURE_GPT2 && name && strstr(name, ".h.") &&
+         (ends_with(name, ".c_attn.weight") || ends_with(name, ".c_proj.weight") || ends_with(name, ".c_fc.weight"));
+}
+
+// What files carry beside the weights.
+static bool holds_no_weight(const heed_transformer_config *c, const char *name) {
+  return ends_with(name, ".attn.bias") || ends_with(name, ".attn.masked_bias") ||
+         ends_with(name, ".rotary_emb.inv_freq") || (c->tied > 0 && strcmp(name, "lm_head.weight") == 0);
+}
+
+static const char gpt2_prefix[] = "transformer.";
+
+// GPT-2's first files have names without the prefix.
+static const heed_stored *find(const heed_model_folder *folder, const char *name) {
+  const heed_stored *stored = heed_store_find(folder->weights, name);
+  const size_t prefix = sizeof gpt2_prefix - 1;
+  if (!stored && strncmp(name, gpt2_prefix, prefix) == 0) stored = heed_store_find(folder->weights, name + prefix);
+  return stored;
+}
+
+static int by_name(const void *a, const void *b) {
+  return strcmp(((const heed_parameter *)a)->name, ((const heed_parameter *)b)->name);
+}
+
+// The model's parameters, sorted by name, to look up the file's.
+struct known {
+  heed_parameter *sorted;
+  size_t count;
+};
+
+static bool knows(const struct known *known, const char *name) {
+  char full[160];
+  const heed_parameter plain = {.name = name}, prefixed = {.name = full};
+  if (bsearch(&plain, known->sorted, known->count, sizeof plain, by_name)) return true;
+  if (snprintf(full, sizeof full, "%s%s", gpt2_prefix, name) >= (int)sizeof full) return false;
+  return bsearch(&prefixed, known->sorted, known->count, sizeof prefixed, by_name) != NULL;
+}
+
+static heed_status check_unknown(const heed_model_folder *folder, const heed_parameter *parameters, size_t count) {
+  struct known known = {malloc((count + 1) * sizeof *parameters), count};
+  HEED__REQUIRE(known.sorted, HEED_ERROR_OUT_OF_MEMORY, "no memory for %zu names", count);
+  memcpy(known.sorted, parameters, count * sizeof *parameters);
+  qsort(known.sorted, count, sizeof *known.sorted, by_name);
+  const heed_stored *unknown = NULL;
+  for (size_t i = 0; i < heed_store_count(folder->weights) && !unknown; ++i) {
+    const heed_stored *stored = heed_store_get(folder->weights, i);
+    if (!holds_no_weight(&folder->config, stored->name) && !knows(&known, stored->name)) unknown = stored;
+  }
+  free(known.sorted);
+  HEED__REQUIRE(!unknown, HEED_ERROR_FORMAT, "%s: a %s of this configuration has no tensor %s",
+                unknown ? unknown->path : "", heed_architecture_string(folder->config.architecture),
+                unknown ? heed__printable(unknown->name).text : "");
+  return HEED_OK;
+}
+
+// ---------------------------------------------------------------- weights
+
+static heed_status check_shape(const heed_stored *stored, const heed_tensor *value, bool transposed) {
+  const int rank = heed_tensor_rank(value);
+  bool fits = stored->rank == rank;
+  for (int axis = 0; fits && axis < rank; ++axis)
+    fits = stored->dims[axis] == heed_tensor_dim(value, transposed ? rank - 1 - axis : axis);
+  int64_t dims[2] = {heed_tensor_dim(value, 0), heed_tensor_dim(value, 1)};
+  if (transposed) {
+    dims[0] = heed_tensor_dim(value, 1);
+    dims[1] = heed_tensor_dim(value, 0);
+  }
+  char found[96] = "";
+  size_t used = 0;
+  for (int axis = 0; axis < stored->rank && used < sizeof found; ++axis)
+    used += (size_t)snprintf(found + used, sizeof found - used, "%s%" PRId64, axis ? ", " : "", stored->dims[axis]);
+  if (rank == 1)
+    HEED__REQUIRE(fits, HEED_ERROR_FORMAT, "%s: %s is [%s]; its configuration needs [%" PRId64 "]", stored->path,
+                  heed__printable(stored->name).text, found, dims[0]);
+  else
+    HEED__REQUIRE(fits, HEED_ERROR_FORMAT, "%s: %s is [%s]; its configuration needs [%" PRId64 ", %" PRId64 "]",
+                  stored->path, heed__printable(stored->name).text, found, dims[0], dims[1]);
+  return HEED_OK;
+}
+
+// to[c, r] = from[r, c], by blocks that a cache holds.
+static void transpose(const float *from, int64_t rows, int64_t columns, float *to) {
+  enum { BLOCK = 32 };
+  for (int64_t r0 = 0; r0 < rows; r0 += BLOCK)
+    for (int64_t c0 = 0; c0 < columns; c0 += BLOCK)
+      for (int64_t r = r0; r < rows && r < r0 + BLOCK; ++r)
+        for (int64_t c = c0; c < columns && c < c0 + BLOCK; ++c) to[c * rows + r] = from[r * columns + c];
+}
+
+static heed_status load_one(const heed_model_folder *folder, const heed_stored *stored, bool transposed,
+                            heed_tensor *value) {
+  const int64_t count = heed_tensor_count(value);
+  HEED__TRY(check_shape(stored, value, transposed));
+  float *data = malloc((size_t)count * sizeof *data + 1);
+  float *turned = transposed ? malloc((size_t)count * sizeof *turned + 1) : NULL;
+  heed_status status = data && (turned || !transposed)
+                           ? heed_store_read(folder->weights, stored, HEED_F32, data, (size_t)count * sizeof *data)
+                           : heed__fail(HEED_ERROR_OUT_OF_MEMORY, "no memory to read %s", stored->name);
+  if (status == HEED_OK && transposed) transpose(data, stored->dims[0], stored->dims[1], turned);
+  if (status == HEED_OK) status = heed_tensor_upload_f32(value, transposed ? turned : data, count);
+  free(data);
+  free(turned);
+  return status;
+}
+
+heed_status heed_model_folder_load(const heed_model_folder *folder, heed_transformer *transformer) {
+  HEED__REQUIRE(folder && transformer, HEED_ERROR_INVALID_ARGUMENT, "heed_model_folder_load: an argument is NULL");
+  const heed_parameter *parameters = NULL;
+  const size_t count = heed_transformer_parameters(transformer, &parameters);
+  for (size_t i = 0; i < count; ++i)
+    HEED__REQUIRE(find(folder, parameters[i].name), HEED_ERROR_FORMAT, "%s: the weights have no tensor %s",
+                  folder->path, parameters[i].name);
+  HEED__TRY(check_unknown(folder, parameters, count));
+  for (size_t i = 0; i < count; ++i) {
+    const bool transposed = heed_model_is_transposed(folder->config.architecture, parameters[i].name);
+    HEED__TRY(load_one(folder, find(folder, parameters[i].name), transposed, parameters[i].value));
+  }
+  return HEED_OK;
+}
+
+heed_status heed_model_add(heed_safetensors *file, const char *name, bool transposed, const heed_tensor *tensor) {
+  HEED__REQUIRE(file && name && tensor, HEED_ERROR_INVALID_ARGUMENT, "heed_model_add: an argument is NULL");
+  HEED__REQUIRE(!transposed || heed_tensor_rank(tensor) == 2, HEED_ERROR_SHAPE,
+                "%s: %s is not a matrix, so it cannot be transposed", name, heed_tensor_describe(tensor));
+  const int64_t count = heed_tensor_count(tensor),
+                turned_dims[] = {heed_tensor_dim(tensor, 1), heed_tensor_dim(tensor, 0)};
+  float *data = malloc((size_t)count * sizeof *data + 1);
+  float *turned = transposed ? malloc((size_t)count * sizeof *turned + 1) : NULL;
+  heed_status status = data && (turned || !transposed)
+                           ? heed_tensor_download_f32(tensor, data, count)
+                           : heed__fail(HEED_ERROR_OUT_OF_MEMORY, "no memory to add %s", name);
+  if (status == HEED_OK && transposed) transpose(data, turned_dims[1], turned_dims[0], turned);
+  if (status == HEED_OK)
+    status = heed_safetensors_add(file, name, HEED_F32, heed_tensor_rank(tensor),
+                                  transposed ? turned_dims : heed_tensor_dims(tensor), transposed ? turned : data);
+  free(data);
+  free(turned);
+  return status;
+}
