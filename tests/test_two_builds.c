@@ -48,7 +48,8 @@ static int unload(void **state) {
 
 // Products come out times `factor`, 1 or 2, from the next context on.
 static void rebuild(int factor) {
-  static const char right[] = "argument_ld, alpha*1,", wrong[] = "argument_ld, alpha*2,", plain[] = "argument_ld, alpha,";
+  static const char right[] = "argument_ld, alpha*1,", wrong[] = "argument_ld, alpha*2,",
+                    plain[] = "argument_ld, alpha,";
   for (int i = 0; i < files; ++i) {
     struct kernel_source *source = &heed__cl_kernel_sources[i];
     if (strcmp(source->name, "gemm/epilogue.cl") != 0) continue;

@@ -7,7 +7,8 @@
 
 typedef struct bench_settings {
   int64_t batch, heads, kv_heads, seq, kv_seq, dim, m, n, k, rows, cols, width, vocab, runs;
-  int causal, mask, dtype, path, provider;  // indices into their choices; the enums of heed.h have the same order
+  int64_t layers, context, past;
+  int causal, mask, dtype, path, provider, arch;  // indices into their choices; the enums of heed.h have the same order
   bool backward, ta, tb, compare;
   const char *sizes, *plot;
 } bench_settings;

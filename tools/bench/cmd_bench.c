@@ -14,13 +14,14 @@ static const char *const dtypes[] = {"f32", "f16", "bf16", NULL};
 static const char *const paths[] = {"auto", "staged", "fused", NULL};
 static const char *const causals[] = {"none", "top-left", "bottom-right", NULL};
 static const char *const masks[] = {"none", "keys", "square", "full", NULL};
+static const char *const architectures[] = {"gpt2", "llama", "mistral", "qwen2", NULL};
 static const char *const providers[] = {"auto", "native", "clblast", NULL};
 
 static const tool_option options[] = {
     TOOL_OPTION_INTEGER("batch", bench_settings, batch, 1, TOOL_MAX_COUNT, "at least 1",
-                        "batch (default 4; mlp 64, rope 8)"),
+                        "batch (default 4; mlp 64, rope and transformer 8, decode 1)"),
     TOOL_OPTION_INTEGER("heads", bench_settings, heads, 1, TOOL_MAX_COUNT, "at least 1",
-                        "query heads (default 8; rope 12)"),
+                        "query heads (default 8; rope 12, transformer 6)"),
     TOOL_OPTION_INTEGER("kv-heads", bench_settings, kv_heads, 1, TOOL_MAX_COUNT, "at least 1",
                         "key and value heads (default --heads)"),
     TOOL_OPTION_INTEGER("seq", bench_settings, seq, 1, TOOL_MAX_COUNT, "at least 1", "queries (default 1024)"),
@@ -50,11 +51,19 @@ static const tool_option options[] = {
                         "rows, or tokens (default 8192; softmax 32768, cross_entropy 1024)"),
     TOOL_OPTION_INTEGER("cols", bench_settings, cols, 1, TOOL_MAX_COUNT, "at least 1",
                         "softmax: columns (default 1024)"),
-    TOOL_OPTION_INTEGER("width", bench_settings, width, 1, TOOL_MAX_COUNT, "at least 1",
-                        "elements of a row (default 768; swiglu 2048); adamw: --rows times --width parameters "
-                        "(default 124M)"),
+    TOOL_OPTION_INTEGER(
+        "width", bench_settings, width, 1, TOOL_MAX_COUNT, "at least 1",
+        "elements of a row (default 768; swiglu 2048, transformer 384); adamw: --rows times --width parameters "
+        "(default 124M)"),
     TOOL_OPTION_INTEGER("vocab", bench_settings, vocab, 1, TOOL_MAX_COUNT, "at least 1",
-                        "embedding: rows of the table; cross_entropy: classes (default 50257)"),
+                        "embedding: rows of the table; cross_entropy: classes (default 50257; transformer 65)"),
+    TOOL_OPTION_CHOICE("arch", bench_settings, arch, architectures, "NAME",
+                       "transformer, decode: gpt2, llama, mistral or qwen2 (default gpt2)"),
+    TOOL_OPTION_INTEGER("layers", bench_settings, layers, 1, TOOL_MAX_COUNT, "at least 1", "blocks (default 6)"),
+    TOOL_OPTION_INTEGER("context", bench_settings, context, 1, TOOL_MAX_COUNT, "at least 1",
+                        "tokens of a text (default 256)"),
+    TOOL_OPTION_INTEGER("past", bench_settings, past, 0, TOOL_MAX_COUNT, "at least 0",
+                        "decode: tokens in the cache (default --context - 1)"),
     TOOL_OPTION_INTEGER("runs", bench_settings, runs, 1, 100000, "in 1..100000",
                         "timed runs (default: a second's worth)"),
     TOOL_OPTION_FLAG("compare", bench_settings, compare,

@@ -122,6 +122,40 @@ static const char *swiglu_of(const bench_settings *s, heed_case *c) {
   return NULL;
 }
 
+// Six blocks of 384 over characters by default.
+static transformer_shape transformer_shape_of(const bench_settings *s) {
+  transformer_shape shape = {.length = or (s->context, 256)};
+  shape.config = (heed_transformer_config){.architecture = (heed_architecture)s->arch,
+                                           .layers = or (s->layers, 6),
+                                           .width = or (s->width, 384),
+                                           .heads = or (s->heads, 6),
+                                           .kv_heads = s->kv_heads,
+                                           .vocab = or (s->vocab, 65),
+                                           .context = shape.length};
+  return shape;
+}
+
+static const char *check_model(const transformer_shape *s) {
+  heed_transformer_config config = s->config;
+  return heed_transformer_complete(&config) == HEED_OK ? NULL : heed_last_error();
+}
+
+static const char *transformer_of(const bench_settings *s, heed_case *c) {
+  *c = (heed_case){.family = &transformer_family, .dtype = (heed_dtype)s->dtype};
+  c->u.transformer = transformer_shape_of(s);
+  c->u.transformer.batch = or (s->batch, 8);
+  return check_model(&c->u.transformer);
+}
+
+static const char *decode_of(const bench_settings *s, heed_case *c) {
+  *c = (heed_case){.family = &decode_family, .dtype = (heed_dtype)s->dtype};
+  transformer_shape *shape = &c->u.transformer;
+  *shape = transformer_shape_of(s);
+  shape->batch = or (s->batch, 1);
+  shape->past = s->past || shape->length == 1 ? s->past : shape->length - 1;
+  return shape->past < shape->length ? check_model(shape) : "--past must be below --context";
+}
+
 // Reads "784,512,10" into the shape; returns false unless it is a list of 2 to 8 counts.
 static bool read_sizes(const char *text, mlp_shape *shape) {
   for (shape->count = 0; shape->count < 8;) {
@@ -182,6 +216,20 @@ static void usual_table(heed_case *cases, size_t *count) {
     add(mha_of, &(bench_settings){.causal = 1, .backward = backward}, cases, count);
   add(softmax_of, &(bench_settings){0}, cases, count);
   add(cross_entropy_of, &(bench_settings){.backward = true}, cases, count);
+  static const char *(*const rows[])(const bench_settings *, heed_case *) = {layer_norm_of, rms_norm_of, embedding_of,
+                                                                             rope_of, swiglu_of};
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; ++i)
+    for (int backward = 0; backward < 2; ++backward)
+      add(rows[i], &(bench_settings){.backward = backward}, cases, count);
+  add(adamw_of, &(bench_settings){0}, cases, count);
+  static const bench_settings models[] = {
+      {.layers = 4, .heads = 4, .width = 128, .context = 64, .batch = 12},
+      {0},
+      {.layers = 12, .heads = 12, .width = 768, .context = 64, .batch = 4, .vocab = 50257},
+  };
+  for (size_t i = 0; i < sizeof models / sizeof *models; ++i) add(transformer_of, &models[i], cases, count);
+  add(decode_of, &(bench_settings){.layers = 12, .heads = 12, .width = 768, .context = 1024, .vocab = 50257}, cases,
+      count);
   for (int64_t batch = 64; batch <= 1024; batch *= 16) add(mlp_of, &(bench_settings){.batch = batch}, cases, count);
 }
 
@@ -295,13 +343,39 @@ static void describe_swiglu(const heed_case *c, bench_record *r) {
            s->dims[0], s->dims[1], backward ? "true" : "false");
 }
 
+static void describe_model(const heed_case *c, const char *lengths, bench_record *r) {
+  const transformer_shape *s = &c->u.transformer;
+  snprintf(r->shape_text, sizeof r->shape_text, "%s %" PRId64 "x%" PRId64 " H%" PRId64 " V%" PRId64 " B%" PRId64 "%s",
+           heed_architecture_string(s->config.architecture), s->config.layers, s->config.width, s->config.heads,
+           s->config.vocab, s->batch, lengths);
+  snprintf(r->shape_json, sizeof r->shape_json,
+           "{\"arch\":\"%s\",\"layers\":%" PRId64 ",\"width\":%" PRId64 ",\"heads\":%" PRId64 ",\"vocab\":%" PRId64
+           ",\"batch\":%" PRId64 ",\"context\":%" PRId64 ",\"past\":%" PRId64 "}",
+           heed_architecture_string(s->config.architecture), s->config.layers, s->config.width, s->config.heads,
+           s->config.vocab, s->batch, s->length, s->past);
+}
+
+static void describe_transformer(const heed_case *c, bench_record *r) {
+  char lengths[32];
+  snprintf(lengths, sizeof lengths, " L%" PRId64, c->u.transformer.length);
+  describe_model(c, lengths, r);
+}
+
+static void describe_decode(const heed_case *c, bench_record *r) {
+  char lengths[32];
+  snprintf(lengths, sizeof lengths, " past %" PRId64, c->u.transformer.past);
+  describe_model(c, lengths, r);
+}
+
 // ---------------------------------------------------------------- the operators
 
 // The list of all operands of `heed bench` except peak. OP_of makes the case, describe_OP writes its shape as text.
-#define BENCH_OPS(X)                                                                                                \
-  X(gemm)                                                                                                           \
-  X(attention) X(mha) X(softmax) X(cross_entropy) X(layer_norm) X(rms_norm) X(embedding) X(rope) X(swiglu) X(adamw) \
-      X(mlp)
+#define BENCH_OPS(X) \
+  X(gemm)            \
+  X(attention)       \
+  X(mha)             \
+  X(softmax)         \
+  X(cross_entropy) X(layer_norm) X(rms_norm) X(embedding) X(rope) X(swiglu) X(adamw) X(mlp) X(transformer) X(decode)
 
 // The options that each operand takes, beside those that say how to measure and print.
 static const char *const gemm_options[] = {"runs", "compare", "batch", "m",        "n", "k",
@@ -320,6 +394,11 @@ static const char *const embedding_options[] = {"runs", "compare", "rows", "widt
 static const char *const rope_options[] = {"runs", "compare", "batch",    "heads", "seq",
                                            "dim",  "dtype",   "backward", NULL};
 static const char *const adamw_options[] = {"runs", "compare", "rows", "width", "dtype", NULL};
+static const char *const transformer_options[] = {"runs",     "compare",  "arch",    "layers", "heads",
+                                                  "kv-heads", "width",    "context", "batch",  "vocab",
+                                                  "dtype",    "provider", NULL};
+static const char *const decode_options[] = {"runs",    "compare", "arch",  "layers", "heads", "kv-heads", "width",
+                                             "context", "batch",   "vocab", "dtype",  "past",  "provider", NULL};
 static const char *const mlp_options[] = {"runs", "compare", "batch", "sizes", "dtype", "provider", NULL};
 
 const char *const *bench_options(const char *op) {

@@ -164,6 +164,12 @@ typedef struct mha_shape {
   bool cross;
 } mha_shape;
 
+typedef struct transformer_shape {
+  heed_transformer_config config;  // without dtype
+  int64_t batch, length;
+  int64_t past;  // decoding: tokens in the cache
+} transformer_shape;
+
 typedef struct mlp_shape {
   int64_t batch;
   int64_t sizes[8];
@@ -211,6 +217,7 @@ typedef struct heed_case {
     linear_shape linear;
     mha_shape mha;
     mlp_shape mlp;
+    transformer_shape transformer;
     update_shape update;
     adamw_shape adamw;
     clip_shape clip;
@@ -250,7 +257,7 @@ typedef struct case_family {
 // clang-format off
 #define CASE_FAMILIES(X) \
   X(attention) \
-  X(gemm) X(linear) X(mha) X(mlp) \
+  X(gemm) X(linear) X(mha) X(mlp) X(transformer) X(decode) \
   X(softmax) X(cross_entropy) X(cross_entropy_fwd_bwd) X(cross_entropy_share) \
   X(layer_norm) X(rms_norm) \
   X(relu) X(gelu) X(silu) X(swiglu) X(dropout) X(rope) \
