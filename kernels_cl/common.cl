@@ -152,6 +152,7 @@ typedef float floatv;
 #define VSTORE(value, pointer) (*(pointer) = (value))
 #define VLOAD_HALF(pointer) vload_half(0, pointer)
 #define VSTORE_HALF(value, pointer) vstore_half_rte(value, 0, pointer)
+#define VSTORE_BF16(value, pointer) (*(pointer) = bf16_of(value))
 #define AS_FLOATV as_float
 #define AS_INTV as_int
 #define CONVERT_UINTV convert_uint
@@ -164,6 +165,12 @@ typedef HEED_JOIN(int, VECTOR) intv;
 DEFINE_HALVES(VECTOR)
 #define VLOAD_HALF(pointer) HEED_JOIN(load_halves, VECTOR)(pointer)
 #define VSTORE_HALF(value, pointer) HEED_JOIN(store_halves, VECTOR)(value, pointer)
+void store_bf16s(floatv x, __global ushort *p) { // rounded as bf16_of() does
+  const HEED_JOIN(uint, VECTOR) bits = HEED_JOIN(as_uint, VECTOR)(x);
+  const HEED_JOIN(uint, VECTOR) rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16, quiet = (bits >> 16) | 0x40;
+  VSTORE(HEED_JOIN(convert_ushort, VECTOR)(select(rounded, quiet, isnan(x))), p);
+}
+#define VSTORE_BF16(value, pointer) store_bf16s(value, pointer)
 #define AS_FLOATV HEED_JOIN(as_float, VECTOR)
 #define AS_INTV HEED_JOIN(as_int, VECTOR)
 #define CONVERT_UINTV HEED_JOIN(convert_uint, VECTOR)
@@ -225,7 +232,12 @@ void storev_F16(__global half *p, idx i, idx end, floatv value) {
   else
     storev_some_F16(p, i, end, value);
 }
-void storev_BF16(__global ushort *p, idx i, idx end, floatv value) { storev_some_BF16(p, i, end, value); }
+void storev_BF16(__global ushort *p, idx i, idx end, floatv value) {
+  if (end - i >= VECTOR)
+    VSTORE_BF16(value, p + i);
+  else
+    storev_some_BF16(p, i, end, value);
+}
 
 // Elements i, i + 1, … of p, of which those from `end` on are not there.
 #define LOADV(dtype, pointer, i, end, padding) HEED_JOIN(loadv_, dtype)(pointer, i, end, padding)

@@ -17,15 +17,7 @@ typedef floatv floatv_any __attribute__((aligned(4)));
 
 INLINE void put_F32(floatv x, __global float *p) { *(__global floatv_any *)p = x; }
 INLINE void put_F16(floatv x, __global half *p) { VSTORE_HALF(x, p); }
-INLINE void put_BF16(floatv x, __global ushort *p) {
-#if VECTOR == 1
-  *p = bf16_of(x);
-#else
-  const HEED_JOIN(uint, VECTOR) bits = HEED_JOIN(as_uint, VECTOR)(x);
-  const HEED_JOIN(uint, VECTOR) rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16, quiet = (bits >> 16) | 0x40;
-  VSTORE(HEED_JOIN(convert_ushort, VECTOR)(select(rounded, quiet, isnan(x))), p);
-#endif
-}
+INLINE void put_BF16(floatv x, __global ushort *p) { VSTORE_BF16(x, p); }
 #define WHOLE(p) HEED_JOIN(whole_, X_DTYPE)(p)
 #define PUT(x, p) HEED_JOIN(put_, X_DTYPE)(x, p)
 
