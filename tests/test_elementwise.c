@@ -148,6 +148,45 @@ static void copy_takes_any_strides_on_either_side(void **state) {
   ASSERT_SAME_BITS(back, x);
 }
 
+// Enough that several work-items share out the elements, each of which begins and ends inside a row.
+static void copy_takes_any_strides_of_many_elements(void **state) {
+  heed_context *ctx = support_context(state);
+  enum { A = 5, B = 6, C = 7, D = 9, E = 19, COUNT = A * B * C * D * E };
+  const heed_tensor *x = support_random(ctx, HEED_F32, SHAPE(A, B, C, D, E), 3);
+  const int order[] = {2, 0, 3, 1, 4};
+  for (int to = 0; to < 2; ++to) {
+    heed_tensor *view = NULL, *y = support_new(ctx, to ? HEED_F16 : HEED_F32, SHAPE(C, A, D, B, E));
+    ASSERT_OK(heed_tensor_permute(x, order, &view));
+    ASSERT_OK(heed_copy(support_keep(view), y));
+    const float *from = support_get(x), *turned = support_get(y);
+    for (int i = 0; i < COUNT; ++i) {
+      const int e = i % E, d = i / E % D, c = i / E / D % C, b = i / E / D / C % B, a = i / E / D / C / B;
+      const float value = from[i];
+      ASSERT_CLOSE(turned[(((c * A + a) * D + d) * B + b) * E + e], value, to ? 0x1p-11 * fabs((double)value) : 0);
+    }
+  }
+}
+
+// More than caches hold, from elements on that no vector is aligned at.
+static void copy_keeps_what_caches_do_not_hold(void **state) {
+  heed_context *ctx = support_context(state);
+  enum { COUNT = 5000011 };
+  heed_tensor *x = support_new(ctx, HEED_F32, SHAPE(COUNT)), *y = support_like(x);
+  float *values = support_memory(sizeof(float[COUNT]));
+  for (int i = 0; i < COUNT; ++i) values[i] = (float)i;
+  ASSERT_OK(heed_tensor_upload(x, values, sizeof(float[COUNT])));
+  for (int first = 0; first < 2; ++first) {
+    heed_tensor *part = NULL, *from = NULL;
+    ASSERT_OK(heed_fill(y, -1));
+    ASSERT_OK(heed_tensor_slice(y, 0, first, COUNT - first, &part));
+    ASSERT_OK(heed_tensor_slice(x, 0, 0, COUNT - first, &from));
+    ASSERT_OK(heed_copy(support_keep(from), support_keep(part)));
+    const float *copied = support_get(y);
+    for (int i = 0; i < COUNT; ++i)
+      if (!(copied[i] == (float)(i - first))) fail_msg("element %d is %g", i, (double)copied[i]);
+  }
+}
+
 static void fill_gives_one_value_in_every_dtype(void **state) {
   heed_context *ctx = support_context(state);
   const double values[] = {0, 1, -1, 2.5, 300, -300, NAN, -(double)INFINITY};
@@ -282,6 +321,8 @@ int main(void) {
       TEST(copy_keeps_every_bit_of_one_dtype),
       TEST(a_large_integer_is_rounded_once),
       TEST(copy_takes_any_strides_on_either_side),
+      TEST(copy_takes_any_strides_of_many_elements),
+      TEST(copy_keeps_what_caches_do_not_hold),
       TEST(fill_gives_one_value_in_every_dtype),
       TEST(fill_of_a_view_touches_only_its_elements),
       TEST(add_is_a_linear_combination),

@@ -1,4 +1,8 @@
-// fill and copy. Strided forms walk up to five dimensions, the last one fastest; strides and offsets are in elements.
+// fill and copy. A work-item has `share` elements in a run: on a CPU many, on a GPU one. Strides and offsets are in elements.
+//
+// check with: -DVECTOR=8 -DSTREAMED=1
+// check with: -DVECTOR=8 -DX_DTYPE=BF16 -DY_DTYPE=F16
+// check with: -DVECTOR=16 -DX_DTYPE=I64 -DY_DTYPE=U8 -DWORD=uchar
 
 #ifndef X_DTYPE
 #define X_DTYPE F32
@@ -9,73 +13,99 @@
 #ifndef WORD
 #define WORD uint
 #endif
+// 1: the results, of 32 bits an element, are too many for the caches, which they would only fill.
+#ifndef STREAMED
+#define STREAMED 0
+#endif
+#include "walk.cl"
 
-// Where element i of an array d0 × … × d4 lies.
-#define DIMS long d1, long d2, long d3, long d4
-#define STRIDES(x) long x##0, long x##1, long x##2, long x##3, long x##4
-#define PLACE(x, c0, c1, c2, c3, c4) \
-  ((c0) * (idx)x##0 + (c1) * (idx)x##1 + (c2) * (idx)x##2 + (c3) * (idx)x##3 + (c4) * (idx)x##4)
-#define COORDINATES(i)             \
-  idx rest = i, c4, c3, c2, c1;    \
-  TAKE(c4, d4) TAKE(c3, d3) TAKE(c2, d2) TAKE(c1, d1) const idx c0 = rest
-// Most views need fewer dimensions, and a division costs more than asking.
-#define TAKE(coordinate, dim)        \
-  coordinate = 0;                    \
-  if (dim > 1) {                     \
-    coordinate = rest % (idx)dim;    \
-    rest /= (idx)dim;                \
-  }
-
-// WORD is an unsigned integer of the element's size; the host made the bits.
-__kernel void fill(__global WORD *y, long y_offset, long count, uint low, uint high) {
-  const idx i = get_global_id(0);
-  if (i < count) y[y_offset + i] = (WORD)((ulong)high << 32 | low);
-}
-
-__kernel void fill_strided(__global WORD *y, long y_offset, STRIDES(ys), DIMS, long count, uint low, uint high) {
-  const idx i = get_global_id(0);
-  if (i >= count) return;
-  COORDINATES(i);
-  y[y_offset + PLACE(ys, c0, c1, c2, c3, c4)] = (WORD)((ulong)high << 32 | low);
-}
-
-// One element, converted.
-void convert_one(const __global TYPE(X_DTYPE) *x, idx from, __global TYPE(Y_DTYPE) *y, idx to) {
-#if IS_FLOAT(X_DTYPE) && IS_FLOAT(Y_DTYPE)
-  STORE(Y_DTYPE, y, to, LOAD(X_DTYPE, x, from));
-#elif IS_FLOAT(X_DTYPE)
-  y[to] = FLOAT_TO_INT(Y_DTYPE, LOAD(X_DTYPE, x, from));
-#elif IS_FLOAT(Y_DTYPE)
-  STORE(Y_DTYPE, y, to, (float)x[from]);
+#if VECTOR == 1
+typedef WORD words;
 #else
-  STORE_INT(Y_DTYPE, y, to, LOAD_INT(x, from));
+typedef HEED_JOIN(WORD, VECTOR) words;
+#endif
+#if STREAMED
+#define PUT_WORDS(value, p) PUT_FLOATS(AS_FLOATV(value), p)
+#define PUT_FLOATS(value, p)               \
+  {                                        \
+    if ((ulong)(p) % sizeof(floatv) == 0)  \
+      STORE_PAST_CACHES(value, p);         \
+    else                                   \
+      VSTORE(value, (__global float *)(p)); \
+  }
+#else
+#define PUT_WORDS(value, p) VSTORE(value, p);
+#define PUT_FLOATS(value, p) STOREV(Y_DTYPE, p, 0, VECTOR, value);
+#endif
+
+// WORD is an unsigned integer of an element's size, or of several elements'; the host made the bits.
+void fill_run(__global WORD *y, idx step, idx count, WORD bits) {
+  idx i = 0;
+  if (step == 1)
+    for (; count - i >= VECTOR; i += VECTOR) PUT_WORDS((words)bits, y + i)
+  for (; i < count; ++i) y[i * step] = bits;
+}
+
+__kernel void fill(__global WORD *y, long y_offset, long count, long share, uint low, uint high) {
+  const idx i = (idx)get_global_id(0) * (idx)share;
+  if (i < count) fill_run(y + y_offset + i, 1, min(count - i, share), (WORD)((ulong)high << 32 | low));
+}
+
+__kernel void fill_strided(__global WORD *y, long y_offset, STRIDES(ys), DIMS, long count, long share, uint low,
+                           uint high) {
+  idx i = (idx)get_global_id(0) * (idx)share;
+  COORDINATES(i);
+  STRETCHES_LOOP(i, length, count, share)
+  fill_run(y + y_offset + PLACE(ys), ys4, length, (WORD)((ulong)high << 32 | low));
+}
+
+// Elements, converted.
+void convert_run(const __global TYPE(X_DTYPE) *x, idx x_step, __global TYPE(Y_DTYPE) *y, idx y_step, idx count) {
+  idx i = 0;
+#if IS_FLOAT(X_DTYPE) && IS_FLOAT(Y_DTYPE)
+  if (x_step == 1 && y_step == 1)
+    for (; count - i >= VECTOR; i += VECTOR) PUT_FLOATS(HEED_JOIN(whole_, X_DTYPE)(x + i), y + i)
+  for (; i < count; ++i) STORE(Y_DTYPE, y, i * y_step, LOAD(X_DTYPE, x, i * x_step));
+#elif IS_FLOAT(X_DTYPE)
+  for (; i < count; ++i) y[i * y_step] = FLOAT_TO_INT(Y_DTYPE, LOAD(X_DTYPE, x, i * x_step));
+#elif IS_FLOAT(Y_DTYPE)
+  for (; i < count; ++i) STORE(Y_DTYPE, y, i * y_step, (float)x[i * x_step]);
+#else
+  for (; i < count; ++i) STORE_INT(Y_DTYPE, y, i * y_step, LOAD_INT(x, i * x_step));
 #endif
 }
 
 __kernel void copy(const __global TYPE(X_DTYPE) *x, long x_offset, __global TYPE(Y_DTYPE) *y, long y_offset,
-                   long count) {
-  const idx i = get_global_id(0);
-  if (i < count) convert_one(x + x_offset, i, y + y_offset, i);
+                   long count, long share) {
+  const idx i = (idx)get_global_id(0) * (idx)share;
+  if (i < count) convert_run(x + x_offset + i, 1, y + y_offset + i, 1, min(count - i, share));
 }
 
 __kernel void copy_strided(const __global TYPE(X_DTYPE) *x, long x_offset, STRIDES(xs), __global TYPE(Y_DTYPE) *y,
-                           long y_offset, STRIDES(ys), DIMS, long count) {
-  const idx i = get_global_id(0);
-  if (i >= count) return;
+                           long y_offset, STRIDES(ys), DIMS, long count, long share) {
+  idx i = (idx)get_global_id(0) * (idx)share;
   COORDINATES(i);
-  convert_one(x + x_offset, PLACE(xs, c0, c1, c2, c3, c4), y + y_offset, PLACE(ys, c0, c1, c2, c3, c4));
+  STRETCHES_LOOP(i, length, count, share)
+  convert_run(x + x_offset + PLACE(xs), xs4, y + y_offset + PLACE(ys), ys4, length);
 }
 
 // The same where elements keep their bits.
-__kernel void move(const __global WORD *x, long x_offset, __global WORD *y, long y_offset, long count) {
-  const idx i = get_global_id(0);
-  if (i < count) y[y_offset + i] = x[x_offset + i];
+void move_run(const __global WORD *x, idx x_step, __global WORD *y, idx y_step, idx count) {
+  idx i = 0;
+  if (x_step == 1 && y_step == 1)
+    for (; count - i >= VECTOR; i += VECTOR) PUT_WORDS(VLOAD(x + i), y + i)
+  for (; i < count; ++i) y[i * y_step] = x[i * x_step];
+}
+
+__kernel void move(const __global WORD *x, long x_offset, __global WORD *y, long y_offset, long count, long share) {
+  const idx i = (idx)get_global_id(0) * (idx)share;
+  if (i < count) move_run(x + x_offset + i, 1, y + y_offset + i, 1, min(count - i, share));
 }
 
 __kernel void move_strided(const __global WORD *x, long x_offset, STRIDES(xs), __global WORD *y, long y_offset,
-                           STRIDES(ys), DIMS, long count) {
-  const idx i = get_global_id(0);
-  if (i >= count) return;
+                           STRIDES(ys), DIMS, long count, long share) {
+  idx i = (idx)get_global_id(0) * (idx)share;
   COORDINATES(i);
-  y[y_offset + PLACE(ys, c0, c1, c2, c3, c4)] = x[x_offset + PLACE(xs, c0, c1, c2, c3, c4)];
+  STRETCHES_LOOP(i, length, count, share)
+  move_run(x + x_offset + PLACE(xs), xs4, y + y_offset + PLACE(ys), ys4, length);
 }
