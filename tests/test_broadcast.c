@@ -58,6 +58,21 @@ static void operands_repeat_as_in_numpy(void **state) {
     }
 }
 
+// Enough elements that several work-items share them out and more than caches hold, in rows that end inside a vector.
+static void many_operands_repeat_too(void **state) {
+  heed_context *ctx = support_context(state);
+  enum { A = 37, B = 300, C = 301 };
+  const heed_tensor *a = support_random(ctx, HEED_F32, SHAPE(A, 1, C), 1),
+                    *b = support_random(ctx, HEED_F32, SHAPE(B, 1), 2);
+  heed_tensor *sum = support_new(ctx, HEED_F32, SHAPE(A, B, C));
+  ASSERT_OK(heed_add(2, a, -1, b, sum));
+  const float *x = support_get(a), *y = support_get(b), *added = support_get(sum);
+  for (int i = 0; i < A * B * C; ++i) {
+    const double u = (double)x[i / C / B * C + i % C], v = (double)y[i / C % B];
+    ASSERT_CLOSE(added[i], 2 * u - v, 0x1p-23 * (fabs(2 * u) + fabs(v)));
+  }
+}
+
 static void sums_are_over_what_the_result_lacks(void **state) {
   heed_context *ctx = support_context(state);
   const heed_tensor *x = support_random(ctx, HEED_F32, 4, full, 1);
@@ -169,6 +184,7 @@ static void they_refuse(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(operands_repeat_as_in_numpy),
+      TEST(many_operands_repeat_too),
       TEST(sums_are_over_what_the_result_lacks),
       TEST(long_sums_keep_their_digits),
       TEST(sums_of_nothing_are_zero),

@@ -1,4 +1,4 @@
-// fill and copy. A work-item has `share` elements in a run: on a CPU many, on a GPU one. Strides and offsets are in elements.
+// fill and copy. Strides and offsets are in elements.
 //
 // check with: -DVECTOR=8 -DSTREAMED=1
 // check with: -DVECTOR=8 -DX_DTYPE=BF16 -DY_DTYPE=F16
@@ -13,10 +13,6 @@
 #ifndef WORD
 #define WORD uint
 #endif
-// 1: the results, of 32 bits an element, are too many for the caches, which they would only fill.
-#ifndef STREAMED
-#define STREAMED 0
-#endif
 #include "walk.cl"
 
 #if VECTOR == 1
@@ -25,24 +21,16 @@ typedef WORD words;
 typedef HEED_JOIN(WORD, VECTOR) words;
 #endif
 #if STREAMED
-#define PUT_WORDS(value, p) PUT_FLOATS(AS_FLOATV(value), p)
-#define PUT_FLOATS(value, p)               \
-  {                                        \
-    if ((ulong)(p) % sizeof(floatv) == 0)  \
-      STORE_PAST_CACHES(value, p);         \
-    else                                   \
-      VSTORE(value, (__global float *)(p)); \
-  }
+#define PUT_WORDS(value, p) put_floats(AS_FLOATV(value), (__global float *)(p))
 #else
-#define PUT_WORDS(value, p) VSTORE(value, p);
-#define PUT_FLOATS(value, p) STOREV(Y_DTYPE, p, 0, VECTOR, value);
+#define PUT_WORDS(value, p) VSTORE(value, p)
 #endif
 
 // WORD is an unsigned integer of an element's size, or of several elements'; the host made the bits.
 void fill_run(__global WORD *y, idx step, idx count, WORD bits) {
   idx i = 0;
   if (step == 1)
-    for (; count - i >= VECTOR; i += VECTOR) PUT_WORDS((words)bits, y + i)
+    for (; count - i >= VECTOR; i += VECTOR) PUT_WORDS((words)bits, y + i);
   for (; i < count; ++i) y[i * step] = bits;
 }
 
@@ -64,7 +52,7 @@ void convert_run(const __global TYPE(X_DTYPE) *x, idx x_step, __global TYPE(Y_DT
   idx i = 0;
 #if IS_FLOAT(X_DTYPE) && IS_FLOAT(Y_DTYPE)
   if (x_step == 1 && y_step == 1)
-    for (; count - i >= VECTOR; i += VECTOR) PUT_FLOATS(HEED_JOIN(whole_, X_DTYPE)(x + i), y + i)
+    for (; count - i >= VECTOR; i += VECTOR) PUT_RUN(Y_DTYPE, y, i, count, HEED_JOIN(whole_, X_DTYPE)(x + i));
   for (; i < count; ++i) STORE(Y_DTYPE, y, i * y_step, LOAD(X_DTYPE, x, i * x_step));
 #elif IS_FLOAT(X_DTYPE)
   for (; i < count; ++i) y[i * y_step] = FLOAT_TO_INT(Y_DTYPE, LOAD(X_DTYPE, x, i * x_step));
@@ -93,7 +81,7 @@ __kernel void copy_strided(const __global TYPE(X_DTYPE) *x, long x_offset, STRID
 void move_run(const __global WORD *x, idx x_step, __global WORD *y, idx y_step, idx count) {
   idx i = 0;
   if (x_step == 1 && y_step == 1)
-    for (; count - i >= VECTOR; i += VECTOR) PUT_WORDS(VLOAD(x + i), y + i)
+    for (; count - i >= VECTOR; i += VECTOR) PUT_WORDS(VLOAD(x + i), y + i);
   for (; i < count; ++i) y[i * y_step] = x[i * x_step];
 }
 

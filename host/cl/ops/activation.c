@@ -2,44 +2,45 @@
 #include "cl/runtime/grid.h"
 #include "cl/operators.h"
 
-// Runs a kernel that takes its tensors in order, then their element count. `vectors`: it goes over VECTOR elements at a time, which pays if
-// it computes an exp().
+// Runs a kernel that takes its tensors in order, then their element count and the share of a work-item. `streams`: its results go past the
+// caches where these do not hold them, which pays if it computes no exp().
 struct activation {
   const char *file, *kernel;
-  bool vectors, tanh_form;
+  bool streams, tanh_form;
 };
 
 static heed_status apply(heed_context *ctx, struct activation f, const heed_tensor *const *tensors, int count) {
   // tensors: one shape
   const int64_t elements = tensors[0]->count;
-  const int vector = f.vectors ? heed__cl_rows_for(ctx, elements).vector : 1;
+  const struct heed__cl_runs runs = heed__cl_runs_for(ctx, elements, (uint64_t)count * heed_tensor_bytes(tensors[0]),
+                                                      f.streams && tensors[0]->dtype == HEED_F32);
   struct heed__cl_kernel k;
   heed__cl_begin(&k, ctx, f.file, f.kernel);
   heed__cl_define_dtype(&k, "X_DTYPE", tensors[0]->dtype);
-  heed__cl_define_int(&k, "VECTOR", vector);
+  heed__cl_define_runs(&k, runs);
   heed__cl_define_int(&k, "TANH", f.tanh_form);
   for (int i = 0; i < count; ++i) heed__cl_tensor(&k, tensors[i]);
   heed__cl_long(&k, elements);
-  return heed__cl_launch_items(&k, heed__ceil_div(elements, vector));
+  heed__cl_long(&k, runs.share);
+  return heed__cl_launch_runs(&k, runs, elements);
 }
 
 static struct activation gelu(const struct heed__call *call, const char *kernel) {
   const struct heed__gelu_params *params = call->params;
-  return (struct activation){
-      .file = "ops/gelu.cl", .kernel = kernel, .vectors = true, .tanh_form = params->form == HEED_GELU_TANH};
+  return (struct activation){.file = "ops/gelu.cl", .kernel = kernel, .tanh_form = params->form == HEED_GELU_TANH};
 }
 
 heed_status heed__cl_relu_fwd(heed_context *ctx, const struct heed__call *call) {
   // x, y: one shape
   const heed_tensor *tensors[] = {call->in[HEED__relu_fwd_x], call->out[HEED__relu_fwd_y]};
-  return apply(ctx, (struct activation){.file = "ops/relu.cl", .kernel = "relu"}, tensors, 2);
+  return apply(ctx, (struct activation){.file = "ops/relu.cl", .kernel = "relu", .streams = true}, tensors, 2);
 }
 
 heed_status heed__cl_relu_bwd(heed_context *ctx, const struct heed__call *call) {
   // x, dy, dx: one shape
   const heed_tensor *tensors[] = {call->in[HEED__relu_bwd_x], call->in[HEED__relu_bwd_dy],
                                   call->out[HEED__relu_bwd_dx]};
-  return apply(ctx, (struct activation){.file = "ops/relu.cl", .kernel = "relu_gradient"}, tensors, 3);
+  return apply(ctx, (struct activation){.file = "ops/relu.cl", .kernel = "relu_gradient", .streams = true}, tensors, 3);
 }
 
 heed_status heed__cl_gelu_fwd(heed_context *ctx, const struct heed__call *call) {
@@ -56,7 +57,7 @@ heed_status heed__cl_gelu_bwd(heed_context *ctx, const struct heed__call *call) 
 }
 
 static struct activation silu(const char *kernel) {
-  return (struct activation){.file = "ops/silu.cl", .kernel = kernel, .vectors = true};
+  return (struct activation){.file = "ops/silu.cl", .kernel = kernel};
 }
 
 heed_status heed__cl_silu_fwd(heed_context *ctx, const struct heed__call *call) {

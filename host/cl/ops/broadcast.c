@@ -40,29 +40,28 @@ static heed_status combine(heed_context *ctx, const struct heed__call *call, boo
   const heed_tensor *const views[VIEWS] = {call->in[HEED__add_a], call->in[HEED__add_b], call->out[HEED__add_y]};
   const struct walk w = walk_of(views);
   const int last = w.rank - 1;
-  const int64_t length = w.dims[last];
-  const int vector = heed__cl_rows_for(ctx, length).vector;
-  const int64_t share = heed__cl_state(ctx)->traits.cpu_like ? 8 * vector : 1;
+  const heed_tensor *y = views[2];
+  const struct heed__cl_runs runs =
+      heed__cl_runs_for(ctx, y->count, VIEWS * heed_tensor_bytes(y), y->dtype == HEED_F32);
   struct heed__cl_kernel k;
   heed__cl_begin(&k, ctx, "ops/broadcast.cl", "combine");
-  heed__cl_define_int(&k, "VECTOR", vector);
-  heed__cl_define_dtype(&k, "X_DTYPE", views[2]->dtype);
+  heed__cl_define_runs(&k, runs);
+  heed__cl_define_dtype(&k, "X_DTYPE", y->dtype);
   heed__cl_define_int(&k, "MUL", mul);
   heed__cl_define_int(&k, "A_STEP", w.strides[0][last] != 0);
   heed__cl_define_int(&k, "B_STEP", w.strides[1][last] != 0);
   for (int v = 0; v < VIEWS; ++v) {
     heed__cl_tensor(&k, views[v]);
-    for (int axis = last - HEED_MAX_RANK + 1; v < 2 && axis < last; ++axis)
+    for (int axis = w.rank - HEED_MAX_RANK; v < 2 && axis < w.rank; ++axis)
       heed__cl_long(&k, axis < 0 ? 0 : w.strides[v][axis]);
   }
-  // No index needs the first of the outer axes.
-  for (int axis = last - HEED_MAX_RANK + 2; axis < last; ++axis) heed__cl_long(&k, axis < 0 ? 1 : w.dims[axis]);
-  heed__cl_long(&k, views[2]->count / length);
-  heed__cl_long(&k, length);
-  heed__cl_long(&k, share);
+  // No index needs the first of the five.
+  for (int axis = w.rank - HEED_MAX_RANK + 1; axis < w.rank; ++axis) heed__cl_long(&k, axis < 0 ? 1 : w.dims[axis]);
+  heed__cl_long(&k, y->count);
+  heed__cl_long(&k, runs.share);
   heed__cl_float(&k, alpha);
   heed__cl_float(&k, beta);
-  return heed__cl_launch_items(&k, views[2]->count / length * heed__ceil_div(length, share));
+  return heed__cl_launch_runs(&k, runs, y->count);
 }
 
 heed_status heed__cl_add(heed_context *ctx, const struct heed__call *call) {

@@ -83,34 +83,6 @@ static uint64_t bits_of(heed_dtype dtype, double value) {
   }
 }
 
-// How a launch shares out `count` elements.
-struct layout {
-  int vector;
-  int64_t share;  // elements of a work-item: on a CPU a run in memory, on a GPU one
-  bool streamed;  // results go past the caches
-};
-
-// bytes: as many as the operator reads and writes; words: it writes 32 bits an element.
-static struct layout layout_of(const heed_context *ctx, int64_t count, uint64_t bytes, bool words) {
-  enum { LEAST = 1024, MOST = 1 << 16 };
-  const struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
-  if (!traits->cpu_like) return (struct layout){.vector = 1, .share = 1};
-  const int64_t even = heed__round_up(heed__ceil_div(count, heed__cl_row_walkers(ctx)), 64);
-  return (struct layout){.vector = traits->vector_width,
-                         .share = even < LEAST ? LEAST : heed__min(even, MOST),
-                         .streamed = words && bytes > traits->cache};
-}
-
-static void define_layout(struct heed__cl_kernel *k, struct layout layout) {
-  heed__cl_define_int(k, "VECTOR", layout.vector);
-  if (layout.streamed) heed__cl_define_int(k, "STREAMED", 1);
-}
-
-static heed_status launch(struct heed__cl_kernel *k, struct layout layout, int64_t count) {
-  const int64_t items = heed__ceil_div(count, layout.share);
-  return layout.share > 1 ? heed__cl_launch_walks(k, items) : heed__cl_launch_items(k, items);
-}
-
 heed_status heed__cl_fill(heed_context *ctx, const struct heed__call *call) {
   // y: any shape and strides
   const struct heed__fill_params *params = call->params;
@@ -118,10 +90,11 @@ heed_status heed__cl_fill(heed_context *ctx, const struct heed__call *call) {
   const uint64_t bits = bits_of(y->dtype, params->value);
   const struct walk w = walk_of(y, y);
   const bool dense = walk_is_dense(&w);
-  const struct layout layout = layout_of(ctx, y->count, heed_tensor_bytes(y), heed_dtype_size(y->dtype) == 4);
+  const struct heed__cl_runs runs =
+      heed__cl_runs_for(ctx, y->count, heed_tensor_bytes(y), heed_dtype_size(y->dtype) == 4);
   struct heed__cl_kernel k;
   heed__cl_begin(&k, ctx, "ops/elementwise.cl", dense ? "fill" : "fill_strided");
-  define_layout(&k, layout);
+  heed__cl_define_runs(&k, runs);
   heed__cl_define(&k, "WORD", word_of(heed_dtype_size(y->dtype)));
   heed__cl_tensor(&k, y);
   if (!dense) {
@@ -129,10 +102,10 @@ heed_status heed__cl_fill(heed_context *ctx, const struct heed__call *call) {
     pass_dims(&k, &w);
   }
   heed__cl_long(&k, y->count);
-  heed__cl_long(&k, layout.share);
+  heed__cl_long(&k, runs.share);
   heed__cl_uint(&k, (uint32_t)bits);
   heed__cl_uint(&k, (uint32_t)(bits >> 32));
-  return launch(&k, layout, y->count);
+  return heed__cl_launch_runs(&k, runs, y->count);
 }
 
 // Bits that move from one dense array to another, as what they hold or as words of 32 bits if they are whole ones.
@@ -140,18 +113,18 @@ static heed_status move_dense(heed_context *ctx, const heed_tensor *x, const hee
   const int64_t size = (int64_t)heed_dtype_size(x->dtype);
   const bool words = size * x->offset % 4 == 0 && size * y->offset % 4 == 0 && size * y->count % 4 == 0;
   const int64_t unit = words ? 4 : size, count = size * y->count / unit;
-  const struct layout layout = layout_of(ctx, count, 2 * heed_tensor_bytes(y), words);
+  const struct heed__cl_runs runs = heed__cl_runs_for(ctx, count, 2 * heed_tensor_bytes(y), words);
   struct heed__cl_kernel k;
   heed__cl_begin(&k, ctx, "ops/elementwise.cl", "move");
-  define_layout(&k, layout);
+  heed__cl_define_runs(&k, runs);
   heed__cl_define(&k, "WORD", word_of((size_t)unit));
   heed__cl_memory(&k, x);
   heed__cl_long(&k, size * x->offset / unit);
   heed__cl_memory(&k, y);
   heed__cl_long(&k, size * y->offset / unit);
   heed__cl_long(&k, count);
-  heed__cl_long(&k, layout.share);
-  return launch(&k, layout, count);
+  heed__cl_long(&k, runs.share);
+  return heed__cl_launch_runs(&k, runs, count);
 }
 
 heed_status heed__cl_copy(heed_context *ctx, const struct heed__call *call) {
@@ -161,11 +134,11 @@ heed_status heed__cl_copy(heed_context *ctx, const struct heed__call *call) {
   const struct walk w = walk_of(x, y);
   const bool dense = walk_is_dense(&w), same = x->dtype == y->dtype;
   if (dense && same) return move_dense(ctx, x, y);
-  const struct layout layout = layout_of(ctx, y->count, heed_tensor_bytes(x) + heed_tensor_bytes(y),
-                                         same ? heed_dtype_size(y->dtype) == 4 : y->dtype == HEED_F32);
+  const struct heed__cl_runs runs = heed__cl_runs_for(ctx, y->count, heed_tensor_bytes(x) + heed_tensor_bytes(y),
+                                                      same ? heed_dtype_size(y->dtype) == 4 : y->dtype == HEED_F32);
   struct heed__cl_kernel k;
   heed__cl_begin(&k, ctx, "ops/elementwise.cl", same ? "move_strided" : dense ? "copy" : "copy_strided");
-  define_layout(&k, layout);
+  heed__cl_define_runs(&k, runs);
   if (same) {
     heed__cl_define(&k, "WORD", word_of(heed_dtype_size(x->dtype)));
   } else {
@@ -180,6 +153,6 @@ heed_status heed__cl_copy(heed_context *ctx, const struct heed__call *call) {
     pass_dims(&k, &w);
   }
   heed__cl_long(&k, y->count);
-  heed__cl_long(&k, layout.share);
-  return launch(&k, layout, y->count);
+  heed__cl_long(&k, runs.share);
+  return heed__cl_launch_runs(&k, runs, y->count);
 }

@@ -68,6 +68,35 @@ static inline heed_status heed__cl_launch_rows(struct heed__cl_kernel *k, struct
   return heed__cl_launch(k, 1, &global, &local);
 }
 
+// Chooses what walk.cl's elementwise kernels go by. Which work-item has which elements changes no bit.
+struct heed__cl_runs {
+  int vector;
+  int64_t share;  // elements of a work-item: on a CPU a run in memory, on a GPU one
+  bool streamed;  // results go past the caches, which do not hold them
+};
+
+// bytes: as many as the operator reads and writes; words: what it writes has 32 bits an element.
+static inline struct heed__cl_runs heed__cl_runs_for(const heed_context *ctx, int64_t count, uint64_t bytes,
+                                                     bool words) {
+  enum { LEAST = 1024, MOST = 1 << 16 };
+  const struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
+  if (!traits->cpu_like) return (struct heed__cl_runs){.vector = 1, .share = 1};
+  const int64_t even = heed__round_up(heed__ceil_div(count, heed__cl_row_walkers(ctx)), 64);
+  return (struct heed__cl_runs){.vector = traits->vector_width,
+                                .share = even < LEAST ? LEAST : heed__min(even, MOST),
+                                .streamed = words && bytes > traits->cache};
+}
+
+static inline void heed__cl_define_runs(struct heed__cl_kernel *k, struct heed__cl_runs runs) {
+  heed__cl_define_int(k, "VECTOR", runs.vector);
+  if (runs.streamed) heed__cl_define_int(k, "STREAMED", 1);
+}
+
+static inline heed_status heed__cl_launch_runs(struct heed__cl_kernel *k, struct heed__cl_runs runs, int64_t count) {
+  const int64_t items = heed__ceil_div(count, runs.share);
+  return runs.share > 1 ? heed__cl_launch_walks(k, items) : heed__cl_launch_items(k, items);
+}
+
 // Launches a kernel as a single work-group that goes over everything.
 static inline heed_status heed__cl_launch_group(struct heed__cl_kernel *k, struct heed__cl_rows layout) {
   const size_t size = (size_t)layout.group;
