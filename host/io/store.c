@@ -221,7 +221,7 @@ heed_status heed_store_read(const heed_store *store, const heed_stored *stored, 
                             size_t bytes) {
   HEED__REQUIRE(store && stored && (data || bytes == 0), HEED_ERROR_INVALID_ARGUMENT,
                 "heed_store_read: an argument is NULL");
-  int64_t needed;
+  int64_t needed = 0;
   HEED__TRY(check_read(place_of(stored), dtype, &needed));
   HEED__REQUIRE(bytes == (size_t)needed, HEED_ERROR_SHAPE,
                 "heed_store_read: tensor \"%s\" takes %" PRId64 " bytes as %s, not %zu",
@@ -231,7 +231,7 @@ heed_status heed_store_read(const heed_store *store, const heed_stored *stored, 
 
 // Reads into new memory, which free() releases.
 static heed_status read_new(const heed_stored *stored, heed_dtype dtype, void **out, size_t *bytes) {
-  int64_t needed;
+  int64_t needed = 0;
   HEED__TRY(check_read(place_of(stored), dtype, &needed));
   void *data = heed__array_allocate((size_t)needed);
   HEED__REQUIRE(data, HEED_ERROR_OUT_OF_MEMORY, "%s: tensor \"%s\": no memory for %" PRId64 " bytes", stored->path,
@@ -248,8 +248,8 @@ heed_status heed_store_load(const heed_store *store, const heed_stored *stored, 
   HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "heed_store_load: out is NULL");
   *out = NULL;
   HEED__REQUIRE(store && stored && ctx, HEED_ERROR_INVALID_ARGUMENT, "heed_store_load: an argument is NULL");
-  void *data;
-  size_t bytes;
+  void *data = NULL;
+  size_t bytes = 0;
   HEED__REQUIRE(stored->rank <= HEED_MAX_RANK, HEED_ERROR_SHAPE, "%s: tensor \"%s\" has rank %d; a tensor has up to %d",
                 stored->path, heed__printable(stored->name).text, stored->rank, HEED_MAX_RANK);
   HEED__TRY(read_new(stored, dtype, &data, &bytes));
@@ -260,8 +260,8 @@ heed_status heed_store_load(const heed_store *store, const heed_stored *stored, 
 
 // Appends without searching for the name in `file`.
 static heed_status append(const heed_stored *stored, heed_safetensors *file) {
-  void *data;
-  size_t bytes;
+  void *data = NULL;
+  size_t bytes = 0;
   HEED__TRY(read_new(stored, stored->natural, &data, &bytes));
   return heed__safetensors_append(file, stored->name, stored->natural, stored->rank, stored->dims, data, bytes);
 }
