@@ -115,6 +115,22 @@ static double transformer_flops(const heed_case *c) {
   return 6 * (rows * weights + attention);
 }
 
+// The least: each weight is read forward and backward, its gradient written, and AdamW moves seven numbers for it; each product reads its
+// input and writes its output, and backward reads and writes as much twice.
+static double transformer_bytes(const heed_case *c) {
+  const transformer_shape *s = &c->u.transformer;
+  heed_transformer_config config = s->config;
+  if (heed_transformer_complete(&config) != HEED_OK) return 0;
+  const double layers = (double)config.layers, rows = (double)s->batch * (double)s->length;
+  const double width = (double)config.width, heads = (double)config.heads * (double)config.head_dim;
+  const double kv = (double)config.kv_heads * (double)config.head_dim, ffn = (double)config.ffn;
+  const double mlp = config.architecture == HEED_ARCHITECTURE_GPT2 ? 2 : 3;
+  const double of_block = (width + heads + 2 * kv) + (heads + width) + mlp * (width + ffn);
+  const double weights = layers * block_weights(&config) + (double)config.vocab * width;
+  const double activations = rows * (layers * of_block + width + (double)config.vocab);
+  return (10 * weights + 3 * activations) * (double)heed_dtype_size(c->dtype);
+}
+
 // ---------------------------------------------------------------- decoding
 
 static heed_status fill_cache(case_env *env, const transformer_shape *s) {
@@ -216,6 +232,7 @@ const case_family transformer_family = {
     .setup = transformer_setup,
     .run = transformer_run,
     .flops = transformer_flops,
+    .bytes = transformer_bytes,
     .cases = transformer_cases,
     .tiny = transformer_tiny,
     .parameters = transformer_parameters,
