@@ -119,7 +119,10 @@ int model_open(const char *command, const char *path, heed_safetensors **out) {
   heed_status status = heed_safetensors_create(out);
   if (status == HEED_OK) status = copy_model(store, *out);
   heed_store_destroy(store);
-  return status == HEED_OK ? TOOL_DONE : tool_fail_status(command, status);
+  if (status == HEED_OK) return TOOL_DONE;
+  heed_safetensors_destroy(*out);
+  *out = NULL;
+  return tool_fail_status(command, status);
 }
 
 int model_read_shape(const char *command, const char *path, const heed_safetensors *file, model_shape *shape) {
