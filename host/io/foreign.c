@@ -38,7 +38,7 @@ static const struct {
   const char *what;
 } magics[] = {
 #define MAGIC(start, what) \
-  { start, sizeof start - 1, what }
+  { (start), sizeof(start) - 1, (what) }
     MAGIC(
         "GGUF",
         "a GGUF file of llama.cpp, whose weights may be quantised, not safetensors; take the safetensors files of the "

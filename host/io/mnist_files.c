@@ -47,7 +47,7 @@ static bool cut(char *name, const char *end) {
 // into prefix.
 static bool parse(const struct search *s, const char *file, const char *end, char prefix[NAME]) {
   if (strlen(file) >= NAME) return false;
-  strcpy(prefix, file);
+  snprintf(prefix, NAME, "%s", file);
   (void)cut(prefix, ".gz");
   if (!cut(prefix, end)) return false;
   const char *const parts[] = {s->part, s->other_part};
@@ -79,7 +79,7 @@ static void look(struct search *s, const char *folder) {
       known = known || (strcmp(s->sets[i].prefix, prefix) == 0 && strcmp(s->sets[i].folder, folder) == 0);
     if (known || s->count == MOST_SETS) continue;
     snprintf(s->sets[s->count].folder, PATH, "%s", folder);
-    strcpy(s->sets[s->count++].prefix, prefix);
+    snprintf(s->sets[s->count++].prefix, NAME, "%s", prefix);
   }
   if (stream) closedir(stream);
 }
@@ -151,7 +151,7 @@ static heed_status choose(const struct search *s, const struct set *set, const c
     char path[PATH];
     if ((size_t)snprintf(path, sizeof path, "%s/%s", set->folder, entry->d_name) >= sizeof path || is_folder(path))
       continue;
-    if (!*best || strcmp(prefix, best) < 0) strcpy(best, prefix);
+    if (!*best || strcmp(prefix, best) < 0) snprintf(best, NAME, "%s", prefix);
   }
   if (stream) closedir(stream);
   HEED__REQUIRE(*best, HEED_ERROR_IO, "%s: has %s%s%s-images-idx3-ubyte, but no %s beside it", set->folder, set->prefix,

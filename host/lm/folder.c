@@ -156,8 +156,8 @@ static heed_status load_one(const heed_model_folder *folder, const heed_stored *
   heed_status status = data && (turned || !transposed)
                            ? heed_store_read(folder->weights, stored, HEED_F32, data, (size_t)count * sizeof *data)
                            : heed__fail(HEED_ERROR_OUT_OF_MEMORY, "no memory to read %s", stored->name);
-  if (status == HEED_OK && transposed) transpose(data, stored->dims[0], stored->dims[1], turned);
-  if (status == HEED_OK) status = heed_tensor_upload_f32(value, transposed ? turned : data, count);
+  if (status == HEED_OK && turned) transpose(data, stored->dims[0], stored->dims[1], turned);
+  if (status == HEED_OK) status = heed_tensor_upload_f32(value, turned ? turned : data, count);
   free(data);
   free(turned);
   return status;
@@ -189,10 +189,10 @@ heed_status heed_model_add(heed_safetensors *file, const char *name, bool transp
   heed_status status = data && (turned || !transposed)
                            ? heed_tensor_download_f32(tensor, data, count)
                            : heed__fail(HEED_ERROR_OUT_OF_MEMORY, "no memory to add %s", name);
-  if (status == HEED_OK && transposed) transpose(data, turned_dims[1], turned_dims[0], turned);
+  if (status == HEED_OK && turned) transpose(data, turned_dims[1], turned_dims[0], turned);
   if (status == HEED_OK)
     status = heed_safetensors_add(file, name, HEED_F32, heed_tensor_rank(tensor),
-                                  transposed ? turned_dims : heed_tensor_dims(tensor), transposed ? turned : data);
+                                  turned ? turned_dims : heed_tensor_dims(tensor), turned ? turned : data);
   free(data);
   free(turned);
   return status;

@@ -27,7 +27,7 @@ static heed_status turn(heed_context *ctx, const struct heed__call *call, double
   // On a CPU each work-item takes neighbouring rows; on a GPU each takes a pair.
   const int64_t lanes = traits->cpu_like ? 1 : half;
   const int64_t share = traits->cpu_like ? heed__ceil_div(rows, 16 * heed__max(traits->compute_units, 1)) : 1;
-  int axes[3];
+  int axes[3] = {0, 1, 2};
   order_axes(x, axes);
   struct heed__cl_kernel k;
   heed__cl_begin(&k, ctx, "ops/rope.cl", "rope");
