@@ -206,8 +206,9 @@ static void decoding_gives_the_logits_of_a_forward(void **state) {
                  heed_transformer_decode(transformer, cache, some_tokens(ctx, B, 6, 1), last));
     ASSERT_OK(heed_kv_cache_truncate(cache, 4));
     ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "cut", heed_kv_cache_truncate(cache, 5));
-    heed_kv_cache_destroy(cache);
+    if (a % 2) heed_kv_cache_destroy(cache);  // in either order
     heed_transformer_destroy(transformer);
+    if (a % 2 == 0) heed_kv_cache_destroy(cache);
   }
 }
 

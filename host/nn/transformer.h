@@ -108,7 +108,7 @@ struct heed_transformer {
 
 struct heed_kv_cache {
   heed_transformer *transformer;
-  int64_t batch, capacity, length;
+  int64_t layers, batch, capacity, length;
   heed_tensor **keys, **values;  // [layers] of [B, kv_heads, capacity, head_dim]
   heed_tensor *lengths;          // I32 [B]
   struct heed__scratch last;     // NORMED of each text's last token [B, width]

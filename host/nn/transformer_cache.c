@@ -30,6 +30,7 @@ heed_status heed_kv_cache_create(heed_transformer *transformer, int64_t batch, i
   heed_kv_cache *cache = calloc(1, sizeof *cache);
   HEED__REQUIRE(cache, HEED_ERROR_OUT_OF_MEMORY, "no memory for a cache");
   cache->transformer = transformer;
+  cache->layers = transformer->config.layers;
   cache->batch = batch;
   cache->capacity = capacity;
   const heed_status status = create_tensors(cache);
@@ -43,7 +44,7 @@ heed_status heed_kv_cache_create(heed_transformer *transformer, int64_t batch, i
 
 void heed_kv_cache_destroy(heed_kv_cache *cache) {
   if (!cache) return;
-  for (int64_t layer = 0; layer < cache->transformer->config.layers; ++layer) {
+  for (int64_t layer = 0; layer < cache->layers; ++layer) {
     if (cache->keys) heed_tensor_destroy(cache->keys[layer]);
     if (cache->values) heed_tensor_destroy(cache->values[layer]);
   }

@@ -196,7 +196,8 @@ HEED_API HEED_MUST_CHECK heed_status heed_transformer_reckon(const heed_transfor
                                                              int64_t length, int64_t cache,
                                                              heed_transformer_memory *memory);
 
-// Keys and values of `batch` texts of up to `capacity` tokens, kept between calls of heed_transformer_decode().
+// Keys and values of `batch` texts of up to `capacity` tokens, kept between calls of heed_transformer_decode(). Cache and transformer may be
+// destroyed in either order.
 typedef struct heed_kv_cache heed_kv_cache;
 HEED_API HEED_MUST_CHECK heed_status heed_kv_cache_create(heed_transformer *transformer, int64_t batch,
                                                           int64_t capacity, heed_kv_cache **out);
