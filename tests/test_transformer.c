@@ -138,6 +138,46 @@ static void targets_of_minus_100_do_not_count(void **state) {
   heed_transformer_destroy(shorter);
 }
 
+// Powers of two, so that nothing is rounded.
+static void weight_and_scale_multiply_the_gradients(void **state) {
+  heed_context *ctx = support_context(state);
+  const heed_transformer_config config = small(HEED_ARCHITECTURE_GPT2);
+  heed_transformer *plain = make(ctx, &config), *scaled = make(ctx, &config);
+  heed_tensor *tokens = some_tokens(ctx, B, L, 1), *targets = some_tokens(ctx, B, L, 2);
+  heed_tensor *loss = support_new(ctx, HEED_F32, SHAPE(1)), *same = support_like(loss);
+  const heed_transformer_loss_options options = {.weight = 0.5,
+                                                 .scale = support_put_f32(ctx, HEED_F32, SHAPE(1), (float[]){16})};
+  ASSERT_OK(heed_transformer_loss(plain, tokens, targets, NULL, NULL, loss));
+  ASSERT_OK(heed_transformer_loss(scaled, tokens, targets, &options, NULL, same));
+  ASSERT_SAME_BITS(same, loss);
+  const heed_parameter *of_plain, *of_scaled;
+  const size_t count = heed_transformer_parameters(plain, &of_plain);
+  heed_transformer_parameters(scaled, &of_scaled);
+  for (size_t i = 0; i < count; ++i) {
+    ASSERT_OK(heed_add(8, of_plain[i].grad, 0, of_plain[i].grad, of_plain[i].grad));
+    support_assert_agree(of_scaled[i].grad, of_plain[i].grad, 1e-6, of_plain[i].name, __FILE__, __LINE__);
+  }
+  heed_transformer_destroy(plain);
+  heed_transformer_destroy(scaled);
+}
+
+// So large a vocabulary that its logits come in two parts of the rows.
+static void parts_of_the_logits_give_the_loss_of_all(void **state) {
+  enum { LONG = 140, LARGE = 200000 };
+  heed_context *ctx = support_context(state);
+  const heed_transformer_config config = {.layers = 1, .width = 4, .heads = 1, .vocab = LARGE, .context = LONG};
+  heed_transformer *transformer = make(ctx, &config);
+  heed_tensor *tokens = some_tokens(ctx, 1, LONG, 1), *targets = some_tokens(ctx, 1, LONG, 2);
+  heed_tensor *loss = support_new(ctx, HEED_F32, SHAPE(1)), *expected = support_like(loss);
+  heed_tensor *logits = support_new(ctx, HEED_F32, SHAPE(1, LONG, LARGE));
+  const heed_cross_entropy_options options = {.class_axis = HEED_CLASS_AXIS_LAST};
+  ASSERT_OK(heed_transformer_loss(transformer, tokens, targets, NULL, NULL, loss));
+  ASSERT_OK(heed_transformer_fwd(transformer, tokens, logits));
+  ASSERT_OK(heed_cross_entropy_fwd(logits, targets, &options, expected));
+  ASSERT_CLOSE(value_of(loss), value_of(expected), 1e-5);
+  heed_transformer_destroy(transformer);
+}
+
 // d loss/d value of a few values by central differences of the loss itself, in F32: a coarse test of the whole chain.
 static void gradients_are_slopes(void **state) {
   heed_context *ctx = support_context(state);
@@ -261,6 +301,8 @@ int main(void) {
       TEST(keeping_the_logits_gives_the_same_bits),
       TEST(micro_batches_add_up),
       TEST(targets_of_minus_100_do_not_count),
+      TEST(weight_and_scale_multiply_the_gradients),
+      TEST(parts_of_the_logits_give_the_loss_of_all),
       TEST(gradients_are_slopes),
       TEST(decoding_gives_the_logits_of_a_forward),
       TEST(wrong_configurations_are_refused),
