@@ -267,6 +267,31 @@ HEED_API const heed_tensor *heed_optimizer_counts(const heed_optimizer *optimize
 // it to a loss's backward as dloss.
 HEED_API heed_tensor *heed_optimizer_loss_scale(const heed_optimizer *optimizer);
 
+// ---------------------------------------------------------------- learning rates
+
+typedef enum heed_schedule_kind {
+  HEED_SCHEDULE_CONSTANT = 0,
+  HEED_SCHEDULE_LINEAR = 1,
+  HEED_SCHEDULE_COSINE = 2,
+  HEED_SCHEDULE_WSD = 3  // warmup, stable, decay
+} heed_schedule_kind;
+HEED_API const char *heed_schedule_string(heed_schedule_kind kind);  // "cosine"; "" for no schedule
+
+// Zero-initialise it; a constant learning rate needs lr alone.
+typedef struct heed_schedule {
+  heed_schedule_kind kind;
+  double lr, min_lr;  // the highest rate; the one after decay_steps
+  int64_t warmup;     // steps in which the rate rises to lr, in equal parts
+  int64_t decay_steps;
+} heed_schedule;
+// The learning rate of step s, from 0. While s < warmup: lr (s + 1)/warmup. Then, with d = decay_steps and u = (s − warmup)/(d − warmup):
+//   constant: lr
+//   linear:   min_lr + (1 − u) (lr − min_lr), then min_lr
+//   cosine:   min_lr + ½ (1 + cos πu) (lr − min_lr), then min_lr (Loshchilov and Hutter 2017, arXiv 1608.03983, without restarts)
+//   wsd:      lr, and over the last fifth of d steps min_lr + (1 − √((s − 0.8 d)/(0.2 d))) (lr − min_lr), then min_lr
+//             (Hägele et al. 2024, arXiv 2405.18392)
+HEED_API double heed_schedule_rate(const heed_schedule *schedule, int64_t step);
+
 #ifdef __cplusplus
 }
 #endif
