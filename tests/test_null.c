@@ -46,6 +46,8 @@ static void there_is_nothing_in_no_tensor(void **state) {
 static void there_is_nothing_in_no_object(void **state) {
   (void)state;
   assert_int_equal(heed_context_live_tensors(NULL), 0);
+  assert_int_equal(heed_context_bytes(NULL), 0);
+  assert_int_equal(heed_context_peak_bytes(NULL), 0);
   assert_string_equal(heed_context_cache(NULL), "");
   assert_string_equal(heed_context_notice(NULL), "");
   assert_null(heed_context_device(NULL));
