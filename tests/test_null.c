@@ -66,6 +66,7 @@ static void there_is_nothing_in_no_object(void **state) {
   assert_null(heed_transformer_configuration(NULL));
   assert_int_equal(heed_kv_cache_length(NULL), 0);
   assert_null(heed_model_folder_config(NULL));
+  assert_false(heed_model_folder_is_end(NULL, 0));
   assert_false(heed_model_is_transposed(HEED_ARCHITECTURE_GPT2, NULL));
   assert_string_equal(heed_architecture_string((heed_architecture)99), "");
   assert_null(parameters);
