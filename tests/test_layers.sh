@@ -53,7 +53,8 @@ tables='
       angled["host/cl/gemm"] = "^clblast_c[.]h$"
       angled["host/base"] = "^jansson[.]h$"
       angled["host/io"] = "^(jansson|zlib)[.]h$"
-      angled["host/lm"] = angled["host/text"] = "^jansson[.]h$"
+      angled["host/lm"] = "^jansson[.]h$"
+      angled["host/text"] = "^(jansson|pcre2|utf8proc)[.]h$"
       angled["host/mpi"] = "^mpi[.]h$"
       for (room in quoted) if (room ~ "^tools") angled[room] = "^(jansson|popt|zlib)[.]h$"
       system_headers = "^(assert|ctype|dirent|dlfcn|errno|fcntl|float|inttypes|limits|locale|math|poll|pthread|signal|stdarg|" \
