@@ -3,6 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+// Where files are written: paths that live longer than those of support_path().
+static const char *path_of(const char *name) {
+  static char ring[8][384];
+  static unsigned next;
+  return strcpy(ring[next++ % 8], support_path(name));
+}
+
 const char *support_token_file(const char *name, int width, uint32_t count, uint32_t first) {
   const size_t bytes = SUPPORT_TOKENS_HEADER + (size_t)count * (size_t)width;
   const uint32_t header[] = {width == 2 ? 20240520 : 20240801, width == 2 ? 1 : 7, count};
@@ -13,14 +20,14 @@ const char *support_token_file(const char *name, int width, uint32_t count, uint
     const uint32_t id = first + i;
     memcpy(file + SUPPORT_TOKENS_HEADER + (size_t)i * (size_t)width, &id, (size_t)width);  // the low bytes come first
   }
-  const char *path = support_path(name);
+  const char *path = path_of(name);
   support_write_file(path, file, bytes);
   free(file);
   return path;
 }
 
 const char *support_text(const char *name, const char *text) {
-  const char *path = support_path(name);
+  const char *path = path_of(name);
   support_write_file(path, text, strlen(text));
   return path;
 }

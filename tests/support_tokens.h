@@ -8,7 +8,7 @@
 
 enum { SUPPORT_TOKENS_HEADER = 1024 };
 
-// Writes a token file in the folder of the test: count ids of `width` bytes, first, first + 1, ... Returns its path.
+// Writes a token file in the folder of the test: count ids of `width` bytes, first, first + 1, ... Returns its path, one of eight in turn.
 const char *support_token_file(const char *name, int width, uint32_t count, uint32_t first);
 const char *support_text(const char *name, const char *text);
 // Opens one file; without a part for validation.
