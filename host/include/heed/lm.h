@@ -1,4 +1,5 @@
-// Language models on disk: folders as `transformers` writes them, with config.json and model.safetensors, or shards and their index.
+// Language models: their folders, as `transformers` writes them, with config.json and model.safetensors, or shards and their index; the
+// tokens that they are trained on; and the choice of the next token.
 #ifndef HEED_LM_H
 #define HEED_LM_H
 
@@ -66,6 +67,51 @@ typedef struct heed_sample_options {
 // logits that are all −infinity); OUT_OF_MEMORY.
 HEED_API HEED_MUST_CHECK heed_status heed_sample(const float *logits, int64_t vocab, const heed_sample_options *options,
                                                  int64_t position, int64_t *token);
+
+// ---------------------------------------------------------------- tokens to train on
+
+// A sequence of token ids, of one file or of several that follow one another, mapped into memory from disk: it may be larger than memory.
+// Files are texts, which are tokenized once and then kept in heed's cache, or token files of llm.c: 256 int32 (20240520, 1, count), then
+// uint16; or (20240801, 7, count), then uint32. The first four bytes tell which.
+typedef struct heed_token_data heed_token_data;
+
+typedef struct heed_token_data_options {
+  const heed_tokenizer *tokenizer;  // for texts; NULL: token files alone
+  int64_t vocab;      // a token that is not below it is an error, with file, index and value; 0: not checked
+  double validation;  // the part at the end that is not for training: ⌈f·n⌉ of n characters, or tokens of token files
+  void (*progress)(const char *path, double part, void *user);  // while a text is tokenized; NULL: nobody is told
+  void *user;
+} heed_token_data_options;
+// Opens files as one sequence, and its end as another, *validation, if options.validation > 0; otherwise validation may be NULL. options
+// NULL: none. Characters are those of UTF-8; a byte that belongs to none counts as one. Each file, and each of the two parts of a text, is
+// tokenized apart. Tokens of a text are kept in the folder "tokens" of heed's cache, as token files, by its content and the tokenizer;
+// those that were not used for the longest time go when all have more than a quarter of the disk's free space. Without a cache
+// (HEED_CACHE=off), or where it has no room, they lie in a file without a name in $TMPDIR. Files must not be written to while they are
+// open. Errors, which name the file: INVALID_ARGUMENT (validation is not in [0, 1)); IO; FORMAT (a token file is torn or of another
+// version, a token >= vocab; files of both kinds, or a text without a tokenizer); those of heed_tokenizer_encode(); OUT_OF_MEMORY.
+HEED_API HEED_MUST_CHECK heed_status heed_token_data_open(const char *const *paths, size_t count,
+                                                          const heed_token_data_options *options,
+                                                          heed_token_data **training, heed_token_data **validation);
+HEED_API void heed_token_data_close(heed_token_data *data);
+HEED_API int64_t heed_token_data_count(const heed_token_data *data);  // tokens
+// A checksum of all ids, which does not depend on how files hold them: zlib's crc32 of little-endian I32. Errors: IO.
+HEED_API HEED_MUST_CHECK heed_status heed_token_data_checksum(const heed_token_data *data, uint32_t *checksum);
+// Copies ids [first, first + count); after the last one follows the first. Errors: INVALID_ARGUMENT (a negative number, no tokens); IO (a
+// file became shorter).
+HEED_API HEED_MUST_CHECK heed_status heed_token_data_read(const heed_token_data *data, int64_t first, int64_t count,
+                                                          int32_t *ids);
+
+// Which windows of the sequence a step trains on.
+typedef struct heed_batches {
+  int64_t batch, length;  // a micro-batch: rows × tokens
+  int64_t accumulate;     // micro-batches of a step
+  bool sequential;        // row r of micro-batch m of step s begins at token ((s·accumulate + m)·batch + r)·length
+  uint64_t seed;  // otherwise it begins anywhere in [0, n − length − 1], uniformly, by (seed, step, m, r) alone
+} heed_batches;
+// Fills tokens [batch, length] and targets [batch, length], the tokens that follow. Errors: INVALID_ARGUMENT (fewer than length + 1
+// tokens; a size below 1; micro is not below accumulate); IO.
+HEED_API HEED_MUST_CHECK heed_status heed_batches_read(const heed_batches *batches, const heed_token_data *data,
+                                                       int64_t step, int64_t micro, int32_t *tokens, int32_t *targets);
 
 #ifdef __cplusplus
 }
