@@ -179,3 +179,19 @@ heed_status heed_model_folder_load(const heed_model_folder *folder, heed_transfo
   }
   return HEED_OK;
 }
+
+heed_status heed_model_folder_load_masters(const heed_model_folder *folder, const heed_transformer *transformer,
+                                           const heed_optimizer *optimizer) {
+  HEED__REQUIRE(folder && transformer && optimizer, HEED_ERROR_INVALID_ARGUMENT,
+                "heed_model_folder_load_masters: an argument is NULL");
+  const heed_parameter *parameters = NULL;
+  const size_t count = heed_transformer_parameters(transformer, &parameters);
+  for (size_t i = 0; i < count; ++i) {
+    heed_tensor *master = heed_optimizer_state(optimizer, "master", i);
+    const heed_stored *stored = find(folder, parameters[i].name);
+    HEED__REQUIRE(stored, HEED_ERROR_FORMAT, "%s: the weights have no tensor %s", folder->path, parameters[i].name);
+    const bool transposed = heed_model_is_transposed(folder->config.architecture, parameters[i].name);
+    if (master) HEED__TRY(load_one(folder, stored, transposed, master));
+  }
+  return HEED_OK;
+}

@@ -188,3 +188,9 @@ heed_status heed_token_data_checksum(const heed_token_data *data, uint32_t *chec
   *checksum = (uint32_t)crc;
   return HEED_OK;
 }
+
+heed_status heed_token_file_is(const char *path, bool *is_tokens) {
+  HEED__REQUIRE(path && is_tokens, HEED_ERROR_INVALID_ARGUMENT, "heed_token_file_is: an argument is NULL");
+  int64_t count;
+  return heed__token_file_peek(path, is_tokens, &count);
+}

@@ -27,6 +27,11 @@ HEED_API const heed_transformer_config *heed_model_folder_config(const heed_mode
 // Errors: FORMAT, with the names of tensors that are missing, unknown or of another shape; IO; DTYPE; OUT_OF_MEMORY.
 HEED_API HEED_MUST_CHECK heed_status heed_model_folder_load(const heed_model_folder *folder,
                                                             heed_transformer *transformer);
+// The same into the masters of parameters in F16 or BF16, unrounded, of an optimizer that was made with the transformer's parameters alone.
+// An optimizer without masters stays as it is.
+HEED_API HEED_MUST_CHECK heed_status heed_model_folder_load_masters(const heed_model_folder *folder,
+                                                                    const heed_transformer *transformer,
+                                                                    const heed_optimizer *optimizer);
 // Tells whether an id ends a text (eos_token_id).
 HEED_API bool heed_model_folder_is_end(const heed_model_folder *folder, int64_t id);
 // Tells whether a folder holds a parameter transposed, as GPT-2's holds the matrices of its blocks.
@@ -100,6 +105,9 @@ HEED_API HEED_MUST_CHECK heed_status heed_token_data_checksum(const heed_token_d
 // file became shorter).
 HEED_API HEED_MUST_CHECK heed_status heed_token_data_read(const heed_token_data *data, int64_t first, int64_t count,
                                                           int32_t *ids);
+
+// Tells whether a file is one of tokens, and not a text. Errors: IO; FORMAT (a token file that is torn or of another version).
+HEED_API HEED_MUST_CHECK heed_status heed_token_file_is(const char *path, bool *is_tokens);
 
 // Which windows of the sequence a step trains on.
 typedef struct heed_batches {

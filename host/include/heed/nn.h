@@ -261,6 +261,9 @@ HEED_API int64_t heed_optimizer_steps(const heed_optimizer *optimizer);
 // AdamW: `steps` is the number of steps that were applied, the first element of heed_optimizer_counts().
 HEED_API void heed_optimizer_set_steps(heed_optimizer *optimizer, int64_t steps);
 
+// AdamW: brings back the counts that heed_optimizer_counts() had, for a run that goes on. The moments must be restored, too.
+HEED_API HEED_MUST_CHECK heed_status heed_optimizer_set_counts(heed_optimizer *optimizer, const int32_t counts[4]);
+
 // What the last step left on the device, to be read when it suits, as by heed_read_start(). The tensors belong to the optimizer; NULL where
 // it has none.
 // norm: F32 [1], of all gradients, before clipping and without the loss scale. AdamW, or SGD with max_norm.
