@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "bench/bench.h"
-#include "bench/gnuplot.h"
+#include "cli/gnuplot.h"
 #include "cli/tool.h"
 
 static const char option[] = "--plot";
