@@ -152,6 +152,8 @@ static void what_cannot_be_drawn_is_refused_beforehand(void **state) {
   tool_curves *curves = NULL;
   assert_int_equal(tool_curves_open(command, support_path("curves.pdf"), "", &curves), TOOL_USAGE);
   assert_non_null(strstr(tool_last_failure(), "must end in .svg or .png"));
+  assert_int_equal(tool_curves_open(command, "svg:-", "", &curves), TOOL_USAGE);
+  assert_non_null(strstr(tool_last_failure(), "name a file"));
   assert_int_equal(tool_curves_open(command, support_path("missing/curves.svg"), "", &curves), TOOL_FAILED);
   assert_non_null(strstr(tool_last_failure(), "--plot"));
   char *path = strdup(getenv("PATH"));

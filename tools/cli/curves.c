@@ -109,6 +109,8 @@ int tool_run_read(const char *command, const char *log, tool_run *run) {
 int tool_curves_open(const char *command, const char *path, const char *title, tool_curves **out) {
   *out = NULL;
   if (!path) return TOOL_DONE;
+  if (gnuplot_is_stdout(path))
+    return tool_usage(command, "%s %s: it is drawn again while training goes on; name a file", option, path);
   const double started = tool_seconds();
   TOOL_TRY(gnuplot_check(command, option, path));
   tool_curves *curves = calloc(1, sizeof *curves);

@@ -225,7 +225,7 @@ static void put_loss(legend *l, const picture *p, size_t run) {
   const bool smooth = points->count >= SMOOTHED, alone = p->count == 1;
   if (points->count == 0) return;
   if (alone && smooth) {
-    fprintf(l->f, "%s$loss%zu with lines lw 0.7 lc rgb '#a9bfdd'", l->before, run);
+    fprintf(l->f, "%s$loss%zu with lines lw 0.7 lc rgb '#8fa8d0'", l->before, run);
     put_title(l, p, run, "loss of a step");
     l->before = ", ";
   }

@@ -22,10 +22,10 @@ typedef struct picture {
   size_t count;
 } picture;
 
-static bool is_stdout(const char *path) { return strcmp(path, "svg:-") == 0 || strcmp(path, "png:-") == 0; }
+bool gnuplot_is_stdout(const char *path) { return strcmp(path, "svg:-") == 0 || strcmp(path, "png:-") == 0; }
 
 const char *gnuplot_terminal(const char *path) {
-  if (is_stdout(path)) return *path == 's' ? "svg" : "pngcairo";
+  if (gnuplot_is_stdout(path)) return *path == 's' ? "svg" : "pngcairo";
   const char *ending = strrchr(path, '.');
   if (!ending || strchr(ending, '/')) return NULL;
   return strcasecmp(ending, ".png") == 0 ? "pngcairo" : strcasecmp(ending, ".svg") == 0 ? "svg" : NULL;
@@ -117,7 +117,7 @@ static int write_file(const char *temporary, const char *path, const picture *p)
 
 static int replace(const char *command, const char *option, const char *path, const picture *p) {
   if (p->count == 0) return tool_fail(command, "%s %s: gnuplot drew nothing", option, path);
-  if (is_stdout(path)) {
+  if (gnuplot_is_stdout(path)) {
     const int error = write_all(STDOUT_FILENO, p);
     return error ? tool_fail(command, "%s %s: cannot write: %s", option, path, strerror(error)) : TOOL_DONE;
   }
@@ -147,7 +147,7 @@ int gnuplot_check(const char *command, const char *option, const char *path) {
   if (!terminal && tool_is_dash(path))
     return tool_usage(command, "%s -: standard output has no ending that names a format; use svg:- or png:-", option);
   if (!terminal) return tool_usage(command, "%s %s: the name must end in .svg or .png", option, path);
-  TOOL_TRY(tool_check_target(command, option, is_stdout(path) ? "-" : path, false, true));
+  TOOL_TRY(tool_check_target(command, option, gnuplot_is_stdout(path) ? "-" : path, false, true));
   FILE *script = tmpfile();
   if (!script) return tool_fail(command, "%s %s: cannot make a temporary file: %s", option, path, strerror(errno));
   fprintf(script, "set terminal %s\n", terminal);

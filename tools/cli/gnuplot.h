@@ -7,6 +7,7 @@
 
 // Returns gnuplot's terminal for a file's ending: "pngcairo" for .png, "svg" for .svg, in upper or lower case; else NULL.
 const char *gnuplot_terminal(const char *path);
+bool gnuplot_is_stdout(const char *path);  // "svg:-" or "png:-"
 // Checks whether a picture can be written to `path` (an ending that gnuplot_terminal() knows, a folder that can be written to, gnuplot with
 // that terminal), so that earlier work is not lost. Returns TOOL_DONE, or says what is wrong and returns the exit status. `option` is the
 // path's name in messages: "--plot".
