@@ -19,7 +19,7 @@ enum {
   GAP = 20,
   LEGEND_ROW = 18
 };
-enum { SMOOTHED = 60, COLUMNS = 800, MARKERS = 40, TITLE = 100, LABEL = 28, CHARACTER = 8, SAMPLE = 64 };
+enum { SMOOTHED = 60, COLUMNS = 800, MARKERS = 40, TITLE = 100, LABEL = 28, CHARACTER = 7, SAMPLE = 64 };
 
 // One run's styles. Those that share dashes have other markers.
 static const char *const colors[] = {"#0b3d91", "#d55e00", "#00785a", "#a0457a", "#3f8fc4", "#7a5c00"};
@@ -263,7 +263,7 @@ static void put_rates(FILE *f, const picture *p) {
   if (!p->rates) return;
   fputs("unset label\nunset logscale y\nunset key\nset format x '%.0f'\nset xlabel 'step'\n", f);
   put_panel(f, BOTTOM, BOTTOM + RATES, "learning rate");
-  fprintf(f, "set yrange [0:%.9g]\nset ytics %.9g\n", p->rate * 1.1, gnuplot_round(p->rate / 2.5, true));
+  fprintf(f, "set yrange [0:%.9g]\nset ytics %.9g\n", p->rate * 1.1, gnuplot_round(p->rate / 2, false));
   const char *before = "plot ";
   for (size_t run = 0; run < p->count; run++) {
     const size_t count = p->runs[run].points[TOOL_CURVE_RATE].count;

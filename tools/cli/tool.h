@@ -35,7 +35,8 @@ int cmd_sqrt(int argc, const char **argv);
 int cmd_check(int argc, const char **argv);
 int cmd_bench(int argc, const char **argv);
 int cmd_tune(int argc, const char **argv);
-extern const char *const cmd_run_words[];
+int cmd_plot(int argc, const char **argv);
+extern const char *const cmd_run_words[], *const cmd_plot_words[];
 
 // ---------------------------------------------------------------- options
 
