@@ -47,6 +47,7 @@ tables='
       quoted["tools/tune"] = "^(cli|cases|tune)/"
       quoted["tools/run"] = "^(cli|run)/"
       quoted["tools/train"] = "^(cli|train)/"
+      quoted["tools/plot"] = "^(cli|plot)/"
       angled["host/cpu"] = "^omp[.]h$"
       angled["host/cl/runtime"] = "^(CL/cl(_ext)?|zlib)[.]h$"
       angled["host/cl/tuning"] = "^jansson[.]h$"
@@ -235,6 +236,7 @@ planted tools/cases/planted.c '#include "check/junit.h"'
 planted tools/bench/planted.c '#include "tune/search.h"'
 planted tools/run/planted.c '#include "cases/case.h"'
 planted tools/train/planted.c '#include "run/run.h"'
+planted tools/plot/planted.c '#include "bench/bench.h"'
 planted tools/planning/planted.c 'int x;'
 planted host/cpu/planted.c '#include <clblast_c.h>'
 planted host/include/heed/planted.h '#include "base/status.h"'

@@ -12,6 +12,7 @@ static const tool_command commands[] = {
     {"check", cmd_check, "compare every operator on a device with the CPU", NULL},
     {"bench", cmd_bench, "time operators and compare them with the device's peak", NULL},
     {"tune", cmd_tune, "find the fastest kernels for a device and save the choice", NULL},
+    {"plot", cmd_plot, "draw training runs or benches side by side", cmd_plot_words},
     {"sqrt", cmd_sqrt, "find square roots by gradient descent", NULL},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
