@@ -43,9 +43,10 @@ typedef struct heed_token_data heed_token_data;
 
 typedef struct heed_token_data_options {
   const heed_tokenizer *tokenizer;  // for texts; NULL: token files alone
-  int64_t vocab;                    // a token that is not below it is an error, with file, index and value; 0: not checked
-  double validation;                // the part at the end that is not for training: ⌈f·n⌉ of n characters, or tokens of token files
-  void (*progress)(const char *path, double part, void *user);  // while a text is tokenized; NULL: nobody is told
+  int64_t vocab;      // a token that is not below it is an error at opening, with file, index and value; 0: not checked
+  double validation;  // the part at the end that is not for training: ⌈f·n⌉ of n characters, or tokens of token files
+  void (*progress)(const char *path, double part,
+                   void *user);  // while a text is tokenized: 0, ..., 1; NULL: nobody is told
   void *user;
 } heed_token_data_options;
 // Opens files as one sequence, and its end as another, *validation, if options.validation > 0; otherwise validation may be NULL. options
@@ -72,7 +73,7 @@ typedef struct heed_batches {
   int64_t batch, length;  // a micro-batch: rows × tokens
   int64_t accumulate;     // micro-batches of a step
   bool sequential;        // row r of micro-batch m of step s begins at token ((s·accumulate + m)·batch + r)·length
-  uint64_t seed;          // otherwise it begins anywhere in [0, n − length − 1], uniformly, by (seed, step, m, r) alone
+  uint64_t seed;  // otherwise it begins anywhere in [0, n − length − 1], uniformly, by (seed, step, m, r) alone
 } heed_batches;
 // Fills tokens [batch, length] and targets [batch, length], the tokens that follow. Errors: INVALID_ARGUMENT (fewer than length + 1
 // tokens; a size below 1; micro is not below accumulate); IO.
