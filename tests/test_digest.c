@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "lm/digest.h"
+#include "base/hash.h"
 #include "support_devices.h"
 
 static void assert_digest(const void *data, size_t bytes, size_t piece, const char *expected) {

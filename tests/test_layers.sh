@@ -37,6 +37,8 @@ tables='
       quoted["host/io"] = "^(base|io)/"
       quoted["host/lm"] = "^(base|lm)/"
       quoted["host/text"] = "^(base|text)/"
+      quoted["host/text/parts"] = "^(base|text/parts)/"
+      quoted["host/text/read"] = "^(base|text/(parts|read))/"
       quoted["host/mpi"] = "^mpi/"
       # The rooms of the program: cli is for all, cases for those that run operators on shapes; no subcommand uses another.
       quoted["tools"] = "^cli/"
@@ -55,7 +57,8 @@ tables='
       angled["host/base"] = "^jansson[.]h$"
       angled["host/io"] = "^(jansson|zlib)[.]h$"
       angled["host/lm"] = "^(jansson|zlib)[.]h$"
-      angled["host/text"] = "^(jansson|pcre2|utf8proc)[.]h$"
+      angled["host/text/parts"] = "^(pcre2|utf8proc)[.]h$"
+      angled["host/text/read"] = "^jansson[.]h$"
       angled["host/mpi"] = "^mpi[.]h$"
       for (room in quoted) if (room ~ "^tools") angled[room] = "^(jansson|popt|zlib)[.]h$"
       system_headers = "^(assert|ctype|dirent|dlfcn|errno|fcntl|float|inttypes|limits|locale|math|poll|pthread|signal|stdarg|" \
@@ -66,7 +69,7 @@ tables='
       calls["host/api"] = "^ops/.* heed_[a-z]"
       calls["host/api/drivers.c"] = "^(cl|cpu)/"
       calls["host/api/opencl.c"] = "^cl/"
-      calls["host/nn"] = calls["host/io"] = calls["host/lm"] = calls["host/text"] = calls["host/mpi"] = " heed_[a-z]"
+      calls["host/nn"] = calls["host/io"] = calls["host/lm"] = calls["host/text"] = calls["host/text/read"] = calls["host/mpi"] = " heed_[a-z]"
     }
     function folder_of(file) { sub("/[^/]*$", "", file); return file }'
 

@@ -395,6 +395,15 @@ static void a_text_that_changes_is_not_kept(void **state) {
 
 // ----------------------------------------------------------------
 
+static int descriptors(void) {
+  int count = 0;
+  DIR *folder = opendir("/proc/self/fd");
+  while (folder && readdir(folder)) ++count;
+  if (folder) closedir(folder);
+  return count;
+}
+static int descriptors_before;
+
 static int begin(void **state) {
   (void)state;
   support_empty_folder();
@@ -405,6 +414,7 @@ static int begin(void **state) {
 }
 
 static int make(void **state) {
+  descriptors_before = descriptors();
   return support_make_folder(state) == 0 && getrlimit(RLIMIT_FSIZE, &unlimited) == 0 &&
                  heed_tokenizer_create_bytes(&bytes) == HEED_OK
              ? 0
@@ -413,7 +423,7 @@ static int make(void **state) {
 
 static int remove_all(void **state) {
   heed_tokenizer_destroy(bytes);
-  return support_remove_folder(state);
+  return descriptors() == descriptors_before ? support_remove_folder(state) : -1;
 }
 
 #define IN_FOLDER(test) cmocka_unit_test_setup(test, begin)

@@ -43,8 +43,8 @@ static void close_text(struct text *text) {
 // What was read is of no text if somebody wrote to it meanwhile: above all, it must not be kept under the name of another content.
 static heed_status check_unchanged(const struct text *text) {
   struct stat now;
-  const bool same = fstat(text->fd, &now) == 0 && now.st_size == text->info.st_size &&
-                    now.st_mtim.tv_sec == text->info.st_mtim.tv_sec &&
+  HEED__REQUIRE(fstat(text->fd, &now) == 0, HEED_ERROR_IO, "%s: cannot read: %s", text->path, strerror(errno));
+  const bool same = now.st_size == text->info.st_size && now.st_mtim.tv_sec == text->info.st_mtim.tv_sec &&
                     now.st_mtim.tv_nsec == text->info.st_mtim.tv_nsec;
   HEED__REQUIRE(same, HEED_ERROR_IO, "%s: changed while it was read; start again", text->path);
   return HEED_OK;

@@ -31,7 +31,7 @@ void heed__token_key_make(const char *text, size_t bytes, uint64_t tokenizer, st
 }
 
 static void entry_name(const struct heed__token_key *key, char name[2 * HEED__DIGEST_BYTES + sizeof SUFFIX]) {
-  for (int i = 0; i < HEED__DIGEST_BYTES; ++i) sprintf(name + (size_t)2 * i, "%02x", key->bytes[i]);
+  for (int i = 0; i < HEED__DIGEST_BYTES; ++i) snprintf(name + (size_t)2 * i, 3, "%02x", key->bytes[i]);
   memcpy(name + (size_t)2 * HEED__DIGEST_BYTES, SUFFIX, sizeof SUFFIX);
 }
 

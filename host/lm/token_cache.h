@@ -3,7 +3,7 @@
 #define HEED__LM_TOKEN_CACHE_H
 
 #include "base/atomic_file.h"
-#include "lm/digest.h"
+#include "base/hash.h"
 #include "lm/token_file.h"
 
 // What a text's tokens depend on.

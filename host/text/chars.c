@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "text/tokenizer.h"
-#include "text/unicode.h"
+#include "text/parts/tokenizer.h"
+#include "text/parts/unicode.h"
 
 enum { PIECE = 1 << 16, CHARACTERS = 0x110000 };
 

@@ -6,8 +6,8 @@
 #include <sys/stat.h>
 
 #include "base/atomic_file.h"
-#include "text/tokenizer.h"
-#include "text/unicode.h"
+#include "text/parts/tokenizer.h"
+#include "text/parts/unicode.h"
 
 // A token as it stands in files.
 static void add_token(const heed_tokenizer *t, const struct heed__place *place, struct heed__buffer *out) {
@@ -58,14 +58,23 @@ static void make_bpe(const heed_tokenizer *t, struct heed__buffer *out) {
       out,
       "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n  \"added_tokens\": [],\n"
       "  \"normalizer\": null,\n");
-  heed__buffer_print(out, "  \"pre_tokenizer\": %s\"use_regex\": false},\n", byte_level);
+  heed__buffer_print(out, "  \"pre_tokenizer\": %s\"use_regex\": %s},\n", byte_level,
+                     t->stage_count > 0 ? "true" : "false");
   heed__buffer_print(out, "  \"post_processor\": null,\n  \"decoder\": %s\"use_regex\": true},\n", byte_level);
   heed__buffer_text(out,
                     "  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    \"unk_token\": null,\n"
                     "    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null,\n    \"fuse_unk\": "
                     "false,\n    \"byte_fallback\": false,\n    \"ignore_merges\": false,\n");
   add_vocabulary(t, out);
-  heed__buffer_text(out, ",\n    \"merges\": []\n  }\n}\n");
+  heed__buffer_text(out, ",\n    \"merges\": [");
+  for (size_t i = 0; i < t->merge_count; ++i) {
+    heed__buffer_text(out, i > 0 ? ",\n      [" : "\n      [");
+    add_token(t, &t->vocabulary.places[t->merge_list[i].left], out);
+    heed__buffer_text(out, ", ");
+    add_token(t, &t->vocabulary.places[t->merge_list[i].right], out);
+    heed__buffer_text(out, "]");
+  }
+  heed__buffer_text(out, t->merge_count > 0 ? "\n    ]\n  }\n}\n" : "]\n  }\n}\n");
 }
 
 static void make_config(struct heed__buffer *out) {

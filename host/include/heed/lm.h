@@ -82,9 +82,10 @@ typedef struct heed_token_data heed_token_data;
 
 typedef struct heed_token_data_options {
   const heed_tokenizer *tokenizer;  // for texts; NULL: token files alone
-  int64_t vocab;      // a token that is not below it is an error, with file, index and value; 0: not checked
+  int64_t vocab;      // a token that is not below it is an error at opening, with file, index and value; 0: not checked
   double validation;  // the part at the end that is not for training: ⌈f·n⌉ of n characters, or tokens of token files
-  void (*progress)(const char *path, double part, void *user);  // while a text is tokenized; NULL: nobody is told
+  void (*progress)(const char *path, double part,
+                   void *user);  // while a text is tokenized: 0, ..., 1; NULL: nobody is told
   void *user;
 } heed_token_data_options;
 // Opens files as one sequence, and its end as another, *validation, if options.validation > 0; otherwise validation may be NULL. options

@@ -3,7 +3,7 @@
 #define HEED__TEXT_VOCABULARY_H
 
 #include "base/status.h"
-#include "text/names.h"
+#include "text/parts/names.h"
 
 enum { HEED__MOST_IDS = 1 << 22 };  // ids of real vocabularies are below 300,000
 

@@ -1,10 +1,10 @@
 // Tokens by id, and the alphabet in which files write their bytes.
-#include "text/vocabulary.h"
+#include "text/parts/vocabulary.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "text/unicode.h"
+#include "text/parts/unicode.h"
 
 static bool make_room(struct heed__vocabulary *vocabulary, int64_t id) {
   if (id < vocabulary->room) return true;

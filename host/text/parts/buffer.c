@@ -1,5 +1,5 @@
 // Bytes that grow, and texts and JSON appended to them.
-#include "text/buffer.h"
+#include "text/parts/buffer.h"
 
 #include <stdarg.h>
 #include <stdint.h>
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "text/unicode.h"
+#include "text/parts/unicode.h"
 
 bool heed__buffer_add(struct heed__buffer *buffer, const void *data, size_t bytes) {
   if (buffer->failed) return false;

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#include "text/buffer.h"
+#include "text/parts/buffer.h"
 
 struct heed__named {
   size_t start;

@@ -1,5 +1,5 @@
 // A hash table from texts to numbers: open addressing, never more than half full.
-#include "text/names.h"
+#include "text/parts/names.h"
 
 #include <stdlib.h>
 #include <string.h>

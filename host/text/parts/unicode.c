@@ -1,5 +1,5 @@
 // UTF-8 and classes of characters. The classes are utf8proc's, whose table has a category for each character.
-#include "text/unicode.h"
+#include "text/parts/unicode.h"
 
 #include <string.h>
 #include <utf8proc.h>
