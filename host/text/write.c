@@ -77,10 +77,14 @@ static void make_bpe(const heed_tokenizer *t, struct heed__buffer *out) {
   heed__buffer_text(out, t->merge_count > 0 ? "\n    ]\n  }\n}\n" : "]\n  }\n}\n");
 }
 
-static void make_config(struct heed__buffer *out) {
-  heed__buffer_text(out,
-                    "{\n  \"add_prefix_space\": false,\n  \"clean_up_tokenization_spaces\": false,\n"
-                    "  \"tokenizer_class\": \"PreTrainedTokenizerFast\"\n}\n");
+// GPT-2's files do not say which token ends a text; there is one of this name. In a text it stays text.
+static void make_config(const heed_tokenizer *t, struct heed__buffer *out) {
+  static const char end[] = "<|endoftext|>";
+  heed__buffer_text(out, "{\n  \"add_prefix_space\": false,\n  \"clean_up_tokenization_spaces\": false,\n");
+  if (!t->kept[HEED__KEPT_TOKENIZER].data && heed_tokenizer_find(t, end) >= 0)
+    heed__buffer_print(out, "  \"bos_token\": \"%s\",\n  \"eos_token\": \"%s\",\n  \"split_special_tokens\": true,\n",
+                       end, end);
+  heed__buffer_text(out, "  \"tokenizer_class\": \"PreTrainedTokenizerFast\"\n}\n");
 }
 
 static heed_status write_file(const char *folder, const char *name, const struct heed__buffer *content) {
@@ -117,7 +121,7 @@ heed_status heed_tokenizer_save(const heed_tokenizer *tokenizer, const char *fol
     struct heed__buffer own = {0};
     if (i == HEED__KEPT_TOKENIZER && !tokenizer->kept[i].data)
       tokenizer->model == HEED__MODEL_CHARS ? make_chars(tokenizer, &own) : make_bpe(tokenizer, &own);
-    if (i == HEED__KEPT_CONFIG && !tokenizer->kept[i].data) make_config(&own);
+    if (i == HEED__KEPT_CONFIG && !tokenizer->kept[i].data) make_config(tokenizer, &own);
     HEED__TRY(write_kept_or(tokenizer, folder, (enum heed__kept)i, &own));
   }
   return HEED_OK;

@@ -16,7 +16,7 @@ static heed_status compile(const char *text, size_t bytes, uint32_t options, str
   pcre2_compile_context *context = pcre2_compile_context_create(NULL);
   HEED__REQUIRE(context, HEED_ERROR_OUT_OF_MEMORY, "no memory for a regular expression");
   pcre2_set_newline(context, PCRE2_NEWLINE_LF);
-  pcre2_code *code = pcre2_compile((PCRE2_SPTR)text, bytes, PCRE2_UTF | PCRE2_UCP | options, &error, &offset, context);
+  pcre2_code *code = pcre2_compile((PCRE2_SPTR)text, bytes, PCRE2_UTF | options, &error, &offset, context);
   pcre2_compile_context_free(context);
   if (!code) {
     const bool memory = error == PCRE2_ERROR_HEAP_FAILED;
@@ -42,7 +42,7 @@ heed_status heed__pattern_compile(const char *source, bool literal, struct heed_
     status = heed__fail(HEED_ERROR_OUT_OF_MEMORY, "no memory for a regular expression");
   if (status == HEED_OK)
     status = literal ? compile(source, strlen(source), PCRE2_LITERAL, out)
-                     : compile(translated.data ? translated.data : "", translated.size, 0, out);
+                     : compile(translated.data ? translated.data : "", translated.size, PCRE2_UCP, out);
   heed__buffer_free(&translated);
   if (status != HEED_OK) heed__pattern_free(out);
   return status;
