@@ -23,8 +23,9 @@ const char *const cmd_lm_words[] = {
 const char *const lm_dtypes[] = {"f32", "f16", "bf16", NULL};
 
 static void print_words(FILE *stream) {
-  fputs("Usage: heed lm WORD [options]\n\nLanguage models of the shapes of GPT-2, Llama, Mistral and Qwen2.\n\nWords:\n",
-        stream);
+  fputs(
+      "Usage: heed lm WORD [options]\n\nLanguage models of the shapes of GPT-2, Llama, Mistral and Qwen2.\n\nWords:\n",
+      stream);
   for (size_t i = 0; i < WORDS; i++) fprintf(stream, "  %-10s %s\n", words[i].name, words[i].what);
   fputs("\nheed lm WORD --help lists the options of a word.\n", stream);
 }

@@ -67,7 +67,8 @@ static int open_data(measuring *m) {
   if (m->context > c->context)
     return tool_fail(command, "--context %" PRId64 ": the model's is %" PRId64, m->context, c->context);
   if (m->stride > m->context)
-    return tool_usage(command, "--stride %" PRId64 " is over the context of %" PRId64 ": tokens between would be left out",
+    return tool_usage(command,
+                      "--stride %" PRId64 " is over the context of %" PRId64 ": tokens between would be left out",
                       m->stride, m->context);
   const int64_t count = heed_token_data_count(m->data);
   if (count <= m->context)

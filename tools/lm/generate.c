@@ -125,32 +125,34 @@ static int read_prompt(const lm_model *model, const settings *s, prompt *out) {
 }
 
 // A model with a window can go on for ever: its positions are angles, and no key stays.
-static int fit_context(const settings *s, size_t count, heed_transformer_config *c) {
-  const int64_t prompt = (int64_t)count, all = prompt + s->tokens;
-  if (prompt == 0) return tool_fail(command, "the prompt has no tokens; a model continues at least one");
+static int fit_context(const tool_args *args, settings *s, size_t count, heed_transformer_config *c) {
+  const int64_t given = (int64_t)count, room = c->context - given + 1;  // the last token is written, but not read
+  if (!tool_given(args, "tokens") && !s->slide && c->window == 0 && room >= 1 && s->tokens > room) s->tokens = room;
+  const int64_t all = given + s->tokens - 1;
+  if (given == 0) return tool_fail(command, "the prompt has no tokens; a model continues at least one");
   if (all <= c->context) return TOOL_DONE;
   if (c->window > 0) {
     if (all > INT32_MAX) return tool_fail(command, "the prompt and --tokens are over %d tokens", INT32_MAX);
     c->context = all;
     return TOOL_DONE;
   }
-  if (s->slide && prompt <= c->context) return TOOL_DONE;
-  if (prompt > c->context)
-    return tool_fail(command, "the prompt has %" PRId64 " tokens, but the model's context is %" PRId64, prompt,
+  if (s->slide && given <= c->context) return TOOL_DONE;
+  if (given > c->context)
+    return tool_fail(command, "the prompt has %" PRId64 " tokens, but the model's context is %" PRId64, given,
                      c->context);
   return tool_fail(command,
                    "a prompt of %" PRId64 " tokens and %" PRId64 " more are over the model's context of %" PRId64
                    "; --tokens %" PRId64 " fits, and with --slide the oldest tokens go",
-                   prompt, s->tokens, c->context, c->context - prompt);
+                   given, s->tokens, c->context, room);
 }
 
 // ---------------------------------------------------------------- the text
 
-static int print_json(const tool_args *args, const lm_model *model, const lm_stream *text, size_t prompt) {
+static int print_json(const tool_args *args, const lm_model *model, const lm_stream *text, size_t prompt_tokens) {
   json_t *object = tool_json_start(args), *ids = json_array();
   for (size_t i = 0; i < text->count; i++) tool_json_append(ids, json_integer(text->ids[i]));
   tool_json_device(object, heed_context_device(model->ctx));
-  tool_json_add(object, "prompt_tokens", json_integer((json_int_t)prompt));
+  tool_json_add(object, "prompt_tokens", json_integer((json_int_t)prompt_tokens));
   tool_json_add(object, "ids", ids);
   if (model->tokenizer) {
     json_t *whole = json_stringn(text->text ? text->text : "", text->bytes);
@@ -176,8 +178,7 @@ static int write_text(const tool_args *args, const lm_model *model, const settin
   const double started = tool_seconds();
   int status = lm_write(model, p->ids, p->count, &writing, lm_stream_token, &text);
   lm_stream_end(&text);
-  if (status == TOOL_DONE)
-    tool_detail(args, "%zu tokens in %.2f s", text.count, tool_seconds() - started);
+  if (status == TOOL_DONE) tool_detail(args, "%zu tokens in %.2f s", text.count, tool_seconds() - started);
   if (status == TOOL_DONE && args->json) status = print_json(args, model, &text, p->count);
   if (status == TOOL_DONE && !args->json) {
     if (model->tokenizer) puts("");
@@ -187,20 +188,21 @@ static int write_text(const tool_args *args, const lm_model *model, const settin
   return status;
 }
 
-static int with_prompt(const tool_args *args, lm_model *model, const settings *s, const prompt *p) {
+static int with_prompt(const tool_args *args, lm_model *model, settings *s, const prompt *p) {
   heed_transformer_config config = *heed_model_folder_config(model->folder);
   config.frozen = true;
   config.dropout = 0;
   config.dtype = (heed_dtype)s->dtype;
-  TOOL_TRY(fit_context(s, p->count, &config));
+  TOOL_TRY(fit_context(args, s, p->count, &config));
   const int64_t all = (int64_t)p->count + s->tokens;
   lm_memory memory;
-  TOOL_HEED(command, lm_memory_to_run(&config, (int64_t)p->count, all < config.context ? all : config.context, &memory));
+  TOOL_HEED(command,
+            lm_memory_to_run(&config, (int64_t)p->count, all < config.context ? all : config.context, &memory));
   TOOL_TRY(lm_model_load(model, &config, &memory, "try --dtype bf16 or fewer --tokens"));
   return write_text(args, model, s, p);
 }
 
-static int generate(const tool_args *args, const settings *s) {
+static int generate(const tool_args *args, settings *s) {
   if (!s->model) return tool_usage(command, "name the folder of the model with --model");
   if (!s->prompt + !s->prompt_file + !s->ids != 2)
     return tool_usage(command, "give the text to continue with one of --prompt, --prompt-file and --ids");

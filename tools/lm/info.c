@@ -23,7 +23,8 @@ static const tool_option options[] = {
                         "to train, and to run: tokens of a row (default: the model's context)"),
     TOOL_OPTION_CHOICE("dtype", settings, dtype, lm_dtypes, "f32|f16|bf16",
                        "what weights and activations are rounded to (default f32)"),
-    TOOL_OPTION_REAL("dropout", settings, dropout, 0, 0.999999, "from 0 to below 1", "to train: with this --dropout (default: the model's)"),
+    TOOL_OPTION_REAL("dropout", settings, dropout, 0, 0.999999, "from 0 to below 1",
+                     "to train: with this --dropout (default: the model's)"),
     TOOL_OPTION_FLAG("recompute", settings, recompute, "to train: with --recompute"),
 };
 static const tool_syntax syntax = {
@@ -32,8 +33,9 @@ static const tool_syntax syntax = {
     .usage = "--model DIR [options]",
     .options = options,
     .count = sizeof options / sizeof *options,
-    .about = "Memory to run is that of one text as long as --context, read in one piece.\n"
-             "--json prints one object; train_bytes and run_bytes are objects, by kind.\n",
+    .about =
+        "Memory to run is that of one text as long as --context, read in one piece.\n"
+        "--json prints one object; train_bytes and run_bytes are objects, by kind.\n",
 };
 
 typedef struct facts {
@@ -59,9 +61,9 @@ static int print_json(const tool_args *args, const lm_model *model, const facts 
   const struct {
     const char *name;
     int64_t value;
-  } sizes[] = {{"layers", c->layers},     {"width", c->width},     {"heads", c->heads}, {"kv_heads", c->kv_heads},
-               {"head_dim", c->head_dim}, {"ffn", c->ffn},         {"vocab", c->vocab}, {"context", c->context},
-               {"parameters", f->parameters}};
+  } sizes[] = {{"layers", c->layers},     {"width", c->width},       {"heads", c->heads},
+               {"kv_heads", c->kv_heads}, {"head_dim", c->head_dim}, {"ffn", c->ffn},
+               {"vocab", c->vocab},       {"context", c->context},   {"parameters", f->parameters}};
   tool_json_add(object, "model", json_string(f->s->model));
   tool_json_add(object, "architecture", json_string(heed_architecture_string(c->architecture)));
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)

@@ -29,8 +29,8 @@ heed_status lm_memory_to_run(const heed_transformer_config *config, int64_t prom
   *memory = (lm_memory){0};
   const heed_status status = heed_transformer_reckon(&runs, 0, prompt, length, &reckoned);
   if (status != HEED_OK) return status;
-  *memory = (lm_memory){
-      .parameters = reckoned.parameters, .activations = reckoned.activations, .cache = reckoned.cache};
+  *memory =
+      (lm_memory){.parameters = reckoned.parameters, .activations = reckoned.activations, .cache = reckoned.cache};
   return HEED_OK;
 }
 

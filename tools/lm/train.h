@@ -25,8 +25,8 @@ typedef struct train_settings {
 } train_settings;
 
 enum { TRAIN_RANDOM, TRAIN_SEQUENTIAL };
-extern const char *const train_orders[], *const train_schedules[];
-extern const tool_syntax train_syntax;
+extern const char *const lm_train_orders[], *const lm_train_schedules[];
+extern const tool_syntax lm_train_syntax;
 
 // What is on its way from the device: of one step, read while the next ones are queued.
 typedef struct train_look {
@@ -57,11 +57,11 @@ typedef struct trainer {
   heed_tensor *losses;            // F32 [accumulate], of the step's micro-batches
   int32_t *host_tokens, *host_targets;
 
-  int64_t step;  // steps done
-  int64_t first_step, saved_step;  // of this process; −1: nothing saved
+  int64_t step;                       // steps done
+  int64_t first_step, saved_step;     // of this process; −1: nothing saved
   double best_loss, last_validation;  // NaN: none
-  double started, paused;  // paused: seconds spent on validation, samples and checkpoints
-  double peak_gflops;      // NaN: not known
+  double started, paused;             // paused: seconds spent on validation, samples and checkpoints
+  double peak_gflops;                 // NaN: not known
   train_look look;
   bool looking;
   double last_loss;
@@ -75,43 +75,43 @@ typedef struct trainer {
 static inline bool train_has(int64_t every, int64_t step) { return every > 0 && step % every == 0; }
 
 // ---------------------------------------------------------------- setting up
-int train_set_up(trainer *t);
-void train_release(trainer *t);
+int lm_train_set_up(trainer *t);
+void lm_train_release(trainer *t);
 
 // ---------------------------------------------------------------- the loop
-int train_loop(trainer *t);
+int lm_train_loop(trainer *t);
 
 // ---------------------------------------------------------------- validation and samples
 // The mean loss over windows that are spread evenly over the validation tokens.
-int train_validate(trainer *t, double *loss);
+int lm_train_validate(trainer *t, double *loss);
 // Writes a sample to the log and the terminal.
-int train_sample(trainer *t);
+int lm_train_sample(trainer *t);
 
 // ---------------------------------------------------------------- the state
 // DIR/heed_state.safetensors: masters, moments, counts, the options, and how far the run is.
 
 // Opens --resume's state and takes what the command line does not give from it.
-int train_state_open(trainer *t, heed_safetensors **out);
+int lm_train_state_open(trainer *t, heed_safetensors **out);
 // Fails if the data are not those of the state.
-int train_state_check_data(const trainer *t, const heed_safetensors *state);
+int lm_train_state_check_data(const trainer *t, const heed_safetensors *state);
 // Brings back parameters, moments and counts.
-int train_state_restore(trainer *t, const heed_safetensors *state);
+int lm_train_state_restore(trainer *t, const heed_safetensors *state);
 // Writes the model's folder, then the state. A failure is reported and remembered, and leaves files from which the run can go on.
-int train_save(trainer *t);
-int train_save_best(trainer *t);
+int lm_train_save(trainer *t);
+int lm_train_save_best(trainer *t);
 // Fails if --save may not be written to, or the disk has no room for it.
-int train_check_save(trainer *t);
+int lm_train_check_save(trainer *t);
 
 // ---------------------------------------------------------------- the log
-int train_log_open(trainer *t);
-bool train_log_wanted(const trainer *t);
-void train_log_start(trainer *t);
-void train_log_step(trainer *t, const train_look *look, double loss, double rate);
-void train_log_eval(trainer *t, double loss);
-void train_log_sample(trainer *t, const lm_stream *text);
-void train_log_end(trainer *t, const char *outcome);
-void train_log_close(trainer *t);
-double train_rate(const trainer *t, int64_t steps, double seconds);  // tokens a second
-double train_peak_fraction(const trainer *t, double rate);           // NaN: not known
+int lm_train_log_open(trainer *t);
+bool lm_train_log_wanted(const trainer *t);
+void lm_train_log_start(trainer *t);
+void lm_train_log_step(trainer *t, const train_look *look, double loss, double rate);
+void lm_train_log_eval(trainer *t, double loss);
+void lm_train_log_sample(trainer *t, const lm_stream *text);
+void lm_train_log_end(trainer *t, const char *outcome);
+void lm_train_log_close(trainer *t);
+double lm_train_rate(const trainer *t, int64_t steps, double seconds);  // tokens a second
+double lm_train_peak_fraction(const trainer *t, double rate);           // NaN: not known
 
 #endif

@@ -9,7 +9,7 @@
 #include "cli/json.h"
 #include "lm/train.h"
 
-int train_log_open(trainer *t) {
+int lm_train_log_open(trainer *t) {
   const char *path = t->s.log;
   t->log_lines = t->args->json || tool_is_dash(path);
   t->results = t->log_lines ? NULL : stdout;
@@ -19,7 +19,7 @@ int train_log_open(trainer *t) {
 }
 
 // Asked before the log is open, too.
-bool train_log_wanted(const trainer *t) { return t->s.log || t->args->json; }
+bool lm_train_log_wanted(const trainer *t) { return t->s.log || t->args->json; }
 
 static void write_to_file(trainer *t, const json_t *object) {
   if (!t->log || t->log_failed) return;
@@ -48,11 +48,11 @@ static json_t *line(const trainer *t, const char *event) {
   return object;
 }
 
-double train_rate(const trainer *t, int64_t steps, double seconds) {
+double lm_train_rate(const trainer *t, int64_t steps, double seconds) {
   return (double)steps * (double)(t->s.accumulate * t->s.batch * t->s.context) / seconds;
 }
 
-double train_peak_fraction(const trainer *t, double rate) {
+double lm_train_peak_fraction(const trainer *t, double rate) {
   const double tokens = (double)t->s.batch * (double)t->s.context;
   return rate / tokens * lm_step_flops(&t->config, t->s.batch, t->s.context) * 1e-9 / t->peak_gflops;
 }
@@ -71,9 +71,9 @@ static void add_model(const trainer *t, json_t *object) {
   const struct {
     const char *name;
     int64_t value;
-  } sizes[] = {{"layers", c->layers},     {"width", c->width}, {"heads", c->heads}, {"kv_heads", c->kv_heads},
-               {"head_dim", c->head_dim}, {"ffn", c->ffn},     {"vocab", c->vocab}, {"context", c->context},
-               {"parameters", lm_parameters(c)}};
+  } sizes[] = {{"layers", c->layers},     {"width", c->width},       {"heads", c->heads},
+               {"kv_heads", c->kv_heads}, {"head_dim", c->head_dim}, {"ffn", c->ffn},
+               {"vocab", c->vocab},       {"context", c->context},   {"parameters", lm_parameters(c)}};
   json_t *model = json_object();
   tool_json_add(model, "architecture", json_string(heed_architecture_string(c->architecture)));
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
@@ -89,26 +89,32 @@ static void add_options(const trainer *t, json_t *object) {
   const struct {
     const char *name;
     int64_t value;
-  } integers[] = {{"steps", s->steps},   {"step", t->step},     {"batch", s->batch},
-                  {"length", s->context}, {"accumulate", s->accumulate}, {"warmup", s->warmup},
+  } integers[] = {{"steps", s->steps},
+                  {"step", t->step},
+                  {"batch", s->batch},
+                  {"length", s->context},
+                  {"accumulate", s->accumulate},
+                  {"warmup", s->warmup},
                   {"decay_steps", s->decay_steps}};
   for (size_t i = 0; i < sizeof integers / sizeof *integers; i++)
     tool_json_add(object, integers[i].name, json_integer(integers[i].value));
   const struct {
     const char *name;
     double value;
-  } reals[] = {{"lr", s->lr},       {"min_lr", s->min_lr},             {"beta1", s->beta1}, {"beta2", s->beta2},
-               {"eps", s->eps},     {"weight_decay", s->weight_decay}, {"clip", s->clip},   {"dropout", s->dropout}};
+  } reals[] = {{"lr", s->lr},       {"min_lr", s->min_lr},  {"beta1", s->beta1},
+               {"beta2", s->beta2}, {"eps", s->eps},        {"weight_decay", s->weight_decay},
+               {"clip", s->clip},   {"dropout", s->dropout}};
   for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) tool_json_number(object, reals[i].name, reals[i].value);
-  tool_json_add(object, "schedule", json_string(train_schedules[s->schedule]));
-  tool_json_add(object, "order", json_string(train_orders[s->order]));
+  tool_json_add(object, "schedule", json_string(lm_train_schedules[s->schedule]));
+  tool_json_add(object, "order", json_string(lm_train_orders[s->order]));
   tool_json_add(object, "dtype", json_string(lm_dtypes[s->dtype]));
   tool_json_add(object, "recompute", json_boolean(s->recompute));
-  tool_json_add(object, "seed", s->seed <= INT64_MAX ? json_integer((json_int_t)s->seed) : json_sprintf("%" PRIu64, s->seed));
+  tool_json_add(object, "seed",
+                s->seed <= INT64_MAX ? json_integer((json_int_t)s->seed) : json_sprintf("%" PRIu64, s->seed));
 }
 
-void train_log_start(trainer *t) {
-  if (!train_log_wanted(t)) return;
+void lm_train_log_start(trainer *t) {
+  if (!lm_train_log_wanted(t)) return;
   json_t *object = line(t, "start");
   tool_json_device(object, heed_context_device(t->model.ctx));
   add_model(t, object);
@@ -118,28 +124,28 @@ void train_log_start(trainer *t) {
   write_line(t, object);
 }
 
-void train_log_step(trainer *t, const train_look *look, double loss, double rate) {
-  if (!train_log_wanted(t)) return;
+void lm_train_log_step(trainer *t, const train_look *look, double loss, double rate) {
+  if (!lm_train_log_wanted(t)) return;
   json_t *object = line(t, "step");
   tool_json_add(object, "step", json_integer(look->step));
   tool_json_number(object, "loss", loss);
   tool_json_number(object, "lr", look->lr);
   tool_json_number(object, "norm", (double)look->norm_value);
   tool_json_number(object, "tokens_per_s", rate);
-  tool_json_number(object, "peak_fraction", train_peak_fraction(t, rate));
+  tool_json_number(object, "peak_fraction", lm_train_peak_fraction(t, rate));
   write_line(t, object);
 }
 
-void train_log_eval(trainer *t, double loss) {
-  if (!train_log_wanted(t)) return;
+void lm_train_log_eval(trainer *t, double loss) {
+  if (!lm_train_log_wanted(t)) return;
   json_t *object = line(t, "eval");
   tool_json_add(object, "step", json_integer(t->step));
   tool_json_number(object, "loss", loss);
   write_line(t, object);
 }
 
-void train_log_sample(trainer *t, const lm_stream *text) {
-  if (!train_log_wanted(t)) return;
+void lm_train_log_sample(trainer *t, const lm_stream *text) {
+  if (!lm_train_log_wanted(t)) return;
   json_t *object = line(t, "sample"), *ids = json_array();
   tool_json_add(object, "step", json_integer(t->step));
   for (size_t i = 0; i < text->count; i++) tool_json_append(ids, json_integer(text->ids[i]));
@@ -149,8 +155,8 @@ void train_log_sample(trainer *t, const lm_stream *text) {
   write_line(t, object);
 }
 
-void train_log_end(trainer *t, const char *outcome) {
-  if (!train_log_wanted(t)) return;
+void lm_train_log_end(trainer *t, const char *outcome) {
+  if (!lm_train_log_wanted(t)) return;
   const bool ok = strcmp(outcome, "done") == 0;
   json_t *object = line(t, "end");
   tool_json_add(object, "outcome", json_string(outcome));
@@ -165,7 +171,7 @@ void train_log_end(trainer *t, const char *outcome) {
   write_line(t, object);
 }
 
-void train_log_close(trainer *t) {
+void lm_train_log_close(trainer *t) {
   if (t->log) fclose(t->log);
   t->log = NULL;
 }

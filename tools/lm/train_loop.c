@@ -36,8 +36,7 @@ static int micro_batch(trainer *t, int64_t micro) {
                                                  .scale = heed_optimizer_loss_scale(t->optimizer)};
   heed_tensor *loss = NULL;
   TOOL_HEED(t->command, heed_tensor_slice(t->losses, 0, micro, 1, &loss));
-  const heed_status status =
-      heed_transformer_loss(t->model.transformer, t->tokens, t->targets, &options, NULL, loss);
+  const heed_status status = heed_transformer_loss(t->model.transformer, t->tokens, t->targets, &options, NULL, loss);
   heed_tensor_destroy(loss);
   return status == HEED_OK ? TOOL_DONE : tool_fail_status(t->command, status);
 }
@@ -106,7 +105,7 @@ static void show_progress(trainer *t, double loss, double rate) {
   char left[32], share[32] = "";
   const double done = (double)(t->step - t->first_step), seconds = tool_seconds() - t->started;
   tool_duration_text(seconds / done * (double)(t->s.steps - t->step), left);
-  const double fraction = train_peak_fraction(t, rate);
+  const double fraction = lm_train_peak_fraction(t, rate);
   if (isfinite(fraction)) snprintf(share, sizeof share, ", %.0f %% of peak", 100 * fraction);
   if (tool_progress_due(t->args->progress)) {
     tool_progress_show(t->args->progress, "step %" PRId64 "/%" PRId64 ", loss %.4f, lr %.3g, %.0f tokens/s%s, %s left",
@@ -128,8 +127,8 @@ static int end_look(trainer *t) {
   double loss = 0;
   for (int64_t i = 0; i < t->s.accumulate; i++) loss += (double)look->losses[i];
   loss /= (double)t->s.accumulate;
-  const double rate = train_rate(t, look->step + 1 - t->first_step, tool_seconds() - t->started - t->paused);
-  if (look->wanted) train_log_step(t, look, loss, rate);
+  const double rate = lm_train_rate(t, look->step + 1 - t->first_step, tool_seconds() - t->started - t->paused);
+  if (look->wanted) lm_train_log_step(t, look, loss, rate);
   TOOL_TRY(check_finite(t, loss));
   t->last_loss = loss;
   TOOL_TRY(tool_curves_add(t->curves, TOOL_CURVE_LOSS, look->step, loss));
@@ -144,7 +143,7 @@ static int step_and_look(trainer *t) {
   const double rate = rate_of(t);
   TOOL_TRY(step(t));
   TOOL_TRY(end_look(t));
-  const bool wanted = train_log_wanted(t) && (t->step - 1) % t->s.log_every == 0;
+  const bool wanted = lm_train_log_wanted(t) && (t->step - 1) % t->s.log_every == 0;
   const bool due = tool_progress_due(t->args->progress) || tool_seconds() - t->looked >= look_seconds;
   return wanted || due || t->step == t->s.steps ? start_look(t, wanted, rate) : TOOL_DONE;
 }
@@ -153,9 +152,9 @@ static int step_and_look(trainer *t) {
 
 static int report_validation(trainer *t) {
   double loss = NAN;
-  TOOL_TRY(train_validate(t, &loss));
+  TOOL_TRY(lm_train_validate(t, &loss));
   t->last_validation = loss;
-  train_log_eval(t, loss);
+  lm_train_log_eval(t, loss);
   TOOL_TRY(tool_curves_add(t->curves, TOOL_CURVE_VALIDATION, t->step, loss));
   tool_progress_clear(t->args->progress);
   if (t->results)
@@ -164,7 +163,7 @@ static int report_validation(trainer *t) {
   TOOL_TRY(tool_flush(t->command, TOOL_DONE));
   if (!(loss < t->best_loss) && isfinite(t->best_loss)) return TOOL_DONE;
   t->best_loss = loss;
-  return t->s.keep_best ? train_save_best(t) : TOOL_DONE;
+  return t->s.keep_best ? lm_train_save_best(t) : TOOL_DONE;
 }
 
 // What is due after a step. The last one is validated and saved in any case.
@@ -176,8 +175,8 @@ static int between(trainer *t) {
   TOOL_TRY(end_look(t));
   const double began = tool_seconds();
   if (validates) TOOL_TRY(report_validation(t));
-  if (samples) TOOL_TRY(train_sample(t));
-  if (saves) TOOL_TRY(train_save(t));
+  if (samples) TOOL_TRY(lm_train_sample(t));
+  if (saves) TOOL_TRY(lm_train_save(t));
   t->paused += tool_seconds() - began;
   return TOOL_DONE;
 }
@@ -186,10 +185,11 @@ static int between(trainer *t) {
 
 static int stop_early(trainer *t) {
   TOOL_TRY(end_look(t));
-  if (t->s.save && t->saved_step != t->step) TOOL_TRY(train_save(t));
+  if (t->s.save && t->saved_step != t->step) TOOL_TRY(lm_train_save(t));
   tool_progress_clear(t->args->progress);
   if (t->s.save)
-    tool_say(t->command, "interrupted after %" PRId64 " steps, which are saved; to go on: heed lm train --resume %s --data %s",
+    tool_say(t->command,
+             "interrupted after %" PRId64 " steps, which are saved; to go on: heed lm train --resume %s --data %s",
              t->step, t->s.save, t->s.data);
   else
     tool_say(t->command, "interrupted after %" PRId64 " steps; nothing was saved, for want of --save", t->step);
@@ -208,8 +208,8 @@ static int run(trainer *t) {
 static void say_end(const trainer *t) {
   char text[32];
   if (!t->results) return;
-  fprintf(t->results, "%" PRId64 " steps in %s: loss %.4f", t->step, tool_duration_text(tool_seconds() - t->started, text),
-          t->last_loss);
+  fprintf(t->results, "%" PRId64 " steps in %s: loss %.4f", t->step,
+          tool_duration_text(tool_seconds() - t->started, text), t->last_loss);
   if (t->validation) fprintf(t->results, ", validation loss %.4f", t->last_validation);
   if (!t->s.save) {
     fputs("\n", t->results);
@@ -219,28 +219,28 @@ static void say_end(const trainer *t) {
           t->model.tokenizer ? "--prompt 'The ' --tokens 50" : "--ids 0 --tokens 50");
 }
 
-int train_loop(trainer *t) {
+int lm_train_loop(trainer *t) {
   if (t->step >= t->s.steps) {
     tool_note(t->args, "nothing to do: %" PRId64 " steps are done; use a larger --steps to go on", t->step);
-    return t->saved_step == t->step || !t->s.save ? TOOL_DONE : train_save(t);
+    return t->saved_step == t->step || !t->s.save ? TOOL_DONE : lm_train_save(t);
   }
   t->interrupted = tool_interrupt_start();
   t->args->progress->interval = 0.25;  // a look waits for the queue
   t->started = t->looked = t->told = tool_seconds();
-  train_log_start(t);
+  lm_train_log_start(t);
   int status = run(t);
   if (tool_curves_draw(t->curves) != TOOL_DONE && status == TOOL_DONE) status = TOOL_FAILED;
   tool_progress_clear(t->args->progress);
   tool_interrupt_end();
   if (status == TOOL_DONE) say_end(t);
-  train_log_end(t, status == TOOL_DONE ? "done" : status == TOOL_INTERRUPTED ? "interrupted" : "failed");
+  lm_train_log_end(t, status == TOOL_DONE ? "done" : status == TOOL_INTERRUPTED ? "interrupted" : "failed");
   return status == TOOL_DONE && (t->save_failed || t->log_failed) ? TOOL_FAILED : status;
 }
 
 int lm_train(int argc, const char **argv) {
   tool_args args;
   trainer t = {.args = &args,
-               .command = train_syntax.command,
+               .command = lm_train_syntax.command,
                .lock = -1,
                .saved_step = -1,
                .best_loss = NAN,
@@ -262,11 +262,11 @@ int lm_train(int argc, const char **argv) {
                      .eval_batches = 20,
                      .save_every = 250,
                      .log_every = 10}};
-  int status = tool_parse(&train_syntax, &t.s, argc, argv, &args);
+  int status = tool_parse(&lm_train_syntax, &t.s, argc, argv, &args);
   if (status == TOOL_PROCEED) {
-    status = train_set_up(&t);
-    if (status == TOOL_DONE) status = train_loop(&t);
+    status = lm_train_set_up(&t);
+    if (status == TOOL_DONE) status = lm_train_loop(&t);
   }
-  train_release(&t);
+  lm_train_release(&t);
   return tool_finish(&args, status);
 }

@@ -116,7 +116,9 @@ static int new_configuration(trainer *t) {
                                         .ffn = s->ffn,
                                         .context = s->context ? s->context : 64,
                                         .vocab = s->vocab ? s->vocab : ids,
-                                        .tied = s->tie ? 1 : s->no_tie ? -1 : 0};
+                                        .tied = s->tie      ? 1
+                                                : s->no_tie ? -1
+                                                            : 0};
   return TOOL_DONE;
 }
 
@@ -154,7 +156,8 @@ static int check_validation(trainer *t) {
   if (!t->validation || count > t->s.context) return TOOL_DONE;
   if (t->s.val || tool_given(t->args, "val-fraction") || t->s.resume)
     return tool_fail(t->command,
-                     "there are %" PRId64 " tokens for validation, and a row of --context %" PRId64 " needs one more "
+                     "there are %" PRId64 " tokens for validation, and a row of --context %" PRId64
+                     " needs one more "
                      "than that; give more, or --val-fraction 0",
                      count, t->s.context);
   tool_note(t->args, "%" PRId64 " tokens are too few for validation; there is none", count);
@@ -174,9 +177,8 @@ static int open_data(trainer *t, const files *f) {
   if (t->s.val) TOOL_HEED(t->command, heed_token_data_open(&t->s.val, 1, &open, &t->validation, NULL));
   const int64_t count = heed_token_data_count(t->data);
   if (count <= t->s.context)
-    return tool_fail(t->command,
-                     "%s has %" PRId64 " tokens to train on; a row of --context %" PRId64 " needs %" PRId64, t->s.data,
-                     count, t->s.context, t->s.context + 1);
+    return tool_fail(t->command, "%s has %" PRId64 " tokens to train on; a row of --context %" PRId64 " needs %" PRId64,
+                     t->s.data, count, t->s.context, t->s.context + 1);
   TOOL_TRY(check_validation(t));
   TOOL_HEED(t->command, heed_token_data_checksum(t->data, &t->data_checksum));
   if (t->validation) TOOL_HEED(t->command, heed_token_data_checksum(t->validation, &t->validation_checksum));
@@ -191,22 +193,19 @@ static void measure_peak(trainer *t) {
   enum { COPY = 1 << 16 };
   double copy;
   t->peak_gflops = NAN;
-  if (!train_log_wanted(t) && !t->args->progress->terminal) return;
+  if (!lm_train_log_wanted(t) && !t->args->progress->terminal) return;
   tool_progress_show(t->args->progress, "measuring the device");
   if (heed_measure_peak(t->model.ctx, COPY, &t->peak_gflops, &copy) != HEED_OK) t->peak_gflops = NAN;
 }
 
 static int create_optimizer(trainer *t) {
   const train_settings *s = &t->s;
-  const heed_optimizer_config config = {.kind = HEED_OPTIMIZER_ADAMW,
-                                        .adamw = {.lr = s->lr,
-                                                  .beta1 = s->beta1,
-                                                  .beta2 = s->beta2,
-                                                  .eps = s->eps,
-                                                  .weight_decay = s->weight_decay},
-                                        .decay_matrices = true,
-                                        .max_norm = s->clip,
-                                        .loss_scale = s->dtype == HEED_F16 ? 65536 : 0};
+  const heed_optimizer_config config = {
+      .kind = HEED_OPTIMIZER_ADAMW,
+      .adamw = {.lr = s->lr, .beta1 = s->beta1, .beta2 = s->beta2, .eps = s->eps, .weight_decay = s->weight_decay},
+      .decay_matrices = true,
+      .max_norm = s->clip,
+      .loss_scale = s->dtype == HEED_F16 ? 65536 : 0};
   t->parameter_count = heed_transformer_parameters(t->model.transformer, &t->parameters);
   TOOL_HEED(t->command, heed_optimizer_create(t->parameters, t->parameter_count, &config, &t->optimizer));
   return TOOL_DONE;
@@ -236,7 +235,8 @@ static int create_model(trainer *t) {
   TOOL_HEED(t->command, heed_transformer_create(t->model.ctx, &config, t->s.seed, &t->model.transformer));
   if (t->s.init) TOOL_HEED(t->command, heed_model_folder_load(t->model.folder, t->model.transformer));
   TOOL_TRY(create_optimizer(t));
-  if (t->s.init) TOOL_HEED(t->command, heed_model_folder_load_masters(t->model.folder, t->model.transformer, t->optimizer));
+  if (t->s.init)
+    TOOL_HEED(t->command, heed_model_folder_load_masters(t->model.folder, t->model.transformer, t->optimizer));
   return create_buffers(t);
 }
 
@@ -272,26 +272,27 @@ static void say_start(const trainer *t) {
 static int prepare(trainer *t, files *f, const heed_safetensors *state) {
   TOOL_TRY(decide_tokenizer(t, f));
   TOOL_TRY(decide_configuration(t));
-  TOOL_TRY(train_check_save(t));
+  TOOL_TRY(lm_train_check_save(t));
   TOOL_TRY(open_data(t, f));
-  if (state) TOOL_TRY(train_state_check_data(t, state));
+  if (state) TOOL_TRY(lm_train_state_check_data(t, state));
   if (!t->s.decay_steps) t->s.decay_steps = t->s.steps;
   TOOL_TRY(tool_curves_open(t->command, t->s.plot, t->s.save ? t->s.save : "heed lm train", &t->curves));
   if (t->s.resume && t->s.log) TOOL_TRY(tool_curves_read_log(t->curves, t->s.log));
-  TOOL_TRY(train_log_open(t));
+  TOOL_TRY(lm_train_log_open(t));
   TOOL_TRY(create_model(t));
-  if (state) TOOL_TRY(train_state_restore(t, state));
+  if (state) TOOL_TRY(lm_train_state_restore(t, state));
   say_start(t);
   return TOOL_DONE;
 }
 
-int train_set_up(trainer *t) {
+int lm_train_set_up(trainer *t) {
+  t->model.args = t->args;
   TOOL_TRY(check_options(t));
   files f = {0};
   heed_safetensors *state = NULL;
   const char *from = t->s.resume ? t->s.resume : t->s.init;
   int status = from ? lm_model_open(t->args, from, &t->model) : TOOL_DONE;
-  if (status == TOOL_DONE && t->s.resume) status = train_state_open(t, &state);
+  if (status == TOOL_DONE && t->s.resume) status = lm_train_state_open(t, &state);
   if (status == TOOL_DONE) status = split(t->command, t->s.data, &f.copy, &f.paths, &f.count);
   if (status == TOOL_DONE) status = prepare(t, &f, state);
   heed_safetensors_destroy(state);
@@ -299,8 +300,8 @@ int train_set_up(trainer *t) {
   return status;
 }
 
-void train_release(trainer *t) {
-  train_log_close(t);
+void lm_train_release(trainer *t) {
+  lm_train_log_close(t);
   tool_curves_close(t->curves);
   heed_read_destroy(t->look.loss);
   heed_read_destroy(t->look.norm);

@@ -34,14 +34,15 @@ static int read_count(const trainer *t, const heed_safetensors *state, const cha
   return text && tool_read_integer(text, value) && *value >= 0 ? TOOL_DONE : no_state(t, key);
 }
 
-int train_state_open(trainer *t, heed_safetensors **out) {
+int lm_train_state_open(trainer *t, heed_safetensors **out) {
   char *path = path_in(t->s.resume, file_name);
   if (!path) return tool_fail(t->command, "out of memory");
   const bool there = access(path, F_OK) == 0;
   const heed_status status = there ? heed_safetensors_read(path, out) : HEED_OK;
   free(path);
   if (!there)
-    return tool_fail(t->command, "%s has no %s to go on from; start from its model with --init", t->s.resume, file_name);
+    return tool_fail(t->command, "%s has no %s to go on from; start from its model with --init", t->s.resume,
+                     file_name);
   if (status != HEED_OK) return tool_fail_status(t->command, status);
   const char *has = heed_safetensors_metadata(*out, "kind");
   if (!has || strcmp(has, kind) != 0) return no_state(t, "kind");
@@ -49,7 +50,7 @@ int train_state_open(trainer *t, heed_safetensors **out) {
   t->first_step = t->saved_step = t->step;
   const char *best = heed_safetensors_metadata(*out, "best_loss");
   if (best && !tool_read_real(best, &t->best_loss)) return no_state(t, "best_loss");
-  return train_options_recall(t, *out);
+  return lm_train_options_recall(t, *out);
 }
 
 static int check_checksum(const trainer *t, const heed_safetensors *state, const char *key, const heed_token_data *data,
@@ -59,11 +60,13 @@ static int check_checksum(const trainer *t, const heed_safetensors *state, const
   if (data) snprintf(own, sizeof own, "%08" PRIx32, checksum);
   if (!has) return no_state(t, key);
   if (strcmp(has, own) == 0) return TOOL_DONE;
-  return tool_fail(t->command, "the run in %s was %s other tokens than these; give its data again, or start from its model with --init",
-                   t->s.resume, what);
+  return tool_fail(
+      t->command,
+      "the run in %s was %s other tokens than these; give its data again, or start from its model with --init",
+      t->s.resume, what);
 }
 
-int train_state_check_data(const trainer *t, const heed_safetensors *state) {
+int lm_train_state_check_data(const trainer *t, const heed_safetensors *state) {
   TOOL_TRY(check_checksum(t, state, "data_crc32", t->data, t->data_checksum, "trained on"));
   return check_checksum(t, state, "validation_crc32", t->validation, t->validation_checksum, "validated on");
 }
@@ -92,15 +95,17 @@ static int restore_parameter(const trainer *t, const heed_safetensors *state, si
   static const char *const moments[] = {"exp_avg", "exp_avg_sq"}, *const parts[] = {"exp_avg.", "exp_avg_sq."};
   for (int m = 0; m < 2 && t->step > 0; m++) {
     TOOL_TRY(find_like(t, state, parts[m], parameter, &array));
-    TOOL_HEED(t->command, heed_tensor_upload(heed_optimizer_state(t->optimizer, moments[m], i), array->data, array->bytes));
+    TOOL_HEED(t->command,
+              heed_tensor_upload(heed_optimizer_state(t->optimizer, moments[m], i), array->data, array->bytes));
   }
   return TOOL_DONE;
 }
 
-int train_state_restore(trainer *t, const heed_safetensors *state) {
+int lm_train_state_restore(trainer *t, const heed_safetensors *state) {
   for (size_t i = 0; i < t->parameter_count; i++) TOOL_TRY(restore_parameter(t, state, i));
   if (t->step == 0) return TOOL_DONE;
-  const heed_array *counts = heed_safetensors_find(state, "counts"), *scale = heed_safetensors_find(state, "loss_scale");
+  const heed_array *counts = heed_safetensors_find(state, "counts"),
+                   *scale = heed_safetensors_find(state, "loss_scale");
   heed_tensor *own_scale = heed_optimizer_loss_scale(t->optimizer);
   if (!counts || counts->dtype != HEED_I32 || counts->bytes != 4 * sizeof(int32_t)) return no_state(t, "counts");
   if (own_scale && (!scale || scale->bytes != sizeof(float))) return no_state(t, "loss_scale");
@@ -111,7 +116,8 @@ int train_state_restore(trainer *t, const heed_safetensors *state) {
 
 // ---------------------------------------------------------------- writing
 
-static int add(const trainer *t, heed_safetensors *state, const char *part, const char *name, const heed_tensor *tensor) {
+static int add(const trainer *t, heed_safetensors *state, const char *part, const char *name,
+               const heed_tensor *tensor) {
   char whole[160];
   snprintf(whole, sizeof whole, "%s%s", part, name);
   float *data = malloc((size_t)heed_tensor_count(tensor) * sizeof *data + 1);
@@ -151,7 +157,7 @@ static int add_metadata(const trainer *t, heed_safetensors *state) {
   TOOL_HEED(t->command, heed_safetensors_set_metadata(state, "validation_crc32", t->validation ? text : ""));
   snprintf(text, sizeof text, "%.17g", t->best_loss);
   if (isfinite(t->best_loss)) TOOL_HEED(t->command, heed_safetensors_set_metadata(state, "best_loss", text));
-  return train_options_remember(t, state);
+  return lm_train_options_remember(t, state);
 }
 
 static int write_state(const trainer *t) {
@@ -180,7 +186,7 @@ static heed_status save_model(const trainer *t, const char *folder) {
 }
 
 // The state is last: whoever finds it finds a model that is as new or newer, and goes on from the state alone.
-int train_save(trainer *t) {
+int lm_train_save(trainer *t) {
   if (!t->s.save) return TOOL_DONE;
   tool_progress_show(t->args->progress, "step %" PRId64 "/%" PRId64 ", saving", t->step, t->s.steps);
   const heed_status saved = save_model(t, t->s.save);
@@ -190,7 +196,7 @@ int train_save(trainer *t) {
   return TOOL_DONE;
 }
 
-int train_save_best(trainer *t) {
+int lm_train_save_best(trainer *t) {
   char *path = path_in(t->s.save, "best");
   if (!path) return tool_fail(t->command, "out of memory");
   if (mkdir(t->s.save, 0777) != 0 && errno != EEXIST)
@@ -212,12 +218,11 @@ static bool holds(const char *folder, const char *name) {
 
 // One run at a time writes to a folder. The lock goes with the process, however that ends.
 static int lock_folder(trainer *t) {
-  char *path = path_in(t->s.save, "heed_state.lock");
-  if (!path) return tool_fail(t->command, "out of memory");
-  t->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  free(path);
-  if (t->lock < 0) return tool_fail(t->command, "--save %s: cannot write there: %s", t->s.save, strerror(errno));
-  if (flock(t->lock, LOCK_EX | LOCK_NB) == 0) return TOOL_DONE;
+  t->lock = open(t->s.save, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (t->lock < 0) return tool_fail(t->command, "--save %s: cannot open the folder: %s", t->s.save, strerror(errno));
+  if (access(t->s.save, W_OK) != 0)
+    return tool_fail(t->command, "--save %s: cannot write there: %s", t->s.save, strerror(errno));
+  if (flock(t->lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return TOOL_DONE;  // some file systems have no locks
   return tool_fail(t->command, "--save %s: another run is writing there", t->s.save);
 }
 
@@ -227,14 +232,15 @@ static int check_room(const trainer *t) {
   if (statvfs(t->s.save, &disk) != 0) return TOOL_DONE;
   const uint64_t count = (uint64_t)lm_parameters(&t->config);
   const uint64_t model = count * heed_dtype_size((heed_dtype)t->s.save_dtype);
-  const uint64_t needed = 12 * count + model * (t->s.keep_best ? 2 : 1), there = (uint64_t)disk.f_bavail * disk.f_frsize;
+  const uint64_t needed = 12 * count + model * (t->s.keep_best ? 2 : 1),
+                 there = (uint64_t)disk.f_bavail * disk.f_frsize;
   char needs[32], has[32];
   if (needed <= there) return TOOL_DONE;
   return tool_fail(t->command, "--save %s: a checkpoint needs %s, and the disk has %s left", t->s.save,
                    tool_bytes_text(needed, needs), tool_bytes_text(there, has));
 }
 
-int train_check_save(trainer *t) {
+int lm_train_check_save(trainer *t) {
   const char *folder = t->s.save;
   struct stat info;
   if (!folder) return TOOL_DONE;
@@ -244,8 +250,9 @@ int train_check_save(trainer *t) {
       return tool_fail(t->command, "--save %s: is there and is no folder", folder);
     const bool used = holds(folder, "config.json") || holds(folder, "model.safetensors") || holds(folder, file_name);
     if (used && !t->s.resume && !t->s.force)
-      return tool_fail(t->command, "--save %s: there is a model already; --resume %s goes on with it, --force replaces it",
-                       folder, folder);
+      return tool_fail(t->command,
+                       "--save %s: there is a model already; --resume %s goes on with it, --force replaces it", folder,
+                       folder);
   }
   TOOL_TRY(lock_folder(t));
   return check_room(t);

@@ -32,7 +32,7 @@ static int validate_batch(trainer *t, int64_t first, int64_t windows, heed_tenso
   return TOOL_DONE;
 }
 
-int train_validate(trainer *t, double *loss) {
+int lm_train_validate(trainer *t, double *loss) {
   const int64_t batch = t->s.batch, fit = (heed_token_data_count(t->validation) - 1) / t->s.context;
   int64_t batches = (fit + batch - 1) / batch;  // so many would read all of it
   if (batches > t->s.eval_batches) batches = t->s.eval_batches;
@@ -45,8 +45,8 @@ int train_validate(trainer *t, double *loss) {
     status = validate_batch(t, i * batch, batches * batch, device, &value);
     *loss += (double)value / (double)batches;
     if (tool_progress_due(t->args->progress))
-      tool_progress_show(t->args->progress, "step %" PRId64 "/%" PRId64 ", validating: %" PRId64 " of %" PRId64, t->step,
-                         t->s.steps, i + 1, batches);
+      tool_progress_show(t->args->progress, "step %" PRId64 "/%" PRId64 ", validating: %" PRId64 " of %" PRId64,
+                         t->step, t->s.steps, i + 1, batches);
   }
   heed_tensor_destroy(device);
   return status;
@@ -55,7 +55,7 @@ int train_validate(trainer *t, double *loss) {
 // ---------------------------------------------------------------- samples
 
 // A sample follows the first token of the training text; where the context is short, it slides.
-int train_sample(trainer *t) {
+int lm_train_sample(trainer *t) {
   int32_t first = 0;
   TOOL_HEED(t->command, heed_token_data_read(t->data, 0, 1, &first));
   const lm_writing writing = {.sample = {.temperature = 0.8, .top_k = 200, .seed = t->s.seed + (uint64_t)t->step},
@@ -64,7 +64,7 @@ int train_sample(trainer *t) {
   lm_stream text = {.tokenizer = t->model.tokenizer};
   int status = lm_write(&t->model, &first, 1, &writing, lm_stream_token, &text);
   if (status == TOOL_DONE) {
-    train_log_sample(t, &text);
+    lm_train_log_sample(t, &text);
     tool_progress_clear(t->args->progress);
     if (t->results && t->model.tokenizer)
       fprintf(t->results, "--- step %" PRId64 "\n%.*s\n---\n", t->step, (int)text.bytes, text.text ? text.text : "");
