@@ -49,6 +49,7 @@ tables='
       quoted["tools/tune"] = "^(cli|cases|tune)/"
       quoted["tools/run"] = "^(cli|run)/"
       quoted["tools/train"] = "^(cli|train)/"
+      quoted["tools/lm"] = "^(cli|lm)/"
       angled["host/cpu"] = "^omp[.]h$"
       angled["host/cl/runtime"] = "^(CL/cl(_ext)?|zlib)[.]h$"
       angled["host/cl/tuning"] = "^jansson[.]h$"

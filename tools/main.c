@@ -8,6 +8,7 @@ static const tool_command commands[] = {
     {"run", cmd_run, "run one operator on tensors from a file, forward and backward", cmd_run_words},
     {"train", cmd_train, "train a multi-layer perceptron on handwritten digits", NULL},
     {"eval", cmd_eval, "measure a trained model on the test set", NULL},
+    {"lm", cmd_lm, "language models: ids of texts", cmd_lm_words},
     {"check", cmd_check, "compare every operator on a device with the CPU", NULL},
     {"bench", cmd_bench, "time operators and compare them with the device's peak", NULL},
     {"tune", cmd_tune, "find the fastest kernels for a device and save the choice", NULL},

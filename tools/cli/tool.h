@@ -35,7 +35,9 @@ int cmd_sqrt(int argc, const char **argv);
 int cmd_check(int argc, const char **argv);
 int cmd_bench(int argc, const char **argv);
 int cmd_tune(int argc, const char **argv);
+int cmd_lm(int argc, const char **argv);
 extern const char *const cmd_run_words[];
+extern const char *const cmd_lm_words[];
 
 // ---------------------------------------------------------------- options
 
