@@ -50,6 +50,7 @@ tables='
       quoted["tools/run"] = "^(cli|run)/"
       quoted["tools/train"] = "^(cli|train)/"
       quoted["tools/plot"] = "^(cli|plot)/"
+      quoted["tools/lm"] = "^(cli|lm)/"
       angled["host/cpu"] = "^omp[.]h$"
       angled["host/cl/runtime"] = "^(CL/cl(_ext)?|zlib)[.]h$"
       angled["host/cl/tuning"] = "^jansson[.]h$"

@@ -36,6 +36,7 @@ static bool has(const char *folder, const char *name) {
 }
 
 static heed_status read_all(const char *folder, heed_tokenizer *tokenizer) {
+  HEED__REQUIRE(access(folder, F_OK) == 0, HEED_ERROR_IO, "%s: %s", folder, strerror(errno));
   for (int i = 0; i < HEED__KEPT_FILES; ++i) HEED__TRY(keep(folder, heed__kept_names[i], &tokenizer->kept[i]));
   if (tokenizer->kept[HEED__KEPT_TOKENIZER].data) {
     HEED__TRY(read_json(folder, tokenizer));

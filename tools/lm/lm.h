@@ -52,6 +52,9 @@ int lm_model_load(lm_model *model, const heed_transformer_config *config, const 
 void lm_model_close(lm_model *model);
 // Tells whether a folder has a tokenizer's files.
 bool lm_has_tokenizer(const char *folder);
+// Opens what --tokenizer names: "bytes"; "chars", the characters of these files; or a folder.
+int lm_open_tokenizer(const char *command, const char *name, const char *const *texts, size_t count,
+                      heed_tokenizer **out);
 // The most that the tokenizer's ids and the model's vocabulary may differ is that the model knows more of them.
 int lm_check_vocabulary(const char *command, const heed_tokenizer *tokenizer, int64_t vocab);
 // The fraction of multiply-adds' peak is reckoned by: FLOP of a training step on [batch, length] tokens.

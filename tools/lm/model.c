@@ -24,6 +24,18 @@ int lm_check_vocabulary(const char *command, const heed_tokenizer *tokenizer, in
   return tool_fail(command, "the tokenizer has %" PRId64 " ids, but the model's vocabulary only %" PRId64, ids, vocab);
 }
 
+int lm_open_tokenizer(const char *command, const char *name, const char *const *texts, size_t count,
+                      heed_tokenizer **out) {
+  if (strcmp(name, "bytes") == 0) {
+    TOOL_HEED(command, heed_tokenizer_create_bytes(out));
+  } else if (strcmp(name, "chars") == 0) {
+    TOOL_HEED(command, heed_tokenizer_create_chars(texts, count, out));
+  } else {
+    TOOL_HEED(command, heed_tokenizer_open(name, out));
+  }
+  return TOOL_DONE;
+}
+
 int lm_model_open(const tool_args *args, const char *path, lm_model *model) {
   model->args = args;
   TOOL_HEED(args->command, heed_model_folder_open(path, &model->folder));

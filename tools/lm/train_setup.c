@@ -44,17 +44,8 @@ static int is_text(const trainer *t, const files *f, bool *text) {
 }
 
 static int make_tokenizer(trainer *t, files *f) {
-  const char *from = t->s.tokenizer;
-  heed_tokenizer **out = &t->model.tokenizer;
-  if (strcmp(from, "bytes") == 0) {
-    TOOL_HEED(t->command, heed_tokenizer_create_bytes(out));
-  } else if (strcmp(from, "chars") == 0) {
-    f->paths[f->count] = t->s.val;
-    TOOL_HEED(t->command, heed_tokenizer_create_chars(f->paths, f->count + (t->s.val != NULL), out));
-  } else {
-    TOOL_HEED(t->command, heed_tokenizer_open(from, out));
-  }
-  return TOOL_DONE;
+  f->paths[f->count] = t->s.val;
+  return lm_open_tokenizer(t->command, t->s.tokenizer, f->paths, f->count + (t->s.val != NULL), &t->model.tokenizer);
 }
 
 // The folder that the run starts from has one already, if it has one.

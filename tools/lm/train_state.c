@@ -222,7 +222,8 @@ static int lock_folder(trainer *t) {
   if (t->lock < 0) return tool_fail(t->command, "--save %s: cannot open the folder: %s", t->s.save, strerror(errno));
   if (access(t->s.save, W_OK) != 0)
     return tool_fail(t->command, "--save %s: cannot write there: %s", t->s.save, strerror(errno));
-  if (flock(t->lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return TOOL_DONE;  // some file systems have no locks
+  if (flock(t->lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+    return TOOL_DONE;  // some file systems have no locks
   return tool_fail(t->command, "--save %s: another run is writing there", t->s.save);
 }
 

@@ -121,8 +121,11 @@ const struct heed__added_token *heed__added_next(struct heed__occurrences *o, si
     }
     o->from = *end;
     take_blanks(o, token, start, end);
-    o->taken = *end;
-    return token;
+    if (*start < *end) {
+      o->taken = *end;
+      return token;
+    }
+    --o->from;  // the occurrence before it has taken all of it as blanks; go on at its end
   }
   return NULL;
 }

@@ -26,8 +26,6 @@ void heed_tokenizer_destroy(heed_tokenizer *tokenizer) {
   heed__added_free(&tokenizer->added);
   heed__added_free(&tokenizer->normalized);
   for (size_t i = 0; i < tokenizer->stage_count; ++i) heed__pattern_free(&tokenizer->stages[i].pattern);
-  free(tokenizer->template.before);
-  free(tokenizer->template.after);
   for (int i = 0; i < HEED__KEPT_FILES; ++i) heed__buffer_free(&tokenizer->kept[i]);
   free(tokenizer);
 }

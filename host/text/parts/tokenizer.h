@@ -37,8 +37,10 @@ struct heed__stage {
 };
 
 // Ids that the file's post-processor puts before and after a text.
+enum { HEED__MOST_AROUND = 64 };
 struct heed__template {
-  int32_t *before, *after;
+  bool there;
+  int32_t before[HEED__MOST_AROUND], after[HEED__MOST_AROUND];
   size_t before_count, after_count;
 };
 

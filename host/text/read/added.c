@@ -88,44 +88,24 @@ heed_status heed__read_added(const char *path, const json_t *list, const struct 
 
 // ---------------------------------------------------------------- the template
 
-// Puts a list before or after what is there.
-static heed_status join(int32_t **ids, size_t *count, const int32_t *more, size_t more_count, bool before) {
-  if (more_count == 0) return HEED_OK;
-  int32_t *joined = malloc((*count + more_count) * sizeof *joined);
-  HEED__REQUIRE(joined, HEED_ERROR_OUT_OF_MEMORY, "no memory for a template");
-  memcpy(joined + (before ? 0 : *count), more, more_count * sizeof *joined);
-  if (*count > 0) memcpy(joined + (before ? more_count : 0), *ids, *count * sizeof *joined);
-  free(*ids);
-  *ids = joined;
-  *count += more_count;
-  return HEED_OK;
-}
-
-enum { MOST_TEMPLATE_IDS = 256 };
-
-struct template_ids {
-  const heed_tokenizer *tokenizer;
-  int32_t before[MOST_TEMPLATE_IDS], after[MOST_TEMPLATE_IDS];
-  size_t before_count, after_count;
-  bool text;  // the text's place was there
-};
-
-static heed_status read_special(const struct heed__object *processor, const char *name, struct template_ids *out) {
+// text: the text's place was there.
+static heed_status read_special(const struct heed__object *processor, const char *name, bool text, heed_tokenizer *t) {
   const json_t *tokens, *list;
   HEED__TRY(heed__key_object(processor, "special_tokens", &tokens));
   const struct heed__object token = {processor->path, "special_tokens", json_object_get(tokens, name)};
   HEED__REQUIRE(json_is_object(token.json), HEED_ERROR_FORMAT, "%s: \"special_tokens\" of the template has no \"%s\"",
                 processor->path, heed__printable(name).text);
   HEED__TRY(heed__key_list(&token, "ids", &list));
+  struct heed__template *out = &t->template;
   for (size_t i = 0; i < json_array_size(list); ++i) {
     const json_t *value = json_array_get(list, i);
     const int64_t id = json_is_integer(value) ? json_integer_value(value) : -1;
-    HEED__REQUIRE(heed_tokenizer_token(out->tokenizer, id, NULL), HEED_ERROR_FORMAT,
+    HEED__REQUIRE(heed_tokenizer_token(t, id, NULL), HEED_ERROR_FORMAT,
                   "%s: the template's \"%s\" has an id that the tokenizer has not", processor->path,
                   heed__printable(name).text);
-    HEED__REQUIRE(out->before_count < MOST_TEMPLATE_IDS && out->after_count < MOST_TEMPLATE_IDS, HEED_ERROR_FORMAT,
-                  "%s: the template has over %d ids", processor->path, MOST_TEMPLATE_IDS);
-    if (out->text)
+    HEED__REQUIRE(out->before_count < HEED__MOST_AROUND && out->after_count < HEED__MOST_AROUND, HEED_ERROR_FORMAT,
+                  "%s: the template has over %d ids", processor->path, HEED__MOST_AROUND);
+    if (text)
       out->after[out->after_count++] = (int32_t)id;
     else
       out->before[out->before_count++] = (int32_t)id;
@@ -134,8 +114,8 @@ static heed_status read_special(const struct heed__object *processor, const char
 }
 
 // {"SpecialToken": {"id": "<s>"}} or {"Sequence": {"id": "A"}}.
-static heed_status read_template_part(const struct heed__object *processor, const json_t *json,
-                                      struct template_ids *out) {
+static heed_status read_template_part(const struct heed__object *processor, const json_t *json, bool *text,
+                                      heed_tokenizer *t) {
   const struct heed__object part = {processor->path, "single", json};
   const json_t *special, *sequence;
   const char *name;
@@ -146,25 +126,25 @@ static heed_status read_template_part(const struct heed__object *processor, cons
                                      special ? special : sequence};
   HEED__TRY(heed__key_text(&inner, "id", &name));
   HEED__REQUIRE(name, HEED_ERROR_FORMAT, "%s: a part of \"post_processor.single\" has no \"id\"", processor->path);
-  if (special) return read_special(processor, name, out);
-  if (strcmp(name, "A") != 0 || out->text)
+  if (special) return read_special(processor, name, *text, t);
+  if (strcmp(name, "A") != 0 || *text)
     return heed__has_not(processor->path, "\"post_processor.single\" has another text than one A");
-  out->text = true;
+  *text = true;
   return HEED_OK;
 }
 
 static heed_status read_template(const struct heed__object *processor, heed_tokenizer *t) {
   static const char *const known[] = {"type", "single", "pair", "special_tokens", NULL};
-  struct template_ids ids = {.tokenizer = t};
   const json_t *single;
+  bool text = false;
   HEED__TRY(heed__only_keys(processor, known));
+  if (t->template.there) return heed__has_not(processor->path, "\"post_processor\" has two templates");
+  t->template.there = true;
   HEED__TRY(heed__key_list(processor, "single", &single));
   for (size_t i = 0; i < json_array_size(single); ++i)
-    HEED__TRY(read_template_part(processor, json_array_get(single, i), &ids));
-  HEED__REQUIRE(ids.text, HEED_ERROR_FORMAT, "%s: \"post_processor.single\" has no place for the text",
-                processor->path);
-  HEED__TRY(join(&t->template.before, &t->template.before_count, ids.before, ids.before_count, true));
-  return join(&t->template.after, &t->template.after_count, ids.after, ids.after_count, false);
+    HEED__TRY(read_template_part(processor, json_array_get(single, i), &text, t));
+  HEED__REQUIRE(text, HEED_ERROR_FORMAT, "%s: \"post_processor.single\" has no place for the text", processor->path);
+  return HEED_OK;
 }
 
 static heed_status read_processor(const struct heed__object *processor, void *user) {
