@@ -29,9 +29,10 @@ typedef struct lm_memory {
   uint64_t parameters, gradients, optimizer, activations, cache;
 } lm_memory;
 uint64_t lm_memory_total(const lm_memory *memory);
-// To train by AdamW on micro-batches of [batch, length] tokens; and to continue a text up to `length` tokens, of which `prompt` come at a
+// To train by AdamW on micro-batches of [batch, length] tokens, of which a device sums `own`; and to continue a text up to `length` tokens, of which `prompt` come at a
 // time. Errors: those of heed_transformer_reckon().
-heed_status lm_memory_to_train(const heed_transformer_config *config, int64_t batch, int64_t length, lm_memory *memory);
+heed_status lm_memory_to_train(const heed_transformer_config *config, int64_t batch, int64_t length, int64_t own,
+                               lm_memory *memory);
 heed_status lm_memory_to_run(const heed_transformer_config *config, int64_t prompt, int64_t length, lm_memory *memory);
 // Refuses what the device has no room for, with the figures and `advice`.
 int lm_memory_check(const char *command, const heed_context *ctx, const lm_memory *memory, const char *advice);

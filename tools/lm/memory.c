@@ -7,7 +7,7 @@ uint64_t lm_memory_total(const lm_memory *m) {
   return m->parameters + m->gradients + m->optimizer + m->activations + m->cache;
 }
 
-heed_status lm_memory_to_train(const heed_transformer_config *config, int64_t batch, int64_t length,
+heed_status lm_memory_to_train(const heed_transformer_config *config, int64_t batch, int64_t length, int64_t own,
                                lm_memory *memory) {
   heed_transformer_memory reckoned;
   *memory = (lm_memory){0};
@@ -15,8 +15,10 @@ heed_status lm_memory_to_train(const heed_transformer_config *config, int64_t ba
   if (status != HEED_OK) return status;
   const uint64_t count = reckoned.gradients / heed_dtype_size(config->dtype);
   const uint64_t each = config->dtype == HEED_F32 ? 8 : 12;  // two moments in F32, and a master of 16 bits
+  uint64_t sums = 1;  // the gradients, and what waits at each level of the tree that sums micro-batches
+  for (int64_t leaves = heed_grad_pieces(own); leaves > 1; leaves /= 2) sums++;
   *memory = (lm_memory){.parameters = reckoned.parameters,
-                        .gradients = reckoned.gradients,
+                        .gradients = sums * reckoned.gradients,
                         .optimizer = each * count,
                         .activations = reckoned.activations};
   return HEED_OK;

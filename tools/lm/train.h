@@ -51,6 +51,8 @@ typedef struct trainer {
   int lock;  // of the folder; −1: none
 
   heed_optimizer *optimizer;
+  heed_grad_tree *tree;
+  heed_tensor *squares, *square;  // F32 [pieces], [1]; NULL: the gradients are one piece
   const heed_parameter *parameters;
   size_t parameter_count;
   heed_tensor *tokens, *targets;  // I32 [batch, context]
@@ -80,6 +82,8 @@ void lm_train_release(trainer *t);
 
 // ---------------------------------------------------------------- the loop
 int lm_train_loop(trainer *t);
+int lm_train_step(trainer *t);
+double lm_train_rate_now(const trainer *t);  // the learning rate of the step to come
 
 // ---------------------------------------------------------------- validation and samples
 // The mean loss over windows that are spread evenly over the validation tokens.

@@ -129,7 +129,7 @@ static int decide_configuration(trainer *t) {
   c->recompute = s->recompute;
   TOOL_HEED(t->command, heed_transformer_complete(c));
   if (t->model.tokenizer) TOOL_TRY(lm_check_vocabulary(t->command, t->model.tokenizer, c->vocab));
-  TOOL_HEED(t->command, lm_memory_to_train(c, s->batch, s->context, &t->memory));
+  TOOL_HEED(t->command, lm_memory_to_train(c, s->batch, s->context, s->accumulate, &t->memory));
   return TOOL_DONE;
 }
 
@@ -189,6 +189,17 @@ static void measure_peak(trainer *t) {
   if (heed_measure_peak(t->model.ctx, COPY, &t->peak_gflops, &copy) != HEED_OK) t->peak_gflops = NAN;
 }
 
+static int create_tree(trainer *t) {
+  const int64_t pieces = heed_grad_pieces(t->s.accumulate), one = 1;
+  t->parameter_count = heed_transformer_parameters(t->model.transformer, &t->parameters);
+  TOOL_HEED(t->command,
+            heed_grad_tree_create(t->parameters, t->parameter_count, t->s.accumulate, t->s.accumulate, &t->tree));
+  if (pieces == 1) return TOOL_DONE;
+  TOOL_HEED(t->command, heed_tensor_create(t->model.ctx, HEED_F32, 1, &pieces, &t->squares));
+  TOOL_HEED(t->command, heed_tensor_create(t->model.ctx, HEED_F32, 1, &one, &t->square));
+  return TOOL_DONE;
+}
+
 static int create_optimizer(trainer *t) {
   const train_settings *s = &t->s;
   const heed_optimizer_config config = {
@@ -196,8 +207,8 @@ static int create_optimizer(trainer *t) {
       .adamw = {.lr = s->lr, .beta1 = s->beta1, .beta2 = s->beta2, .eps = s->eps, .weight_decay = s->weight_decay},
       .decay_matrices = true,
       .max_norm = s->clip,
+      .squares = t->square,
       .loss_scale = s->dtype == HEED_F16 ? 65536 : 0};
-  t->parameter_count = heed_transformer_parameters(t->model.transformer, &t->parameters);
   TOOL_HEED(t->command, heed_optimizer_create(t->parameters, t->parameter_count, &config, &t->optimizer));
   return TOOL_DONE;
 }
@@ -225,6 +236,7 @@ static int create_model(trainer *t) {
   config.empty = t->model.folder != NULL;
   TOOL_HEED(t->command, heed_transformer_create(t->model.ctx, &config, t->s.seed, &t->model.transformer));
   if (t->s.init) TOOL_HEED(t->command, heed_model_folder_load(t->model.folder, t->model.transformer));
+  TOOL_TRY(create_tree(t));
   TOOL_TRY(create_optimizer(t));
   if (t->s.init)
     TOOL_HEED(t->command, heed_model_folder_load_masters(t->model.folder, t->model.transformer, t->optimizer));
@@ -301,6 +313,9 @@ void lm_train_release(trainer *t) {
   heed_tensor_destroy(t->targets);
   heed_tensor_destroy(t->losses);
   heed_optimizer_destroy(t->optimizer);
+  heed_grad_tree_destroy(t->tree);
+  heed_tensor_destroy(t->squares);
+  heed_tensor_destroy(t->square);
   heed_token_data_close(t->data);
   heed_token_data_close(t->validation);
   lm_model_close(&t->model);
