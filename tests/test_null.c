@@ -159,6 +159,7 @@ static void enumerators_keep_their_values(void **state) {
   assert_int_equal(HEED_OK, 0);
   assert_int_equal(HEED_ERROR_OUT_OF_MEMORY, 5);
   assert_int_equal(HEED_ERROR_MISMATCH, 12);
+  assert_int_equal(HEED_ERROR_RANK, 13);
   assert_int_equal(HEED_F32, 0);
   assert_int_equal(HEED_BOOL, 6);
   assert_int_equal(HEED_DEVICE_ACCELERATOR, 3);

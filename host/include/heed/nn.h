@@ -233,8 +233,8 @@ typedef struct heed_optimizer_config {
   heed_grad_control_options loss_scaling;  // how it changes; max_norm is not read
   const heed_tensor *
       squares;  // AdamW: F32 [1], the sum of squares by which a step judges and clips, for an optimizer of a part of the
-      // gradients, or of sums in a tree; the caller writes it before each step, and it outlives the optimizer.
-      // NULL: the optimizer sums
+  // gradients, or of sums in a tree; the caller writes it before each step, and it outlives the optimizer.
+  // NULL: the optimizer sums
 } heed_optimizer_config;
 
 // Steps parameters. An optimizer keeps what its kind remembers of each parameter. SGD keeps a momentum buffer, unless momentum is 0. AdamW
