@@ -2,8 +2,7 @@
 #ifndef HEED_EVALUATE_H
 #define HEED_EVALUATE_H
 
-#include <heed/nn.h>
-
+#include "train/classifier.h"
 #include "train/feed.h"
 
 typedef struct evaluation {
@@ -26,7 +25,7 @@ typedef struct evaluator {
 // dtype and classes: those of the model to be evaluated.
 int evaluator_create(const char *command, heed_context *ctx, const heed_mnist *part, heed_dtype dtype, int64_t classes,
                      evaluator *out);
-int evaluator_run(evaluator *evaluator, heed_mlp *mlp, evaluation *result);
+int evaluator_run(evaluator *evaluator, const classifier *model, evaluation *result);
 void evaluator_destroy(evaluator *evaluator);
 
 #endif
