@@ -8,7 +8,7 @@
 #include "train/evaluate.h"
 #include "train/feed.h"
 #include "cli/model.h"
-#include "train/picture.h"
+#include "train/pictures/picture.h"
 #include "train/warmup.h"
 
 typedef struct train_settings {
