@@ -46,7 +46,7 @@ tables='
       quoted["tools/bench"] = "^(cli|cases|bench)/"
       quoted["tools/tune"] = "^(cli|cases|tune)/"
       quoted["tools/run"] = "^(cli|run)/"
-      quoted["tools/train"] = "^(cli|train)/"
+      quoted["tools/train"] = quoted["tools/train/pictures"] = "^(cli|train)/"
       quoted["tools/plot"] = "^(cli|plot)/"
       angled["host/cpu"] = "^omp[.]h$"
       angled["host/cl/runtime"] = "^(CL/cl(_ext)?|zlib)[.]h$"

@@ -1,5 +1,5 @@
 // heed eval: accuracy and mean loss of a model file on the test set.
-#include "train/confusion.h"
+#include "train/pictures/confusion.h"
 #include "train/evaluate.h"
 #include "cli/files.h"
 #include "cli/gnuplot.h"

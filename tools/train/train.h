@@ -7,7 +7,7 @@
 #include "train/dataset.h"
 #include "train/evaluate.h"
 #include "train/feed.h"
-#include "train/picture.h"
+#include "train/pictures/picture.h"
 #include "train/settings.h"
 #include "train/warmup.h"
 

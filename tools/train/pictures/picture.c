@@ -1,6 +1,6 @@
 // What a training shows of its losses: the picture of --plot, and a line on a terminal in the end. Neither changes the training, which
 // goes on where a picture cannot be drawn.
-#include "train/picture.h"
+#include "train/pictures/picture.h"
 
 #include <math.h>
 #include <stdlib.h>
