@@ -17,6 +17,7 @@ static void destroying_nothing_does_nothing(void **state) {
   heed_mha_destroy(NULL);
   heed_mlp_destroy(NULL);
   heed_transformer_destroy(NULL);
+  heed_vit_destroy(NULL);
   heed_kv_cache_destroy(NULL);
   heed_model_folder_close(NULL);
   heed_token_data_close(NULL);
@@ -65,6 +66,8 @@ static void there_is_nothing_in_no_object(void **state) {
   assert_int_equal(heed_mlp_parameters(NULL, &parameters), 0);
   assert_int_equal(heed_transformer_parameters(NULL, &parameters), 0);
   assert_null(heed_transformer_configuration(NULL));
+  assert_int_equal(heed_vit_parameters(NULL, &parameters), 0);
+  assert_null(heed_vit_configuration(NULL));
   assert_int_equal(heed_kv_cache_length(NULL), 0);
   assert_null(heed_model_folder_config(NULL));
   assert_false(heed_model_folder_is_end(NULL, 0));
@@ -121,6 +124,7 @@ static void a_call_without_its_first_argument_leaves_null(void **state) {
   LEAVES_NULL(heed_mha, heed_mha_create(NULL, NULL, 0, &out));
   LEAVES_NULL(heed_mlp, heed_mlp_create(NULL, NULL, 0, &out));
   LEAVES_NULL(heed_transformer, heed_transformer_create(NULL, NULL, 0, &out));
+  LEAVES_NULL(heed_vit, heed_vit_create(NULL, NULL, 0, &out));
   LEAVES_NULL(heed_kv_cache, heed_kv_cache_create(NULL, 1, 1, &out));
   LEAVES_NULL(heed_model_folder, heed_model_folder_open(NULL, &out));
   heed_token_data *validation = (heed_token_data *)(void *)state;
