@@ -151,7 +151,7 @@ static void the_log_has_the_learning_rate_of_the_schedule(void **state) {
 
 static void a_vit_learns_synthetic_digits(void **state) {
   (void)state;
-  assert_int_equal(TRAIN("--arch", "vit", "--layers", "2", "--width", "32", "--epochs", "2", "--lr", "0.005",
+  assert_int_equal(TRAIN("--arch", "vit", "--layers", "2", "--width", "32", "--epochs", "2", "--lr", "0.003",
                          "--warmup", "20", "--dropout", "0", "--log", "learned"),
                    TOOL_DONE);
   json_t *lines = support_read_log("learned");
@@ -226,8 +226,8 @@ static void options_that_do_not_fit_a_file_are_refused(void **state) {
   ASSERT_TRAIN_FAILS(TOOL_USAGE, "trained with mlp", "--resume", "mlp", "--arch", "vit");
   ASSERT_TRAIN_FAILS(TOOL_USAGE, "trained with adamw", "--resume", "vit", "--optimizer", "sgd");
   ASSERT_TRAIN_FAILS(TOOL_USAGE, "trained with 1;", "--resume", "vit", "--accumulate", "2");
-  ASSERT_TRAIN_FAILS(TOOL_USAGE, "--layers 3 does not fit vit, which is vit of 1 layers", "--init", "vit", "--layers",
-                     "3");
+  ASSERT_TRAIN_FAILS(TOOL_USAGE, "--layers 3 does not fit vit, which is vit (layers 1, heads 2", "--init", "vit",
+                     "--layers", "3");
   assert_int_equal(TRAIN_ON_HOST("--init", "vit", "--max-steps", "1", "--layers", "1", "--width", "8"), TOOL_DONE);
 }
 
