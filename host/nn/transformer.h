@@ -26,7 +26,8 @@ struct heed__block {
 struct heed__plan_list {
   struct heed__parameter_plan *plans;
   size_t count;
-  int64_t layers;  // of the model
+  int64_t layers;    // of the model
+  double deviation;  // of matrices' initial values; 0: 1/√in, which fits narrow models too
 };
 enum heed__parameter_kind { HEED__NORM, HEED__BIAS, HEED__MATRIX, HEED__BACK };  // BACK: back into the residual stream
 __attribute__((format(printf, 5, 6))) struct heed__parameter_plan *heed__plan_put(struct heed__plan_list *list,

@@ -16,7 +16,8 @@ struct heed__parameter_plan *heed__plan_put(struct heed__plan_list *list, enum h
   *plan = (struct heed__parameter_plan){.rank = is_matrix ? 2 : 1, .dims = {out, in}};
   plan->stream = list->count++;
   plan->constant = kind == HEED__NORM ? 1 : 0;
-  plan->deviation = kind == HEED__MATRIX ? 0.02 : kind == HEED__BACK ? 0.02 / sqrt(2 * (double)list->layers) : 0;
+  if (is_matrix) plan->deviation = list->deviation != 0 ? list->deviation : 1 / sqrt((double)in);
+  if (kind == HEED__BACK) plan->deviation /= sqrt(2 * (double)list->layers);
   va_list arguments;
   va_start(arguments, format);
   vsnprintf(plan->name, sizeof plan->name, format, arguments);
@@ -69,6 +70,7 @@ static void plan_llama_block(const heed_transformer_config *c, int64_t layer, st
 heed_status heed__transformer_plan(const heed_transformer_config *c, struct heed__parameter_plan **plans,
                                    size_t *count) {
   struct heed__plan_list list = {.layers = c->layers,
+                                 .deviation = 0.02,
                                  .plans = calloc((size_t)c->layers * HEED__BLOCK_PARAMETERS + 6, sizeof *list.plans)};
   *plans = list.plans;
   HEED__REQUIRE(list.plans, HEED_ERROR_OUT_OF_MEMORY, "no memory for a transformer of %" PRId64 " layers", c->layers);

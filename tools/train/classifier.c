@@ -22,9 +22,8 @@ const char *classifier_text(const classifier_shape *shape, char *text) {
   const heed_vit_config *c = &shape->vit;
   if (shape->arch == CLASSIFIER_MLP) return model_text(&shape->mlp, text);
   snprintf(text, TOOL_SHAPE_TEXT,
-           "vit of %" PRId64 " layers, width %" PRId64 ", %" PRId64 " heads, patches of %" PRId64 " x %" PRId64
-           ", %" PRId64 " classes",
-           c->layers, c->width, c->heads, c->patch, c->patch, c->classes);
+           "vit (layers %" PRId64 ", heads %" PRId64 ", width %" PRId64 ", patch %" PRId64 ", classes %" PRId64 ")",
+           c->layers, c->heads, c->width, c->patch, c->classes);
   return text;
 }
 

@@ -24,7 +24,7 @@ int64_t *classifier_classes(classifier_shape *shape);
 // Settles the inputs by the images' sides; fails where the model that is in `path` takes others.
 int classifier_fit(const char *command, const char *path, const char *source, int64_t rows, int64_t cols,
                    classifier_shape *shape);
-// Writes "784-512-10", or "vit of 4 layers, width 64, ...", into text of at least TOOL_SHAPE_TEXT bytes; returns text.
+// Writes "784-512-10", or "vit (layers 4, heads 4, ...)", into text of at least TOOL_SHAPE_TEXT bytes; returns text.
 const char *classifier_text(const classifier_shape *shape, char *text);
 // Adds the sizes: an mlp's as an array, a vit's by their names.
 void classifier_log(const classifier_shape *shape, json_t *object);

@@ -32,7 +32,7 @@ static const tool_option options[] = {
     TOOL_OPTION_CHOICE("optimizer", train_settings, optimizer, train_optimizers, "sgd|adamw",
                        "(default: sgd for an mlp, adamw for a vit)"),
     TOOL_OPTION_REAL("lr", train_settings, lr, 0, TOOL_MAX_REAL, "at least 0",
-                     "highest learning rate (default 0.01 for sgd, 0.001 for adamw)"),
+                     "highest learning rate (default 0.01 for sgd, 0.002 for adamw)"),
     TOOL_OPTION_CHOICE("schedule", train_settings, schedule, train_schedules, "constant|linear|cosine|wsd",
                        "how the learning rate falls over the epochs (default: constant for an mlp, cosine for a vit)"),
     TOOL_OPTION_INTEGER("warmup", train_settings, warmup, 0, TOOL_MAX_COUNT, "at least 0",
@@ -44,7 +44,7 @@ static const tool_option options[] = {
     TOOL_OPTION_REAL("beta2", train_settings, beta2, 0, 1, "from 0 to below 1", "adamw (default 0.999)"),
     TOOL_OPTION_REAL("eps", train_settings, eps, 0, TOOL_MAX_REAL, "at least 0", "adamw (default 1e-8)"),
     TOOL_OPTION_REAL("weight-decay", train_settings, weight_decay, 0, TOOL_MAX_REAL, "at least 0",
-                     "adamw: of matrices alone (default: 0 for an mlp, 0.05 for a vit)"),
+                     "adamw: of matrices alone; sgd: of all (default: 0 for an mlp, 0.05 for a vit)"),
     TOOL_OPTION_REAL("clip", train_settings, clip, 0, TOOL_MAX_REAL, "at least 0",
                      "largest norm of all gradients; 0: any (default: 0 for an mlp, 1 for a vit)"),
     TOOL_OPTION_REAL("dropout", train_settings, dropout, 0, 1, "from 0 to below 1", "vit: probability (default 0.1)"),
@@ -107,7 +107,7 @@ void train_settings_complete(const tool_args *args, classifier_arch arch, train_
   s->arch = (int)arch;
   if (!tool_given(args, "optimizer")) s->optimizer = vit ? HEED_OPTIMIZER_ADAMW : HEED_OPTIMIZER_SGD;
   if (!tool_given(args, "schedule")) s->schedule = vit ? HEED_SCHEDULE_COSINE : HEED_SCHEDULE_CONSTANT;
-  if (!tool_given(args, "lr")) s->lr = s->optimizer == HEED_OPTIMIZER_ADAMW ? 0.001 : 0.01;
+  if (!tool_given(args, "lr")) s->lr = s->optimizer == HEED_OPTIMIZER_ADAMW ? 0.002 : 0.01;
   if (!vit) return;
   if (!tool_given(args, "warmup")) s->warmup = 200;
   if (!tool_given(args, "weight-decay")) s->weight_decay = 0.05;

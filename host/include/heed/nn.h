@@ -239,8 +239,8 @@ typedef struct heed_vit_config {
 
 typedef struct heed_vit heed_vit;
 // Makes the parameters patch.weight [width, patch²], patch.bias, positions [patches, width], head.weight, head.bias and, under the names of
-// torch.nn.TransformerEncoder, encoder.layers.0.self_attn.in_proj_weight, ... and encoder.norm.weight. Initial values are those of
-// heed_transformer_create(). Errors: INVALID_ARGUMENT, DTYPE, OVERFLOW, with the field's name; OUT_OF_MEMORY.
+// torch.nn.TransformerEncoder, encoder.layers.0.self_attn.in_proj_weight, ... and encoder.norm.weight. Initial values: matrices
+// normal of deviation 1/√in, and 1/√(2 in layers) for the projections back into x; norms 1, biases 0. Errors: INVALID_ARGUMENT, DTYPE, OVERFLOW, with the field's name; OUT_OF_MEMORY.
 HEED_API HEED_MUST_CHECK heed_status heed_vit_create(heed_context *ctx, const heed_vit_config *config, uint64_t seed,
                                                      heed_vit **out);
 HEED_API void heed_vit_destroy(heed_vit *vit);
