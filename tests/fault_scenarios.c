@@ -1,10 +1,12 @@
 // The runs of fault_program.c. Everything that can fail returns its status; nothing here allocates memory of its own.
 #include "fault_program.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <heed/io.h>
+#include <heed/lm.h>
 #include <heed/nn.h>
 #include <heed/opencl.h>
 #include <heed/tune.h>
@@ -276,6 +278,54 @@ end:
   return status;
 }
 
+// Texts, divided, and windows of them.
+static heed_status tokens_on(heed_tokenizer **tokenizer, heed_token_data **data, struct fault_values *values) {
+  static const char *const paths[] = {"a.txt", "b.txt"};
+  const heed_batches batches = {.batch = 2, .length = 50, .accumulate = 1};
+  heed_token_data_options options = {.validation = 0.25};
+  int32_t tokens[100], targets[100];
+  TRY(made(values, heed_tokenizer_create_bytes(tokenizer), tokenizer));
+  options.tokenizer = *tokenizer;
+  const heed_status status = heed_token_data_open(paths, 2, &options, &data[0], &data[1]);
+  TRY(made(values, status, &data[0]));
+  TRY(made(values, HEED_OK, &data[1]));
+  TRY(heed_batches_read(&batches, data[0], 3, 0, tokens, targets));
+  for (int i = 0; i < 100; i++) values->values[values->count++] = (float)(tokens[i] + targets[i]);
+  uint32_t checksum;
+  TRY(heed_token_data_checksum(data[1], &checksum));
+  values->values[values->count++] = (float)(checksum >> 8);
+  return HEED_OK;
+}
+
+// Their tokens are made and kept at first, and then found.
+static heed_status tokens(heed_context *ctx, struct fault_values *values) {
+  (void)ctx;
+  heed_status status = HEED_OK;
+  const char *cache = getenv("HEED_CACHE");
+  setenv("HEED_CACHE", "cold/heed", 1);
+  for (int i = 0; i < 2 && status == HEED_OK; i++) {
+    heed_tokenizer *tokenizer = NULL;
+    heed_token_data *data[2] = {NULL};
+    status = tokens_on(&tokenizer, data, values);
+    heed_token_data_close(data[0]);
+    heed_token_data_close(data[1]);
+    heed_tokenizer_destroy(tokenizer);
+  }
+  setenv("HEED_CACHE", cache ? cache : "off", 1);
+  return status;
+}
+
+// The texts, of a hundred characters of two bytes, and of another hundred.
+static bool write_texts(void) {
+  FILE *files[] = {fopen("a.txt", "w"), fopen("b.txt", "w")};
+  bool written = true;
+  for (int i = 0; i < 2; i++) {
+    for (int j = 0; j < 100 && files[i]; j++) fprintf(files[i], "%c%c", 0xc2 + i, 0x80 + j % 64);
+    written = files[i] && fclose(files[i]) == 0 && written;
+  }
+  return written;
+}
+
 // A table that opening the context has read, but for the first time.
 static heed_status tune(heed_context *ctx, struct fault_values *values) {
   const heed_tune_problem problem = {.op = HEED_TUNE_GEMM, .dtype = HEED_F32, .sizes = {100, 200, 300, 1}};
@@ -321,6 +371,7 @@ static cl_command_queue own_queue;
 
 bool fault_prepare(void) {
   heed_context *ctx = NULL;
+  if (!write_texts()) return false;
   if (case_tiny_table(&cases, &case_count) != HEED_OK || heed_open("host", &host) != HEED_OK) return false;
   if (heed_open(NULL, &ctx) != HEED_OK || heed_opencl_handles(ctx, NULL, &own_device, NULL) != HEED_OK) return false;
   heed_context_destroy(ctx);
@@ -363,6 +414,7 @@ const struct fault_scenario fault_scenarios[] = {
     {.name = "train", .work = train},
     {.name = "gemm clblast", .work = gemm, .options = {.gemm = "clblast"}},
     {.name = "files", .work = files, .writes_file = true},
+    {.name = "tokens", .work = tokens, .own_objects = true, .cold_cache = true},
     {.name = "tune", .work = tune, .options = {.tuning = "tune.json"}, .own_objects = true},
     CASE_FAMILIES(CASE){0},
 };

@@ -110,6 +110,7 @@ static int range_count;
 static int add_ranges(struct dl_phdr_info *info, size_t size, void *first) {
   (void)size;
   const bool ours = *(bool *)first || strstr(info->dlpi_name, "libheed") || strstr(info->dlpi_name, "libjansson") ||
+                    strstr(info->dlpi_name, "libpcre2") || strstr(info->dlpi_name, "libutf8proc") ||
                     strstr(info->dlpi_name, "libz.");
   *(bool *)first = false;
   for (int i = 0; ours && i < info->dlpi_phnum; i++) {

@@ -43,11 +43,19 @@ commands=$("$heed" --help | sed -nE '/^Commands:/,/^$/s/^  ([a-z]+) .*/\1/p')
 operators=$("$heed" run --help | sed -nE '/^Operators:/,/^$/s/^  ([a-z_]+) .*/\1/p')
 for command in $commands; do
   offers "$command" "${command:0:2}"
-  case $command in run | help | completion) ;; *) every_option "$command" ;; esac
+  case $command in run | plot | lm | help | completion) ;; *) every_option "$command" ;; esac
 done
 for operator in $operators; do
   offers "$operator" run ''
   every_option run "$operator"
+done
+for kind in runs bench; do
+  offers "$kind" plot ''
+  every_option plot "$kind"
+done
+for word in $("$heed" lm --help | sed -nE '/Words:/,/^$/s/^  ([a-z_]+) .*/\1/p'); do
+  offers "$word" lm ''
+  every_option lm "$word"
 done
 [ "$options" -gt 150 ] || fail "only $options options were found in the helps"
 

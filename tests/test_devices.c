@@ -270,10 +270,10 @@ static void a_tensor_past_the_devices_memory_is_refused_with_figures(void **stat
 static void tensors_together_cannot_pass_the_devices_memory(void **state) {
   heed_context *ctx = support_context(state);
   struct heed__cl *cl = heed__cl_state(ctx);
-  const uint64_t memory = cl->traits.memory, before = cl->allocated;
+  const uint64_t memory = cl->traits.memory, before = ctx->allocated;
   heed_tensor *x = NULL, *y = NULL;
   heed__cl_scratch_trim(ctx, 0);
-  cl->traits.memory = cl->allocated + 6000;
+  cl->traits.memory = ctx->allocated + 6000;
   ASSERT_OK(heed_tensor_create(ctx, HEED_U8, 1, (const int64_t[]){4000}, &x));
   ASSERT_FAILS(HEED_ERROR_OUT_OF_MEMORY, "heed holds",
                heed_tensor_create(ctx, HEED_U8, 1, (const int64_t[]){4000}, &y));
@@ -285,7 +285,7 @@ static void tensors_together_cannot_pass_the_devices_memory(void **state) {
   heed_tensor_destroy(y);
   heed_tensor_destroy(x);
   cl->traits.memory = memory;
-  assert_true(cl->allocated <= before);
+  assert_true(ctx->allocated <= before);
 }
 
 // A CPU's memory is what the operating system tells: the driver tells what was free at some moment, and gives more.
@@ -347,9 +347,8 @@ static void scratch_makes_way_where_the_driver_has_no_room(void **state) {
 
 static void scratch_is_used_again_and_counted(void **state) {
   heed_context *ctx = support_context(state);
-  struct heed__cl *cl = heed__cl_state(ctx);
   heed__cl_scratch_trim(ctx, 0);
-  const uint64_t before = cl->allocated;
+  const uint64_t before = ctx->allocated;
   cl_mem a = NULL, b = NULL, c = NULL;
   ASSERT_OK(heed__cl_scratch_take(ctx, 10, &a));
   ASSERT_OK(heed__cl_scratch_take(ctx, 100000, &b));
@@ -369,9 +368,9 @@ static void scratch_is_used_again_and_counted(void **state) {
     ASSERT_OK(heed__cl_scratch_take(ctx, 10, &a));
     heed__cl_scratch_give(ctx, a);
   }
-  assert_true(cl->allocated - before < 200000);
+  assert_true(ctx->allocated - before < 200000);
   assert_true(heed__cl_scratch_trim(ctx, 0) > 0);
-  assert_true(cl->allocated == before);
+  assert_true(ctx->allocated == before);
 }
 
 // Uploads of every size leave the caller's memory free to be overwritten at once.

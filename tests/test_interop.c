@@ -258,7 +258,7 @@ static void memory_of_the_caller_is_not_counted(void **state) {
   assert_int_equal(references(arena), 1);
   clReleaseMemObject(arena);
 
-  const uint64_t held = heed__cl_state(ctx)->allocated;
+  const uint64_t held = ctx->allocated;
   for (int own_first = 0; own_first < 2; ++own_first) {
     heed_tensor *own = NULL, *again = NULL;
     cl_mem buffer = NULL;
@@ -266,11 +266,11 @@ static void memory_of_the_caller_is_not_counted(void **state) {
     ASSERT_OK(heed_tensor_create(ctx, HEED_F32, SHAPE(1024), &own));
     ASSERT_OK(heed_opencl_buffer(own, &buffer, &offset));
     ASSERT_OK(heed_opencl_tensor(ctx, buffer, HEED_F32, SHAPE(1024), &again));
-    assert_int_equal(heed__cl_state(ctx)->allocated, held + 4096);
+    assert_int_equal(ctx->allocated, held + 4096);
     heed_tensor_destroy(own_first ? own : again);
-    assert_int_equal(heed__cl_state(ctx)->allocated, held + 4096);
+    assert_int_equal(ctx->allocated, held + 4096);
     heed_tensor_destroy(own_first ? again : own);
-    assert_int_equal(heed__cl_state(ctx)->allocated, held);
+    assert_int_equal(ctx->allocated, held);
   }
   heed_tensor_destroy(more);
 }

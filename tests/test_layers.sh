@@ -37,6 +37,8 @@ tables='
       quoted["host/io"] = "^(base|io)/"
       quoted["host/lm"] = "^(base|lm)/"
       quoted["host/text"] = "^(base|text)/"
+      quoted["host/text/parts"] = "^(base|text/parts)/"
+      quoted["host/text/read"] = "^(base|text/(parts|read))/"
       quoted["host/mpi"] = "^mpi/"
       # The rooms of the program: cli is for all, cases for those that run operators on shapes; no subcommand uses another.
       quoted["tools"] = "^cli/"
@@ -47,13 +49,17 @@ tables='
       quoted["tools/tune"] = "^(cli|cases|tune)/"
       quoted["tools/run"] = "^(cli|run)/"
       quoted["tools/train"] = "^(cli|train)/"
+      quoted["tools/plot"] = "^(cli|plot)/"
+      quoted["tools/lm"] = "^(cli|lm)/"
       angled["host/cpu"] = "^omp[.]h$"
       angled["host/cl/runtime"] = "^(CL/cl(_ext)?|zlib)[.]h$"
       angled["host/cl/tuning"] = "^jansson[.]h$"
       angled["host/cl/gemm"] = "^clblast_c[.]h$"
       angled["host/base"] = "^jansson[.]h$"
       angled["host/io"] = "^(jansson|zlib)[.]h$"
-      angled["host/lm"] = angled["host/text"] = "^jansson[.]h$"
+      angled["host/lm"] = "^(jansson|zlib)[.]h$"
+      angled["host/text/parts"] = "^(pcre2|utf8proc)[.]h$"
+      angled["host/text/read"] = "^jansson[.]h$"
       angled["host/mpi"] = "^mpi[.]h$"
       for (room in quoted) if (room ~ "^tools") angled[room] = "^(jansson|popt|zlib)[.]h$"
       system_headers = "^(assert|ctype|dirent|dlfcn|errno|fcntl|float|inttypes|limits|locale|math|poll|pthread|signal|stdarg|" \
@@ -64,7 +70,7 @@ tables='
       calls["host/api"] = "^ops/.* heed_[a-z]"
       calls["host/api/drivers.c"] = "^(cl|cpu)/"
       calls["host/api/opencl.c"] = "^cl/"
-      calls["host/nn"] = calls["host/io"] = calls["host/lm"] = calls["host/text"] = calls["host/mpi"] = " heed_[a-z]"
+      calls["host/nn"] = calls["host/io"] = calls["host/lm"] = calls["host/text"] = calls["host/text/read"] = calls["host/mpi"] = " heed_[a-z]"
     }
     function folder_of(file) { sub("/[^/]*$", "", file); return file }'
 
@@ -234,6 +240,7 @@ planted tools/cases/planted.c '#include "check/junit.h"'
 planted tools/bench/planted.c '#include "tune/search.h"'
 planted tools/run/planted.c '#include "cases/case.h"'
 planted tools/train/planted.c '#include "run/run.h"'
+planted tools/plot/planted.c '#include "bench/bench.h"'
 planted tools/planning/planted.c 'int x;'
 planted host/cpu/planted.c '#include <clblast_c.h>'
 planted host/include/heed/planted.h '#include "base/status.h"'

@@ -19,6 +19,7 @@ static void destroying_nothing_does_nothing(void **state) {
   heed_transformer_destroy(NULL);
   heed_kv_cache_destroy(NULL);
   heed_model_folder_close(NULL);
+  heed_token_data_close(NULL);
   heed_optimizer_destroy(NULL);
   heed_safetensors_destroy(NULL);
   heed_store_destroy(NULL);
@@ -46,6 +47,8 @@ static void there_is_nothing_in_no_tensor(void **state) {
 static void there_is_nothing_in_no_object(void **state) {
   (void)state;
   assert_int_equal(heed_context_live_tensors(NULL), 0);
+  assert_int_equal(heed_context_bytes(NULL), 0);
+  assert_int_equal(heed_context_peak_bytes(NULL), 0);
   assert_string_equal(heed_context_cache(NULL), "");
   assert_string_equal(heed_context_notice(NULL), "");
   assert_null(heed_context_device(NULL));
@@ -64,6 +67,8 @@ static void there_is_nothing_in_no_object(void **state) {
   assert_null(heed_transformer_configuration(NULL));
   assert_int_equal(heed_kv_cache_length(NULL), 0);
   assert_null(heed_model_folder_config(NULL));
+  assert_false(heed_model_folder_is_end(NULL, 0));
+  assert_int_equal(heed_token_data_count(NULL), 0);
   assert_false(heed_model_is_transposed(HEED_ARCHITECTURE_GPT2, NULL));
   assert_string_equal(heed_architecture_string((heed_architecture)99), "");
   assert_null(parameters);
@@ -118,6 +123,16 @@ static void a_call_without_its_first_argument_leaves_null(void **state) {
   LEAVES_NULL(heed_transformer, heed_transformer_create(NULL, NULL, 0, &out));
   LEAVES_NULL(heed_kv_cache, heed_kv_cache_create(NULL, 1, 1, &out));
   LEAVES_NULL(heed_model_folder, heed_model_folder_open(NULL, &out));
+  heed_token_data *validation = (heed_token_data *)(void *)state;
+  LEAVES_NULL(heed_token_data, heed_token_data_open(NULL, 1, NULL, &out, &validation));
+  assert_null(validation);
+  LEAVES_NULL(heed_token_data, heed_token_data_open((const char *[]){NULL}, 1, NULL, &out, NULL));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_token_data_open(NULL, 1, NULL, NULL, NULL));
+  uint32_t checksum;
+  int32_t id;
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_token_data_checksum(NULL, &checksum));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_token_data_read(NULL, 0, 1, &id));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_batches_read(NULL, NULL, 0, 0, &id, &id));
   LEAVES_NULL(heed_optimizer, heed_optimizer_create(NULL, 1, NULL, &out));
   LEAVES_NULL(heed_safetensors, heed_safetensors_read(NULL, &out));
   LEAVES_NULL(heed_store, heed_store_open(NULL, &out));

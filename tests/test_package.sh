@@ -58,7 +58,7 @@ all=$(for package in heed libheed libheed-dev; do dpkg-deb -c "$(deb "$package")
 [ -z "$(uniq -d <<<"$all")" ] || fail "two packages have the same files: $(uniq -d <<<"$all")"
 
 # ---- what they need
-for needed in libc6 libjansson4 zlib1g libclblast; do
+for needed in libc6 libjansson4 libpcre2-8-0 libutf8proc zlib1g libclblast; do
   [[ $(field libheed Depends) == *"$needed"* ]] || fail "libheed does not depend on $needed: $(field libheed Depends)"
 done
 [[ $(field heed Depends) == *libpopt0* ]] || fail "heed does not depend on popt: $(field heed Depends)"

@@ -120,6 +120,24 @@ static void a_tensor_larger_than_the_memory_is_refused_with_the_figures(void **s
 
 // ---------------------------------------------------------------- life
 
+static void a_context_counts_bytes_and_the_most_there_were(void **state) {
+  heed_context *ctx = support_context(state);
+  const uint64_t before = heed_context_bytes(ctx), size = 4 << 20;
+  heed_tensor *a = NULL, *b = NULL, *view = NULL;
+  ASSERT_OK(heed_tensor_create(ctx, HEED_F32, SHAPE(1 << 20), &a));
+  ASSERT_OK(heed_tensor_create(ctx, HEED_F32, SHAPE(1 << 20), &b));
+  ASSERT_OK(heed_tensor_slice(a, 0, 1, 2, &view));
+  assert_int_equal(heed_context_bytes(ctx), before + 2 * size);
+  const uint64_t peak = heed_context_peak_bytes(ctx);
+  assert_true(peak >= before + 2 * size);
+  heed_tensor_destroy(a);  // its view keeps it
+  assert_int_equal(heed_context_bytes(ctx), before + 2 * size);
+  heed_tensor_destroy(view);
+  heed_tensor_destroy(b);
+  assert_int_equal(heed_context_bytes(ctx), before);
+  assert_int_equal(heed_context_peak_bytes(ctx), peak);
+}
+
 static void a_context_counts_tensors_and_views(void **state) {
   heed_context *ctx = support_context(state);
   const size_t before = heed_context_live_tensors(ctx);
@@ -397,6 +415,7 @@ int main(void) {
       TEST(sizes_that_pass_63_bits_overflow),
       TEST(a_tensor_larger_than_the_memory_is_refused_with_the_figures),
       TEST(a_context_counts_tensors_and_views),
+      TEST(a_context_counts_bytes_and_the_most_there_were),
       TEST(a_view_keeps_its_storage_alive),
       TEST(a_tensor_may_outlive_its_context),
       TEST(permute_swaps_axes),

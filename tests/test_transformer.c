@@ -254,6 +254,69 @@ static void decoding_gives_the_logits_of_a_forward(void **state) {
 
 // ---------------------------------------------------------------- refusals
 
+// ---------------------------------------------------------------- without gradients
+
+// The same sums in the same order, whether or not a backward follows, with and without gradients, and without dropout.
+static void evaluating_gives_the_loss_of_training(void **state) {
+  heed_context *ctx = support_context(state);
+  for (int a = 0; a < 4; ++a) {
+    heed_transformer_config config = small((heed_architecture)a);
+    heed_transformer *trains = make(ctx, &config);
+    config.dropout = 0.3;
+    heed_transformer *drops = make(ctx, &config);
+    config.frozen = true;
+    heed_transformer *runs = make(ctx, &config);
+    heed_tensor *tokens = some_tokens(ctx, B, L, 1), *targets = some_tokens(ctx, B, L, 2);
+    heed_tensor *loss = support_new(ctx, HEED_F32, SHAPE(1)), *evaluated = support_like(loss);
+    ASSERT_OK(heed_transformer_loss(trains, tokens, targets, NULL, NULL, loss));
+    ASSERT_OK(heed_transformer_evaluate(drops, tokens, targets, evaluated));
+    ASSERT_SAME_BITS(evaluated, loss);
+    ASSERT_OK(heed_transformer_evaluate(runs, tokens, targets, evaluated));
+    ASSERT_SAME_BITS(evaluated, loss);
+    const heed_parameter *parameters;
+    const size_t count = heed_transformer_parameters(drops, &parameters);
+    for (size_t i = 0; i < count; ++i) {
+      const float *grad = support_get(parameters[i].grad);
+      for (int64_t j = 0; j < heed_tensor_count(parameters[i].grad); ++j) assert_true(grad[j] == 0);
+    }
+    heed_transformer_destroy(trains);
+    heed_transformer_destroy(drops);
+    heed_transformer_destroy(runs);
+  }
+}
+
+static void a_frozen_model_has_no_gradients_and_decodes(void **state) {
+  heed_context *ctx = support_context(state);
+  heed_transformer_config config = small(HEED_ARCHITECTURE_LLAMA);
+  heed_transformer *trains = make(ctx, &config);
+  config.frozen = true;
+  const uint64_t before = heed_context_bytes(ctx);
+  heed_transformer *runs = make(ctx, &config);
+  heed_transformer_memory memory;
+  ASSERT_OK(heed_transformer_reckon(&config, 0, 1, 0, &memory));
+  assert_int_equal(memory.gradients, 0);
+  assert_int_equal(heed_context_bytes(ctx) - before, memory.parameters);
+  const heed_parameter *parameters;
+  const size_t count = heed_transformer_parameters(runs, &parameters);
+  for (size_t i = 0; i < count; ++i) assert_null(parameters[i].grad);
+  heed_tensor *tokens = some_tokens(ctx, B, L, 1);
+  heed_tensor *a = support_new(ctx, HEED_F32, SHAPE(B, VOCAB)), *b = support_like(a);
+  heed_kv_cache *of_trains = NULL, *of_runs = NULL;
+  ASSERT_OK(heed_kv_cache_create(trains, B, L, &of_trains));
+  ASSERT_OK(heed_kv_cache_create(runs, B, L, &of_runs));
+  ASSERT_OK(heed_transformer_decode(trains, of_trains, tokens, a));
+  ASSERT_OK(heed_transformer_decode(runs, of_runs, tokens, b));
+  ASSERT_SAME_BITS(a, b);
+  heed_tensor *loss = support_new(ctx, HEED_F32, SHAPE(1));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "frozen", heed_transformer_loss(runs, tokens, tokens, NULL, NULL, loss));
+  heed_kv_cache_destroy(of_trains);
+  heed_kv_cache_destroy(of_runs);
+  heed_transformer_destroy(trains);
+  heed_transformer_destroy(runs);
+}
+
+// ---------------------------------------------------------------- refusals
+
 static void wrong_configurations_are_refused(void **state) {
   heed_context *ctx = support_context(state);
   const struct {
@@ -305,6 +368,8 @@ int main(void) {
       TEST(parts_of_the_logits_give_the_loss_of_all),
       TEST(gradients_are_slopes),
       TEST(decoding_gives_the_logits_of_a_forward),
+      TEST(evaluating_gives_the_loss_of_training),
+      TEST(a_frozen_model_has_no_gradients_and_decodes),
       TEST(wrong_configurations_are_refused),
       TEST(wrong_shapes_are_refused),
   };

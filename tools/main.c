@@ -8,9 +8,11 @@ static const tool_command commands[] = {
     {"run", cmd_run, "run one operator on tensors from a file, forward and backward", cmd_run_words},
     {"train", cmd_train, "train a multi-layer perceptron on handwritten digits", NULL},
     {"eval", cmd_eval, "measure a trained model on the test set", NULL},
+    {"lm", cmd_lm, "train language models, measure them, and let them write", cmd_lm_words},
     {"check", cmd_check, "compare every operator on a device with the CPU", NULL},
     {"bench", cmd_bench, "time operators and compare them with the device's peak", NULL},
     {"tune", cmd_tune, "find the fastest kernels for a device and save the choice", NULL},
+    {"plot", cmd_plot, "draw training runs or benches side by side", cmd_plot_words},
     {"sqrt", cmd_sqrt, "find square roots by gradient descent", NULL},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };

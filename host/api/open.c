@@ -3,7 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "api/config.h"
+#include "base/config.h"
 #include "api/devices.h"
 #include "api/open.h"
 #include "api/self_test.h"

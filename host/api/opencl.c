@@ -5,7 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "api/config.h"
+#include "base/config.h"
 #include "cl/backend.h"
 
 enum { PATH_ROOM = 4096 };
@@ -31,13 +31,7 @@ static heed_status read_choices(const heed_open_options *options, struct heed__c
   HEED__TRY(heed__config_switch(options->gemm_probe, "HEED_GEMM_PROBE", true, &probe));
   config->gemm.probe_off = !probe;
   HEED__TRY(heed__config_switch(options->tf32, "HEED_TF32", false, &config->runtime.tf32));
-  const char *cache = heed__config_text(options->cache_dir, "HEED_CACHE");
-  if (heed__config_is_off(cache)) return HEED_OK;
-  // People try HEED_CACHE=on after HEED_CACHE=off.
-  if (cache && !heed__config_is_on(cache))
-    config->runtime.cache_dir = cache;
-  else if (heed__config_folder("XDG_CACHE_HOME", ".cache", "heed", path, size))
-    config->runtime.cache_dir = path;
+  config->runtime.cache_dir = heed__config_cache(options->cache_dir, path, size);
   return HEED_OK;
 }
 

@@ -39,6 +39,19 @@ void heed__context_read_gone(heed_context *ctx) {
 }
 
 size_t heed_context_live_tensors(const heed_context *ctx) { return ctx ? ctx->live_tensors : 0; }
+
+void heed__context_took(heed_context *ctx, uint64_t bytes) {
+  ctx->allocated += bytes;
+  if (ctx->allocated > ctx->peak_allocated) ctx->peak_allocated = ctx->allocated;
+}
+
+void heed__context_gave(heed_context *ctx, uint64_t bytes) {
+  ctx->allocated -= bytes < ctx->allocated ? bytes : ctx->allocated;
+}
+
+uint64_t heed_context_bytes(const heed_context *ctx) { return ctx ? ctx->allocated : 0; }
+uint64_t heed_context_peak_bytes(const heed_context *ctx) { return ctx ? ctx->peak_allocated : 0; }
+
 void heed__notice_add(heed_context *ctx, const char *format, ...) {
   const size_t length = strlen(ctx->notice), room = sizeof ctx->notice - length;
   const int between = snprintf(ctx->notice + length, room, "%s", length ? "; " : "");

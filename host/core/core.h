@@ -86,8 +86,9 @@ struct heed_context {
   heed_context *shadow;  // validate: the host context that repeats every call
   heed_device_info device;
   size_t live_tensors, live_reads;
-  bool closed;          // the caller has destroyed it; the last of these releases it
-  heed_status pending;  // first error of the queue, until heed_sync
+  uint64_t allocated, peak_allocated;  // bytes of device memory: tensors and scratch, idle scratch too
+  bool closed;                         // the caller has destroyed it; the last of these releases it
+  heed_status pending;                 // first error of the queue, until heed_sync
   char pending_message[512];
   heed_progress_fn progress;  // NULL: nobody is told
   void *progress_user;
@@ -99,6 +100,9 @@ heed_status heed__context_create(heed_context **out);  // zeroed
 __attribute__((format(printf, 2, 3))) void heed__notice_add(heed_context *ctx, const char *format, ...);
 // Tells the caller's function, if there is one, what begins.
 void heed__context_tell(const heed_context *ctx, heed_activity activity, const char *name, size_t done, size_t total);
+// Backends count here what they allocate on the device and what they give back.
+void heed__context_took(heed_context *ctx, uint64_t bytes);
+void heed__context_gave(heed_context *ctx, uint64_t bytes);
 // Call this when a tensor or a read of ctx is destroyed. The last one of a closed context releases the context.
 void heed__context_tensor_gone(heed_context *ctx);
 void heed__context_read_gone(heed_context *ctx);

@@ -21,39 +21,38 @@ _Static_assert(sizeof(struct header) <= ALIGNMENT, "the header fits before the d
 #define LARGE ((size_t)32 << 20)
 
 struct host_state {
-  uint64_t memory, used;
+  uint64_t memory;
 };
 
 static heed_status buffer_create(heed_context *ctx, size_t bytes, void **handle) {
   struct host_state *state = ctx->state;
   char wanted[32], used[32], memory[32];
   *handle = NULL;
-  const bool fits = bytes <= state->memory && state->used <= state->memory - bytes;
+  const bool fits = bytes <= state->memory && ctx->allocated <= state->memory - bytes;
   HEED__REQUIRE(fits, HEED_ERROR_OUT_OF_MEMORY, "a buffer of %s does not fit: this context holds %s of the host's %s",
-                heed__bytes_text(bytes, wanted), heed__bytes_text(state->used, used),
+                heed__bytes_text(bytes, wanted), heed__bytes_text(ctx->allocated, used),
                 heed__bytes_text(state->memory, memory));
   const uint64_t available = bytes < LARGE ? bytes : heed__memory_read("").available;
   HEED__REQUIRE(bytes <= available, HEED_ERROR_OUT_OF_MEMORY,
                 "a buffer of %s does not fit: this machine has %s left; this context holds %s",
                 heed__bytes_text(bytes, wanted), heed__bytes_text(available, memory),
-                heed__bytes_text(state->used, used));
+                heed__bytes_text(ctx->allocated, used));
   const size_t padded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
   struct header *header = aligned_alloc(ALIGNMENT, ALIGNMENT + padded);
   HEED__REQUIRE(header != NULL, HEED_ERROR_OUT_OF_MEMORY,
                 "the system gives no buffer of %s; this context holds %s of the host's %s",
-                heed__bytes_text(bytes, wanted), heed__bytes_text(state->used, used),
+                heed__bytes_text(bytes, wanted), heed__bytes_text(ctx->allocated, used),
                 heed__bytes_text(state->memory, memory));
   header->bytes = bytes;
-  state->used += bytes;
+  heed__context_took(ctx, bytes);
   *handle = (char *)header + ALIGNMENT;
   return HEED_OK;
 }
 
 static void buffer_destroy(heed_context *ctx, void *handle) {
   if (!handle) return;
-  struct host_state *state = ctx->state;
   struct header *header = (struct header *)(void *)((char *)handle - ALIGNMENT);
-  state->used -= header->bytes;
+  heed__context_gave(ctx, header->bytes);
   free(header);
 }
 

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -166,6 +165,24 @@ static heed_status read_architecture(struct source *source) {
                     source->path, heed__printable(type).text);
 }
 
+static heed_status check_ends(const struct source *source) {
+  const json_t *ends = value_of(source, "eos_token_id"), *end;
+  size_t i;
+  HEED__REQUIRE(!ends || json_is_integer(ends) || json_is_array(ends), HEED_ERROR_FORMAT,
+                "%s: \"eos_token_id\" is neither a number nor a list of numbers", source->path);
+  json_array_foreach(ends, i, end)
+      HEED__REQUIRE(json_is_integer(end), HEED_ERROR_FORMAT,
+                    "%s: \"eos_token_id\" is neither a number nor a list of numbers", source->path);
+  return HEED_OK;
+}
+
+bool heed__lm_config_is_end(const json_t *json, int64_t id) {
+  const json_t *ends = json_object_get(json, "eos_token_id"), *end;
+  size_t i;
+  json_array_foreach(ends, i, end) if (json_integer_value(end) == id) return true;
+  return json_is_integer(ends) && json_integer_value(ends) == id;
+}
+
 static heed_status parse(struct source *source, heed_transformer_config *c) {
   HEED__REQUIRE(json_is_object(source->json), HEED_ERROR_FORMAT, "%s: it is not a JSON object", source->path);
   HEED__TRY(read_architecture(source));
@@ -175,6 +192,7 @@ static heed_status parse(struct source *source, heed_transformer_config *c) {
   if (value_of(source, "quantization_config"))
     return has_not(source, "\"quantization_config\" asks for quantized weights");
   HEED__TRY(gpt2 ? read_gpt2(source, c) : read_llama(source, c));
+  HEED__TRY(check_ends(source));
   bool tied = gpt2;
   HEED__TRY(read_flag(source, "tie_word_embeddings", gpt2, &tied));
   c->tied = tied ? 1 : -1;
@@ -198,7 +216,8 @@ static heed_status read_text(const char *path, char **text, size_t *bytes) {
   return HEED_OK;
 }
 
-heed_status heed__lm_config_read(const char *path, heed_transformer_config *out) {
+heed_status heed__lm_config_read(const char *path, heed_transformer_config *out, json_t **kept) {
+  *kept = NULL;
   char *text = NULL;
   size_t bytes = 0;
   const heed_status status = read_text(path, &text, &bytes);
@@ -215,6 +234,9 @@ heed_status heed__lm_config_read(const char *path, heed_transformer_config *out)
                 heed__printable(error.text).text);
   struct source source = {.path = path, .json = json};
   const heed_status parsed = parse(&source, out);
-  json_decref(json);
+  if (parsed == HEED_OK)
+    *kept = json;
+  else
+    json_decref(json);
   return parsed;
 }

@@ -1,4 +1,4 @@
-// A model folder: its configuration and its weights, which it loads into a transformer.
+// A model folder: its configuration and its weights, which it loads into a transformer. save.c writes one.
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,22 +6,19 @@
 
 #include "base/status.h"
 #include "base/text.h"
-#include "lm/config.h"
-
-struct heed_model_folder {
-  char *path;
-  heed_transformer_config config;
-  heed_store *weights;
-};
+#include "lm/folder.h"
 
 static heed_status open_parts(const char *path, heed_model_folder *folder) {
   char *config = NULL;
   folder->path = strdup(path);
   if (asprintf(&config, "%s/config.json", path) < 0) config = NULL;
   HEED__REQUIRE(folder->path && config, HEED_ERROR_OUT_OF_MEMORY, "no memory to open %s", path);
-  const heed_status status = heed__lm_config_read(config, &folder->config);
+  heed_status status = heed__lm_config_read(config, &folder->config, &folder->json);
   free(config);
-  return status == HEED_OK ? heed_store_open(path, &folder->weights) : status;
+  if (status == HEED_OK) status = heed_store_open(path, &folder->weights);
+  if (status == HEED_ERROR_IO)
+    HEED__TRY(heed__lm_refuse_foreign(path));  // else the message is that of the missing file
+  return status;
 }
 
 heed_status heed_model_folder_open(const char *path, heed_model_folder **out) {
@@ -42,12 +39,17 @@ heed_status heed_model_folder_open(const char *path, heed_model_folder **out) {
 void heed_model_folder_close(heed_model_folder *folder) {
   if (!folder) return;
   heed_store_destroy(folder->weights);
+  json_decref(folder->json);
   free(folder->path);
   free(folder);
 }
 
 const heed_transformer_config *heed_model_folder_config(const heed_model_folder *folder) {
   return folder ? &folder->config : NULL;
+}
+
+bool heed_model_folder_is_end(const heed_model_folder *folder, int64_t id) {
+  return folder && heed__lm_config_is_end(folder->json, id);
 }
 
 // ---------------------------------------------------------------- names
@@ -139,7 +141,7 @@ static heed_status check_shape(const heed_stored *stored, const heed_tensor *val
 }
 
 // to[c, r] = from[r, c], by blocks that a cache holds.
-static void transpose(const float *from, int64_t rows, int64_t columns, float *to) {
+void heed__transpose(const float *from, int64_t rows, int64_t columns, float *to) {
   enum { BLOCK = 32 };
   for (int64_t r0 = 0; r0 < rows; r0 += BLOCK)
     for (int64_t c0 = 0; c0 < columns; c0 += BLOCK)
@@ -156,7 +158,7 @@ static heed_status load_one(const heed_model_folder *folder, const heed_stored *
   heed_status status = data && (turned || !transposed)
                            ? heed_store_read(folder->weights, stored, HEED_F32, data, (size_t)count * sizeof *data)
                            : heed__fail(HEED_ERROR_OUT_OF_MEMORY, "no memory to read %s", stored->name);
-  if (status == HEED_OK && turned) transpose(data, stored->dims[0], stored->dims[1], turned);
+  if (status == HEED_OK && turned) heed__transpose(data, stored->dims[0], stored->dims[1], turned);
   if (status == HEED_OK) status = heed_tensor_upload_f32(value, turned ? turned : data, count);
   free(data);
   free(turned);
@@ -178,22 +180,18 @@ heed_status heed_model_folder_load(const heed_model_folder *folder, heed_transfo
   return HEED_OK;
 }
 
-heed_status heed_model_add(heed_safetensors *file, const char *name, bool transposed, const heed_tensor *tensor) {
-  HEED__REQUIRE(file && name && tensor, HEED_ERROR_INVALID_ARGUMENT, "heed_model_add: an argument is NULL");
-  HEED__REQUIRE(!transposed || heed_tensor_rank(tensor) == 2, HEED_ERROR_SHAPE,
-                "%s: %s is not a matrix, so it cannot be transposed", name, heed_tensor_describe(tensor));
-  const int64_t count = heed_tensor_count(tensor),
-                turned_dims[] = {heed_tensor_dim(tensor, 1), heed_tensor_dim(tensor, 0)};
-  float *data = malloc((size_t)count * sizeof *data + 1);
-  float *turned = transposed ? malloc((size_t)count * sizeof *turned + 1) : NULL;
-  heed_status status = data && (turned || !transposed)
-                           ? heed_tensor_download_f32(tensor, data, count)
-                           : heed__fail(HEED_ERROR_OUT_OF_MEMORY, "no memory to add %s", name);
-  if (status == HEED_OK && turned) transpose(data, turned_dims[1], turned_dims[0], turned);
-  if (status == HEED_OK)
-    status = heed_safetensors_add(file, name, HEED_F32, heed_tensor_rank(tensor),
-                                  turned ? turned_dims : heed_tensor_dims(tensor), turned ? turned : data);
-  free(data);
-  free(turned);
-  return status;
+heed_status heed_model_folder_load_masters(const heed_model_folder *folder, const heed_transformer *transformer,
+                                           const heed_optimizer *optimizer) {
+  HEED__REQUIRE(folder && transformer && optimizer, HEED_ERROR_INVALID_ARGUMENT,
+                "heed_model_folder_load_masters: an argument is NULL");
+  const heed_parameter *parameters = NULL;
+  const size_t count = heed_transformer_parameters(transformer, &parameters);
+  for (size_t i = 0; i < count; ++i) {
+    heed_tensor *master = heed_optimizer_state(optimizer, "master", i);
+    const heed_stored *stored = find(folder, parameters[i].name);
+    HEED__REQUIRE(stored, HEED_ERROR_FORMAT, "%s: the weights have no tensor %s", folder->path, parameters[i].name);
+    const bool transposed = heed_model_is_transposed(folder->config.architecture, parameters[i].name);
+    if (master) HEED__TRY(load_one(folder, stored, transposed, master));
+  }
+  return HEED_OK;
 }

@@ -104,7 +104,7 @@ static heed_status create_parameters(heed_mha *mha, uint64_t seed) {
   HEED__TRY(lay_out(mha));
   for (int p = Q; p < PROJECTIONS; ++p) plan_projection(mha, (enum projection)p, no_bias[p], plans);
   const heed_status status =
-      heed__parameters_create(mha->ctx, c->dtype, c->prefix, plans, mha->count, seed, mha->parameters);
+      heed__parameters_create(mha->ctx, c->dtype, c->prefix, plans, mha->count, seed, true, mha->parameters);
   return status == HEED_OK ? HEED_OK : heed__fail_prefix(status, "mha");
 }
 

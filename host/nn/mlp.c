@@ -46,8 +46,8 @@ static heed_status create_layers(heed_mlp *mlp, const heed_mlp_config *config, u
     return heed__fail(HEED_ERROR_OUT_OF_MEMORY, "no memory for an mlp of %zu layers", mlp->layers);
   }
   for (size_t i = 0; i < mlp->layers; ++i) plan_layer(mlp, i, config->sizes[i], config->sizes[i + 1], plans);
-  const heed_status status =
-      heed__parameters_create(mlp->ctx, mlp->dtype, config->prefix, plans, 2 * mlp->layers, seed, mlp->parameters);
+  const heed_status status = heed__parameters_create(mlp->ctx, mlp->dtype, config->prefix, plans, 2 * mlp->layers, seed,
+                                                     true, mlp->parameters);
   free(plans);
   return status == HEED_OK ? HEED_OK : heed__fail_prefix(status, "mlp");
 }

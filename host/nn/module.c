@@ -122,7 +122,7 @@ static heed_status fill_parameters(const char *prefix, const struct heed__parame
     out[i].name = name;
     HEED__REQUIRE(name, HEED_ERROR_OUT_OF_MEMORY, "no memory for a parameter's name");
     HEED__TRY(part_of(values, &plans[i], offset, &out[i].value));
-    HEED__TRY(part_of(grads, &plans[i], offset, &out[i].grad));
+    if (grads) HEED__TRY(part_of(grads, &plans[i], offset, &out[i].grad));
     offset += plan_count(&plans[i]);
   }
   return initialise(values, plans, count, seed);
@@ -130,10 +130,10 @@ static heed_status fill_parameters(const char *prefix, const struct heed__parame
 
 static heed_status create_run(heed_context *ctx, heed_dtype dtype, const char *prefix,
                               const struct heed__parameter_plan *plans, struct plan_run run, uint64_t seed,
-                              heed_parameter *out) {
+                              bool with_grads, heed_parameter *out) {
   heed_tensor *values = NULL, *grads = NULL;
   heed_status status = heed_tensor_create(ctx, dtype, 1, &run.total, &values);
-  if (status == HEED_OK) status = heed__zeros_create(ctx, dtype, run.total, &grads);
+  if (status == HEED_OK && with_grads) status = heed__zeros_create(ctx, dtype, run.total, &grads);
   if (status == HEED_OK) status = fill_parameters(prefix, plans, run.count, seed, values, grads, out);
   heed_tensor_destroy(values);
   heed_tensor_destroy(grads);
@@ -142,12 +142,12 @@ static heed_status create_run(heed_context *ctx, heed_dtype dtype, const char *p
 
 heed_status heed__parameters_create(heed_context *ctx, heed_dtype dtype, const char *prefix,
                                     const struct heed__parameter_plan *plans, size_t count, uint64_t seed,
-                                    heed_parameter *out) {
+                                    bool with_grads, heed_parameter *out) {
   for (size_t i = 0; i < count; ++i) out[i] = (heed_parameter){0};
   struct plan_run run;
   for (size_t first = 0; first < count; first += run.count) {
     HEED__TRY(next_run(ctx, dtype, plans + first, count - first, &run));
-    HEED__TRY(create_run(ctx, dtype, prefix, plans + first, run, seed, out + first));
+    HEED__TRY(create_run(ctx, dtype, prefix, plans + first, run, seed, with_grads, out + first));
   }
   return HEED_OK;
 }

@@ -29,13 +29,13 @@ struct heed__parameter_plan {
   uint64_t stream;
   bool with_previous;  // must follow the parameter before in memory, because the module reads both as one
 };
-// Makes parameters with gradients of zeros. `prefix` begins their names; NULL: none. The values are views that follow one another, in this
+// Makes parameters, with gradients of zeros if `with_grads`. `prefix` begins their names; NULL: none. The values are views that follow one another, in this
 // order, in one storage (or in a few, if the device has no buffer that large), and so are the gradients. So one launch can go over all of a
 // module's parameters (heed_tensor_join()).
 // After a failure, still call heed__parameter_destroy() for each.
 heed_status heed__parameters_create(heed_context *ctx, heed_dtype dtype, const char *prefix,
                                     const struct heed__parameter_plan *plans, size_t count, uint64_t seed,
-                                    heed_parameter *out);
+                                    bool with_grads, heed_parameter *out);
 void heed__parameter_destroy(heed_parameter *parameter);
 // Makes a contiguous tensor of zeros. It uploads them, because building a kernel does not pay for something done once.
 heed_status heed__zeros_create(heed_context *ctx, heed_dtype dtype, int64_t count, heed_tensor **out);

@@ -184,6 +184,16 @@ void heed_optimizer_set_steps(heed_optimizer *optimizer, int64_t steps) {
   optimizer->is_counted = false;
 }
 
+heed_status heed_optimizer_set_counts(heed_optimizer *optimizer, const int32_t counts[4]) {
+  HEED__REQUIRE(optimizer && counts, HEED_ERROR_INVALID_ARGUMENT, "heed_optimizer_set_counts: an argument is NULL");
+  HEED__REQUIRE(optimizer->counts && counts[0] >= 0 && counts[1] >= counts[0], HEED_ERROR_INVALID_ARGUMENT,
+                "heed_optimizer_set_counts: %s",
+                optimizer->counts ? "fewer steps tried than applied" : "it is no AdamW");
+  optimizer->steps = counts[1];
+  optimizer->is_counted = counts[1] > 0;  // the first step makes its own moments
+  return heed_tensor_upload(optimizer->counts, counts, 4 * sizeof *counts);
+}
+
 const heed_tensor *heed_optimizer_norm(const heed_optimizer *optimizer) { return optimizer ? optimizer->norm : NULL; }
 const heed_tensor *heed_optimizer_counts(const heed_optimizer *optimizer) {
   return optimizer ? optimizer->counts : NULL;

@@ -17,7 +17,8 @@ static heed_status create_parameters(heed_transformer *t, uint64_t seed) {
   }
   if (status == HEED_OK) {
     t->count = count;
-    status = heed__parameters_create(t->ctx, t->config.dtype, NULL, plans, count, seed, t->parameters);
+    status =
+        heed__parameters_create(t->ctx, t->config.dtype, NULL, plans, count, seed, !t->config.frozen, t->parameters);
   }
   free(plans);
   return status;

@@ -81,7 +81,8 @@ struct heed__block_tensors {
 struct heed__pass {
   const heed_tensor *tokens;  // [B, L]
   int64_t batch, length, rows;
-  bool train;            // keeps what a backward needs, and drops
+  bool train;            // keeps what a backward needs
+  bool drops;            // in training alone
   uint64_t seed;         // of the dropout
   int64_t position;      // of the first token
   heed_kv_cache *cache;  // NULL: keys and values are those of the call alone
@@ -144,9 +145,15 @@ heed_status heed__transformer_wire(heed_transformer *t);
 
 // Gives the activations of a pass their shapes; allocates nothing if they are those of the last pass.
 heed_status heed__transformer_shape(heed_transformer *t, const struct heed__pass *pass);
+// Gives what a loss needs its shapes, in a pass that does not train.
+heed_status heed__transformer_shape_loss(heed_transformer *t, const struct heed__pass *pass);
 void heed__transformer_release(heed_transformer *t);
 heed_status heed__transformer_check_tokens(const heed_transformer *t, const char *name, const heed_tensor *tokens);
 struct heed__pass heed__pass_over(const heed_tensor *tokens);
+// Fails unless targets and loss have the shapes that tokens [B, L] ask for; logits may be NULL.
+heed_status heed__transformer_check_loss(const heed_transformer *t, const heed_tensor *tokens,
+                                         const heed_tensor *targets, const heed_tensor *logits,
+                                         const heed_tensor *loss);
 // Computes up to NORMED.
 heed_status heed__transformer_body(heed_transformer *t, const struct heed__pass *pass);
 // One block from its H1 on, up to BRANCH, which the next norm adds to X2.

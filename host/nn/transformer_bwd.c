@@ -186,8 +186,9 @@ static heed_status backward(heed_transformer *t, const struct heed__pass *pass, 
   return embed_bwd(t, pass, accumulate);
 }
 
-static heed_status check_loss(const heed_transformer *t, const heed_tensor *tokens, const heed_tensor *targets,
-                              const heed_tensor *logits, const heed_tensor *loss) {
+heed_status heed__transformer_check_loss(const heed_transformer *t, const heed_tensor *tokens,
+                                         const heed_tensor *targets, const heed_tensor *logits,
+                                         const heed_tensor *loss) {
   HEED__TRY(heed__transformer_check_tokens(t, "tokens", tokens));
   const int64_t dims[] = {heed_tensor_dim(tokens, 0), heed_tensor_dim(tokens, 1), t->config.vocab};
   HEED__REQUIRE(heed__has_shape(targets, 2, dims), HEED_ERROR_SHAPE,
@@ -210,9 +211,11 @@ heed_status heed_transformer_loss(heed_transformer *t, const heed_tensor *tokens
                 "heed_transformer_loss: an argument is NULL");
   const heed_transformer_loss_options none = {0};
   if (!options) options = &none;
-  HEED__TRY(check_loss(t, tokens, targets, logits, loss));
+  HEED__REQUIRE(!t->config.frozen, HEED_ERROR_INVALID_ARGUMENT,
+                "transformer: it is frozen and has no gradients; heed_transformer_evaluate() needs none");
+  HEED__TRY(heed__transformer_check_loss(t, tokens, targets, logits, loss));
   struct heed__pass pass = heed__pass_over(tokens);
-  pass.train = true;
+  pass.train = pass.drops = true;
   pass.seed = options->seed;
   HEED__TRY(heed__transformer_shape(t, &pass));
   HEED__TRY(heed__transformer_body(t, &pass));

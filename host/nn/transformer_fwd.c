@@ -33,7 +33,7 @@ uint64_t heed__drop_seed(uint64_t seed, int64_t layer, int site) {
 
 heed_status heed__drop(const struct heed__pass *pass, const heed_transformer *t, int64_t layer, int site,
                        heed_tensor *x) {
-  if (!pass->train || t->config.dropout == 0) return HEED_OK;
+  if (!pass->drops || t->config.dropout == 0) return HEED_OK;
   const heed_dropout_options options = {.p = t->config.dropout, .seed = heed__drop_seed(pass->seed, layer, site)};
   return heed_dropout_fwd(x, &options, x);
 }
@@ -47,7 +47,7 @@ heed_attention_options heed__attention_options(const heed_transformer *t, const 
     options.window_left = c->window - 1;
     options.window_right = -1;
   }
-  if (pass->train && c->dropout > 0) {
+  if (pass->drops && c->dropout > 0) {
     options.dropout = c->dropout;
     options.seed = heed__drop_seed(pass->seed, layer, HEED__DROP_ATTENTION);
   }

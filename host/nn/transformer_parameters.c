@@ -136,7 +136,7 @@ static heed_status take_stack(struct cursor *cursor, size_t count, struct heed__
     grads[i] = part.grad;
   }
   HEED__TRY(stack(cursor->t, values, count, &out->value));
-  return stack(cursor->t, grads, count, &out->grad);
+  return grads[0] ? stack(cursor->t, grads, count, &out->grad) : HEED_OK;
 }
 
 static void wire_gpt2_block(struct cursor *cursor, struct heed__block *block) {

@@ -150,6 +150,14 @@ heed_status heed__transformer_shape(heed_transformer *t, const struct heed__pass
   return HEED_OK;
 }
 
+heed_status heed__transformer_shape_loss(heed_transformer *t, const struct heed__pass *pass) {
+  static const enum heed__shared_activation needed[] = {HEED__S_LOGITS, HEED__S_LOSSES, HEED__S_SHARE};
+  for (size_t i = 0; i < sizeof needed / sizeof *needed; ++i)
+    HEED__TRY(shape_one(t, &t->shared[needed[i]],
+                        heed__shared_shape(&t->config, needed[i], pass->batch, pass->length, true)));
+  return HEED_OK;
+}
+
 static void block_release(struct heed__block_tensors *tensors) {
   heads_release(&tensors->heads);
   for (int i = 0; i < HEED__BLOCK_ACTIVATION_COUNT; ++i) heed__scratch_destroy(&tensors->tensor[i]);
@@ -220,7 +228,7 @@ heed_status heed_transformer_reckon(const heed_transformer_config *config, int64
                          ((double)heed__max(batch, 1) * (double)heed__max(length, 1) + (double)cache);
   HEED__REQUIRE(largest < 1e17, HEED_ERROR_OVERFLOW, "transformer: its activations do not fit 64 bits");
   memory->parameters = count * size;
-  memory->gradients = count * size;  // made with the parameters
+  if (!c.frozen) memory->gradients = count * size;  // made with the parameters
   if (!heed__is_gpt2(&c)) memory->parameters += 4 * (uint64_t)(c.context * c.head_dim);
   memory->activations = activation_bytes(&c, heed__max(batch, 1), length, batch > 0);
   memory->cache = 2 * size * (uint64_t)(c.layers * c.kv_heads * c.head_dim) * (uint64_t)cache;

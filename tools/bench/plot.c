@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "bench/bench.h"
-#include "bench/gnuplot.h"
+#include "cli/gnuplot.h"
 #include "cli/tool.h"
 
 static const char option[] = "--plot";
@@ -45,18 +45,6 @@ static const mark *mark_of(const char *op) {
 
 // ---------------------------------------------------------------- axes
 
-// The next of 1, 2, 5, 10, ... below or above a value.
-static double round_axis(double value, bool up) {
-  static const double steps[] = {1, 2, 5, 10};
-  const double power = pow(10, floor(log10(value)));
-  double below = power;
-  for (int i = 0; i < 4; ++i) {
-    if (up && steps[i] * power >= value * 0.999) return steps[i] * power;
-    if (!up && steps[i] * power <= value * 1.001) below = steps[i] * power;
-  }
-  return up ? 10 * power : below;
-}
-
 static void choose_axes(plot *p) {
   const double ridge = p->peak->gflops / p->peak->gbytes_s;
   double left = ridge / 8, right = ridge * 8, low = p->peak->gflops / 20, high = p->peak->gflops;
@@ -66,10 +54,10 @@ static void choose_axes(plot *p) {
     low = fmin(low, p->points[i].y / 1.5);
     high = fmax(high, p->points[i].y);
   }
-  p->x0 = round_axis(left, false);
-  p->x1 = round_axis(right, true);
-  p->y0 = round_axis(low, false);
-  p->y1 = round_axis(high * 1.6, true);
+  p->x0 = gnuplot_round(left, false);
+  p->x1 = gnuplot_round(right, true);
+  p->y0 = gnuplot_round(low, false);
+  p->y1 = gnuplot_round(high * 1.6, true);
 }
 
 static double pixel_x(const plot *p, double x) { return LEFT + log(x / p->x0) / log(p->x1 / p->x0) * (RIGHT - LEFT); }
@@ -140,16 +128,6 @@ static void place(plot *p, const bench_record *records, size_t count) {
 
 // ---------------------------------------------------------------- the script
 
-// Writes gnuplot's single-quoted text, in which only the quote itself has a meaning.
-static void put_text(FILE *f, const char *text) {
-  fputc('\'', f);
-  for (; *text; ++text) {
-    if (*text == '\'') fputc('\'', f);
-    fputc((unsigned char)*text < ' ' ? ' ' : *text, f);
-  }
-  fputc('\'', f);
-}
-
 // Three digits, and no exponent.
 static const char *rate_text(double rate, char text[32]) {
   snprintf(text, 32, rate >= 100 ? "%.0f" : rate >= 10 ? "%.1f" : "%.2f", rate);
@@ -158,43 +136,21 @@ static const char *rate_text(double rate, char text[32]) {
 
 static void put_label(FILE *f, const plot *p, double x, double y, const char *text, const char *style) {
   fputs("set label ", f);
-  put_text(f, text);
+  gnuplot_put_text(f, text);
   fprintf(f, " at screen %.5f,%.5f noenhanced front %s\n", x / WIDTH, y / p->height, style);
 }
 
-// Numbers at the powers of ten, or at 1, 2, 5, 10, ... on a short axis; small marks at every digit.
-static void put_tics(FILE *f, const char *axis, double from, double to) {
-  const bool is_short = to / from < 1000;
-  const char *separator = "";
-  fprintf(f, "set %s (", axis);
-  for (double power = round_axis(from, false) / 10; power <= to; power *= 10) {
-    power = pow(10, round(log10(power)));
-    for (int digit = 1; digit < 10; ++digit) {
-      const double at = digit * power;
-      if (at < from * 0.999 || at > to * 1.001) continue;
-      const bool numbered = digit == 1 || (is_short && (digit == 2 || digit == 5));
-      fprintf(f, numbered ? "%s%g" : "%s'' %g 1", separator, at);
-      separator = ", ";
-    }
-  }
-  fputs(")\n", f);
-}
-
-static void put_frame(FILE *f, const plot *p, const char *terminal) {
-  const bool png = strcmp(terminal, "pngcairo") == 0;
-  // Draw a picture made of pixels larger, for dense screens and print.
-  const double scale = png ? 1.5 : 1;
-  fprintf(f, "set terminal %s noenhanced size %.0f,%.0f font '%s' background rgb 'white' linewidth %g\n", terminal,
-          WIDTH * scale, p->height * scale, png ? "sans,13.5" : "DejaVu Sans\\,Verdana\\,sans-serif,12", scale);
-  fputs("set encoding utf8\nunset key\nset logscale xy 10\nset border 3 lc rgb '#404040'\n", f);
+static void put_frame(FILE *f, const plot *p, const char *path) {
+  gnuplot_put_terminal(f, path, WIDTH, p->height);
+  fputs("unset key\nset logscale xy 10\nset border 3 lc rgb '#404040'\n", f);
   fprintf(f, "set lmargin at screen %.5f\nset rmargin at screen %.5f\n", (double)LEFT / WIDTH, (double)RIGHT / WIDTH);
   fprintf(f, "set bmargin at screen %.5f\nset tmargin at screen %.5f\n", BOTTOM / p->height, 1 - TOP / p->height);
   // A little wider, because rounding could otherwise lose the tics at the ends.
   fprintf(f, "set xrange [%.7g:%.7g]\nset yrange [%.7g:%.7g]\n", p->x0 * 0.9999, p->x1 * 1.0001, p->y0 * 0.9999,
           p->y1 * 1.0001);
   fputs("set format '%g'\nset tics nomirror out textcolor rgb '#404040'\n", f);
-  put_tics(f, "xtics", p->x0, p->x1);
-  put_tics(f, "ytics", p->y0, p->y1);
+  gnuplot_put_log_tics(f, "xtics", p->x0, p->x1);
+  gnuplot_put_log_tics(f, "ytics", p->y0, p->y1);
   fputs("set grid xtics ytics mxtics mytics back dt solid lc rgb '#c8c8c8' lw 0.7, dt solid lc rgb '#e4e4e4' lw 0.6\n",
         f);
   fputs("set xlabel 'arithmetic intensity (FLOP/byte)'\nset ylabel 'GFLOP/s' offset 1\n", f);
@@ -291,7 +247,7 @@ int bench_plot_write(const char *command, const char *path, const heed_device_in
   if (!script) return tool_fail(command, "%s %s: cannot make a temporary file: %s", option, path, strerror(errno));
   plot p = {.peak = peak};
   place(&p, records, count);
-  put_frame(script, &p, gnuplot_terminal(path));
+  put_frame(script, &p, path);
   put_title(script, &p, device);
   put_roofs(script, &p);
   put_legend(script, &p);

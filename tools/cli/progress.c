@@ -1,9 +1,11 @@
-// The progress line: one line on a terminal's stderr that rewrites itself, and the clock for it.
+// The progress line: one line on a terminal's stderr that rewrites itself, and the clock for it; and how values went, in a line.
 #include "cli/tool.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
@@ -94,5 +96,47 @@ const char *tool_duration_text(double seconds, char *text) {
     snprintf(text, 32, "%ld:%02ld:%02ld", whole / 3600, whole / 60 % 60, whole % 60);
   else
     snprintf(text, 32, "%ld:%02ld", whole / 60, whole % 60);
+  return text;
+}
+
+// ---------------------------------------------------------------- sparklines
+
+enum { LEVELS = 8 };
+
+// By the variables that decide on the characters, in POSIX's order. heed never calls setlocale(), which would be asked otherwise.
+static bool is_utf8(void) {
+  static const char *const names[] = {"LC_ALL", "LC_CTYPE", "LANG"};
+  const char *locale = NULL;
+  for (size_t i = 0; i < sizeof names / sizeof *names && !(locale && *locale); i++) locale = getenv(names[i]);
+  return locale && (strcasestr(locale, "utf-8") || strcasestr(locale, "utf8"));
+}
+
+// The mean of the values of a column that are finite; NaN where there are none.
+static double column_mean(const double *values, size_t count, size_t column, size_t columns) {
+  double sum = 0;
+  size_t finite = 0;
+  for (size_t i = count * column / columns; i < count * (column + 1) / columns; i++)
+    if (isfinite(values[i])) sum += values[i], finite++;
+  return finite ? sum / (double)finite : NAN;
+}
+
+const char *tool_sparkline(const double *values, size_t count, int width, char *text, size_t size) {
+  static const char *const blocks[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+  static const char *const characters[] = {"_", ".", "-", "~", "=", "+", "*", "#"};
+  const char *const *levels = is_utf8() ? blocks : characters;
+  const size_t columns = width < 1 ? 0 : count < (size_t)width ? count : (size_t)width;
+  double low = INFINITY, high = -INFINITY;
+  for (size_t i = 0; i < columns; i++) {
+    low = fmin(low, column_mean(values, count, i, columns));
+    high = fmax(high, column_mean(values, count, i, columns));
+  }
+  *text = '\0';
+  for (size_t i = 0, used = 0; i < columns && low <= high; i++) {
+    const double mean = column_mean(values, count, i, columns);
+    const int level = high > low ? (int)((mean - low) / (high - low) * (LEVELS - 1) + 0.5) : 0;
+    const char *mark = isnan(mean) ? " " : levels[level];
+    if (used + strlen(mark) >= size) break;
+    used += (size_t)snprintf(text + used, size - used, "%s", mark);
+  }
   return text;
 }

@@ -35,7 +35,9 @@ int cmd_sqrt(int argc, const char **argv);
 int cmd_check(int argc, const char **argv);
 int cmd_bench(int argc, const char **argv);
 int cmd_tune(int argc, const char **argv);
-extern const char *const cmd_run_words[];
+int cmd_lm(int argc, const char **argv);
+int cmd_plot(int argc, const char **argv);
+extern const char *const cmd_run_words[], *const cmd_lm_words[], *const cmd_plot_words[];
 
 // ---------------------------------------------------------------- options
 
@@ -240,5 +242,9 @@ void tool_progress_told(const heed_progress *told, void *user);
 int tool_columns(int file);
 // Writes "1:05" or "2:01:05" into text of at least 32 bytes; returns text.
 const char *tool_duration_text(double seconds, char *text);
+// Writes how values went as a line of at most `width` characters, "▇▅▃▂▁▁", or "#=-._" where the locale is not UTF-8; returns text. Each
+// character is the mean of as many values as the others, NaN and infinities left out; a blank has none. `size` bytes hold 3·width + 1; a
+// text that does not fit is cut between characters.
+const char *tool_sparkline(const double *values, size_t count, int width, char *text, size_t size);
 
 #endif

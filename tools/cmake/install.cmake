@@ -18,7 +18,7 @@ endif()
 
 set(heed_cmake_dir ${CMAKE_INSTALL_LIBDIR}/cmake/heed)
 set(heed_pc_requires "")
-set(heed_pc_private jansson zlib)
+set(heed_pc_private jansson libpcre2-8 libutf8proc zlib)
 set(heed_pc_libs "")
 if(OPENCL_PC_FOUND) # whoever includes heed/opencl.h calls OpenCL, too
   set(heed_pc_requires OpenCL)

@@ -60,7 +60,7 @@ set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS_POLICY "=")
 set(CPACK_DEBIAN_HEED_PACKAGE_RECOMMENDS "pocl-opencl-icd | opencl-icd")
 set(CPACK_DEBIAN_LIBHEED_PACKAGE_RECOMMENDS "pocl-opencl-icd | opencl-icd")
 # What heed.pc and heedConfig.cmake name, for both libraries.
-set(heed_deb_needs "libheed (= ${PROJECT_VERSION}-1)" libjansson-dev zlib1g-dev)
+set(heed_deb_needs "libheed (= ${PROJECT_VERSION}-1)" libjansson-dev libpcre2-dev libutf8proc-dev zlib1g-dev)
 if(HEED_OPENCL)
   list(APPEND heed_deb_needs ocl-icd-opencl-dev)
 endif()

@@ -131,7 +131,7 @@ static int create_outputs(run_call *run, attention *a) {
   TOOL_TRY(run_create(run, dtype, a->rank, a->rank == 4 ? rank4 : rank3, &a->out.stored));
   TOOL_TRY(see_heads(run, "out", q[1], &a->out));
   TOOL_TRY(run_create(run, HEED_F32, 3, q, &a->lse));
-  if (run->settings.weights)
+  if (run->settings.weights || run->settings.plot)
     TOOL_TRY(run_create(run, dtype, 4, (const int64_t[]){q[0], q[1], q[2], keys}, &a->weights));
   return TOOL_DONE;
 }
@@ -199,7 +199,8 @@ static int call(run_call *run) {
   RUN_TRY(run, heed_attention_fwd(&inputs, &a.options, a.out.view, a.lse, a.weights));
   TOOL_TRY(run_write(run, "out", a.out.stored));
   TOOL_TRY(run_write(run, "lse", a.lse));
-  TOOL_TRY(run_write(run, "weights", a.weights));
+  if (run->settings.weights) TOOL_TRY(run_write(run, "weights", a.weights));
+  if (run->settings.plot) TOOL_TRY(run_plot_attention(run, a.weights));
   if (run->settings.present) {
     TOOL_TRY(write_present(run, "present_k", &a.past_k, &a.k));
     TOOL_TRY(write_present(run, "present_v", &a.past_v, &a.v));
@@ -215,6 +216,13 @@ static const tool_option options[] = {
     RUN_ATTENTION_OPTIONS,
     TOOL_OPTION_FLAG("present", run_settings, present,
                      "also write present_k and present_v: past and new keys and values"),
+    {.name = "plot",
+     .kind = TOOL_TEXT,
+     .offset = offsetof(run_settings, plot),
+     .argument = "FILE",
+     .unrecorded = true,
+     .help =
+         "draw the weights of the first batch; FILE ends in .svg or .png, or is svg:- or png:- for standard output"},
 };
 
 static const run_name attention_names[] = {{"q", "Q"},

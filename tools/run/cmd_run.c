@@ -5,6 +5,7 @@
 
 #include "run/run.h"
 #include "cli/files.h"
+#include "cli/gnuplot.h"
 #include "cli/json.h"
 
 static const char command[] = "heed run";
@@ -115,6 +116,15 @@ static int print_json(const run_call *run) {
   return tool_json_print(run->args, root, false);
 }
 
+static int check_plot(const run_call *run) {
+  const run_settings *s = &run->settings;
+  if (!s->plot) return TOOL_DONE;
+  if (gnuplot_is_stdout(s->plot) && (tool_is_dash(s->output) || run->args->json))
+    return tool_usage(command, "--plot %s and %s both write to standard output", s->plot,
+                      run->args->json ? "--json" : "-o -");
+  return gnuplot_check(command, "--plot", s->plot);
+}
+
 static int execute(run_call *run, const run_op *op) {
   const run_settings *settings = &run->settings;
   if (!settings->input) return tool_usage(command, "%s: name the input file with -i", op->name);
@@ -122,6 +132,7 @@ static int execute(run_call *run, const run_op *op) {
   if (tool_is_dash(settings->output) && run->args->json)
     return tool_usage(command, "-o - and --json both write to standard output");
   TOOL_TRY(tool_check_target(command, "-o", settings->output, false, true));
+  TOOL_TRY(check_plot(run));
   TOOL_TRY(run_read(run, op));
   TOOL_TRY(tool_open(run->args, false, &run->ctx));
   say_device(run);

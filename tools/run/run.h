@@ -19,6 +19,7 @@ typedef struct run_settings {
   int path;
   int weights;  // 0: not asked for; else heed_attention_weights + 1
   bool present;
+  const char *plot;  // of attention
   int64_t axis;
   bool log;
   bool from_probs, grad;
@@ -147,5 +148,7 @@ int run_attention_options(const run_call *run, heed_attention_options *options);
 // Makes the gradient tensor for a float mask. NULL: the mask is BOOL, there is none, or the path is fused, which has no such gradient (it
 // says so on stderr).
 int run_create_mask_grad(run_call *run, const heed_tensor *mask, heed_tensor **out);
+// Draws weights [B, H, Lq, Lk] of the kind of settings.weights into settings.plot.
+int run_plot_attention(run_call *run, const heed_tensor *weights);
 
 #endif

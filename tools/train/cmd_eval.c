@@ -1,13 +1,15 @@
 // heed eval: accuracy and mean loss of a model file on the test set.
+#include "train/confusion.h"
 #include "train/evaluate.h"
 #include "cli/files.h"
+#include "cli/gnuplot.h"
 #include "cli/json.h"
 #include "cli/model.h"
 
 static const char command[] = "heed eval";
 
 typedef struct eval_settings {
-  const char *model, *data;
+  const char *model, *data, *plot;
 } eval_settings;
 
 static const tool_option options[] = {
@@ -15,11 +17,14 @@ static const tool_option options[] = {
                      "safetensors file with l1.weight, l1.bias, l2.weight, ...; -: standard input"),
     TOOL_OPTION_TEXT("data", eval_settings, data, "DIR|synthetic",
                      "folder with MNIST's files (default: $HEED_DATA, else ~/.local/share/heed/mnist, else synthetic)"),
+    TOOL_OPTION_TEXT("plot", eval_settings, plot, "FILE",
+                     "draw which classes were taken for which, and the worst errors; FILE ends in .svg or .png, or is "
+                     "svg:- or png:- for standard output"),
 };
 static const tool_syntax syntax = {
     .command = command,
     .title = "heed eval",
-    .usage = "--model FILE [--data DIR|synthetic]",
+    .usage = "--model FILE [--data DIR|synthetic] [--plot FILE]",
     .options = options,
     .count = sizeof options / sizeof *options,
     .about =
@@ -30,6 +35,7 @@ static const tool_syntax syntax = {
 static int print_result(const tool_args *args, const eval_settings *settings, const dataset *data,
                         const evaluation *result, const heed_context *ctx) {
   tool_progress_clear(args->progress);
+  if (settings->plot && gnuplot_is_stdout(settings->plot)) return TOOL_DONE;
   if (!args->json) {
     printf("test accuracy %.2f %%, loss %.5f, %lld images\n", 100 * result->accuracy, result->loss,
            (long long)data->test.count);
@@ -47,6 +53,14 @@ static int print_result(const tool_args *args, const eval_settings *settings, co
   return tool_json_print(args, root, false);
 }
 
+static int draw(const eval_settings *settings, const dataset *data, const evaluation *result, const evaluator *tester) {
+  if (!settings->plot) return TOOL_DONE;
+  char title[512];
+  snprintf(title, sizeof title, "%.80s: test accuracy %.2f %% of %lld %s%.80s", settings->model, 100 * result->accuracy,
+           (long long)data->test.count, data->synthetic ? "digits, " : "images of ", data->source);
+  return confusion_draw(settings->plot, title, tester);
+}
+
 static int evaluate(const tool_args *args, const eval_settings *settings, const heed_safetensors *file,
                     const model_shape *shape, const dataset *data, heed_context *ctx) {
   const int64_t classes = shape->sizes[shape->count - 1];
@@ -57,8 +71,10 @@ static int evaluate(const tool_args *args, const eval_settings *settings, const 
   TOOL_HEED(command, heed_mlp_create(ctx, &config, 0, &mlp));
   int status = model_load(command, settings->model, file, ctx, mlp);
   if (status == TOOL_DONE) status = evaluator_create(command, ctx, &data->test, shape->dtype, classes, &tester);
+  if (status == TOOL_DONE && settings->plot) status = evaluator_keep_logits(&tester);
   tool_progress_show(args->progress, "evaluating %lld images", (long long)data->test.count);
   if (status == TOOL_DONE) status = evaluator_run(&tester, mlp, &result);
+  if (status == TOOL_DONE) status = draw(settings, data, &result, &tester);
   if (status == TOOL_DONE) status = print_result(args, settings, data, &result, ctx);
   evaluator_destroy(&tester);
   heed_mlp_destroy(mlp);
@@ -83,6 +99,9 @@ static int open_and_evaluate(const tool_args *args, const eval_settings *setting
 
 static int eval(const tool_args *args, const eval_settings *settings) {
   if (!settings->model) return tool_usage(command, "name the model's file with --model");
+  if (settings->plot && gnuplot_is_stdout(settings->plot) && args->json)
+    return tool_usage(command, "--plot %s and --json both write to standard output", settings->plot);
+  if (settings->plot) TOOL_TRY(gnuplot_check(command, "--plot", settings->plot));
   heed_safetensors *file = NULL;
   dataset data = {0};
   TOOL_TRY(model_open(command, settings->model, &file));

@@ -34,6 +34,8 @@ static const tool_option options[] = {
                         "stop after N steps, including those of a resumed run"),
     TOOL_OPTION_TEXT("log", train_settings, log, "FILE",
                      "append one JSON object per line: start, step, epoch, end; -: on standard output, as --json does"),
+    TOOL_OPTION_TEXT("plot", train_settings, plot, "FILE",
+                     "draw loss, test loss and learning rate, again while training; FILE ends in .svg or .png"),
 };
 static const tool_syntax syntax = {
     .command = command,
@@ -147,6 +149,7 @@ static int create_tensors(trainer *t) {
 
 static void release(trainer *t) {
   train_log_close(t);
+  train_picture_close(t);
   heed_tensor_destroy(t->x);
   heed_tensor_destroy(t->losses);
   evaluator_destroy(&t->tester);
@@ -186,6 +189,7 @@ static int set_up(trainer *t, const heed_safetensors *from, const char *path) {
   if (resume) TOOL_TRY(checkpoint_check_data(t, from));
   const bool nothing = nothing_to_do(t);
   if (nothing && !t->settings.save) return TOOL_DONE;
+  if (!nothing) TOOL_TRY(train_picture_open(t));
   train_warmup_go(&t->warmup, t->args, &t->shape, batch_rows(t));
   TOOL_TRY(tool_open(t->args, false, &t->ctx));
   TOOL_TRY(create_model(t));

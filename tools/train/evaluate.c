@@ -29,6 +29,17 @@ int evaluator_create(const char *command, heed_context *ctx, const heed_mnist *p
   return feed_start(&out->images, out->order);
 }
 
+int evaluator_keep_logits(evaluator *e) {
+  heed_tensor *all = NULL;
+  const int64_t dims[] = {e->part->count, heed_tensor_dim(e->logits, 1)};
+  TOOL_HEED(e->command,
+            heed_tensor_create(heed_tensor_context(e->logits), heed_tensor_dtype(e->logits), 2, dims, &all));
+  heed_tensor_destroy(e->logits);
+  e->logits = all;
+  e->keeps_logits = true;
+  return TOOL_DONE;
+}
+
 // The views of one batch; the evaluator owns the tensors that they view.
 typedef struct views {
   heed_tensor *x, *target, *logits, *predictions, *loss;
@@ -39,7 +50,7 @@ static int run_batch(evaluator *e, heed_mlp *mlp, int64_t number, views *v) {
   const int64_t rows = e->part->count - start < e->batch ? e->part->count - start : e->batch;
   const heed_cross_entropy_options sum = {.reduction = HEED_REDUCTION_SUM};
   TOOL_HEED(e->command, heed_tensor_slice(e->x, 0, 0, rows, &v->x));
-  TOOL_HEED(e->command, heed_tensor_slice(e->logits, 0, 0, rows, &v->logits));
+  TOOL_HEED(e->command, heed_tensor_slice(e->logits, 0, e->keeps_logits ? start : 0, rows, &v->logits));
   TOOL_HEED(e->command, heed_tensor_slice(e->predictions, 0, start, rows, &v->predictions));
   TOOL_HEED(e->command, heed_tensor_slice(e->losses, 0, number, 1, &v->loss));
   TOOL_TRY(feed_batch(&e->images, start, rows, v->x, &v->target));

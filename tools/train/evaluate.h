@@ -17,6 +17,7 @@ typedef struct evaluator {
   feed images;
   int64_t batch, batches;
   heed_tensor *x, *logits;            // one batch
+  bool keeps_logits;                  // logits are of all images
   heed_tensor *predictions, *losses;  // I32 [count]; F32 [batches], the sum of each
   int32_t *order;                     // [count]: 0, 1, 2, ...
   int32_t *predicted;
@@ -26,6 +27,8 @@ typedef struct evaluator {
 // dtype and classes: those of the model to be evaluated.
 int evaluator_create(const char *command, heed_context *ctx, const heed_mnist *part, heed_dtype dtype, int64_t classes,
                      evaluator *out);
+// From now on a run leaves the logits of all images, [count, classes].
+int evaluator_keep_logits(evaluator *evaluator);
 int evaluator_run(evaluator *evaluator, heed_mlp *mlp, evaluation *result);
 void evaluator_destroy(evaluator *evaluator);
 

@@ -74,6 +74,7 @@ void train_log_step(trainer *t, double loss) {
   tool_json_add(object, "epoch", json_integer(t->epoch + 1));
   tool_json_add(object, "step", json_integer(train_steps(t)));
   tool_json_number(object, "loss", loss);
+  tool_json_number(object, "lr", t->settings.lr);
   write_line(t, object);
 }
 

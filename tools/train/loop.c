@@ -84,6 +84,7 @@ static int report(trainer *t, bool log, int64_t first, double started) {
   if (!isfinite(loss)) tool_progress_clear(t->args->progress);
   TOOL_TRY(check_finite(t, t->step, loss));
   if (log) train_log_step(t, (double)loss);
+  train_picture_report(t, (double)loss);
   if (!tool_progress_due(t->args->progress)) return TOOL_DONE;
   const double seconds = tool_seconds() - started;
   const double rate = (double)(images_before(t, t->step) - images_before(t, first)) / seconds;
@@ -138,6 +139,7 @@ static int finish_epoch(trainer *t, int64_t first, double started) {
   TOOL_TRY(evaluator_run(&t->tester, t->mlp, &result));
   TOOL_HEED(t->command, heed_sync(t->ctx));
   if (*t->interrupted) return TOOL_INTERRUPTED;
+  train_picture_epoch(t, t->step, result.loss);
   const bool complete = t->step == t->steps_per_epoch;
   if (complete) t->epoch++, t->step = 0;
   print_epoch(t, complete, loss, 100 * result.accuracy, seconds);
@@ -181,6 +183,7 @@ int train_loop(trainer *t) {
   int status = TOOL_DONE;
   while (status == TOOL_DONE && !is_done(t)) status = run_epoch(t);
   tool_progress_clear(t->args->progress);
+  train_picture_end(t, status == TOOL_DONE);
   tool_interrupt_end();
   if (status == TOOL_INTERRUPTED) say_interrupted(t);
   train_log_end(t,
@@ -188,5 +191,5 @@ int train_loop(trainer *t) {
                 : status == TOOL_INTERRUPTED ? "interrupted"
                                              : "failed",
                 tool_seconds() - started);
-  return status == TOOL_DONE && (t->save_failed || t->log_failed) ? TOOL_FAILED : status;
+  return status == TOOL_DONE && (t->save_failed || t->log_failed || t->picture.failed) ? TOOL_FAILED : status;
 }

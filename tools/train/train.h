@@ -8,10 +8,11 @@
 #include "train/evaluate.h"
 #include "train/feed.h"
 #include "cli/model.h"
+#include "train/picture.h"
 #include "train/warmup.h"
 
 typedef struct train_settings {
-  const char *data, *hidden, *init, *save, *resume, *log;
+  const char *data, *hidden, *init, *save, *resume, *log, *plot;
   int64_t batch, epochs, max_steps, classes;  // max_steps 0: no limit; classes 0: the highest label + 1
   double lr, momentum;
   uint64_t seed;
@@ -43,6 +44,7 @@ typedef struct trainer {
   bool log_lines;       // --json, or --log -: the log's lines on stdout
   FILE *results;        // where the line after each epoch goes: stdout, unless a machine reads that; NULL: nowhere
   bool log_failed, save_failed;
+  train_picture picture;
   const volatile sig_atomic_t *interrupted;
 } trainer;
 

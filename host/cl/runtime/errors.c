@@ -85,9 +85,8 @@ heed_status(heed__cl_fail)(const heed_context *ctx, cl_int error, const char *wh
   const char *device = ctx->device.name[0] ? ctx->device.name : "a device";
   if (error != CL_MEM_OBJECT_ALLOCATION_FAILURE && error != CL_OUT_OF_HOST_MEMORY)
     return heed__fail(HEED_ERROR_DEVICE, "%s: %s (%d) on %s", what, heed__cl_error_name(error), (int)error, device);
-  const struct heed__cl *cl = heed__cl_state(ctx);
   char held[32], there[32];
-  heed__bytes_text(cl ? cl->allocated : 0, held);
+  heed__bytes_text(ctx->allocated, held);
   heed__bytes_text(ctx->device.memory, there);
   return heed__fail(HEED_ERROR_OUT_OF_MEMORY, "%s: %s (%d) on %s; heed holds %s of the device's %s", what,
                     heed__cl_error_name(error), (int)error, device, held, there);

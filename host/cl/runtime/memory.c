@@ -78,10 +78,7 @@ void heed__cl_adopted_destroy(heed_context *ctx) {
 void heed__cl_buffer_destroy(heed_context *ctx, void *handle) {
   struct heed__cl *cl = heed__cl_state(ctx);
   if (!handle) return;
-  if (!take_adopted(cl, handle)) {
-    const uint64_t bytes = buffer_size(handle);
-    cl->allocated -= bytes < cl->allocated ? bytes : cl->allocated;
-  }
+  if (!take_adopted(cl, handle)) heed__context_gave(ctx, buffer_size(handle));
   clReleaseMemObject(handle);
 }
 
@@ -159,7 +156,7 @@ static heed_status check_host(const heed_context *ctx, uint64_t bytes, const cha
   HEED__REQUIRE(bytes <= available, HEED_ERROR_OUT_OF_MEMORY,
                 "%s: %s are needed (%llu bytes), and this machine, whose memory %s shares, has %s left; heed holds %s",
                 purpose, heed__bytes_text(bytes, needed), (unsigned long long)bytes, ctx->device.name,
-                heed__bytes_text(available, left), heed__bytes_text(heed__cl_state(ctx)->allocated, held));
+                heed__bytes_text(available, left), heed__bytes_text(ctx->allocated, held));
   return HEED_OK;
 }
 
@@ -170,10 +167,10 @@ static heed_status check_room(const heed_context *ctx, uint64_t bytes, const cha
   HEED__REQUIRE(bytes <= cl->traits.max_allocation, HEED_ERROR_OUT_OF_MEMORY,
                 "%s: %s are needed (%llu bytes) and %s allows %s in one buffer", purpose, needed,
                 (unsigned long long)bytes, ctx->device.name, heed__bytes_text(cl->traits.max_allocation, limit));
-  HEED__REQUIRE(cl->allocated <= cl->traits.memory && bytes <= cl->traits.memory - cl->allocated,
+  HEED__REQUIRE(ctx->allocated <= cl->traits.memory && bytes <= cl->traits.memory - ctx->allocated,
                 HEED_ERROR_OUT_OF_MEMORY, "%s: %s are needed (%llu bytes) and %s has %s, of which heed holds %s",
                 purpose, needed, (unsigned long long)bytes, ctx->device.name,
-                heed__bytes_text(cl->traits.memory, limit), heed__bytes_text(cl->allocated, held));
+                heed__bytes_text(cl->traits.memory, limit), heed__bytes_text(ctx->allocated, held));
   return check_host(ctx, bytes, purpose);
 }
 
@@ -194,7 +191,7 @@ heed_status heed__cl_buffer_new(heed_context *ctx, size_t bytes, const char *pur
     snprintf(what, sizeof what, "%s: making a buffer of %s", purpose, heed__bytes_text(bytes, text));
     return heed__cl_fail(ctx, error, what);
   }
-  cl->allocated += bytes;
+  heed__context_took(ctx, bytes);
   *out = buffer;
   return HEED_OK;
 }

@@ -1,26 +1,25 @@
 // Compiled programs on disk. A program from here runs on the user's device, so heed trusts only files that nobody but the user can write,
 // checks each file completely, and treats one that does not fit as absent. Nothing here fails; if heed does not trust the folder, the
 // notice of an opened context says so.
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 #include <zlib.h>
 
 #include "base/atomic_file.h"
+#include "base/cache_folder.h"
 #include "base/hash.h"
-#include "cl/runtime/private_files.h"
+#include "base/private_files.h"
 #include "cl/runtime/runtime.h"
 
 // An entry consists of this header, the key text and the binary. crc covers all three, with crc itself as 0. The byte order is the host's;
 // an entry from a host of another byte order has another magic.
 #define MAGIC UINT64_C(0x6765482d4d41524f)
-enum { FORMAT_VERSION = 1, STALE_SECONDS = 3600 };
+enum { FORMAT_VERSION = 1 };
 #define FOLDER_BYTES_MAX (UINT64_C(256) << 20)
 #define SUFFIX ".clbin"
 
@@ -129,68 +128,6 @@ bool heed__cl_cache_load(const char *dir, const char *key, unsigned char **binar
 
 // ---------------------------------------------------------------- writing
 
-struct entry {
-  char name[256];
-  uint64_t bytes;
-  struct timespec time;
-};
-
-static int older_first(const void *a, const void *b) {
-  const struct timespec *x = &((const struct entry *)a)->time, *y = &((const struct entry *)b)->time;
-  if (x->tv_sec != y->tv_sec) return x->tv_sec < y->tv_sec ? -1 : 1;
-  return (x->tv_nsec > y->tv_nsec) - (x->tv_nsec < y->tv_nsec);
-}
-
-static bool has_suffix(const char *name) {
-  const size_t length = strlen(name), suffix = sizeof SUFFIX - 1;
-  return length > suffix && strcmp(name + length - suffix, SUFFIX) == 0;
-}
-
-// Lists the folder's entries, and deletes what an interrupted write has left behind. It does not touch other files.
-static struct entry *list_entries(int folder, size_t *count) {
-  struct entry *entries = NULL;
-  size_t room = 0;
-  *count = 0;
-  const int copy = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  DIR *stream = copy >= 0 ? fdopendir(copy) : NULL;
-  if (!stream && copy >= 0) close(copy);
-  for (struct dirent *item = NULL; stream && (item = readdir(stream));) {
-    struct stat info;
-    const bool temporary = strncmp(item->d_name, HEED__ATOMIC_TEMPORARY, sizeof HEED__ATOMIC_TEMPORARY - 1) == 0;
-    if (!temporary && !has_suffix(item->d_name)) continue;
-    if (fstatat(folder, item->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(info.st_mode)) continue;
-    if (temporary) {
-      if (time(NULL) - info.st_mtime > STALE_SECONDS) unlinkat(folder, item->d_name, 0);
-      continue;
-    }
-    if (*count == room) {
-      struct entry *grown = realloc(entries, (room * 2 + 64) * sizeof *grown);
-      if (!grown) break;
-      entries = grown;
-      room = room * 2 + 64;
-    }
-    struct entry *entry = &entries[(*count)++];
-    snprintf(entry->name, sizeof entry->name, "%s", item->d_name);
-    entry->bytes = (uint64_t)info.st_size;
-    entry->time = info.st_mtim;
-  }
-  if (stream) closedir(stream);
-  return entries;
-}
-
-static void make_room(int folder, uint64_t needed) {
-  size_t count = 0;
-  struct entry *entries = list_entries(folder, &count);
-  uint64_t total = needed;
-  for (size_t i = 0; i < count; ++i) total += entries[i].bytes;
-  if (entries && total > FOLDER_BYTES_MAX) qsort(entries, count, sizeof *entries, older_first);
-  for (size_t i = 0; i < count && total > FOLDER_BYTES_MAX; ++i) {
-    unlinkat(folder, entries[i].name, 0);
-    total -= entries[i].bytes;
-  }
-  free(entries);
-}
-
 void heed__cl_cache_store(const char *dir, const char *key, const unsigned char *binary, size_t size) {
   struct header header = {.magic = MAGIC, .key_bytes = strlen(key), .binary_bytes = size, .version = FORMAT_VERSION};
   const uint64_t bytes = sizeof header + header.key_bytes + size;
@@ -199,7 +136,7 @@ void heed__cl_cache_store(const char *dir, const char *key, const unsigned char 
   heed__private_make_folders(dir);
   const int folder = heed__private_open_folder(dir);
   if (folder < 0) return;
-  make_room(folder, bytes);
+  heed__cache_make_room(folder, SUFFIX, bytes, FOLDER_BYTES_MAX);
   char name[64];
   entry_name(key, name, sizeof name);
   struct heed__atomic_file file;

@@ -52,7 +52,6 @@ struct heed__cl {
   char *cache_dir;                      // NULL: no disk cache
   bool stores_programs;                 // stores there what it builds
   char *kernel_dir;                     // NULL: embedded sources
-  uint64_t allocated;                   // bytes in heed's own buffers: tensors, scratch (also idle)
   struct heed__cl_adopted *adopted;     // memory.c: the caller's buffers under tensors
   unsigned unflushed;                   // launches since the last clFlush
   struct heed__cl_marks *marks;         // launch.c: how far the queue has come

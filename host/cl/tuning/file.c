@@ -13,7 +13,7 @@
 #include "base/atomic_file.h"
 #include "base/json.h"
 #include "base/text.h"
-#include "cl/runtime/private_files.h"
+#include "base/private_files.h"
 #include "cl/tuning/tuning.h"
 
 enum { FILE_BYTES_MAX = 1 << 20, ENTRIES_MAX = 4096 };

@@ -147,6 +147,11 @@ HEED_API HEED_MUST_CHECK heed_status heed_sync(heed_context *ctx);
 // How many tensors of this context, views included, are not destroyed yet.
 HEED_API size_t heed_context_live_tensors(const heed_context *ctx);
 
+// Bytes of device memory that this context holds in tensors and in what operators compute with, now and at most so far. Memory of the
+// caller's own (heed/opencl.h) does not count.
+HEED_API uint64_t heed_context_bytes(const heed_context *ctx);
+HEED_API uint64_t heed_context_peak_bytes(const heed_context *ctx);
+
 // What a program should tell its user about this context, for example that it fell back to the host because there is no OpenCL, or that
 // it does not trust a folder of compiled programs. Empty when there is nothing to say.
 HEED_API const char *heed_context_notice(const heed_context *ctx);

@@ -25,7 +25,7 @@ extern "C" {
 typedef struct heed_parameter {
   const char *name;  // "l1.weight"
   heed_tensor *value;
-  heed_tensor *grad;  // written by the module's backward
+  heed_tensor *grad;  // written by the module's backward; NULL: the module is frozen
 } heed_parameter;
 
 // Appends the parameters of a module to a list of the caller's, for one optimizer over several modules. Start with *list NULL and
@@ -147,6 +147,7 @@ typedef struct heed_transformer_config {
       dropout;  // probability, in heed_transformer_loss() alone: of embeddings, attention weights and what is added to x
   heed_dtype dtype;  // of parameters, gradients and activations; for F16 and BF16 an optimizer keeps F32 masters
   bool recompute;    // keeps only each block's input for the backward, which computes the block again, to the same bits
+  bool frozen;       // parameters have no gradients: for a model that only runs, in half the memory
   bool empty;        // values start as zeros, for a caller that loads them
 } heed_transformer_config;
 
@@ -185,11 +186,15 @@ typedef struct heed_transformer_loss_options {
 // Forward, loss and backward: writes the mean cross-entropy of the logits with targets (class indices [B, L]; −100 is not
 // counted) to loss (F32 [1]), and the gradients to the parameters. logits: [B, L, vocab], or NULL if the caller does not want them;
 // then no more than a part of them is in memory at a time. options NULL: zeros. Queues work, and does not wait. A call with the
-// shapes of the last one allocates no device memory. Errors: SHAPE, DTYPE, OUT_OF_MEMORY.
+// shapes of the last one allocates no device memory. Errors: SHAPE, DTYPE, OUT_OF_MEMORY; INVALID_ARGUMENT for a frozen transformer.
 HEED_API HEED_MUST_CHECK heed_status heed_transformer_loss(heed_transformer *transformer, const heed_tensor *tokens,
                                                            const heed_tensor *targets,
                                                            const heed_transformer_loss_options *options,
                                                            heed_tensor *logits, heed_tensor *loss);
+// Forward and loss alone, without dropout, for validation: writes the mean cross-entropy to loss (F32 [1]) and leaves gradients alone.
+// No more than a part of the logits is in memory at a time. Errors: SHAPE, DTYPE, OUT_OF_MEMORY.
+HEED_API HEED_MUST_CHECK heed_status heed_transformer_evaluate(heed_transformer *transformer, const heed_tensor *tokens,
+                                                               const heed_tensor *targets, heed_tensor *loss);
 // Reckons what a model of this configuration needs to train on [batch, length] tokens; batch 0: to run only. cache: texts × tokens
 // of a heed_kv_cache. Errors: those of heed_transformer_complete().
 HEED_API HEED_MUST_CHECK heed_status heed_transformer_reckon(const heed_transformer_config *config, int64_t batch,
@@ -255,6 +260,9 @@ HEED_API heed_tensor *heed_optimizer_state(const heed_optimizer *optimizer, cons
 HEED_API int64_t heed_optimizer_steps(const heed_optimizer *optimizer);
 // AdamW: `steps` is the number of steps that were applied, the first element of heed_optimizer_counts().
 HEED_API void heed_optimizer_set_steps(heed_optimizer *optimizer, int64_t steps);
+
+// AdamW: brings back the counts that heed_optimizer_counts() had, for a run that goes on. The moments must be restored, too.
+HEED_API HEED_MUST_CHECK heed_status heed_optimizer_set_counts(heed_optimizer *optimizer, const int32_t counts[4]);
 
 // What the last step left on the device, to be read when it suits, as by heed_read_start(). The tensors belong to the optimizer; NULL where
 // it has none.

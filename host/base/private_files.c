@@ -1,6 +1,6 @@
 // Asks the file system who may have written a file or a folder: owner and mode, without following links. base/atomic_file.c writes files,
 // and their readers know what they mean.
-#include "cl/runtime/private_files.h"
+#include "base/private_files.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
-// The choices of an open: what the caller asked for, and what the environment says otherwise.
-#include "api/config.h"
+// The user's choices: what the caller asked for, and what the environment says otherwise.
+#include "base/config.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,4 +31,12 @@ bool heed__config_folder(const char *variable, const char *otherwise, const char
   else if (home)
     used = snprintf(path, size, "%s/%s/%s", home, otherwise, name);
   return used > 0 && (size_t)used < size;
+}
+
+const char *heed__config_cache(const char *given, char *path, size_t size) {
+  const char *cache = heed__config_text(given, "HEED_CACHE");
+  if (heed__config_is_off(cache)) return NULL;
+  // People try HEED_CACHE=on after HEED_CACHE=off.
+  if (cache && !heed__config_is_on(cache)) return cache;
+  return heed__config_folder("XDG_CACHE_HOME", ".cache", "heed", path, size) ? path : NULL;
 }

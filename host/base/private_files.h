@@ -1,5 +1,5 @@
-// Files that decide what runs on a device: heed trusts only those that nobody but the user (or root) can write. Callers know what is in
-// them: compiled programs, tuned choices.
+// Files that heed keeps for itself, and that may decide what runs on a device: it trusts only those that nobody but the user (or root)
+// can write. Callers know what is in them: compiled programs, tuned choices, tokens.
 #ifndef HEED__PRIVATE_FILES_H
 #define HEED__PRIVATE_FILES_H
 

@@ -1,9 +1,11 @@
 // Runs gnuplot as a child process: the script is its input. Its output goes to a temporary file beside the target, which is renamed when it
 // is complete.
-#include "bench/gnuplot.h"
+#include "cli/gnuplot.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -20,10 +22,10 @@ typedef struct picture {
   size_t count;
 } picture;
 
-static bool is_stdout(const char *path) { return strcmp(path, "svg:-") == 0 || strcmp(path, "png:-") == 0; }
+bool gnuplot_is_stdout(const char *path) { return strcmp(path, "svg:-") == 0 || strcmp(path, "png:-") == 0; }
 
 const char *gnuplot_terminal(const char *path) {
-  if (is_stdout(path)) return *path == 's' ? "svg" : "pngcairo";
+  if (gnuplot_is_stdout(path)) return *path == 's' ? "svg" : "pngcairo";
   const char *ending = strrchr(path, '.');
   if (!ending || strchr(ending, '/')) return NULL;
   return strcasecmp(ending, ".png") == 0 ? "pngcairo" : strcasecmp(ending, ".svg") == 0 ? "svg" : NULL;
@@ -32,6 +34,11 @@ const char *gnuplot_terminal(const char *path) {
 // ---------------------------------------------------------------- the child
 
 static void become_gnuplot(int input, int output) {
+  // Ctrl-C reaches it, too; what heed has begun to draw, it finishes, as it finishes the step that it is at.
+  sigset_t held;
+  sigemptyset(&held);
+  sigaddset(&held, SIGINT);
+  sigprocmask(SIG_BLOCK, &held, NULL);
   if (dup2(input, STDIN_FILENO) < 0 || dup2(output, STDOUT_FILENO) < 0) _exit(CANNOT_START);
   execlp("gnuplot", "gnuplot", "-", (char *)NULL);
   _exit(errno == ENOENT ? NOT_FOUND : CANNOT_START);
@@ -110,7 +117,7 @@ static int write_file(const char *temporary, const char *path, const picture *p)
 
 static int replace(const char *command, const char *option, const char *path, const picture *p) {
   if (p->count == 0) return tool_fail(command, "%s %s: gnuplot drew nothing", option, path);
-  if (is_stdout(path)) {
+  if (gnuplot_is_stdout(path)) {
     const int error = write_all(STDOUT_FILENO, p);
     return error ? tool_fail(command, "%s %s: cannot write: %s", option, path, strerror(error)) : TOOL_DONE;
   }
@@ -140,7 +147,7 @@ int gnuplot_check(const char *command, const char *option, const char *path) {
   if (!terminal && tool_is_dash(path))
     return tool_usage(command, "%s -: standard output has no ending that names a format; use svg:- or png:-", option);
   if (!terminal) return tool_usage(command, "%s %s: the name must end in .svg or .png", option, path);
-  TOOL_TRY(tool_check_target(command, option, is_stdout(path) ? "-" : path, false, true));
+  TOOL_TRY(tool_check_target(command, option, gnuplot_is_stdout(path) ? "-" : path, false, true));
   FILE *script = tmpfile();
   if (!script) return tool_fail(command, "%s %s: cannot make a temporary file: %s", option, path, strerror(errno));
   fprintf(script, "set terminal %s\n", terminal);
@@ -150,4 +157,54 @@ int gnuplot_check(const char *command, const char *option, const char *path) {
   free(p.bytes);
   fclose(script);
   return status;
+}
+
+// ---------------------------------------------------------------- scripts
+
+void gnuplot_put_terminal(FILE *script, const char *path, double width, double height) {
+  const char *terminal = gnuplot_terminal(path);
+  const bool png = strcmp(terminal, "pngcairo") == 0;
+  // Draw a picture made of pixels larger, for dense screens and print.
+  const double scale = png ? 1.5 : 1;
+  fprintf(
+      script,
+      "set terminal %s noenhanced size %.0f,%.0f font '%s' background rgb 'white' linewidth %g\nset encoding utf8\n",
+      terminal, width * scale, height * scale, png ? "sans,13.5" : "DejaVu Sans\\,Verdana\\,sans-serif,12", scale);
+}
+
+void gnuplot_put_text(FILE *script, const char *text) {
+  fputc('\'', script);
+  for (; *text; ++text) {
+    if (*text == '\'') fputc('\'', script);
+    fputc((unsigned char)*text < ' ' ? ' ' : *text, script);
+  }
+  fputc('\'', script);
+}
+
+double gnuplot_round(double value, bool up) {
+  static const double steps[] = {1, 2, 5, 10};
+  const double power = pow(10, floor(log10(value)));
+  double below = power;
+  for (int i = 0; i < 4; ++i) {
+    if (up && steps[i] * power >= value * 0.999) return steps[i] * power;
+    if (!up && steps[i] * power <= value * 1.001) below = steps[i] * power;
+  }
+  return up ? 10 * power : below;
+}
+
+void gnuplot_put_log_tics(FILE *script, const char *axis, double from, double to) {
+  const bool is_short = to / from < 1000;
+  const char *separator = "";
+  fprintf(script, "set %s (", axis);
+  for (double power = gnuplot_round(from, false) / 10; power <= to; power *= 10) {
+    power = pow(10, round(log10(power)));
+    for (int digit = 1; digit < 10; ++digit) {
+      const double at = digit * power;
+      if (at < from * 0.999 || at > to * 1.001) continue;
+      const bool numbered = digit == 1 || (is_short && (digit == 2 || digit == 5));
+      fprintf(script, numbered ? "%s%g" : "%s'' %g 1", separator, at);
+      separator = ", ";
+    }
+  }
+  fputs(")\n", script);
 }

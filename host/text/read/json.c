@@ -1,0 +1,105 @@
+// Files and keys of JSON.
+#include "text/read/json.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/text.h"
+
+enum { MOST_BYTES = 64 << 20, PIECE = 1 << 16 };
+
+heed_status heed__file_read(const char *path, struct heed__buffer *out) {
+  FILE *file = fopen(path, "rb");
+  HEED__REQUIRE(file, HEED_ERROR_IO, "%s: %s", path, strerror(errno));
+  char piece[PIECE];
+  for (size_t got; out->size <= MOST_BYTES && (got = fread(piece, 1, sizeof piece, file)) > 0;)
+    if (!heed__buffer_add(out, piece, got)) break;
+  const int error = ferror(file) ? errno : 0;
+  fclose(file);
+  HEED__REQUIRE(error == 0, HEED_ERROR_IO, "%s: %s", path, strerror(error));
+  HEED__REQUIRE(out->failed || out->size <= MOST_BYTES, HEED_ERROR_FORMAT,
+                "%s: it is over %d MiB; files of tokenizers are not", path, MOST_BYTES >> 20);
+  HEED__REQUIRE(heed__buffer_add(out, "", 1), HEED_ERROR_OUT_OF_MEMORY, "no memory to read %s", path);
+  --out->size;
+  return HEED_OK;
+}
+
+heed_status heed__json_parse(const char *path, const char *text, size_t bytes, json_t **out) {
+  json_error_t error;
+  bool no_memory = false;
+  *out = heed__json_load(text, bytes, &error, &no_memory);
+  HEED__REQUIRE(!no_memory, HEED_ERROR_OUT_OF_MEMORY, "no memory to read %s", path);
+  HEED__REQUIRE(*out, HEED_ERROR_FORMAT, "%s: it is no JSON: line %d: %s", path, error.line,
+                heed__printable(error.text).text);
+  return HEED_OK;
+}
+
+heed_status heed__has_not(const char *path, const char *format, ...) {
+  char text[320];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  return heed__fail(HEED_ERROR_UNSUPPORTED, "%s: %s; heed has not got this", path, text);
+}
+
+// ---------------------------------------------------------------- keys
+
+const json_t *heed__key(const struct heed__object *object, const char *key) {
+  const json_t *value = json_object_get(object->json, key);
+  return json_is_null(value) ? NULL : value;
+}
+
+static heed_status is_no(const struct heed__object *object, const char *key, const char *type) {
+  return heed__fail(HEED_ERROR_FORMAT, "%s: \"%s.%s\" is no %s", object->path, object->name, key, type);
+}
+
+heed_status heed__key_flag(const struct heed__object *object, const char *key, bool missing, bool *out) {
+  const json_t *value = heed__key(object, key);
+  if (value && !json_is_boolean(value)) return is_no(object, key, "boolean");
+  *out = value ? json_is_true(value) : missing;
+  return HEED_OK;
+}
+
+heed_status heed__key_text(const struct heed__object *object, const char *key, const char **out) {
+  const json_t *value = heed__key(object, key);
+  if (value && !json_is_string(value)) return is_no(object, key, "text");
+  *out = json_string_value(value);
+  return HEED_OK;
+}
+
+heed_status heed__key_list(const struct heed__object *object, const char *key, const json_t **out) {
+  *out = heed__key(object, key);
+  return *out && !json_is_array(*out) ? is_no(object, key, "list") : HEED_OK;
+}
+
+heed_status heed__key_object(const struct heed__object *object, const char *key, const json_t **out) {
+  *out = heed__key(object, key);
+  return *out && !json_is_object(*out) ? is_no(object, key, "object") : HEED_OK;
+}
+
+heed_status heed__is_object(const struct heed__object *object) {
+  HEED__REQUIRE(json_is_object(object->json), HEED_ERROR_FORMAT, "%s: \"%s\" is no object", object->path, object->name);
+  return HEED_OK;
+}
+
+static bool asks_for_nothing(const json_t *value) {
+  return json_is_null(value) || json_is_false(value) ||
+         ((json_is_array(value) || json_is_object(value)) && json_array_size(value) + json_object_size(value) == 0) ||
+         (json_is_string(value) && json_string_length(value) == 0);
+}
+
+heed_status heed__only_keys(const struct heed__object *object, const char *const *known) {
+  void *at = json_object_iter((json_t *)object->json);
+  for (; at; at = json_object_iter_next((json_t *)object->json, at)) {
+    const char *key = json_object_iter_key(at);
+    size_t i = 0;
+    while (known[i] && strcmp(known[i], key) != 0) ++i;
+    if (known[i] || asks_for_nothing(json_object_iter_value(at))) continue;
+    return heed__has_not(object->path, "there is \"%s.%s\"", object->name, heed__printable(key).text);
+  }
+  return HEED_OK;
+}

@@ -1,0 +1,154 @@
+// heed lm info: a model's shapes, and the memory that it needs.
+#include <inttypes.h>
+#include <string.h>
+
+#include "cli/json.h"
+#include "lm/lm.h"
+
+static const char command[] = "heed lm info";
+
+typedef struct settings {
+  const char *model;
+  int64_t batch, context, tokens;
+  double dropout;
+  int dtype;
+  bool recompute;
+} settings;
+
+static const tool_option options[] = {
+    TOOL_OPTION_TEXT("model", settings, model, "DIR", "folder of the model, as heed or transformers writes it"),
+    TOOL_OPTION_INTEGER("batch", settings, batch, 1, TOOL_MAX_COUNT, "at least 1",
+                        "to train: rows of a micro-batch (default 1)"),
+    TOOL_OPTION_INTEGER("context", settings, context, 1, TOOL_MAX_COUNT, "at least 1",
+                        "to train, and to run: tokens of a row (default: the model's context)"),
+    TOOL_OPTION_CHOICE("dtype", settings, dtype, lm_dtypes, "f32|f16|bf16",
+                       "what weights and activations are rounded to (default f32)"),
+    TOOL_OPTION_REAL("dropout", settings, dropout, 0, 0.999999, "from 0 to below 1",
+                     "to train: with this --dropout (default: the model's)"),
+    TOOL_OPTION_FLAG("recompute", settings, recompute, "to train: with --recompute"),
+};
+static const tool_syntax syntax = {
+    .command = command,
+    .title = "heed lm info",
+    .usage = "--model DIR [options]",
+    .options = options,
+    .count = sizeof options / sizeof *options,
+    .about =
+        "Memory to run is that of one text as long as --context, read in one piece.\n"
+        "--json prints one object; train_bytes and run_bytes are objects, by kind.\n",
+};
+
+typedef struct facts {
+  const settings *s;
+  heed_transformer_config config;
+  lm_memory train, run;
+  int64_t context, parameters;
+} facts;
+
+static json_t *memory_json(const lm_memory *m) {
+  json_t *object = json_object();
+  tool_json_add(object, "parameters", json_integer((json_int_t)m->parameters));
+  if (m->gradients) tool_json_add(object, "gradients", json_integer((json_int_t)m->gradients));
+  if (m->optimizer) tool_json_add(object, "optimizer", json_integer((json_int_t)m->optimizer));
+  tool_json_add(object, "activations", json_integer((json_int_t)m->activations));
+  if (m->cache) tool_json_add(object, "cache", json_integer((json_int_t)m->cache));
+  return object;
+}
+
+static int print_json(const tool_args *args, const lm_model *model, const facts *f) {
+  const heed_transformer_config *c = &f->config;
+  json_t *object = tool_json_start(args);
+  const struct {
+    const char *name;
+    int64_t value;
+  } sizes[] = {{"layers", c->layers},     {"width", c->width},       {"heads", c->heads},
+               {"kv_heads", c->kv_heads}, {"head_dim", c->head_dim}, {"ffn", c->ffn},
+               {"vocab", c->vocab},       {"context", c->context},   {"parameters", f->parameters}};
+  tool_json_add(object, "model", json_string(f->s->model));
+  tool_json_add(object, "architecture", json_string(heed_architecture_string(c->architecture)));
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+    tool_json_add(object, sizes[i].name, json_integer(sizes[i].value));
+  tool_json_add(object, "window", c->window ? json_integer(c->window) : json_null());
+  tool_json_add(object, "tied", json_boolean(c->tied > 0));
+  tool_json_add(object, "tokenizer_ids",
+                model->tokenizer ? json_integer(heed_tokenizer_vocab(model->tokenizer)) : json_null());
+  tool_json_add(object, "batch", json_integer(f->s->batch));
+  tool_json_add(object, "length", json_integer(f->context));
+  tool_json_add(object, "dtype", json_string(lm_dtypes[f->s->dtype]));
+  tool_json_add(object, "recompute", json_boolean(f->s->recompute));
+  tool_json_add(object, "train_bytes", memory_json(&f->train));
+  tool_json_add(object, "run_bytes", memory_json(&f->run));
+  tool_json_add(object, "ok", json_true());
+  return tool_json_print(args, object, false);
+}
+
+static void print_memory(const char *what, const lm_memory *m) {
+  const struct {
+    const char *name;
+    uint64_t bytes;
+  } kinds[] = {{"parameters", m->parameters},
+               {"gradients", m->gradients},
+               {"optimizer", m->optimizer},
+               {"activations", m->activations},
+               {"cache", m->cache}};
+  char text[32];
+  printf("%-13s %s:", what, tool_bytes_text(lm_memory_total(m), text));
+  bool first = true;
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    if (kinds[i].bytes == 0) continue;
+    printf("%s %s %s", first ? "" : ",", kinds[i].name, tool_bytes_text(kinds[i].bytes, text));
+    first = false;
+  }
+  puts("");
+}
+
+static void print_text(const lm_model *model, const facts *f) {
+  const heed_transformer_config *c = &f->config;
+  char train[96];
+  printf("%-13s %s, %" PRId64 " parameters\n", "model", heed_architecture_string(c->architecture), f->parameters);
+  printf("%-13s %" PRId64 " layers of width %" PRId64 ", mlp %" PRId64 "\n", "blocks", c->layers, c->width, c->ffn);
+  printf("%-13s %" PRId64 " heads of %" PRId64, "attention", c->heads, c->head_dim);
+  if (c->kv_heads != c->heads) printf(", keys and values of %" PRId64, c->kv_heads);
+  if (c->window) printf(", a window of %" PRId64, c->window);
+  puts("");
+  printf("%-13s %" PRId64 " tokens; %s head\n", "vocabulary", c->vocab, c->tied > 0 ? "a tied" : "its own");
+  printf("%-13s %" PRId64 " tokens\n", "context", c->context);
+  if (model->tokenizer)
+    printf("%-13s %" PRId64 " ids; chat templates are not applied\n", "tokenizer",
+           heed_tokenizer_vocab(model->tokenizer));
+  else
+    printf("%-13s none\n", "tokenizer");
+  snprintf(train, sizeof train, "train %" PRId64 "x%" PRId64, f->s->batch, f->context);
+  print_memory(train, &f->train);
+  snprintf(train, sizeof train, "run %" PRId64, f->context);
+  print_memory(train, &f->run);
+}
+
+static int tell(const tool_args *args, const settings *s, lm_model *model) {
+  TOOL_TRY(lm_model_open(args, s->model, model));
+  facts f = {.s = s, .config = *heed_model_folder_config(model->folder)};
+  f.context = s->context ? s->context : f.config.context;
+  if (f.context > f.config.context)
+    return tool_fail(command, "--context %" PRId64 ": the model's is %" PRId64, f.context, f.config.context);
+  f.config.dtype = (heed_dtype)s->dtype;
+  f.config.recompute = s->recompute;
+  if (tool_given(args, "dropout")) f.config.dropout = s->dropout;
+  f.parameters = lm_parameters(&f.config);
+  TOOL_HEED(command, lm_memory_to_train(&f.config, s->batch, f.context, &f.train));
+  TOOL_HEED(command, lm_memory_to_run(&f.config, f.context, f.context, &f.run));
+  if (args->json) return print_json(args, model, &f);
+  print_text(model, &f);
+  return TOOL_DONE;
+}
+
+int lm_info(int argc, const char **argv) {
+  settings s = {.batch = 1};
+  tool_args args;
+  int status = tool_parse(&syntax, &s, argc, argv, &args);
+  if (status == TOOL_PROCEED) {
+    lm_model model = {0};
+    status = s.model ? tell(&args, &s, &model) : tool_usage(command, "name the folder of the model with --model");
+    lm_model_close(&model);
+  }
+  return tool_finish(&args, status);
+}

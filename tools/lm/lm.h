@@ -1,0 +1,94 @@
+// heed lm: what its words (train, eval, generate, ...) share: a model from a folder on a device, and how much memory it needs.
+#ifndef HEED_LM_TOOL_H
+#define HEED_LM_TOOL_H
+
+#include <heed/lm.h>
+#include <stddef.h>
+
+#include "cli/tool.h"
+
+// X(word, what it does)
+#define LM_WORDS(X)                                                         \
+  X(train, "train a language model on texts, or fine-tune one of a folder") \
+  X(eval, "measure a model's loss on a text")                               \
+  X(generate, "let a model continue a text")                                \
+  X(tokenize, "turn a text into token ids, and back")                       \
+  X(info, "tell a model's shapes and the memory that it needs")
+
+// Each reads its own command line; argv[0] is the word.
+#define LM_DECLARE(word, what) int lm_##word(int argc, const char **argv);
+LM_WORDS(LM_DECLARE)
+#undef LM_DECLARE
+
+extern const char *const lm_dtypes[];  // "f32", ... up to NULL, in the order of HEED_F32, HEED_F16, HEED_BF16
+
+// ---------------------------------------------------------------- memory
+
+// Bytes of device memory by what they are for.
+typedef struct lm_memory {
+  uint64_t parameters, gradients, optimizer, activations, cache;
+} lm_memory;
+uint64_t lm_memory_total(const lm_memory *memory);
+// To train by AdamW on micro-batches of [batch, length] tokens; and to continue a text up to `length` tokens, of which `prompt` come at a
+// time. Errors: those of heed_transformer_reckon().
+heed_status lm_memory_to_train(const heed_transformer_config *config, int64_t batch, int64_t length, lm_memory *memory);
+heed_status lm_memory_to_run(const heed_transformer_config *config, int64_t prompt, int64_t length, lm_memory *memory);
+// Refuses what the device has no room for, with the figures and `advice`.
+int lm_memory_check(const char *command, const heed_context *ctx, const lm_memory *memory, const char *advice);
+
+// ---------------------------------------------------------------- models
+
+typedef struct lm_model {
+  const tool_args *args;
+  heed_model_folder *folder;
+  heed_tokenizer *tokenizer;  // NULL: the folder has none
+  heed_context *ctx;
+  heed_transformer *transformer;
+} lm_model;
+// Opens a folder and, where there is one, its tokenizer.
+int lm_model_open(const tool_args *args, const char *path, lm_model *model);
+// Opens the device and loads the weights into a transformer of this configuration.
+int lm_model_load(lm_model *model, const heed_transformer_config *config, const lm_memory *memory, const char *advice);
+void lm_model_close(lm_model *model);
+// Tells whether a folder has a tokenizer's files.
+bool lm_has_tokenizer(const char *folder);
+// Opens what --tokenizer names: "bytes"; "chars", the characters of these files; or a folder.
+int lm_open_tokenizer(const char *command, const char *name, const char *const *texts, size_t count,
+                      heed_tokenizer **out);
+// The most that the tokenizer's ids and the model's vocabulary may differ is that the model knows more of them.
+int lm_check_vocabulary(const char *command, const heed_tokenizer *tokenizer, int64_t vocab);
+// The fraction of multiply-adds' peak is reckoned by: FLOP of a training step on [batch, length] tokens.
+double lm_step_flops(const heed_transformer_config *config, int64_t batch, int64_t length);
+// How many parameters the model has.
+int64_t lm_parameters(const heed_transformer_config *config);
+
+// ---------------------------------------------------------------- writing
+
+typedef struct lm_writing {
+  heed_sample_options sample;
+  int64_t tokens;   // at most
+  bool ignore_end;  // goes on after an end-of-text id
+  bool slide;       // where the context is full, lets the older half go and reads the rest again
+} lm_writing;
+// Receives one token; *stop ends the text.
+typedef int (*lm_token_function)(int32_t id, bool *stop, void *user);
+// Continues a text of `count` ids, of which there is at least one.
+int lm_write(const lm_model *model, const int32_t *prompt, size_t count, const lm_writing *writing,
+             lm_token_function function, void *user);
+
+// Text as it is written: whole characters, up to a text that ends it.
+typedef struct lm_stream {
+  const heed_tokenizer *tokenizer;
+  const char *stop;  // NULL: nothing
+  FILE *to;          // NULL: it is only kept
+  char *text;
+  size_t bytes, room, shown;
+  int32_t *ids;
+  size_t count, id_room;
+} lm_stream;
+int lm_stream_token(int32_t id, bool *stop, void *stream);  // an lm_token_function
+// Shows what was held back.
+void lm_stream_end(lm_stream *stream);
+void lm_stream_free(lm_stream *stream);
+
+#endif

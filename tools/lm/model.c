@@ -1,0 +1,84 @@
+// A model from a folder, on a device.
+#include "lm/lm.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+bool lm_has_tokenizer(const char *folder) {
+  static const char *const files[] = {"tokenizer.json", "vocab.json"};
+  bool found = false;
+  for (int i = 0; i < 2 && !found; i++) {
+    char *path = NULL;
+    if (asprintf(&path, "%s/%s", folder, files[i]) < 0) return false;
+    found = access(path, F_OK) == 0;
+    free(path);
+  }
+  return found;
+}
+
+int lm_check_vocabulary(const char *command, const heed_tokenizer *tokenizer, int64_t vocab) {
+  const int64_t ids = heed_tokenizer_vocab(tokenizer);
+  if (ids <= vocab) return TOOL_DONE;
+  return tool_fail(command, "the tokenizer has %" PRId64 " ids, but the model's vocabulary only %" PRId64, ids, vocab);
+}
+
+int lm_open_tokenizer(const char *command, const char *name, const char *const *texts, size_t count,
+                      heed_tokenizer **out) {
+  if (strcmp(name, "bytes") == 0) {
+    TOOL_HEED(command, heed_tokenizer_create_bytes(out));
+  } else if (strcmp(name, "chars") == 0) {
+    TOOL_HEED(command, heed_tokenizer_create_chars(texts, count, out));
+  } else {
+    TOOL_HEED(command, heed_tokenizer_open(name, out));
+  }
+  return TOOL_DONE;
+}
+
+int lm_model_open(const tool_args *args, const char *path, lm_model *model) {
+  model->args = args;
+  TOOL_HEED(args->command, heed_model_folder_open(path, &model->folder));
+  if (!lm_has_tokenizer(path)) return TOOL_DONE;
+  TOOL_HEED(args->command, heed_tokenizer_open(path, &model->tokenizer));
+  return lm_check_vocabulary(args->command, model->tokenizer, heed_model_folder_config(model->folder)->vocab);
+}
+
+int lm_model_load(lm_model *model, const heed_transformer_config *config, const lm_memory *memory, const char *advice) {
+  const char *command = model->args->command;
+  heed_transformer_config complete = *config;
+  complete.empty = true;
+  TOOL_TRY(tool_open(model->args, false, &model->ctx));
+  TOOL_TRY(lm_memory_check(command, model->ctx, memory, advice));
+  tool_progress_show(model->args->progress, "loading the model");
+  TOOL_HEED(command, heed_transformer_create(model->ctx, &complete, 0, &model->transformer));
+  TOOL_HEED(command, heed_model_folder_load(model->folder, model->transformer));
+  return TOOL_DONE;
+}
+
+void lm_model_close(lm_model *model) {
+  heed_transformer_destroy(model->transformer);
+  heed_context_destroy(model->ctx);
+  heed_tokenizer_destroy(model->tokenizer);
+  heed_model_folder_close(model->folder);
+  *model = (lm_model){0};
+}
+
+int64_t lm_parameters(const heed_transformer_config *config) {
+  heed_transformer_config trains = *config;
+  heed_transformer_memory memory;
+  trains.frozen = false;
+  if (heed_transformer_reckon(&trains, 1, 1, 0, &memory) != HEED_OK) return 0;
+  return (int64_t)(memory.gradients / heed_dtype_size(config->dtype));
+}
+
+// Products with all weights but the tables of tokens and positions, and attention's two products over half of the pairs of positions; twice
+// as many in the backward.
+double lm_step_flops(const heed_transformer_config *c, int64_t batch, int64_t length) {
+  const double width = (double)c->width, rows = (double)batch * (double)length;
+  const double qkv = (double)(c->heads + 2 * c->kv_heads) * (double)c->head_dim;
+  const double inner = (double)c->heads * (double)c->head_dim;
+  const double mlp = (c->architecture == HEED_ARCHITECTURE_GPT2 ? 2 : 3) * width * (double)c->ffn;
+  const double weights = (double)c->layers * (width * (qkv + inner) + mlp) + (double)c->vocab * width;
+  return 6 * rows * weights + 6 * (double)c->layers * rows * (double)length * inner;
+}

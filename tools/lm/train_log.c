@@ -1,0 +1,177 @@
+// The log of heed lm train: one JSON object a line.
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/files.h"
+#include "cli/json.h"
+#include "lm/train.h"
+
+int lm_train_log_open(trainer *t) {
+  const char *path = t->s.log;
+  t->log_lines = t->args->json || tool_is_dash(path);
+  t->results = t->log_lines ? NULL : stdout;
+  if (!path || tool_is_dash(path)) return TOOL_DONE;
+  t->log = fopen(path, t->s.resume ? "a" : "w");
+  return t->log ? TOOL_DONE : tool_fail(t->command, "--log %s: %s", path, strerror(errno));
+}
+
+// Asked before the log is open, too.
+bool lm_train_log_wanted(const trainer *t) { return t->s.log || t->args->json; }
+
+static void write_to_file(trainer *t, const json_t *object) {
+  if (!t->log || t->log_failed) return;
+  char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+  errno = 0;
+  if (!text || fprintf(t->log, "%s\n", text) < 0 || fflush(t->log) != 0) {
+    tool_say(t->command, "--log %s: cannot write: %s; training continues without the log", t->s.log,
+             strerror(errno ? errno : ENOMEM));
+    t->log_failed = true;
+  }
+  free(text);
+}
+
+// Takes the reference.
+static void write_line(trainer *t, json_t *object) {
+  write_to_file(t, object);
+  if (t->log_lines)
+    (void)tool_json_print(t->args, object, true);  // tool_flush() tells if stdout fails
+  else
+    json_decref(object);
+}
+
+static json_t *line(const trainer *t, const char *event) {
+  json_t *object = tool_json_start(t->args);
+  tool_json_add(object, "event", json_string(event));
+  return object;
+}
+
+double lm_train_rate(const trainer *t, int64_t steps, double seconds) {
+  return (double)steps * (double)(t->s.accumulate * t->s.batch * t->s.context) / seconds;
+}
+
+double lm_train_peak_fraction(const trainer *t, double rate) {
+  const double tokens = (double)t->s.batch * (double)t->s.context;
+  return rate / tokens * lm_step_flops(&t->config, t->s.batch, t->s.context) * 1e-9 / t->peak_gflops;
+}
+
+static json_t *memory_json(const lm_memory *m) {
+  json_t *object = json_object();
+  tool_json_add(object, "parameters", json_integer((json_int_t)m->parameters));
+  tool_json_add(object, "gradients", json_integer((json_int_t)m->gradients));
+  tool_json_add(object, "optimizer", json_integer((json_int_t)m->optimizer));
+  tool_json_add(object, "activations", json_integer((json_int_t)m->activations));
+  return object;
+}
+
+static void add_model(const trainer *t, json_t *object) {
+  const heed_transformer_config *c = &t->config;
+  const struct {
+    const char *name;
+    int64_t value;
+  } sizes[] = {{"layers", c->layers},     {"width", c->width},       {"heads", c->heads},
+               {"kv_heads", c->kv_heads}, {"head_dim", c->head_dim}, {"ffn", c->ffn},
+               {"vocab", c->vocab},       {"context", c->context},   {"parameters", lm_parameters(c)}};
+  json_t *model = json_object();
+  tool_json_add(model, "architecture", json_string(heed_architecture_string(c->architecture)));
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+    tool_json_add(model, sizes[i].name, json_integer(sizes[i].value));
+  tool_json_add(object, "model", model);
+}
+
+static void add_options(const trainer *t, json_t *object) {
+  const train_settings *s = &t->s;
+  tool_json_add(object, "data", json_string(s->data));
+  tool_json_add(object, "tokens", json_integer(heed_token_data_count(t->data)));
+  tool_json_add(object, "validation_tokens", json_integer(heed_token_data_count(t->validation)));
+  const struct {
+    const char *name;
+    int64_t value;
+  } integers[] = {{"steps", s->steps},
+                  {"step", t->step},
+                  {"batch", s->batch},
+                  {"length", s->context},
+                  {"accumulate", s->accumulate},
+                  {"warmup", s->warmup},
+                  {"decay_steps", s->decay_steps}};
+  for (size_t i = 0; i < sizeof integers / sizeof *integers; i++)
+    tool_json_add(object, integers[i].name, json_integer(integers[i].value));
+  const struct {
+    const char *name;
+    double value;
+  } reals[] = {{"lr", s->lr},       {"min_lr", s->min_lr},  {"beta1", s->beta1},
+               {"beta2", s->beta2}, {"eps", s->eps},        {"weight_decay", s->weight_decay},
+               {"clip", s->clip},   {"dropout", s->dropout}};
+  for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) tool_json_number(object, reals[i].name, reals[i].value);
+  tool_json_add(object, "schedule", json_string(lm_train_schedules[s->schedule]));
+  tool_json_add(object, "order", json_string(lm_train_orders[s->order]));
+  tool_json_add(object, "dtype", json_string(lm_dtypes[s->dtype]));
+  tool_json_add(object, "recompute", json_boolean(s->recompute));
+  tool_json_add(object, "seed",
+                s->seed <= INT64_MAX ? json_integer((json_int_t)s->seed) : json_sprintf("%" PRIu64, s->seed));
+}
+
+void lm_train_log_start(trainer *t) {
+  if (!lm_train_log_wanted(t)) return;
+  json_t *object = line(t, "start");
+  tool_json_device(object, heed_context_device(t->model.ctx));
+  add_model(t, object);
+  add_options(t, object);
+  tool_json_add(object, "memory", memory_json(&t->memory));
+  tool_json_number(object, "peak_gflops", t->peak_gflops);
+  write_line(t, object);
+}
+
+void lm_train_log_step(trainer *t, const train_look *look, double loss, double rate) {
+  if (!lm_train_log_wanted(t)) return;
+  json_t *object = line(t, "step");
+  tool_json_add(object, "step", json_integer(look->step));
+  tool_json_number(object, "loss", loss);
+  tool_json_number(object, "lr", look->lr);
+  tool_json_number(object, "norm", (double)look->norm_value);
+  tool_json_number(object, "tokens_per_s", rate);
+  tool_json_number(object, "peak_fraction", lm_train_peak_fraction(t, rate));
+  write_line(t, object);
+}
+
+void lm_train_log_eval(trainer *t, double loss) {
+  if (!lm_train_log_wanted(t)) return;
+  json_t *object = line(t, "eval");
+  tool_json_add(object, "step", json_integer(t->step));
+  tool_json_number(object, "loss", loss);
+  write_line(t, object);
+}
+
+void lm_train_log_sample(trainer *t, const lm_stream *text) {
+  if (!lm_train_log_wanted(t)) return;
+  json_t *object = line(t, "sample"), *ids = json_array();
+  tool_json_add(object, "step", json_integer(t->step));
+  for (size_t i = 0; i < text->count; i++) tool_json_append(ids, json_integer(text->ids[i]));
+  tool_json_add(object, "ids", ids);
+  json_t *whole = t->model.tokenizer ? json_stringn(text->text ? text->text : "", text->bytes) : NULL;
+  tool_json_add(object, "text", whole ? whole : json_null());  // bytes that are no UTF-8: the ids have them
+  write_line(t, object);
+}
+
+void lm_train_log_end(trainer *t, const char *outcome) {
+  if (!lm_train_log_wanted(t)) return;
+  const bool ok = strcmp(outcome, "done") == 0;
+  json_t *object = line(t, "end");
+  tool_json_add(object, "outcome", json_string(outcome));
+  tool_json_add(object, "step", json_integer(t->step));
+  tool_json_number(object, "loss", t->last_loss);
+  tool_json_number(object, "validation_loss", t->last_validation);
+  tool_json_number(object, "seconds", tool_seconds() - t->started);
+  tool_json_add(object, "peak_bytes", json_integer((json_int_t)heed_context_peak_bytes(t->model.ctx)));
+  tool_json_add(object, "ok", json_boolean(ok));
+  tool_json_add(object, "error",
+                ok ? json_null() : json_string(strcmp(outcome, "failed") == 0 ? tool_last_failure() : outcome));
+  write_line(t, object);
+}
+
+void lm_train_log_close(trainer *t) {
+  if (t->log) fclose(t->log);
+  t->log = NULL;
+}

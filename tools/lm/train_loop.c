@@ -1,0 +1,272 @@
+// The loop of heed lm train: steps of micro-batches, of which some are looked at, and what happens between them.
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "lm/train.h"
+
+// How long training goes on without a look when nobody asks for one, to find a loss that has gone wrong; and from one plain line to the next.
+static const double look_seconds = 1, line_seconds = 10;
+
+// ---------------------------------------------------------------- one step
+
+// A micro-batch drops by (seed, step, micro-batch) alone.
+static uint64_t dropout_seed(const trainer *t, int64_t micro) {
+  uint32_t random[4];
+  const uint64_t step = (uint64_t)t->step;
+  heed_philox(t->s.seed, (const uint32_t[]){(uint32_t)step, (uint32_t)(step >> 32), (uint32_t)micro, 0x6c6d6472},
+              random);
+  return (uint64_t)random[1] << 32 | random[0];
+}
+
+static int micro_batch(trainer *t, int64_t micro) {
+  const train_settings *s = &t->s;
+  const heed_batches batches = {.batch = s->batch,
+                                .length = s->context,
+                                .accumulate = s->accumulate,
+                                .sequential = s->order == TRAIN_SEQUENTIAL,
+                                .seed = s->seed};
+  const size_t bytes = (size_t)(s->batch * s->context) * sizeof *t->host_tokens;
+  TOOL_HEED(t->command, heed_batches_read(&batches, t->data, t->step, micro, t->host_tokens, t->host_targets));
+  TOOL_HEED(t->command, heed_tensor_upload(t->tokens, t->host_tokens, bytes));
+  TOOL_HEED(t->command, heed_tensor_upload(t->targets, t->host_targets, bytes));
+  const heed_transformer_loss_options options = {.accumulate = micro > 0,
+                                                 .weight = 1 / (double)s->accumulate,
+                                                 .seed = dropout_seed(t, micro),
+                                                 .scale = heed_optimizer_loss_scale(t->optimizer)};
+  heed_tensor *loss = NULL;
+  TOOL_HEED(t->command, heed_tensor_slice(t->losses, 0, micro, 1, &loss));
+  const heed_status status = heed_transformer_loss(t->model.transformer, t->tokens, t->targets, &options, NULL, loss);
+  heed_tensor_destroy(loss);
+  return status == HEED_OK ? TOOL_DONE : tool_fail_status(t->command, status);
+}
+
+static double rate_of(const trainer *t) {
+  const train_settings *s = &t->s;
+  const heed_schedule schedule = {.kind = (heed_schedule_kind)s->schedule,
+                                  .lr = s->lr,
+                                  .min_lr = s->min_lr,
+                                  .warmup = s->warmup,
+                                  .decay_steps = s->decay_steps};
+  return heed_schedule_rate(&schedule, t->step);
+}
+
+static int step(trainer *t) {
+  for (int64_t micro = 0; micro < t->s.accumulate; micro++) TOOL_TRY(micro_batch(t, micro));
+  TOOL_HEED(t->command, heed_optimizer_set_learning_rate(t->optimizer, rate_of(t)));
+  TOOL_HEED(t->command, heed_optimizer_step(t->optimizer));
+  t->step++;
+  return TOOL_DONE;
+}
+
+// ---------------------------------------------------------------- looking at a step
+
+static int start_look(trainer *t, bool wanted, double rate) {
+  train_look *look = &t->look;
+  look->step = t->step - 1;
+  look->lr = rate;
+  look->wanted = wanted;
+  look->queued = tool_seconds();
+  TOOL_HEED(t->command, heed_read_start(t->losses, look->losses, heed_tensor_bytes(t->losses), &look->loss));
+  TOOL_HEED(t->command, heed_read_start(heed_optimizer_norm(t->optimizer), &look->norm_value, sizeof look->norm_value,
+                                        &look->norm));
+  TOOL_HEED(t->command, heed_read_start(heed_optimizer_counts(t->optimizer), look->count_values,
+                                        sizeof look->count_values, &look->counts));
+  t->looking = true;
+  t->looked = look->queued;
+  return TOOL_DONE;
+}
+
+static int end_read(const trainer *t, heed_read **read) {
+  const heed_status status = heed_read_wait(*read);
+  const int result = status == HEED_OK ? TOOL_DONE : tool_fail_status(t->command, status);
+  heed_read_destroy(*read);
+  *read = NULL;
+  return result;
+}
+
+// With F16 a norm that is not finite only lowers the loss scale.
+static int check_finite(const trainer *t, double loss) {
+  const int32_t bad = t->look.count_values[2];
+  const bool is_bad = bad > 0 && t->s.dtype != HEED_F16;
+  if (isfinite(loss) && !is_bad) return TOOL_DONE;
+  char kept[512] = "";
+  if (t->saved_step >= 0)
+    snprintf(kept, sizeof kept, "; %s has the state after %" PRId64 " steps", t->s.save, t->saved_step);
+  tool_progress_clear(t->args->progress);
+  return tool_fail(t->command, "%s in step %" PRId64 "; a smaller --lr (it is %g) or --clip may help%s",
+                   isfinite(loss) ? "a gradient is not finite"
+                   : isnan(loss)  ? "the loss became NaN"
+                                  : "the loss became infinite",
+                   is_bad ? (int64_t)bad - 1 : t->look.step, t->s.lr, kept);
+}
+
+static void show_progress(trainer *t, double loss, double rate) {
+  char left[32], share[32] = "";
+  const double done = (double)(t->step - t->first_step), seconds = tool_seconds() - t->started;
+  tool_duration_text(seconds / done * (double)(t->s.steps - t->step), left);
+  const double fraction = lm_train_peak_fraction(t, rate);
+  if (isfinite(fraction)) snprintf(share, sizeof share, ", %.0f %% of peak", 100 * fraction);
+  if (tool_progress_due(t->args->progress)) {
+    tool_progress_show(t->args->progress, "step %" PRId64 "/%" PRId64 ", loss %.4f, lr %.3g, %.0f tokens/s%s, %s left",
+                       t->step, t->s.steps, loss, t->look.lr, rate, share, left);
+  } else if (!t->args->progress->terminal && tool_seconds() - t->told >= line_seconds) {
+    t->told = tool_seconds();
+    tool_note(t->args, "step %" PRId64 "/%" PRId64 ", loss %.4f, lr %.3g, %.0f tokens/s%s, %s left", t->step,
+              t->s.steps, loss, t->look.lr, rate, share, left);
+  }
+}
+
+static int end_look(trainer *t) {
+  if (!t->looking) return TOOL_DONE;
+  t->looking = false;
+  train_look *look = &t->look;
+  TOOL_TRY(end_read(t, &look->loss));
+  TOOL_TRY(end_read(t, &look->norm));
+  TOOL_TRY(end_read(t, &look->counts));
+  double loss = 0;
+  for (int64_t i = 0; i < t->s.accumulate; i++) loss += (double)look->losses[i];
+  loss /= (double)t->s.accumulate;
+  const double rate = lm_train_rate(t, look->step + 1 - t->first_step, tool_seconds() - t->started - t->paused);
+  if (look->wanted) lm_train_log_step(t, look, loss, rate);
+  TOOL_TRY(check_finite(t, loss));
+  t->last_loss = loss;
+  TOOL_TRY(tool_curves_add(t->curves, TOOL_CURVE_LOSS, look->step, loss));
+  TOOL_TRY(tool_curves_add(t->curves, TOOL_CURVE_RATE, look->step, look->lr));
+  show_progress(t, loss, rate);
+  (void)tool_curves_refresh(t->curves);  // it has said what went wrong; training goes on
+  return TOOL_DONE;
+}
+
+// One step more is queued before the last one is read, so that the device does not wait for the host.
+static int step_and_look(trainer *t) {
+  const double rate = rate_of(t);
+  TOOL_TRY(step(t));
+  TOOL_TRY(end_look(t));
+  const bool wanted = lm_train_log_wanted(t) && (t->step - 1) % t->s.log_every == 0;
+  const bool due = tool_progress_due(t->args->progress) || tool_seconds() - t->looked >= look_seconds;
+  return wanted || due || t->step == t->s.steps ? start_look(t, wanted, rate) : TOOL_DONE;
+}
+
+// ---------------------------------------------------------------- between steps
+
+static int report_validation(trainer *t) {
+  double loss = NAN;
+  TOOL_TRY(lm_train_validate(t, &loss));
+  t->last_validation = loss;
+  lm_train_log_eval(t, loss);
+  TOOL_TRY(tool_curves_add(t->curves, TOOL_CURVE_VALIDATION, t->step, loss));
+  tool_progress_clear(t->args->progress);
+  if (t->results)
+    fprintf(t->results, "step %" PRId64 "/%" PRId64 ": loss %.4f, validation loss %.4f\n", t->step, t->s.steps,
+            t->last_loss, loss);
+  TOOL_TRY(tool_flush(t->command, TOOL_DONE));
+  if (!(loss < t->best_loss) && isfinite(t->best_loss)) return TOOL_DONE;
+  t->best_loss = loss;
+  return t->s.keep_best ? lm_train_save_best(t) : TOOL_DONE;
+}
+
+// What is due after a step. The last one is validated and saved in any case.
+static int between(trainer *t) {
+  const bool last = t->step >= t->s.steps;
+  const bool validates = t->validation && (last || train_has(t->s.eval_every, t->step));
+  const bool samples = train_has(t->s.sample_every, t->step), saves = last || train_has(t->s.save_every, t->step);
+  if (!validates && !samples && !(saves && t->s.save)) return last ? end_look(t) : TOOL_DONE;
+  TOOL_TRY(end_look(t));
+  const double began = tool_seconds();
+  if (validates) TOOL_TRY(report_validation(t));
+  if (samples) TOOL_TRY(lm_train_sample(t));
+  if (saves) TOOL_TRY(lm_train_save(t));
+  t->paused += tool_seconds() - began;
+  return TOOL_DONE;
+}
+
+// ---------------------------------------------------------------- the whole run
+
+static int stop_early(trainer *t) {
+  TOOL_TRY(end_look(t));
+  if (t->s.save && t->saved_step != t->step) TOOL_TRY(lm_train_save(t));
+  tool_progress_clear(t->args->progress);
+  if (t->s.save)
+    tool_say(t->command,
+             "interrupted after %" PRId64 " steps, which are saved; to go on: heed lm train --resume %s --data %s",
+             t->step, t->s.save, t->s.data);
+  else
+    tool_say(t->command, "interrupted after %" PRId64 " steps; nothing was saved, for want of --save", t->step);
+  return TOOL_INTERRUPTED;
+}
+
+static int run(trainer *t) {
+  while (t->step < t->s.steps) {
+    if (*t->interrupted) return stop_early(t);
+    TOOL_TRY(step_and_look(t));
+    TOOL_TRY(between(t));
+  }
+  return TOOL_DONE;
+}
+
+static void say_end(const trainer *t) {
+  char text[32];
+  if (!t->results) return;
+  fprintf(t->results, "%" PRId64 " steps in %s: loss %.4f", t->step,
+          tool_duration_text(tool_seconds() - t->started, text), t->last_loss);
+  if (t->validation) fprintf(t->results, ", validation loss %.4f", t->last_validation);
+  if (!t->s.save) {
+    fputs("\n", t->results);
+    return;
+  }
+  fprintf(t->results, "; the model is in %s\nnext: heed lm generate --model %s %s\n", t->s.save, t->s.save,
+          t->model.tokenizer ? "--prompt 'The ' --tokens 50" : "--ids 0 --tokens 50");
+}
+
+int lm_train_loop(trainer *t) {
+  if (t->step >= t->s.steps) {
+    tool_note(t->args, "nothing to do: %" PRId64 " steps are done; use a larger --steps to go on", t->step);
+    return t->saved_step == t->step || !t->s.save ? TOOL_DONE : lm_train_save(t);
+  }
+  t->interrupted = tool_interrupt_start();
+  t->args->progress->interval = 0.25;  // a look waits for the queue
+  t->started = t->looked = t->told = tool_seconds();
+  lm_train_log_start(t);
+  int status = run(t);
+  if (tool_curves_draw(t->curves) != TOOL_DONE && status == TOOL_DONE) status = TOOL_FAILED;
+  tool_progress_clear(t->args->progress);
+  tool_interrupt_end();
+  if (status == TOOL_DONE) say_end(t);
+  lm_train_log_end(t, status == TOOL_DONE ? "done" : status == TOOL_INTERRUPTED ? "interrupted" : "failed");
+  return status == TOOL_DONE && (t->save_failed || t->log_failed) ? TOOL_FAILED : status;
+}
+
+int lm_train(int argc, const char **argv) {
+  tool_args args;
+  trainer t = {.args = &args,
+               .command = lm_train_syntax.command,
+               .lock = -1,
+               .saved_step = -1,
+               .best_loss = NAN,
+               .last_validation = NAN,
+               .last_loss = NAN,
+               .s = {.val_fraction = 0.1,
+                     .layers = 4,
+                     .heads = 4,
+                     .width = 128,
+                     .batch = 12,
+                     .accumulate = 1,
+                     .steps = 1000,
+                     .seed = 1,
+                     .lr = 1e-3,
+                     .beta1 = 0.9,
+                     .beta2 = 0.999,
+                     .eps = 1e-8,
+                     .eval_every = 250,
+                     .eval_batches = 20,
+                     .save_every = 250,
+                     .log_every = 10}};
+  int status = tool_parse(&lm_train_syntax, &t.s, argc, argv, &args);
+  if (status == TOOL_PROCEED) {
+    status = lm_train_set_up(&t);
+    if (status == TOOL_DONE) status = lm_train_loop(&t);
+  }
+  lm_train_release(&t);
+  return tool_finish(&args, status);
+}

@@ -1,0 +1,311 @@
+// heed lm train: from options to a run that is ready: what it starts from, its data, its model on the device.
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lm/train.h"
+
+// ---------------------------------------------------------------- lists of files
+
+// --data names files with commas between. The caller frees *paths, and no path.
+static int split(const char *command, const char *text, char **copy, const char ***paths, size_t *count) {
+  *count = 1;
+  for (const char *at = text; *at; at++) *count += *at == ',';
+  *copy = strdup(text);
+  *paths = malloc((*count + 1) * sizeof **paths);
+  if (!*copy || !*paths) return tool_fail(command, "out of memory");
+  char *rest = *copy;
+  for (size_t i = 0; i <= *count; i++) (*paths)[i] = strsep(&rest, ",");
+  for (size_t i = 0; i < *count; i++)
+    if (!*(*paths)[i]) return tool_usage(command, "--data %s: a file name between the commas is empty", text);
+  return TOOL_DONE;
+}
+
+typedef struct files {
+  char *copy;
+  const char **paths;  // one more than count: --val goes there for those who want all
+  size_t count;
+} files;
+
+static void files_free(files *f) {
+  free(f->copy);
+  free(f->paths);
+}
+
+// ---------------------------------------------------------------- the tokenizer
+
+static int is_text(const trainer *t, const files *f, bool *text) {
+  bool tokens = false;
+  TOOL_HEED(t->command, heed_token_file_is(f->paths[0], &tokens));
+  *text = !tokens;
+  return TOOL_DONE;
+}
+
+static int make_tokenizer(trainer *t, files *f) {
+  f->paths[f->count] = t->s.val;
+  return lm_open_tokenizer(t->command, t->s.tokenizer, f->paths, f->count + (t->s.val != NULL), &t->model.tokenizer);
+}
+
+// The folder that the run starts from has one already, if it has one.
+static int decide_tokenizer(trainer *t, files *f) {
+  bool text = false;
+  TOOL_TRY(is_text(t, f, &text));
+  if (t->s.tokenizer && t->s.resume)
+    return tool_usage(t->command, "--tokenizer: the run in %s has its tokenizer", t->s.resume);
+  if (t->s.tokenizer && t->model.tokenizer) {
+    heed_tokenizer_destroy(t->model.tokenizer);
+    t->model.tokenizer = NULL;
+  }
+  if (!t->s.tokenizer && !t->model.tokenizer && text) {
+    if (t->model.folder)
+      return tool_fail(t->command, "%s has no tokenizer for the text %s; name one with --tokenizer",
+                       t->s.init ? t->s.init : t->s.resume, f->paths[0]);
+    t->s.tokenizer = "bytes";
+  }
+  return t->s.tokenizer ? make_tokenizer(t, f) : TOOL_DONE;
+}
+
+// ---------------------------------------------------------------- the configuration
+
+static int refuse_shape(const trainer *t, const char *option, int64_t given, int64_t has) {
+  if (!tool_given(t->args, option) || given == has) return TOOL_DONE;
+  return tool_usage(t->command, "--%s %" PRId64 " does not fit the model in %s, which has %" PRId64, option, given,
+                    t->s.resume ? t->s.resume : t->s.init, has);
+}
+
+static int take_configuration(trainer *t) {
+  const train_settings *s = &t->s;
+  t->config = *heed_model_folder_config(t->model.folder);
+  const heed_transformer_config *c = &t->config;
+  TOOL_TRY(refuse_shape(t, "layers", s->layers, c->layers));
+  TOOL_TRY(refuse_shape(t, "heads", s->heads, c->heads));
+  TOOL_TRY(refuse_shape(t, "kv-heads", s->kv_heads, c->kv_heads));
+  TOOL_TRY(refuse_shape(t, "width", s->width, c->width));
+  TOOL_TRY(refuse_shape(t, "ffn", s->ffn, c->ffn));
+  TOOL_TRY(refuse_shape(t, "vocab", s->vocab, c->vocab));
+  if (tool_given(t->args, "arch") && s->architecture != (int)c->architecture)
+    return tool_usage(t->command, "--arch does not fit the model in %s, which is a %s", s->resume ? s->resume : s->init,
+                      heed_architecture_string(c->architecture));
+  if ((s->tie && c->tied < 0) || (s->no_tie && c->tied > 0))
+    return tool_usage(t->command, "the head of the model in %s is %s", s->resume ? s->resume : s->init,
+                      c->tied > 0 ? "tied" : "its own");
+  return TOOL_DONE;
+}
+
+static int new_configuration(trainer *t) {
+  const train_settings *s = &t->s;
+  const int64_t ids = heed_tokenizer_vocab(t->model.tokenizer);
+  if (!s->vocab && !t->model.tokenizer)
+    return tool_usage(t->command, "token files do not tell how many token ids there are; give --vocab");
+  t->config = (heed_transformer_config){.architecture = (heed_architecture)s->architecture,
+                                        .layers = s->layers,
+                                        .width = s->width,
+                                        .heads = s->heads,
+                                        .kv_heads = s->kv_heads,
+                                        .ffn = s->ffn,
+                                        .context = s->context ? s->context : 64,
+                                        .vocab = s->vocab ? s->vocab : ids,
+                                        .tied = s->tie      ? 1
+                                                : s->no_tie ? -1
+                                                            : 0};
+  return TOOL_DONE;
+}
+
+static int decide_configuration(trainer *t) {
+  train_settings *s = &t->s;
+  if (t->model.folder)
+    TOOL_TRY(take_configuration(t));
+  else
+    TOOL_TRY(new_configuration(t));
+  heed_transformer_config *c = &t->config;
+  if (!s->context) s->context = c->context;
+  if (s->context > c->context)
+    return tool_usage(t->command, "--context %" PRId64 " is over the model's of %" PRId64, s->context, c->context);
+  if (tool_given(t->args, "dropout") || s->resume) c->dropout = s->dropout;
+  s->dropout = c->dropout;
+  c->dtype = (heed_dtype)s->dtype;
+  c->recompute = s->recompute;
+  TOOL_HEED(t->command, heed_transformer_complete(c));
+  if (t->model.tokenizer) TOOL_TRY(lm_check_vocabulary(t->command, t->model.tokenizer, c->vocab));
+  TOOL_HEED(t->command, lm_memory_to_train(c, s->batch, s->context, &t->memory));
+  return TOOL_DONE;
+}
+
+// ---------------------------------------------------------------- the data
+
+static void told(const char *path, double part, void *user) {
+  const trainer *t = user;
+  if (tool_progress_due(t->args->progress))
+    tool_progress_show(t->args->progress, "tokenizing %s: %.0f %%", path, 100 * part);
+}
+
+// What is too short to validate on is said, and an error if somebody asked for it.
+static int check_validation(trainer *t) {
+  const int64_t count = heed_token_data_count(t->validation);
+  if (!t->validation || count > t->s.context) return TOOL_DONE;
+  if (t->s.val || tool_given(t->args, "val-fraction") || t->s.resume)
+    return tool_fail(t->command,
+                     "there are %" PRId64 " tokens for validation, and a row of --context %" PRId64
+                     " needs one more "
+                     "than that; give more, or --val-fraction 0",
+                     count, t->s.context);
+  tool_note(t->args, "%" PRId64 " tokens are too few for validation; there is none", count);
+  heed_token_data_close(t->validation);
+  t->validation = NULL;
+  return TOOL_DONE;
+}
+
+static int open_data(trainer *t, const files *f) {
+  heed_token_data_options open = {.tokenizer = t->model.tokenizer,
+                                  .vocab = t->config.vocab,
+                                  .validation = t->s.val ? 0 : t->s.val_fraction,
+                                  .progress = told,
+                                  .user = t};
+  TOOL_HEED(t->command, heed_token_data_open(f->paths, f->count, &open, &t->data, &t->validation));
+  open.validation = 0;
+  if (t->s.val) TOOL_HEED(t->command, heed_token_data_open(&t->s.val, 1, &open, &t->validation, NULL));
+  const int64_t count = heed_token_data_count(t->data);
+  if (count <= t->s.context)
+    return tool_fail(t->command, "%s has %" PRId64 " tokens to train on; a row of --context %" PRId64 " needs %" PRId64,
+                     t->s.data, count, t->s.context, t->s.context + 1);
+  TOOL_TRY(check_validation(t));
+  TOOL_HEED(t->command, heed_token_data_checksum(t->data, &t->data_checksum));
+  if (t->validation) TOOL_HEED(t->command, heed_token_data_checksum(t->validation, &t->validation_checksum));
+  return TOOL_DONE;
+}
+
+// ---------------------------------------------------------------- on the device
+
+// The peak of multiply-adds costs a second to measure; only those who see the share of it need it. It is measured before the run's own
+// memory is taken, so that it does not count.
+static void measure_peak(trainer *t) {
+  enum { COPY = 1 << 16 };
+  double copy;
+  t->peak_gflops = NAN;
+  if (!lm_train_log_wanted(t) && !t->args->progress->terminal) return;
+  tool_progress_show(t->args->progress, "measuring the device");
+  if (heed_measure_peak(t->model.ctx, COPY, &t->peak_gflops, &copy) != HEED_OK) t->peak_gflops = NAN;
+}
+
+static int create_optimizer(trainer *t) {
+  const train_settings *s = &t->s;
+  const heed_optimizer_config config = {
+      .kind = HEED_OPTIMIZER_ADAMW,
+      .adamw = {.lr = s->lr, .beta1 = s->beta1, .beta2 = s->beta2, .eps = s->eps, .weight_decay = s->weight_decay},
+      .decay_matrices = true,
+      .max_norm = s->clip,
+      .loss_scale = s->dtype == HEED_F16 ? 65536 : 0};
+  t->parameter_count = heed_transformer_parameters(t->model.transformer, &t->parameters);
+  TOOL_HEED(t->command, heed_optimizer_create(t->parameters, t->parameter_count, &config, &t->optimizer));
+  return TOOL_DONE;
+}
+
+static int create_buffers(trainer *t) {
+  const int64_t dims[] = {t->s.batch, t->s.context}, rows = dims[0] * dims[1], micro = t->s.accumulate;
+  TOOL_HEED(t->command, heed_tensor_create(t->model.ctx, HEED_I32, 2, dims, &t->tokens));
+  TOOL_HEED(t->command, heed_tensor_create(t->model.ctx, HEED_I32, 2, dims, &t->targets));
+  TOOL_HEED(t->command, heed_tensor_create(t->model.ctx, HEED_F32, 1, &micro, &t->losses));
+  t->host_tokens = malloc((size_t)rows * sizeof *t->host_tokens);
+  t->host_targets = malloc((size_t)rows * sizeof *t->host_targets);
+  t->look.losses = malloc((size_t)micro * sizeof *t->look.losses);
+  if (!t->host_tokens || !t->host_targets || !t->look.losses) return tool_fail(t->command, "out of memory");
+  return TOOL_DONE;
+}
+
+static int create_model(trainer *t) {
+  const char *advice = t->s.recompute ? "try a smaller --batch, with more --accumulate"
+                                      : "try --recompute, or a smaller --batch with more --accumulate";
+  TOOL_TRY(tool_open(t->args, false, &t->model.ctx));
+  TOOL_TRY(lm_memory_check(t->command, t->model.ctx, &t->memory, advice));
+  measure_peak(t);
+  tool_progress_show(t->args->progress, "making the model");
+  heed_transformer_config config = t->config;
+  config.empty = t->model.folder != NULL;
+  TOOL_HEED(t->command, heed_transformer_create(t->model.ctx, &config, t->s.seed, &t->model.transformer));
+  if (t->s.init) TOOL_HEED(t->command, heed_model_folder_load(t->model.folder, t->model.transformer));
+  TOOL_TRY(create_optimizer(t));
+  if (t->s.init)
+    TOOL_HEED(t->command, heed_model_folder_load_masters(t->model.folder, t->model.transformer, t->optimizer));
+  return create_buffers(t);
+}
+
+// ---------------------------------------------------------------- all of it
+
+static int check_options(trainer *t) {
+  train_settings *s = &t->s;
+  if (!s->data) return tool_usage(t->command, "name the text to train on with --data");
+  if (s->init && s->resume) return tool_usage(t->command, "--init and --resume both say where to start; give one");
+  if (s->tie && s->no_tie) return tool_usage(t->command, "--tie and --no-tie exclude each other");
+  if (s->val && tool_given(t->args, "val-fraction"))
+    return tool_usage(t->command, "--val and --val-fraction both say what to validate on; give one");
+  if (s->resume && s->save && strcmp(s->save, s->resume) != 0)
+    return tool_usage(t->command, "--resume goes on in its own folder; to train elsewhere, use --init");
+  if (s->resume) s->save = s->resume;
+  if (s->keep_best && !s->save) return tool_usage(t->command, "--keep-best needs a folder: --save");
+  if (s->save && !*s->save) return tool_usage(t->command, "--save: the name of the folder is empty");
+  return TOOL_DONE;
+}
+
+static void say_start(const trainer *t) {
+  const heed_transformer_config *c = &t->config;
+  char memory[32];
+  tool_note(t->args,
+            "%s of %" PRId64 " layers, width %" PRId64 ", %" PRId64 " parameters, vocabulary %" PRId64 ", on %" PRId64
+            " tokens; %s of device memory on %s%s",
+            heed_architecture_string(c->architecture), c->layers, c->width, lm_parameters(c), c->vocab,
+            heed_token_data_count(t->data), tool_bytes_text(lm_memory_total(&t->memory), memory),
+            heed_context_device(t->model.ctx)->name,
+            t->s.save ? "" : "; without --save the trained model is lost at the end");
+}
+
+static int prepare(trainer *t, files *f, const heed_safetensors *state) {
+  TOOL_TRY(decide_tokenizer(t, f));
+  TOOL_TRY(decide_configuration(t));
+  TOOL_TRY(lm_train_check_save(t));
+  TOOL_TRY(open_data(t, f));
+  if (state) TOOL_TRY(lm_train_state_check_data(t, state));
+  if (!t->s.decay_steps) t->s.decay_steps = t->s.steps;
+  TOOL_TRY(tool_curves_open(t->command, t->s.plot, t->s.save ? t->s.save : "heed lm train", &t->curves));
+  if (t->s.resume && t->s.log) TOOL_TRY(tool_curves_read_log(t->curves, t->s.log));
+  TOOL_TRY(lm_train_log_open(t));
+  TOOL_TRY(create_model(t));
+  if (state) TOOL_TRY(lm_train_state_restore(t, state));
+  say_start(t);
+  return TOOL_DONE;
+}
+
+int lm_train_set_up(trainer *t) {
+  t->model.args = t->args;
+  TOOL_TRY(check_options(t));
+  files f = {0};
+  heed_safetensors *state = NULL;
+  const char *from = t->s.resume ? t->s.resume : t->s.init;
+  int status = from ? lm_model_open(t->args, from, &t->model) : TOOL_DONE;
+  if (status == TOOL_DONE && t->s.resume) status = lm_train_state_open(t, &state);
+  if (status == TOOL_DONE) status = split(t->command, t->s.data, &f.copy, &f.paths, &f.count);
+  if (status == TOOL_DONE) status = prepare(t, &f, state);
+  heed_safetensors_destroy(state);
+  files_free(&f);
+  return status;
+}
+
+void lm_train_release(trainer *t) {
+  lm_train_log_close(t);
+  tool_curves_close(t->curves);
+  heed_read_destroy(t->look.loss);
+  heed_read_destroy(t->look.norm);
+  heed_read_destroy(t->look.counts);
+  heed_tensor_destroy(t->tokens);
+  heed_tensor_destroy(t->targets);
+  heed_tensor_destroy(t->losses);
+  heed_optimizer_destroy(t->optimizer);
+  heed_token_data_close(t->data);
+  heed_token_data_close(t->validation);
+  lm_model_close(&t->model);
+  free(t->host_tokens);
+  free(t->host_targets);
+  free(t->look.losses);
+  if (t->lock >= 0) close(t->lock);
+}
