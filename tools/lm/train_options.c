@@ -37,6 +37,8 @@ static const tool_option options[] = {
      .words = tokenizers,
      .help = "how texts become tokens: bytes, the characters that occur, or the tokenizer of a folder (default: that "
              "of --init, else bytes)"},
+    TOOL_OPTION_FLAG("template", S, template_tokens,
+                     "put the tokens of the tokenizer's template around each part of a text"),
     COUNT("batch", batch, 1, "rows of a micro-batch (default 12)"),
     COUNT("accumulate", accumulate, 1, "micro-batches of a step (default 1)"),
     COUNT("steps", steps, 0, "steps to train, with those of a resumed run (default 1000)"),

@@ -161,6 +161,7 @@ static int open_data(trainer *t, const files *f) {
   heed_token_data_options open = {.tokenizer = t->model.tokenizer,
                                   .vocab = t->config.vocab,
                                   .validation = t->s.val ? 0 : t->s.val_fraction,
+                                  .template_tokens = t->s.template_tokens,
                                   .progress = told,
                                   .user = t};
   TOOL_HEED(t->command, heed_token_data_open(f->paths, f->count, &open, &t->data, &t->validation));
