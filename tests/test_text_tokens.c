@@ -222,6 +222,39 @@ static void another_tokenizer_has_other_entries(void **state) {
   assert_int_equal(entries(NULL, 0), 2);
 }
 
+// The template is part of what an entry is found by.
+static void a_template_is_put_around_a_text_if_asked_for(void **state) {
+  (void)state;
+  static const char json[] =
+      "{\"added_tokens\": [{\"id\": 2, \"content\": \"<s>\", \"special\": true}], \"normalizer\": null, "
+      "\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": true, "
+      "\"use_regex\": false}, \"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": "
+      "{\"id\": \"<s>\", \"type_id\": 0}}, {\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}], \"pair\": [{\"Sequence\": "
+      "{\"id\": \"A\", \"type_id\": 0}}, {\"Sequence\": {\"id\": \"B\", \"type_id\": 1}}], \"special_tokens\": "
+      "{\"<s>\": "
+      "{\"id\": \"<s>\", \"ids\": [2], \"tokens\": [\"<s>\"]}}}, \"decoder\": {\"type\": \"ByteLevel\"}, \"model\": "
+      "{\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 1}, \"merges\": []}}";
+  support_write_file(support_path("templated/tokenizer.json"), json, sizeof json - 1);
+  const char *path = support_text("a.txt", "abba");
+  heed_token_data_options options = {0};
+  heed_tokenizer *tokenizer;
+  ASSERT_OK(heed_tokenizer_open(support_path("templated"), &tokenizer));
+  options.tokenizer = tokenizer;
+  for (int i = 0; i < 4; ++i) {
+    heed_token_data *data;
+    int32_t ids[5] = {0};
+    options.template_tokens = i % 2;
+    ASSERT_OK(heed_token_data_open(&path, 1, &options, &data, NULL));
+    const int64_t count = heed_token_data_count(data);
+    assert_int_equal(count, options.template_tokens ? 5 : 4);
+    ASSERT_OK(heed_token_data_read(data, 0, count, ids));
+    assert_memory_equal(ids, options.template_tokens ? ((int32_t[]){2, 0, 1, 1, 0}) : ((int32_t[]){0, 1, 1, 0, 0}),
+                        sizeof ids);
+    heed_token_data_close(data);
+  }
+  heed_tokenizer_destroy(tokenizer);
+}
+
 static void an_entry_is_a_token_file_of_the_user_alone(void **state) {
   (void)state;
   char entry[512];
@@ -437,6 +470,7 @@ int main(void) {
       IN_FOLDER(progress_is_told_from_none_to_all),
       IN_FOLDER(a_text_is_tokenized_once),
       IN_FOLDER(another_tokenizer_has_other_entries),
+      IN_FOLDER(a_template_is_put_around_a_text_if_asked_for),
       IN_FOLDER(an_entry_is_a_token_file_of_the_user_alone),
       IN_FOLDER(a_damaged_entry_is_made_anew),
       IN_FOLDER(an_entry_of_another_text_is_made_anew),

@@ -12,6 +12,9 @@
 #include "base/status.h"
 #include "lm/token_cache.h"
 
+// Tells the fingerprint of a tokenizer with its template from that without; any odd number does.
+#define TEMPLATE UINT64_C(0x9e3779b97f4a7c15)
+
 struct text {
   const char *path;
   int fd;
@@ -138,7 +141,8 @@ static heed_status tokenize(struct tokenizing *t, bool named, struct heed__token
   t->done = 0;
   HEED__TRY(heed__token_writer_open(t->writer, &t->key, t->text->path, width, named));
   if (t->options->progress) tell(t, 0);
-  const heed_status status = heed_tokenizer_encode(tokenizer, text, t->end - t->begin, NULL, receive, t);
+  const heed_encode_options encode = {.template_tokens = t->options->template_tokens};
+  const heed_status status = heed_tokenizer_encode(tokenizer, text, t->end - t->begin, &encode, receive, t);
   if (status != HEED_OK) {
     if (t->writer->failed) return status;
     return t->begin == 0 ? heed__fail_prefix(status, "%s", t->text->path)
@@ -153,7 +157,10 @@ static heed_status tokenize(struct tokenizing *t, bool named, struct heed__token
 // From the cache, or made: where the cache has no room, in a file without a name.
 static heed_status find_or_make(struct tokenizing *t, struct heed__token_file *out) {
   const char *text = t->text->data ? (const char *)t->text->data + t->begin : "";
-  heed__token_key_make(text, t->end - t->begin, heed_tokenizer_fingerprint(t->options->tokenizer), &t->key);
+  // With a template the tokenizer is another one.
+  const uint64_t tokenizer =
+      heed_tokenizer_fingerprint(t->options->tokenizer) ^ (t->options->template_tokens ? TEMPLATE : 0);
+  heed__token_key_make(text, t->end - t->begin, tokenizer, &t->key);
   if (heed__token_cache_find(&t->key, t->text->path, out)) return check_unchanged(t->text);
   t->writer = malloc(sizeof *t->writer);
   HEED__REQUIRE(t->writer, HEED_ERROR_OUT_OF_MEMORY, "no memory to tokenize %s", t->text->path);

@@ -13,6 +13,7 @@ enum { ROWS_MOST = 16, ROW_TOKENS = 4096 };  // of one call: as many rows as hav
 typedef struct settings {
   const char *model, *data;
   int64_t context, stride;
+  bool template_tokens;
   int dtype;
 } settings;
 
@@ -24,6 +25,8 @@ static const tool_option options[] = {
     TOOL_OPTION_INTEGER("stride", settings, stride, 1, TOOL_MAX_COUNT, "at least 1",
                         "from the beginning of a window to that of the next, of which only the tokens count that no "
                         "window before has counted (default: --context)"),
+    TOOL_OPTION_FLAG("template", settings, template_tokens,
+                     "put the tokens of the tokenizer's template around the text"),
     TOOL_OPTION_CHOICE("dtype", settings, dtype, lm_dtypes, "f32|f16|bf16",
                        "what weights and activations are rounded to (default f32)"),
 };
@@ -59,8 +62,11 @@ static void told(const char *path, double part, void *user) {
 
 static int open_data(measuring *m) {
   const heed_transformer_config *c = heed_model_folder_config(m->model.folder);
-  const heed_token_data_options open = {
-      .tokenizer = m->model.tokenizer, .vocab = c->vocab, .progress = told, .user = m};
+  const heed_token_data_options open = {.tokenizer = m->model.tokenizer,
+                                        .vocab = c->vocab,
+                                        .template_tokens = m->s->template_tokens,
+                                        .progress = told,
+                                        .user = m};
   TOOL_HEED(command, heed_token_data_open(&m->s->data, 1, &open, &m->data, NULL));
   m->context = m->s->context ? m->s->context : c->context;
   m->stride = m->s->stride ? m->s->stride : m->context;
@@ -140,6 +146,9 @@ static int measure(measuring *m) {
 
 static int print(const measuring *m) {
   const double loss = m->loss / (double)m->counted, bits = m->loss / log(2) / (double)m->bytes;
+  if (!isfinite(loss))
+    return tool_fail(command, "the loss is %s: the weights in %s are not finite, or too large for --dtype %s",
+                     isnan(loss) ? "NaN" : "infinite", m->s->model, lm_dtypes[m->s->dtype]);
   if (!m->args->json) {
     tool_progress_clear(m->args->progress);
     printf("loss %.5f, perplexity %.4g", loss, exp(loss));

@@ -4,6 +4,7 @@
 
 #include "cli/curves.h"
 #include "lm/lm.h"
+#include "ranks/share.h"
 
 // Options as they are on the command line, or remembered by the run that goes on.
 typedef struct train_settings {
@@ -21,7 +22,8 @@ typedef struct train_settings {
   double beta1, beta2, eps, weight_decay, clip, dropout;
   int dtype, save_dtype;
   bool recompute, force, keep_best, template_tokens;
-  int64_t eval_every, eval_batches, sample_every, save_every, log_every;
+  int64_t eval_every, eval_batches, sample_every, save_every, log_every, compare_every;
+  double timeout;
 } train_settings;
 
 enum { TRAIN_RANDOM, TRAIN_SEQUENTIAL };
@@ -40,19 +42,20 @@ typedef struct train_look {
 } train_look;
 
 typedef struct trainer {
-  const tool_args *args;
+  tool_args *args;
   const char *command;
+  tool_ranks *ranks;  // NULL: one process alone
   train_settings s;
   lm_model model;  // folder: --init's or --resume's, NULL for a new model; ctx, transformer, tokenizer
   heed_transformer_config config;
   lm_memory memory;
   heed_token_data *data, *validation;  // validation NULL: none
   uint32_t data_checksum, validation_checksum;
-  int lock;  // of the folder; −1: none
+  int lock;          // of the folder; −1: none
+  bool made_folder;  // by this run: it goes if nothing comes to lie in it
 
   heed_optimizer *optimizer;
-  heed_grad_tree *tree;
-  heed_tensor *squares, *square;  // F32 [pieces], [1]; NULL: the gradients are one piece
+  tool_share share;
   const heed_parameter *parameters;
   size_t parameter_count;
   heed_tensor *tokens, *targets;  // I32 [batch, context]
@@ -98,13 +101,24 @@ int lm_train_sample(trainer *t);
 int lm_train_state_open(trainer *t, heed_safetensors **out);
 // Fails if the data are not those of the state.
 int lm_train_state_check_data(const trainer *t, const heed_safetensors *state);
+// Reads the masters of --init's model, which its values are not where they are rounded.
+int lm_train_load_masters(trainer *t);
 // Brings back parameters, moments and counts.
 int lm_train_state_restore(trainer *t, const heed_safetensors *state);
 // Writes the model's folder, then the state. A failure is reported and remembered, and leaves files from which the run can go on.
 int lm_train_save(trainer *t);
 int lm_train_save_best(trainer *t);
-// Fails if --save may not be written to, or the disk has no room for it.
-int lm_train_check_save(trainer *t);
+
+// ---------------------------------------------------------------- the folder
+// Makes --save's folder where there is none, and keeps other runs out of it. Fails if it may not be written to.
+int lm_train_enter_folder(trainer *t);
+// Fails if the disk has no room for a checkpoint.
+int lm_train_check_room(const trainer *t);
+// Lets other runs in again. A folder that was made for nothing goes.
+void lm_train_leave_folder(trainer *t);
+// The file of the state, in --save's folder; the caller frees the path. NULL without memory.
+extern const char lm_train_state_name[];
+char *lm_train_path_in(const char *folder, const char *name);
 
 // ---------------------------------------------------------------- the log
 int lm_train_log_open(trainer *t);

@@ -87,13 +87,21 @@ static int end_look(trainer *t) {
   return TOOL_DONE;
 }
 
+// Whether the last step was sound is known before anything is validated or saved: a state after one that was not could not go on.
+static int look_at_last(trainer *t) {
+  if (!t->looking && t->step > t->first_step && t->look.step != t->step - 1)
+    TOOL_TRY(start_look(t, false, heed_optimizer_learning_rate(t->optimizer)));
+  return end_look(t);
+}
+
 // One step more is queued before the last one is read, so that the device does not wait for the host.
 static int step_and_look(trainer *t) {
   const double rate = lm_train_rate_now(t);
   TOOL_TRY(lm_train_step(t));
   TOOL_TRY(end_look(t));
   const bool wanted = lm_train_log_wanted(t) && (t->step - 1) % t->s.log_every == 0;
-  const bool due = tool_progress_due(t->args->progress) || tool_seconds() - t->looked >= look_seconds;
+  const bool due = tool_ranks_leads(t->ranks) &&
+                   (tool_progress_due(t->args->progress) || tool_seconds() - t->looked >= look_seconds);
   return wanted || due || t->step == t->s.steps ? start_look(t, wanted, rate) : TOOL_DONE;
 }
 
@@ -121,10 +129,10 @@ static int between(trainer *t) {
   const bool validates = t->validation && (last || train_has(t->s.eval_every, t->step));
   const bool samples = train_has(t->s.sample_every, t->step), saves = last || train_has(t->s.save_every, t->step);
   if (!validates && !samples && !(saves && t->s.save)) return last ? end_look(t) : TOOL_DONE;
-  TOOL_TRY(end_look(t));
+  TOOL_TRY(look_at_last(t));
   const double began = tool_seconds();
   if (validates) TOOL_TRY(report_validation(t));
-  if (samples) TOOL_TRY(lm_train_sample(t));
+  if (samples && tool_ranks_leads(t->ranks)) TOOL_TRY(lm_train_sample(t));
   if (saves) TOOL_TRY(lm_train_save(t));
   t->paused += tool_seconds() - began;
   return TOOL_DONE;
@@ -132,23 +140,40 @@ static int between(trainer *t) {
 
 // ---------------------------------------------------------------- the whole run
 
-static int stop_early(trainer *t) {
-  TOOL_TRY(end_look(t));
-  if (t->s.save && t->saved_step != t->step) TOOL_TRY(lm_train_save(t));
+// Tells how the run can go on, if it can.
+static void say_interrupted(const trainer *t) {
+  const train_settings *s = &t->s;
   tool_progress_clear(t->args->progress);
-  if (t->s.save)
-    tool_say(t->command,
-             "interrupted after %" PRId64 " steps, which are saved; to go on: heed lm train --resume %s --data %s",
-             t->step, t->s.save, t->s.data);
-  else
+  if (!s->save) {
     tool_say(t->command, "interrupted after %" PRId64 " steps; nothing was saved, for want of --save", t->step);
+  } else if (t->saved_step < 0) {
+    tool_say(t->command, "interrupted after %" PRId64 " steps; nothing was saved", t->step);
+  } else {
+    char steps[32] = "which";
+    if (t->saved_step != t->step) snprintf(steps, sizeof steps, "of which %" PRId64, t->saved_step);
+    tool_say(t->command,
+             "interrupted after %" PRId64 " steps, %s are saved; to go on: heed lm train --resume %s --data %s%s%s",
+             t->step, steps, s->save, s->data, s->val ? " --val " : "", s->val ? s->val : "");
+  }
+}
+
+static int stop_early(trainer *t) {
+  TOOL_TRY(look_at_last(t));
+  bool saves = false;  // as rank 0 knows
+  TOOL_TRY(tool_ranks_any(t->ranks, tool_ranks_leads(t->ranks) && t->s.save && t->saved_step != t->step, &saves));
+  if (saves) TOOL_TRY(lm_train_save(t));
+  say_interrupted(t);
   return TOOL_INTERRUPTED;
 }
 
 static int run(trainer *t) {
   while (t->step < t->s.steps) {
-    if (*t->interrupted) return stop_early(t);
+    bool interrupted = false;
+    TOOL_TRY(tool_ranks_any(t->ranks, *t->interrupted, &interrupted));
+    if (interrupted) return stop_early(t);
     TOOL_TRY(step_and_look(t));
+    if (train_has(t->s.compare_every, t->step))
+      TOOL_TRY(tool_ranks_compare(t->ranks, t->parameters, t->parameter_count));
     TOOL_TRY(between(t));
   }
   return TOOL_DONE;
@@ -171,9 +196,11 @@ static void say_end(const trainer *t) {
 int lm_train_loop(trainer *t) {
   if (t->step >= t->s.steps) {
     tool_note(t->args, "nothing to do: %" PRId64 " steps are done; use a larger --steps to go on", t->step);
-    return t->saved_step == t->step || !t->s.save ? TOOL_DONE : lm_train_save(t);
+    if (t->saved_step != t->step) TOOL_TRY(lm_train_save(t));
+    return t->save_failed ? TOOL_FAILED : TOOL_DONE;
   }
   t->interrupted = tool_interrupt_start();
+  tool_ranks_set_timeout(t->ranks, t->s.timeout);
   t->args->progress->interval = 0.25;  // a look waits for the queue
   t->started = t->looked = t->told = tool_seconds();
   lm_train_log_start(t);
@@ -195,6 +222,7 @@ int lm_train(int argc, const char **argv) {
                .best_loss = NAN,
                .last_validation = NAN,
                .last_loss = NAN,
+               .look = {.step = -1},
                .s = {.val_fraction = 0.1,
                      .layers = 4,
                      .heads = 4,
@@ -210,12 +238,17 @@ int lm_train(int argc, const char **argv) {
                      .eval_every = 250,
                      .eval_batches = 20,
                      .save_every = 250,
-                     .log_every = 10}};
+                     .log_every = 10,
+                     .compare_every = 100,
+                     .timeout = 600}};
+  TOOL_TRY(tool_ranks_open(t.command, &t.ranks));
   int status = tool_parse(&lm_train_syntax, &t.s, argc, argv, &args);
   if (status == TOOL_PROCEED) {
     status = lm_train_set_up(&t);
     if (status == TOOL_DONE) status = lm_train_loop(&t);
   }
+  status = tool_ranks_close(t.ranks, status);
   lm_train_release(&t);
+  lm_train_leave_folder(&t);
   return tool_finish(&args, status);
 }

@@ -37,6 +37,8 @@ static const tool_option options[] = {
      .words = tokenizers,
      .help = "how texts become tokens: bytes, the characters that occur, or the tokenizer of a folder (default: that "
              "of --init, else bytes)"},
+    TOOL_OPTION_FLAG("template", S, template_tokens,
+                     "put the tokens of the tokenizer's template around each part of a text"),
     COUNT("batch", batch, 1, "rows of a micro-batch (default 12)"),
     COUNT("accumulate", accumulate, 1, "micro-batches of a step (default 1)"),
     COUNT("steps", steps, 0, "steps to train, with those of a resumed run (default 1000)"),
@@ -47,7 +49,7 @@ static const tool_option options[] = {
     COUNT("warmup", warmup, 0, "steps in which the learning rate rises (default 0)"),
     TOOL_OPTION_CHOICE("schedule", S, schedule, lm_train_schedules, "constant|linear|cosine|wsd",
                        "course of the learning rate (default constant)"),
-    COUNT("decay-steps", decay_steps, 1, "steps until --min-lr (default: --steps)"),
+    COUNT("decay-steps", decay_steps, 0, "steps until --min-lr (default 0: --steps)"),
     PART("beta1", beta1, "AdamW: of the first moment (default 0.9)"),
     PART("beta2", beta2, "AdamW: of the second moment (default 0.999)"),
     POSITIVE("eps", eps, "AdamW: added to the root of the second moment (default 1e-8)"),
@@ -69,6 +71,9 @@ static const tool_option options[] = {
         "log", S, log, "FILE",
         "write one JSON object per line: start, step, eval, sample, end; --resume continues it; -: standard output"),
     COUNT("log-every", log_every, 1, "steps between two step lines of the log (default 10)"),
+    COUNT("compare-every", compare_every, 0,
+          "mpirun: steps between two comparisons of the ranks' parameters (default 100; 0: none)"),
+    POSITIVE("timeout", timeout, "mpirun: seconds after which a rank that does not answer ends the run (default 600)"),
     TOOL_OPTION_TEXT("plot", S, plot, "FILE.svg|png",
                      "draw loss, validation loss and learning rate, anew at each report"),
 };

@@ -30,6 +30,7 @@ static const struct remembered {
     {"dropout", FIXED},
     {"dtype", FIXED},
     {"recompute", FIXED},
+    {"template", FIXED},
     {"steps", MAY_CHANGE},
     {"eval-every", MAY_CHANGE},
     {"eval-batches", MAY_CHANGE},

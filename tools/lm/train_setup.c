@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lm/train.h"
@@ -48,12 +49,25 @@ static int make_tokenizer(trainer *t, files *f) {
   return lm_open_tokenizer(t->command, t->s.tokenizer, f->paths, f->count + (t->s.val != NULL), &t->model.tokenizer);
 }
 
+// A run that goes on has its tokenizer.
+static int check_same_tokenizer(trainer *t, files *f) {
+  heed_tokenizer *own = t->model.tokenizer;
+  t->model.tokenizer = NULL;
+  const int status = make_tokenizer(t, f);
+  const bool same =
+      status == TOOL_DONE && own && heed_tokenizer_fingerprint(own) == heed_tokenizer_fingerprint(t->model.tokenizer);
+  heed_tokenizer_destroy(t->model.tokenizer);
+  t->model.tokenizer = own;
+  if (status != TOOL_DONE || same) return status;
+  return tool_usage(t->command, "--tokenizer %s does not fit the run in %s, which has another; leave it out",
+                    t->s.tokenizer, t->s.resume);
+}
+
 // The folder that the run starts from has one already, if it has one.
 static int decide_tokenizer(trainer *t, files *f) {
   bool text = false;
   TOOL_TRY(is_text(t, f, &text));
-  if (t->s.tokenizer && t->s.resume)
-    return tool_usage(t->command, "--tokenizer: the run in %s has its tokenizer", t->s.resume);
+  if (t->s.tokenizer && t->s.resume) return check_same_tokenizer(t, f);
   if (t->s.tokenizer && t->model.tokenizer) {
     heed_tokenizer_destroy(t->model.tokenizer);
     t->model.tokenizer = NULL;
@@ -113,6 +127,17 @@ static int new_configuration(trainer *t) {
   return TOOL_DONE;
 }
 
+// A rank sums its micro-batches, steps its share, and has room for what it gets of another's sum.
+static int reckon(trainer *t) {
+  const train_settings *s = &t->s;
+  lm_memory *memory = &t->memory;
+  const uint64_t ranks = (uint64_t)tool_ranks_count(t->ranks);
+  TOOL_HEED(t->command, lm_memory_to_train(&t->config, s->batch, s->context, s->accumulate / (int64_t)ranks, memory));
+  memory->optimizer /= ranks;
+  if (t->ranks) memory->gradients += (uint64_t)lm_parameters(&t->config) * heed_dtype_size((heed_dtype)s->dtype) / 2;
+  return TOOL_DONE;
+}
+
 static int decide_configuration(trainer *t) {
   train_settings *s = &t->s;
   if (t->model.folder)
@@ -129,8 +154,7 @@ static int decide_configuration(trainer *t) {
   c->recompute = s->recompute;
   TOOL_HEED(t->command, heed_transformer_complete(c));
   if (t->model.tokenizer) TOOL_TRY(lm_check_vocabulary(t->command, t->model.tokenizer, c->vocab));
-  TOOL_HEED(t->command, lm_memory_to_train(c, s->batch, s->context, s->accumulate, &t->memory));
-  return TOOL_DONE;
+  return reckon(t);
 }
 
 // ---------------------------------------------------------------- the data
@@ -161,8 +185,10 @@ static int open_data(trainer *t, const files *f) {
   heed_token_data_options open = {.tokenizer = t->model.tokenizer,
                                   .vocab = t->config.vocab,
                                   .validation = t->s.val ? 0 : t->s.val_fraction,
+                                  .template_tokens = t->s.template_tokens,
                                   .progress = told,
                                   .user = t};
+  if (!tool_ranks_leads(t->ranks)) TOOL_TRY(tool_ranks_after_first(t->ranks));  // they find the tokens in the cache
   TOOL_HEED(t->command, heed_token_data_open(f->paths, f->count, &open, &t->data, &t->validation));
   open.validation = 0;
   if (t->s.val) TOOL_HEED(t->command, heed_token_data_open(&t->s.val, 1, &open, &t->validation, NULL));
@@ -173,7 +199,7 @@ static int open_data(trainer *t, const files *f) {
   TOOL_TRY(check_validation(t));
   TOOL_HEED(t->command, heed_token_data_checksum(t->data, &t->data_checksum));
   if (t->validation) TOOL_HEED(t->command, heed_token_data_checksum(t->validation, &t->validation_checksum));
-  return TOOL_DONE;
+  return tool_ranks_leads(t->ranks) ? tool_ranks_after_first(t->ranks) : TOOL_DONE;
 }
 
 // ---------------------------------------------------------------- on the device
@@ -189,17 +215,6 @@ static void measure_peak(trainer *t) {
   if (heed_measure_peak(t->model.ctx, COPY, &t->peak_gflops, &copy) != HEED_OK) t->peak_gflops = NAN;
 }
 
-static int create_tree(trainer *t) {
-  const int64_t pieces = heed_grad_pieces(t->s.accumulate), one = 1;
-  t->parameter_count = heed_transformer_parameters(t->model.transformer, &t->parameters);
-  TOOL_HEED(t->command,
-            heed_grad_tree_create(t->parameters, t->parameter_count, t->s.accumulate, t->s.accumulate, &t->tree));
-  if (pieces == 1) return TOOL_DONE;
-  TOOL_HEED(t->command, heed_tensor_create(t->model.ctx, HEED_F32, 1, &pieces, &t->squares));
-  TOOL_HEED(t->command, heed_tensor_create(t->model.ctx, HEED_F32, 1, &one, &t->square));
-  return TOOL_DONE;
-}
-
 static int create_optimizer(trainer *t) {
   const train_settings *s = &t->s;
   const heed_optimizer_config config = {
@@ -207,9 +222,9 @@ static int create_optimizer(trainer *t) {
       .adamw = {.lr = s->lr, .beta1 = s->beta1, .beta2 = s->beta2, .eps = s->eps, .weight_decay = s->weight_decay},
       .decay_matrices = true,
       .max_norm = s->clip,
-      .squares = t->square,
+      .squares = t->share.square,
       .loss_scale = s->dtype == HEED_F16 ? 65536 : 0};
-  TOOL_HEED(t->command, heed_optimizer_create(t->parameters, t->parameter_count, &config, &t->optimizer));
+  TOOL_HEED(t->command, heed_optimizer_create(t->share.own, t->share.own_count, &config, &t->optimizer));
   return TOOL_DONE;
 }
 
@@ -228,7 +243,9 @@ static int create_buffers(trainer *t) {
 static int create_model(trainer *t) {
   const char *advice = t->s.recompute ? "try a smaller --batch, with more --accumulate"
                                       : "try --recompute, or a smaller --batch with more --accumulate";
+  TOOL_TRY(tool_ranks_choose_device(t->ranks, t->args));
   TOOL_TRY(tool_open(t->args, false, &t->model.ctx));
+  TOOL_TRY(tool_ranks_tune(t->ranks, t->model.ctx));
   TOOL_TRY(lm_memory_check(t->command, t->model.ctx, &t->memory, advice));
   measure_peak(t);
   tool_progress_show(t->args->progress, "making the model");
@@ -236,14 +253,19 @@ static int create_model(trainer *t) {
   config.empty = t->model.folder != NULL;
   TOOL_HEED(t->command, heed_transformer_create(t->model.ctx, &config, t->s.seed, &t->model.transformer));
   if (t->s.init) TOOL_HEED(t->command, heed_model_folder_load(t->model.folder, t->model.transformer));
-  TOOL_TRY(create_tree(t));
+  t->parameter_count = heed_transformer_parameters(t->model.transformer, &t->parameters);
+  TOOL_TRY(tool_share_open(t->command, t->ranks, t->parameters, t->parameter_count, t->s.accumulate, &t->share));
   TOOL_TRY(create_optimizer(t));
-  if (t->s.init)
-    TOOL_HEED(t->command, heed_model_folder_load_masters(t->model.folder, t->model.transformer, t->optimizer));
+  if (t->s.init) TOOL_TRY(lm_train_load_masters(t));
   return create_buffers(t);
 }
 
 // ---------------------------------------------------------------- all of it
+
+static bool is_same_file(const char *a, const char *b) {
+  struct stat x, y;
+  return strcmp(a, b) == 0 || (stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino);
+}
 
 static int check_options(trainer *t) {
   train_settings *s = &t->s;
@@ -252,7 +274,7 @@ static int check_options(trainer *t) {
   if (s->tie && s->no_tie) return tool_usage(t->command, "--tie and --no-tie exclude each other");
   if (s->val && tool_given(t->args, "val-fraction"))
     return tool_usage(t->command, "--val and --val-fraction both say what to validate on; give one");
-  if (s->resume && s->save && strcmp(s->save, s->resume) != 0)
+  if (s->resume && s->save && !is_same_file(s->save, s->resume))
     return tool_usage(t->command, "--resume goes on in its own folder; to train elsewhere, use --init");
   if (s->resume) s->save = s->resume;
   if (s->keep_best && !s->save) return tool_usage(t->command, "--keep-best needs a folder: --save");
@@ -272,30 +294,68 @@ static void say_start(const trainer *t) {
             t->s.save ? "" : "; without --save the trained model is lost at the end");
 }
 
+// Ranks that began with something else would train another model.
+static int compare_ranks(trainer *t) {
+  char *text = NULL;
+  if (!t->ranks) return TOOL_DONE;
+  if (asprintf(&text, "heed %s, %s, micro-batches %" PRId64 ", data %08" PRIx32 " %08" PRIx32, heed_version(),
+               t->args->given, t->s.accumulate, t->data_checksum, t->validation_checksum) < 0)
+    return tool_fail(t->command, "out of memory");
+  const int status = tool_ranks_same(t->ranks, "its version of heed, its options or its data", text, strlen(text));
+  free(text);
+  return status;
+}
+
+// Without a number of micro-batches each rank has one.
+static int share_batches(trainer *t) {
+  train_settings *s = &t->s;
+  if (t->ranks && !s->resume && !tool_given(t->args, "accumulate")) {
+    s->accumulate = tool_ranks_count(t->ranks);
+    tool_note(
+        t->args,
+        "warning: without --accumulate a step has one micro-batch a rank, so the result depends on how many there "
+        "are; --accumulate %" PRId64 " keeps it",
+        s->accumulate);
+  }
+  return tool_ranks_check(t->ranks, s->accumulate);
+}
+
+// Files are rank 0's to write.
+static void follow(trainer *t) {
+  t->s.log = t->s.plot = NULL;
+  t->args->verbosity = TOOL_QUIET;
+  t->args->json = false;
+  t->args->progress->terminal = false;
+}
+
 static int prepare(trainer *t, files *f, const heed_safetensors *state) {
   TOOL_TRY(decide_tokenizer(t, f));
   TOOL_TRY(decide_configuration(t));
-  TOOL_TRY(lm_train_check_save(t));
+  if (tool_ranks_leads(t->ranks)) TOOL_TRY(lm_train_check_room(t));
   TOOL_TRY(open_data(t, f));
+  TOOL_TRY(compare_ranks(t));
   if (state) TOOL_TRY(lm_train_state_check_data(t, state));
-  if (!t->s.decay_steps) t->s.decay_steps = t->s.steps;
+  if (!t->s.decay_steps && t->s.schedule != HEED_SCHEDULE_CONSTANT) t->s.decay_steps = t->s.steps;
   TOOL_TRY(tool_curves_open(t->command, t->s.plot, t->s.save ? t->s.save : "heed lm train", &t->curves));
   if (t->s.resume && t->s.log) TOOL_TRY(tool_curves_read_log(t->curves, t->s.log));
   TOOL_TRY(lm_train_log_open(t));
   TOOL_TRY(create_model(t));
   if (state) TOOL_TRY(lm_train_state_restore(t, state));
   say_start(t);
-  return TOOL_DONE;
+  return tool_ranks_compare(t->ranks, t->parameters, t->parameter_count);
 }
 
 int lm_train_set_up(trainer *t) {
   t->model.args = t->args;
+  if (!tool_ranks_leads(t->ranks)) follow(t);
   TOOL_TRY(check_options(t));
   files f = {0};
   heed_safetensors *state = NULL;
   const char *from = t->s.resume ? t->s.resume : t->s.init;
+  if (tool_ranks_leads(t->ranks)) TOOL_TRY(lm_train_enter_folder(t));
   int status = from ? lm_model_open(t->args, from, &t->model) : TOOL_DONE;
   if (status == TOOL_DONE && t->s.resume) status = lm_train_state_open(t, &state);
+  if (status == TOOL_DONE) status = share_batches(t);
   if (status == TOOL_DONE) status = split(t->command, t->s.data, &f.copy, &f.paths, &f.count);
   if (status == TOOL_DONE) status = prepare(t, &f, state);
   heed_safetensors_destroy(state);
@@ -313,14 +373,11 @@ void lm_train_release(trainer *t) {
   heed_tensor_destroy(t->targets);
   heed_tensor_destroy(t->losses);
   heed_optimizer_destroy(t->optimizer);
-  heed_grad_tree_destroy(t->tree);
-  heed_tensor_destroy(t->squares);
-  heed_tensor_destroy(t->square);
+  tool_share_close(&t->share);
   heed_token_data_close(t->data);
   heed_token_data_close(t->validation);
   lm_model_close(&t->model);
   free(t->host_tokens);
   free(t->host_targets);
   free(t->look.losses);
-  if (t->lock >= 0) close(t->lock);
 }

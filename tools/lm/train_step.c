@@ -23,7 +23,7 @@ static int micro_batch(trainer *t, int64_t micro) {
   TOOL_HEED(t->command, heed_batches_read(&batches, t->data, t->step, micro, t->host_tokens, t->host_targets));
   TOOL_HEED(t->command, heed_tensor_upload(t->tokens, t->host_tokens, bytes));
   TOOL_HEED(t->command, heed_tensor_upload(t->targets, t->host_targets, bytes));
-  const heed_transformer_loss_options options = {.accumulate = heed_grad_tree_accumulates(t->tree),
+  const heed_transformer_loss_options options = {.accumulate = heed_grad_tree_accumulates(t->share.tree),
                                                  .weight = 1 / (double)s->accumulate,
                                                  .seed = dropout_seed(t, micro),
                                                  .scale = heed_optimizer_loss_scale(t->optimizer)};
@@ -44,22 +44,16 @@ double lm_train_rate_now(const trainer *t) {
   return heed_schedule_rate(&schedule, t->step);
 }
 
-// The sum of squares of all gradients, for the optimizer, by pieces that the number of micro-batches alone defines.
-static int sum_squares(const trainer *t) {
-  const int64_t pieces = heed_tensor_count(t->squares);
-  TOOL_HEED(t->command, heed_grad_tree_squares(t->tree, 0, pieces, t->squares));
-  TOOL_HEED(t->command, heed_reduce_sum(t->squares, t->square, false));
-  return TOOL_DONE;
-}
-
 int lm_train_step(trainer *t) {
-  for (int64_t micro = 0; micro < t->s.accumulate; micro++) {
+  const int64_t first = t->share.first_micro;
+  for (int64_t micro = first; micro < first + t->share.own_micro; micro++) {
     TOOL_TRY(micro_batch(t, micro));
-    TOOL_HEED(t->command, heed_grad_tree_add(t->tree));
+    TOOL_HEED(t->command, heed_grad_tree_add(t->share.tree));
   }
-  if (t->squares) TOOL_TRY(sum_squares(t));
+  TOOL_TRY(tool_share_sum(&t->share, t->losses));
   TOOL_HEED(t->command, heed_optimizer_set_learning_rate(t->optimizer, lm_train_rate_now(t)));
   TOOL_HEED(t->command, heed_optimizer_step(t->optimizer));
+  TOOL_TRY(tool_share_spread(&t->share));
   t->step++;
   return TOOL_DONE;
 }

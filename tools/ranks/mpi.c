@@ -115,11 +115,6 @@ static int tell_devices(tool_ranks *ranks, const tool_args *args, const char *te
 
 int tool_ranks_choose_device(tool_ranks *ranks, tool_args *args) {
   if (!ranks) return TOOL_DONE;
-  if (heed_mpi_rank(ranks->mpi) > 0) {
-    args->verbosity = TOOL_QUIET;
-    args->json = false;
-    args->progress->terminal = false;
-  }
   TOOL_TRY(tool_ranks_vote(ranks, TOOL_DONE));
   heed_open_options options = {0};
   char text[HEED_MPI_TEXT] = "";

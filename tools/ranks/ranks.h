@@ -22,7 +22,7 @@ static inline bool tool_ranks_leads(const tool_ranks *ranks) { return tool_ranks
 // A rank that answers nobody for so many seconds ends the run.
 void tool_ranks_set_timeout(tool_ranks *ranks, double seconds);
 
-// Ends options that only rank 0 follows, and chooses this rank's device; rank 0 says who has which. Before tool_open().
+// Chooses this rank's device for tool_open(); rank 0 says who has which.
 int tool_ranks_choose_device(tool_ranks *ranks, tool_args *args);
 // After tool_open(): all take rank 0's tuned choices. Rank 0 says if the devices are of several kinds.
 int tool_ranks_tune(tool_ranks *ranks, heed_context *ctx);

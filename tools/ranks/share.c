@@ -64,6 +64,9 @@ static int make_views(tool_share *share) {
     if (count > 0) TOOL_TRY(add_view(share, i, at + from, count));
   }
   share->own = share->views;
+  // Every rank knows whether the last piece of all, the shortest one, has elements.
+  if (heed_grad_piece(share->elements, share->pieces, share->pieces - 1) == share->elements)
+    return tool_fail(share->command, "the model has too few parameters for %d ranks", tool_ranks_count(share->ranks));
   return TOOL_DONE;
 }
 
@@ -178,10 +181,7 @@ int tool_share_spread(tool_share *share) { return tool_ranks_spread(share->ranks
 // ---------------------------------------------------------------- what the optimizer remembers
 
 bool tool_share_has(const tool_share *share, const heed_optimizer *optimizer, const char *part) {
-  // A rank may have no element at all, and every parameter is as the first one.
-  return heed_optimizer_state(optimizer, part, 0) ||
-         (share->own_count == 0 &&
-          (strcmp(part, "master") != 0 || heed_tensor_dtype(share->parameters[0].value) != HEED_F32));
+  return share->own_count > 0 && heed_optimizer_state(optimizer, part, 0);
 }
 
 // Where a rank's elements of parameter i are in it.

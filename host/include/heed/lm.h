@@ -84,6 +84,8 @@ typedef struct heed_token_data_options {
   const heed_tokenizer *tokenizer;  // for texts; NULL: token files alone
   int64_t vocab;      // a token that is not below it is an error at opening, with file, index and value; 0: not checked
   double validation;  // the part at the end that is not for training: ⌈f·n⌉ of n characters, or tokens of token files
+  bool
+      template_tokens;  // also the tokens that the tokenizer's template puts around a text, which is each part of a file
   void (*progress)(const char *path, double part,
                    void *user);  // while a text is tokenized: 0, ..., 1; NULL: nobody is told
   void *user;
