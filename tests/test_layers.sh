@@ -48,9 +48,10 @@ tables='
       quoted["tools/bench"] = "^(cli|cases|bench)/"
       quoted["tools/tune"] = "^(cli|cases|tune)/"
       quoted["tools/run"] = "^(cli|run)/"
-      quoted["tools/train"] = "^(cli|train)/"
+      quoted["tools/train"] = quoted["tools/train/pictures"] = "^(cli|train)/"
       quoted["tools/plot"] = "^(cli|plot)/"
       quoted["tools/lm"] = "^(cli|lm)/"
+      quoted["tools/examples"] = "^$"  # programs of strangers: public headers alone
       angled["host/cpu"] = "^omp[.]h$"
       angled["host/cl/runtime"] = "^(CL/cl(_ext)?|zlib)[.]h$"
       angled["host/cl/tuning"] = "^jansson[.]h$"
@@ -61,7 +62,7 @@ tables='
       angled["host/text/parts"] = "^(pcre2|utf8proc)[.]h$"
       angled["host/text/read"] = "^jansson[.]h$"
       angled["host/mpi"] = "^mpi[.]h$"
-      for (room in quoted) if (room ~ "^tools") angled[room] = "^(jansson|popt|zlib)[.]h$"
+      for (room in quoted) if (room ~ "^tools" && room != "tools/examples") angled[room] = "^(jansson|popt|zlib)[.]h$"
       system_headers = "^(assert|ctype|dirent|dlfcn|errno|fcntl|float|inttypes|limits|locale|math|poll|pthread|signal|stdarg|" \
         "stdatomic|stdbool|stddef|stdint|stdio|stdlib|string|strings|time|unistd|sys/[a-z]+)[.]h$"
       # What each folder, or file, may call beside the files that it may include: "FILE SYMBOL". Names with one underscore are public.
@@ -109,7 +110,7 @@ includes() (
     /heed__cpu_(backend|open)[^a-z_]/ && FILENAME !~ /^host\/(api\/drivers[.]c$|cpu\/)/ {
       wrong("only host/api/drivers.c chooses a backend")
     }
-    /(^|[^a-z_])(__kernel|get_(global|local|group)_id)[^a-z_]/ { wrong("kernels live in kernels_cl, as .cl files") }'
+    FILENAME != "tools/examples/own_queue.c" && /(^|[^a-z_])(__kernel|get_(global|local|group)_id)[^a-z_]/ { wrong("kernels live in kernels_cl, as .cl files") }'
   find host tools tests -name '*.cl' -not -path 'tests/toy/*' -printf '%p:1: kernels live in kernels_cl\n'
 )
 
@@ -241,6 +242,8 @@ planted tools/bench/planted.c '#include "tune/search.h"'
 planted tools/run/planted.c '#include "cases/case.h"'
 planted tools/train/planted.c '#include "run/run.h"'
 planted tools/plot/planted.c '#include "bench/bench.h"'
+planted tools/examples/planted.c '#include "cli/cli.h"'
+planted tools/examples/planted.c '#include <jansson.h>'
 planted tools/planning/planted.c 'int x;'
 planted host/cpu/planted.c '#include <clblast_c.h>'
 planted host/include/heed/planted.h '#include "base/status.h"'

@@ -12,11 +12,11 @@ fail() {
   exit 1
 }
 
-for script in tools/setup tools/demo tools/test tools/dev/fetch-mnist tools/dev/check-kernels; do
+for script in tools/setup tools/demo tools/test tools/fetch-text tools/dev/fetch-mnist tools/dev/check-kernels; do
   bash -n "$script" && [ -x "$script" ] || fail "$script is no program"
 done
 
-for script in tools/demo tools/test tools/setup tools/dev/*; do
+for script in tools/demo tools/test tools/setup tools/fetch-text tools/dev/*; do
   [ -x "$script" ] || continue
   help=$(cd / && "$OLDPWD/$script" --help </dev/null 2>&1) || fail "$script --help fails: $help"
   grep -qi "^usage: .*${script##*/}" <<<"$help" || fail "$script --help shows no usage: $help"
