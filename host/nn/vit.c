@@ -98,7 +98,7 @@ static heed_status create_parameters(heed_vit *vit, const char *prefix, uint64_t
   plan(vit, &list);
   vit->count = list.count;
   const heed_status status = heed__parameters_create(vit->encoder.ctx, vit->config.dtype, prefix, list.plans,
-                                                     list.count, seed, vit->parameters);
+                                                     list.count, seed, true, vit->parameters);
   free(list.plans);
   return status;
 }
@@ -211,8 +211,13 @@ heed_status heed_vit_fwd(heed_vit *vit, const heed_tensor *images, bool train, u
   vit->pass = (struct heed__pass){0};
   HEED__TRY(check_forward(vit, images, logits));
   const int64_t n = heed_tensor_dim(images, 0);
-  const struct heed__pass pass = {
-      .batch = n, .length = vit->patches, .rows = n * vit->patches, .train = train, .seed = seed, .is_full = true};
+  const struct heed__pass pass = {.batch = n,
+                                  .length = vit->patches,
+                                  .rows = n * vit->patches,
+                                  .train = train,
+                                  .drops = train,
+                                  .seed = seed,
+                                  .is_full = true};
   HEED__TRY(heed__transformer_shape(&vit->encoder, &pass));
   HEED__TRY(cut_images(vit, images));
   HEED__TRY(embed(vit, &pass));

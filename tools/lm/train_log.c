@@ -13,7 +13,7 @@
 
 // Tells whether a line of the run's log is of something that the run does again, as it was killed after its last checkpoint.
 static bool is_done_again(const trainer *t, const char *text) {
-  json_t *object = json_loads(text, 0, NULL);
+  json_t *object = json_loads(text, JSON_ALLOW_NUL, NULL);
   const char *command = json_string_value(json_object_get(object, "command"));
   const char *event = json_string_value(json_object_get(object, "event"));
   const json_t *step = json_object_get(object, "step");

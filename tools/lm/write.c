@@ -71,7 +71,11 @@ static int slide(writer *w) {
 static int next(writer *w, const lm_writing *writing, bool last) {
   int64_t token = 0;
   const heed_transformer_config *c = heed_transformer_configuration(w->model->transformer);
-  TOOL_HEED(w->command, heed_sample(w->values, c->vocab, &writing->sample, w->count, &token));
+  const heed_status sampled = heed_sample(w->values, c->vocab, &writing->sample, w->count, &token);
+  if (sampled == HEED_ERROR_INVALID_ARGUMENT)  // options were checked before
+    return tool_fail(w->command, "%s: the model's weights are not finite, or too large for its dtype",
+                     heed_last_error());
+  if (sampled != HEED_OK) return tool_fail_status(w->command, sampled);
   if (!grow((void **)&w->ids, &w->room, (size_t)w->count + 1, sizeof *w->ids))
     return tool_fail(w->command, "out of memory");
   w->ids[w->count++] = (int32_t)token;
