@@ -309,8 +309,11 @@ static int compare_ranks(trainer *t) {
 // Without a number of micro-batches each rank has one.
 static int share_batches(trainer *t) {
   train_settings *s = &t->s;
+  const int ranks = tool_ranks_count(t->ranks);
   if (t->ranks && !s->resume && !tool_given(t->args, "accumulate")) {
-    s->accumulate = tool_ranks_count(t->ranks);
+    if ((ranks & (ranks - 1)) != 0)
+      return tool_usage(t->command, "the number of ranks must be a power of two, such as 2 or 4; it is %d", ranks);
+    s->accumulate = ranks;
     tool_note(
         t->args,
         "warning: without --accumulate a step has one micro-batch a rank, so the result depends on how many there "
