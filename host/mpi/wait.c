@@ -53,8 +53,8 @@ static heed_status blame(heed_mpi *mpi, const bool *answered, const char *what) 
     ++silent;
   }
   if (silent > 1) snprintf(others, sizeof others, " and %d other%s", silent - 1, silent > 2 ? "s" : "");
-  return heed__mpi_fail(HEED_ERROR_RANK, "rank %d on %s%s %s not answered for %g s (%s)", first,
-                        heed_mpi_host(mpi, first), others, silent > 1 ? "have" : "has", mpi->timeout, what);
+  return heed__mpi_fail(HEED_ERROR_RANK, "rank %d on %s%s %s not answered for %g s (%s)", first, mpi->names[first],
+                        others, silent > 1 ? "have" : "has", mpi->timeout, what);
 }
 
 // Returns with OK when there is reason to go on waiting.
