@@ -177,9 +177,7 @@ static int evaluate(measuring *m) {
   config.frozen = true;
   config.dropout = 0;
   config.dtype = (heed_dtype)m->s->dtype;
-  lm_memory memory;
-  TOOL_HEED(command, lm_memory_to_run(&config, m->rows * m->context, 0, &memory));
-  TOOL_TRY(lm_model_load(&m->model, &config, &memory, "try a smaller --context or --dtype bf16"));
+  TOOL_TRY(lm_model_load(&m->model, &config, m->rows * m->context, 0, "try a smaller --context or --dtype bf16"));
   TOOL_TRY(measure(m));
   return print(m);
 }

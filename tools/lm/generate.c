@@ -192,10 +192,8 @@ static int with_prompt(const tool_args *args, lm_model *model, settings *s, cons
   config.dtype = (heed_dtype)s->dtype;
   TOOL_TRY(fit_context(args, s, p->count, &config));
   const int64_t all = (int64_t)p->count + s->tokens;
-  lm_memory memory;
-  TOOL_HEED(command,
-            lm_memory_to_run(&config, (int64_t)p->count, all < config.context ? all : config.context, &memory));
-  TOOL_TRY(lm_model_load(model, &config, &memory, "try --dtype bf16 or fewer --tokens"));
+  TOOL_TRY(lm_model_load(model, &config, (int64_t)p->count, all < config.context ? all : config.context,
+                         "try --dtype bf16 or fewer --tokens"));
   return write_text(args, model, s, p);
 }
 

@@ -44,12 +44,15 @@ int lm_model_open(const tool_args *args, const char *path, lm_model *model) {
   return lm_check_vocabulary(args->command, model->tokenizer, heed_model_folder_config(model->folder)->vocab);
 }
 
-int lm_model_load(lm_model *model, const heed_transformer_config *config, const lm_memory *memory, const char *advice) {
+int lm_model_load(lm_model *model, const heed_transformer_config *config, int64_t prompt, int64_t length,
+                  const char *advice) {
   const char *command = model->args->command;
   heed_transformer_config complete = *config;
+  lm_memory memory;
   complete.empty = true;
   TOOL_TRY(tool_open(model->args, false, &model->ctx));
-  TOOL_TRY(lm_memory_check(command, model->ctx, memory, advice));
+  TOOL_HEED(command, lm_memory_to_run(config, prompt, length, heed_context_device(model->ctx)->type, &memory));
+  TOOL_TRY(lm_memory_check(command, model->ctx, &memory, advice));
   tool_progress_show(model->args->progress, "loading the model");
   TOOL_HEED(command, heed_transformer_create(model->ctx, &complete, 0, &model->transformer));
   TOOL_HEED(command, heed_model_folder_load(model->folder, model->transformer));

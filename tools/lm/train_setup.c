@@ -143,7 +143,6 @@ static int decide_configuration(trainer *t) {
   c->recompute = s->recompute;
   TOOL_HEED(t->command, heed_transformer_complete(c));
   if (t->model.tokenizer) TOOL_TRY(lm_check_vocabulary(t->command, t->model.tokenizer, c->vocab));
-  TOOL_HEED(t->command, lm_memory_to_train(c, s->batch, s->context, &t->memory));
   return TOOL_DONE;
 }
 
@@ -233,6 +232,8 @@ static int create_model(trainer *t) {
   const char *advice = t->s.recompute ? "try a smaller --batch, with more --accumulate"
                                       : "try --recompute, or a smaller --batch with more --accumulate";
   TOOL_TRY(tool_open(t->args, false, &t->model.ctx));
+  TOOL_HEED(t->command, lm_memory_to_train(&t->config, t->s.batch, t->s.context,
+                                           heed_context_device(t->model.ctx)->type, &t->memory));
   TOOL_TRY(lm_memory_check(t->command, t->model.ctx, &t->memory, advice));
   measure_peak(t);
   tool_progress_show(t->args->progress, "making the model");
