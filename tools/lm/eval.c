@@ -175,6 +175,7 @@ static int evaluate(measuring *m) {
   if (m->rows > m->windows) m->rows = m->windows;
   heed_transformer_config config = *heed_model_folder_config(m->model.folder);
   config.frozen = true;
+  if (config.architecture != HEED_ARCHITECTURE_GPT2) config.context = m->context;  // angles of no other positions
   config.dropout = 0;
   config.dtype = (heed_dtype)m->s->dtype;
   lm_memory memory;
