@@ -28,11 +28,13 @@ static heed_status check_matrix(const heed_model_folder *folder, const char *nam
   return heed__lm_check_dims(stored, 2, (const int64_t[]){rows, columns});
 }
 
-// Of block `layer`: every size that a configuration names is one of these.
+// Of block `layer`: its other matrices are of the sizes of these.
 static heed_status check_block(const heed_model_folder *folder, int64_t layer) {
   const heed_transformer_config *c = &folder->config;
   char name[96];
   if (c->architecture == HEED_ARCHITECTURE_GPT2) {
+    snprintf(name, sizeof name, "transformer.h.%" PRId64 ".attn.c_attn.weight", layer);
+    HEED__TRY(check_matrix(folder, name, c->width, 3 * c->width));
     snprintf(name, sizeof name, "transformer.h.%" PRId64 ".mlp.c_fc.weight", layer);
     return check_matrix(folder, name, c->width, c->ffn);
   }
