@@ -114,7 +114,7 @@ static void micro_batches_give_the_gradients_of_the_whole_batch(void **state) {
   assert_same_move("start", "parts", "once", "positions", 128);
 }
 
-// The last line of `event` before line `end`.
+// The line of the log with this event, counted from 0.
 static const json_t *event_of(const json_t *lines, const char *event, size_t number) {
   for (size_t i = 0; i < json_array_size(lines); i++) {
     const json_t *line = json_array_get(lines, i);
@@ -216,6 +216,23 @@ static void a_file_says_which_model_it_holds(void **state) {
   assert_says("no tensor 'positions'");
 }
 
+// What a version without these choices wrote: the settings that it had.
+static void an_older_checkpoint_is_resumed(void **state) {
+  (void)state;
+  static const char *const newer[] = {"arch",  "accumulate", "optimizer", "schedule",     "warmup", "min_lr",
+                                      "beta1", "beta2",      "eps",       "weight_decay", "clip",   "dropout"};
+  assert_int_equal(TRAIN_ON_HOST("--hidden", "8", "--max-steps", "60", "--save", "whole"), TOOL_DONE);
+  assert_int_equal(TRAIN_ON_HOST("--hidden", "8", "--max-steps", "20", "--save", "old"), TOOL_DONE);
+  for (size_t i = 0; i < sizeof newer / sizeof *newer; i++) {
+    copy_but("old", "old", NULL, newer[i], NULL);
+    copy_but("old.state", "old.state", NULL, newer[i], NULL);
+  }
+  ASSERT_TRAIN_FAILS(TOOL_USAGE, "trained with sgd", "--resume", "old", "--optimizer", "adamw");
+  assert_int_equal(TRAIN_ON_HOST("--resume", "old", "--max-steps", "60", "--save", "old"), TOOL_DONE);
+  support_assert_same_tensors("whole", "old");
+  support_assert_same_tensors("whole.state", "old.state");
+}
+
 static void options_that_do_not_fit_a_file_are_refused(void **state) {
   (void)state;
   assert_int_equal(TRAIN_ON_HOST(SMALL_VIT, "--max-steps", "1", "--save", "vit"), TOOL_DONE);
@@ -259,6 +276,7 @@ int main(void) {
       cmocka_unit_test(the_log_has_the_learning_rate_of_the_schedule),
       cmocka_unit_test(a_vit_learns_synthetic_digits),
       cmocka_unit_test(a_file_says_which_model_it_holds),
+      cmocka_unit_test(an_older_checkpoint_is_resumed),
       cmocka_unit_test(options_that_do_not_fit_a_file_are_refused),
       cmocka_unit_test(options_that_do_not_fit_each_other_are_refused),
   };

@@ -154,6 +154,13 @@ def sizes_of(architecture):
     return ["--arch", architecture, "--layers", 2, "--heads", 4, *grouped, "--width", 32, "--context", 24]
 
 
+def open_tokenizer(folder):
+    """For a qwen2, AutoTokenizer of transformers 5 takes Qwen2's own rules, whatever the folder says."""
+    by_name = read_json(folder, "config.json")["model_type"] == "qwen2"
+    opener = transformers.PreTrainedTokenizerFast if by_name else transformers.AutoTokenizer
+    return opener.from_pretrained(folder)
+
+
 def check_written(heed, work, architecture, tokenizer, more):
     """A model from nothing, of few steps, large rates and thus weights far from where they began."""
     data, folder = os.path.join(work, "text.txt"), os.path.join(work, "saved")
@@ -170,7 +177,7 @@ def check_written(heed, work, architecture, tokenizer, more):
         expected = model(tokens).logits
     logits, _ = heed.forward(folder, tokens, targets)
     expect_close(logits, expected, FORWARD, "logits")
-    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    theirs = open_tokenizer(folder)
     texts = TEXTS if tokenizer == "bytes" else [SENTENCE, SENTENCE[3:9], "\n"]
     for text in texts:
         ids = theirs(text, add_special_tokens=False).input_ids
@@ -183,15 +190,16 @@ def check_written(heed, work, architecture, tokenizer, more):
         expect_near(found["bits_per_byte"], found["loss"] / math.log(2), 1e-6, "bits per byte")
 
 
-def check_kept(heed, work):
+def check_kept(heed, work, architecture, kind):
     """What began as a folder of transformers keeps its keys and its tokenizer."""
     first, data, folder = (os.path.join(work, name) for name in ("first", "text.txt", "saved"))
     with open(data, "w", encoding="utf-8") as file:
         file.write(SENTENCE * 20)
-    model = make_model("qwen2", 5, vocab=300)
+    model = make_model(architecture, 5, vocab=400)
     save_model(model, first, dtype=torch.bfloat16, shard="30KB")
-    support.edit_json(first, lambda config: config.update(pad_token_id=299, a_key_of_mine={"deep": [1, 2.5, None, "ü"]}))
-    tokenizer = train_tokenizer("digits", 290)
+    mine = {"pad_token_id": 299, "a_key_of_mine": {"deep": [1, 2.5, None, "ü"]}}
+    support.edit_json(first, lambda config: config.update(mine))
+    tokenizer = train_tokenizer(kind, 390)
     tokenizer.save(os.path.join(first, "tokenizer.json"))
     heed.run("lm", "train", "--init", first, "--data", data, "--context", 16, "--batch", 2, "--steps", 2,
              "--val-fraction", 0, "--save", folder)  # fmt: skip
@@ -199,22 +207,24 @@ def check_kept(heed, work):
     for key, value in before.items():
         if key not in ("dtype", "torch_dtype", "transformers_version", "architectures"):
             expect(after.get(key, "missing") == value, f"config.json: {key} is {after.get(key)}, and was {value}")
-    opened = open_folder(folder)
+    opened, theirs = open_folder(folder), open_tokenizer(folder)
     tokens, targets = support.draw_tokens(opened, 3)
     with torch.no_grad():
         expect_close(heed.forward(folder, tokens, targets)[0], opened(tokens).logits, FORWARD, "logits")
     for text in TEXTS:
-        ids = heed.tokenize(text.encode(), "--model", folder)
-        expect_ids(ids, tokenizer.encode(text, add_special_tokens=False).ids, f"ids of {text[:20]!r}")
+        ids = tokenizer.encode(text, add_special_tokens=False).ids
+        expect_ids(heed.tokenize(text.encode(), "--model", folder), ids, f"ids of {text[:20]!r}")
+        expect_ids(theirs(text, add_special_tokens=False).input_ids, ids, f"ids by transformers of {text[:20]!r}")
 
 
 def written_checks():
-    for i, architecture in enumerate(ARCHITECTURES):
-        tokenizer = ("bytes", "chars")[i % 2]
-        yield f"written {architecture} of {tokenizer}", check_written, (architecture, tokenizer, [])
+    for architecture in ARCHITECTURES:
+        for tokenizer in ("bytes", "chars"):
+            yield f"written {architecture} of {tokenizer}", check_written, (architecture, tokenizer, [])
     yield "written gpt2 untied in bf16", check_written, ("gpt2", "bytes", ["--no-tie", "--save-dtype", "bf16"])
     yield "written llama tied in f16", check_written, ("llama", "bytes", ["--tie", "--save-dtype", "f16"])
-    yield "written keeps configuration and tokenizer", check_kept, ()
+    for architecture, kind in (("gpt2", "plain"), ("llama", "split"), ("mistral", "prefix"), ("qwen2", "digits")):
+        yield f"written {architecture} keeps what it was", check_kept, (architecture, kind)
 
 
 # ---------------------------------------------------------------- tokenizers

@@ -68,7 +68,7 @@ static int evaluate(const tool_args *args, const eval_settings *settings, const 
   evaluation result;
   char text[TOOL_SHAPE_TEXT];
   int status = classifier_create(command, ctx, shape, 0, &model);
-  tool_detail(args, "%s: %s", classifier_archs[shape->arch], classifier_text(shape, text));
+  tool_detail(args, "--arch %s, %s", classifier_archs[shape->arch], classifier_text(shape, text));
   if (status == TOOL_DONE) status = classifier_load(command, settings->model, file, ctx, &model);
   if (status == TOOL_DONE)
     status = evaluator_create(command, ctx, &data->test, classifier_dtype(shape), *classifier_classes(shape), &tester);
