@@ -1,10 +1,20 @@
-// Compares the sizes of a folder's weights with its configuration, before anything is made of either.
+// Finds weights in a folder, and compares their sizes with its configuration before anything is made of either.
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/status.h"
 #include "base/text.h"
 #include "lm/folder.h"
+
+// GPT-2's first files have names without the prefix.
+const heed_stored *heed__lm_find(const heed_model_folder *folder, const char *name) {
+  const heed_stored *stored = heed_store_find(folder->weights, name);
+  static const char gpt2_prefix[] = "transformer.";
+  const size_t prefix = sizeof gpt2_prefix - 1;
+  if (!stored && strncmp(name, gpt2_prefix, prefix) == 0) stored = heed_store_find(folder->weights, name + prefix);
+  return stored;
+}
 
 heed_status heed__lm_check_dims(const heed_stored *stored, int rank, const int64_t *dims) {
   bool fits = stored->rank == rank;

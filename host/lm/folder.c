@@ -72,14 +72,6 @@ static bool holds_no_weight(const heed_transformer_config *c, const char *name) 
 
 static const char gpt2_prefix[] = "transformer.";
 
-// GPT-2's first files have names without the prefix.
-const heed_stored *heed__lm_find(const heed_model_folder *folder, const char *name) {
-  const heed_stored *stored = heed_store_find(folder->weights, name);
-  const size_t prefix = sizeof gpt2_prefix - 1;
-  if (!stored && strncmp(name, gpt2_prefix, prefix) == 0) stored = heed_store_find(folder->weights, name + prefix);
-  return stored;
-}
-
 static int by_name(const void *a, const void *b) {
   return strcmp(((const heed_parameter *)a)->name, ((const heed_parameter *)b)->name);
 }
