@@ -174,6 +174,8 @@ fill_up() {
   export HEED_CACHE=$PWD/full/cache XDG_CONFIG_HOME=$PWD/full/config
   refuses 'No space left' "$heed" train --hidden 64 --batch 16 --epochs 1 --save full/model
   refuses 'No space left' "$heed" train --hidden 64 --batch 16 --epochs 1 --save full/new
+  refuses 'the disk has' "$heed" lm train --data fresh/text --layers 1 --width 16 --context 8 --batch 1 --steps 1 --save full/lm
+  [ ! -e full/lm ] || fail "on a full file system: a folder for a model that has no room there"
   head -c 65536 /dev/zero >full/more 2>/dev/null || true
   refuses 'No space left' "$heed" run softmax -i full/in -o full/out
   refuses 'No space left' "$heed" train --hidden 4 --batch 16 --epochs 1 --log full/log.jsonl
