@@ -74,7 +74,7 @@ bool lm_has_tokenizer(const char *folder);
 int lm_open_tokenizer(const char *command, const char *name, const char *const *texts, size_t count,
                       heed_tokenizer **out);
 // The most that the tokenizer's ids and the model's vocabulary may differ is that the model knows more of them.
-int lm_check_vocabulary(const char *command, const heed_tokenizer *tokenizer, int64_t vocab);
+int lm_check_vocabulary(const char *command, const char *name, const heed_tokenizer *tokenizer, int64_t vocab);
 // The fraction of multiply-adds' peak is reckoned by: FLOP of a training step on [batch, length] tokens.
 double lm_step_flops(const heed_transformer_config *config, int64_t batch, int64_t length);
 // How many parameters the model has.

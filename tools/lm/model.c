@@ -18,10 +18,11 @@ bool lm_has_tokenizer(const char *folder) {
   return found;
 }
 
-int lm_check_vocabulary(const char *command, const heed_tokenizer *tokenizer, int64_t vocab) {
+int lm_check_vocabulary(const char *command, const char *name, const heed_tokenizer *tokenizer, int64_t vocab) {
   const int64_t ids = heed_tokenizer_vocab(tokenizer);
   if (ids <= vocab) return TOOL_DONE;
-  return tool_fail(command, "the tokenizer has %" PRId64 " ids, but the model's vocabulary only %" PRId64, ids, vocab);
+  return tool_fail(command, "the tokenizer %s has %" PRId64 " ids, but the model's vocabulary only %" PRId64, name, ids,
+                   vocab);
 }
 
 int lm_open_tokenizer(const char *command, const char *name, const char *const *texts, size_t count,
@@ -41,7 +42,7 @@ int lm_model_open(const tool_args *args, const char *path, lm_model *model) {
   TOOL_HEED(args->command, heed_model_folder_open(path, &model->folder));
   if (!lm_has_tokenizer(path)) return TOOL_DONE;
   TOOL_HEED(args->command, heed_tokenizer_open(path, &model->tokenizer));
-  return lm_check_vocabulary(args->command, model->tokenizer, heed_model_folder_config(model->folder)->vocab);
+  return lm_check_vocabulary(args->command, path, model->tokenizer, heed_model_folder_config(model->folder)->vocab);
 }
 
 int lm_model_load(lm_model *model, const heed_transformer_config *config, int64_t prompt, int64_t length,

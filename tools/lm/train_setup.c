@@ -142,7 +142,8 @@ static int decide_configuration(trainer *t) {
   c->dtype = (heed_dtype)s->dtype;
   c->recompute = s->recompute;
   TOOL_HEED(t->command, heed_transformer_complete(c));
-  if (t->model.tokenizer) TOOL_TRY(lm_check_vocabulary(t->command, t->model.tokenizer, c->vocab));
+  const char *name = s->tokenizer ? s->tokenizer : s->init ? s->init : s->resume;
+  if (t->model.tokenizer) TOOL_TRY(lm_check_vocabulary(t->command, name, t->model.tokenizer, c->vocab));
   return TOOL_DONE;
 }
 
