@@ -243,19 +243,14 @@ void storev_BF16(__global ushort *p, idx i, idx end, floatv value) {
 #define LOADV(dtype, pointer, i, end, padding) HEED_JOIN(loadv_, dtype)(pointer, i, end, padding)
 #define STOREV(dtype, pointer, i, end, value) HEED_JOIN(storev_, dtype)(pointer, i, end, value)
 
-float lanes_sum(floatv value) {
-  float part[VECTOR];
-  VSTORE(value, part);
-  for (int width = VECTOR / 2; width > 0; width /= 2)
-    for (int lane = 0; lane < width; ++lane) part[lane] += part[lane + width];
-  return part[0];
-}
-float lanes_max(floatv value) {
-  float part[VECTOR];
-  VSTORE(value, part);
-  for (int lane = 1; lane < VECTOR; ++lane) part[0] = fmax(part[0], part[lane]);
-  return part[0];
-}
+// Halving keeps the lanes in vector registers.
+#define LANES_1(x, combine) (x)
+#define LANES_4(x, combine) combine(combine((x).s0, (x).s2), combine((x).s1, (x).s3))
+#define LANES_8(x, combine) LANES_4(combine((x).lo, (x).hi), combine)
+#define LANES_16(x, combine) LANES_8(combine((x).lo, (x).hi), combine)
+#define LANES_PLUS(a, b) ((a) + (b))
+float lanes_sum(floatv value) { return HEED_JOIN(LANES_, VECTOR)(value, LANES_PLUS); }
+float lanes_max(floatv value) { return HEED_JOIN(LANES_, VECTOR)(value, fmax); }
 
 // Over the work-items of a row; each gets the result. scratch: GROUP floats.
 #if GROUP > 1

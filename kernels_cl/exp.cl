@@ -1,4 +1,5 @@
-// exp() in vectors of VECTOR, for sums that hold at least 1 beside it. The including file says whether products contract.
+// exp() in vectors of VECTOR, for sums that hold at least 1 beside it, and the logistic function that is made of it. The including file says
+// whether products contract.
 
 // e^x for x <= 88, in vectors where a driver's exp() goes lane by lane: relative error 8e-8; results below 2^-126 are 0, which a
 // sum of at least 1 does not notice; NaN stays NaN. x = n ln 2 + f with |f| <= ln 2 / 2: adding `magic` leaves n + 127 in the low
@@ -16,4 +17,17 @@ floatv exp_flushed(floatv x) {
   y = y * f + 1.0f;
   y = y * f + 1.0f;
   return y * AS_FLOATV(AS_INTV(t) << 23);
+}
+
+// σ(x) and 1 − σ(x), without a sum that cancels or an exponential that overflows.
+typedef struct shares {
+  floatv share, rest;
+} shares;
+
+shares shares_of(floatv x) {
+  const floatv e = exp_flushed(-fabs(x)), near = 1 / (1 + e), far = e * near;
+  shares s;
+  s.share = x < 0 ? far : near;
+  s.rest = x < 0 ? near : far;
+  return s;
 }

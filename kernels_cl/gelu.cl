@@ -8,6 +8,7 @@
 #define TANH 0
 #endif
 typedef TYPE(X_DTYPE) real;
+#include "exp.cl"
 
 #define SQRT_HALF 0.70710678118654752440f
 #define INVERSE_SQRT_TWO_PI 0.39894228040143267794f
@@ -18,7 +19,7 @@ typedef TYPE(X_DTYPE) real;
 // exp(−x²/2). What rounding x² loses would be multiplied by x², so it is carried along.
 floatv bell(floatv x) {
   const floatv near = fmin(fabs(x), (floatv)LARGE), square = near * near, rest = fma(near, near, -square);
-  return exp(-0.5f * square) * (1 - 0.5f * rest);
+  return exp_flushed(-0.5f * square) * (1 - 0.5f * rest);
 }
 
 // Φ(x), given exp(−x²/2): erfc(z) = exp(−z²) u p(u), u = 2/(2 + z), for z >= 0. p interpolates at the Chebyshev points of
@@ -40,12 +41,11 @@ floatv normal_distribution(floatv x, floatv bell_of_x) {
   return select(1 - tail, tail, x < 0);
 }
 
-floatv logistic(floatv x) { return 1 / (1 + exp(-x)); }
 floatv tanh_argument(floatv x) { return SQRT_TWO_OVER_PI * (x + CUBIC * x * x * x); }
 
 floatv gelu_of(floatv x) {
 #if TANH
-  return x * logistic(2 * tanh_argument(x));
+  return x * shares_of(2 * tanh_argument(x)).share;
 #else
   return x * normal_distribution(x, bell(x));
 #endif
@@ -53,10 +53,11 @@ floatv gelu_of(floatv x) {
 
 floatv gelu_slope(floatv x) {
 #if TANH
-  const floatv u = 2 * tanh_argument(x), s = logistic(u), change = s * logistic(-u);
+  const shares s = shares_of(2 * tanh_argument(x));
+  const floatv change = s.share * s.rest;
   const floatv bend = x * change * 2 * SQRT_TWO_OVER_PI * (1 + 3 * CUBIC * x * x);
   // Where nothing changes any more the slope of u may overflow; at an infinite x it is not defined.
-  return s + select(bend, (floatv)0, (change == 0) & isfinite(x));
+  return s.share + select(bend, (floatv)0, (change == 0) & isfinite(x));
 #else
   const floatv bell_of_x = bell(x);
   return normal_distribution(x, bell_of_x) + x * bell_of_x * INVERSE_SQRT_TWO_PI;

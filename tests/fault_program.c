@@ -133,7 +133,8 @@ static bool names_reason(const struct outcome *o, enum fault_kind kind, const st
     return o->status == HEED_ERROR_OUT_OF_MEMORY &&
            (from_table || strstr(o->message, "memory") || strstr(o->message, "no buffer"));
   if (kind == FAULT_FILE)
-    return o->status == HEED_ERROR_IO && (strstr(o->message, "out.safetensors") || strstr(o->message, ".txt")) &&
+    return o->status == HEED_ERROR_IO &&
+           (strstr(o->message, "out.safetensors") || strstr(o->message, ".txt") || strstr(o->message, "tokenizer/")) &&
            (onward || strstr(o->message, errno_text(report->error)));
   // CLBlast has errors of its own, which heed passes on by name and number. It keeps a program that failed to build, and its next use
   // of that is what it tells: CL_INVALID_PROGRAM.

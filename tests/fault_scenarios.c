@@ -1,14 +1,17 @@
 // The runs of fault_program.c. Everything that can fail returns its status; nothing here allocates memory of its own.
 #include "fault_program.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <heed/io.h>
 #include <heed/lm.h>
 #include <heed/nn.h>
 #include <heed/opencl.h>
+#include <heed/text.h>
 #include <heed/tune.h>
 
 #include "cases/case.h"
@@ -342,6 +345,58 @@ static heed_status tune(heed_context *ctx, struct fault_values *values) {
   return HEED_OK;
 }
 
+// ---------------------------------------------------------------- tokenizers
+
+// No text in it is of a length that jansson does not survive without memory.
+static const char tokenizer_text[] =
+    "{\"added_tokens\": [{\"id\": 7, \"content\": \"<s>\", \"rstrip\": true}], \"normalizer\": {\"type\": \"NFC\"}, "
+    "\"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Split\", \"pattern\": {\"Regex\": "
+    "\" ?\\\\p{L}+|\\\\s\"}, \"behavior\": \"Isolated\"}, {\"type\": \"ByteLevel\", \"add_prefix_space\": true, "
+    "\"use_regex\": true}]}, \"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 1, \"ab\": 2, \"\\u0120\": "
+    "3, \"\\u00c3\": 4, \"\\u00a9\": 5, \"\\u00c3\\u00a9\": 6}, \"merges\": [\"a b\", [\"\\u00c3\", \"\\u00a9\"]]}}";
+
+static bool write_tokenizer(void) {
+  FILE *file = mkdir("tokenizer", 0700) == 0 || errno == EEXIST ? fopen("tokenizer/tokenizer.json", "w") : NULL;
+  const bool written = file && fputs(tokenizer_text, file) >= 0;
+  return file && fclose(file) == 0 && written;
+}
+
+static heed_status tokenize_with(heed_tokenizer *tokenizer, struct fault_values *values) {
+  static const char text[] = "ab <s> ba\xC3\xA9 ba";
+  int32_t *ids = NULL;
+  char *back = NULL;
+  size_t count = 0, bytes = 0;
+  heed_status status;
+  TRY_TO(end, status,
+         made(values, heed_tokenizer_encode_all(tokenizer, text, sizeof text - 1, NULL, &ids, &count), &ids));
+  for (size_t i = 0; i < count; i++) values->values[values->count++] = (float)ids[i];
+  TRY_TO(end, status, made(values, heed_tokenizer_decode(tokenizer, ids, count, &back, &bytes), &back));
+  TRY_TO(end, status, heed_tokenizer_save(tokenizer, "tokenizer/saved"));
+end:
+  free(ids);
+  free(back);
+  return status;
+}
+
+static heed_status tokenizers(heed_context *ctx, struct fault_values *values) {
+  (void)ctx;
+  heed_tokenizer *opened = NULL, *saved = NULL, *chars = NULL;
+  heed_status status;
+  TRY_TO(end, status, made(values, heed_tokenizer_open("tokenizer", &opened), &opened));
+  TRY_TO(end, status, tokenize_with(opened, values));
+  TRY_TO(end, status, made(values, heed_tokenizer_open("tokenizer/saved", &saved), &saved));
+  if (heed_tokenizer_fingerprint(saved) != heed_tokenizer_fingerprint(opened))
+    values->broken = "a tokenizer was saved otherwise";
+  const char *const paths[] = {"tokenizer/tokenizer.json"};
+  TRY_TO(end, status, made(values, heed_tokenizer_create_chars(paths, 1, &chars), &chars));
+  values->values[values->count++] = (float)heed_tokenizer_vocab(chars);
+end:
+  heed_tokenizer_destroy(opened);
+  heed_tokenizer_destroy(saved);
+  heed_tokenizer_destroy(chars);
+  return status;
+}
+
 // ---------------------------------------------------------------- devices, and cases of the table
 
 static void keep_text(struct fault_values *values, const char *text) {
@@ -371,7 +426,7 @@ static cl_command_queue own_queue;
 
 bool fault_prepare(void) {
   heed_context *ctx = NULL;
-  if (!write_texts()) return false;
+  if (!write_texts() || !write_tokenizer()) return false;
   if (case_tiny_table(&cases, &case_count) != HEED_OK || heed_open("host", &host) != HEED_OK) return false;
   if (heed_open(NULL, &ctx) != HEED_OK || heed_opencl_handles(ctx, NULL, &own_device, NULL) != HEED_OK) return false;
   heed_context_destroy(ctx);
@@ -415,6 +470,7 @@ const struct fault_scenario fault_scenarios[] = {
     {.name = "gemm clblast", .work = gemm, .options = {.gemm = "clblast"}},
     {.name = "files", .work = files, .writes_file = true},
     {.name = "tokens", .work = tokens, .own_objects = true, .cold_cache = true},
+    {.name = "tokenizers", .work = tokenizers, .cold_cache = true},
     {.name = "tune", .work = tune, .options = {.tuning = "tune.json"}, .own_objects = true},
     CASE_FAMILIES(CASE){0},
 };

@@ -191,6 +191,25 @@ static void late_steps_are_corrected_exactly(void **state) {
   }
 }
 
+// Also where the step, computed in more digits, lies between: a master that a file brings back rounds to the copy there was.
+static void a_copy_is_the_master_rounded(void **state) {
+  heed_context *ctx = support_context(state);
+  const heed_adamw_options options = {.lr = 0.01, .beta1 = 0.9, .beta2 = 0.99, .step = 1};
+  static const heed_dtype dtypes[] = {HEED_F16, HEED_BF16};
+  enum { MANY = 100000 };
+  for (int i = 0; i < 2; ++i) {
+    heed_tensor *param = support_random(ctx, HEED_F32, SHAPE(MANY), 1), *m = support_like(param),
+                *v = support_like(param);
+    const heed_adamw_inputs in = {.grad = support_random(ctx, HEED_F32, SHAPE(MANY), 2)};
+    heed_tensor *copy = support_new(ctx, dtypes[i], SHAPE(MANY)), *rounded = support_new(ctx, dtypes[i], SHAPE(MANY));
+    ASSERT_OK(heed_fill(m, 0));
+    ASSERT_OK(heed_fill(v, 0));
+    ASSERT_OK(heed_adamw(&options, &in, param, m, v, copy));
+    ASSERT_OK(heed_copy(param, rounded));
+    ASSERT_SAME_BITS(copy, rounded);
+  }
+}
+
 // Steps 0 again: what the moments hold does not count.
 static void a_new_first_step_reads_no_moments(void **state) {
   heed_context *ctx = support_context(state);
@@ -241,6 +260,7 @@ int main(void) {
       TEST(masters_keep_what_values_round_away),
       TEST(the_loss_scale_does_not_show),
       TEST(late_steps_are_corrected_exactly),
+      TEST(a_copy_is_the_master_rounded),
       TEST(a_new_first_step_reads_no_moments),
       TEST(impossible_calls_are_refused),
   };

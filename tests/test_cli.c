@@ -341,8 +341,8 @@ static void transcript(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      TRANSCRIPT("heed"), TRANSCRIPT("devices"), TRANSCRIPT("run"),  TRANSCRIPT("train"),
-      TRANSCRIPT("eval"), TRANSCRIPT("sqrt"),    TRANSCRIPT("tune"), TRANSCRIPT("check"),
+      TRANSCRIPT("heed"), TRANSCRIPT("devices"), TRANSCRIPT("run"),   TRANSCRIPT("train"), TRANSCRIPT("eval"),
+      TRANSCRIPT("sqrt"), TRANSCRIPT("tune"),    TRANSCRIPT("check"), TRANSCRIPT("lm"),
   };
   return cmocka_run_group_tests(tests, enter_folder, leave_folder);
 }

@@ -48,7 +48,7 @@ tables='
       quoted["tools/bench"] = "^(cli|cases|bench)/"
       quoted["tools/tune"] = "^(cli|cases|tune)/"
       quoted["tools/run"] = "^(cli|run)/"
-      quoted["tools/train"] = "^(cli|train)/"
+      quoted["tools/train"] = quoted["tools/train/pictures"] = "^(cli|train)/"
       quoted["tools/plot"] = "^(cli|plot)/"
       quoted["tools/lm"] = "^(cli|lm)/"
       quoted["tools/examples"] = "^$"  # programs of strangers: public headers alone

@@ -4,6 +4,7 @@
 #include <heed/lm.h>
 #include <heed/nn.h>
 #include <heed/opencl.h>
+#include <heed/text.h>
 #include <heed/tune.h>
 
 #include "support_values.h"
@@ -17,9 +18,11 @@ static void destroying_nothing_does_nothing(void **state) {
   heed_mha_destroy(NULL);
   heed_mlp_destroy(NULL);
   heed_transformer_destroy(NULL);
+  heed_vit_destroy(NULL);
   heed_kv_cache_destroy(NULL);
   heed_model_folder_close(NULL);
   heed_token_data_close(NULL);
+  heed_tokenizer_destroy(NULL);
   heed_optimizer_destroy(NULL);
   heed_safetensors_destroy(NULL);
   heed_store_destroy(NULL);
@@ -65,10 +68,17 @@ static void there_is_nothing_in_no_object(void **state) {
   assert_int_equal(heed_mlp_parameters(NULL, &parameters), 0);
   assert_int_equal(heed_transformer_parameters(NULL, &parameters), 0);
   assert_null(heed_transformer_configuration(NULL));
+  assert_int_equal(heed_vit_parameters(NULL, &parameters), 0);
+  assert_null(heed_vit_configuration(NULL));
   assert_int_equal(heed_kv_cache_length(NULL), 0);
   assert_null(heed_model_folder_config(NULL));
   assert_false(heed_model_folder_is_end(NULL, 0));
   assert_int_equal(heed_token_data_count(NULL), 0);
+  assert_int_equal(heed_tokenizer_vocab(NULL), 0);
+  assert_int_equal(heed_tokenizer_fingerprint(NULL), 0);
+  assert_int_equal(heed_tokenizer_unit(NULL), 0);
+  assert_null(heed_tokenizer_token(NULL, 0, NULL));
+  assert_int_equal(heed_tokenizer_find(NULL, "x"), -1);
   assert_false(heed_model_is_transposed(HEED_ARCHITECTURE_GPT2, NULL));
   assert_string_equal(heed_architecture_string((heed_architecture)99), "");
   assert_null(parameters);
@@ -121,6 +131,7 @@ static void a_call_without_its_first_argument_leaves_null(void **state) {
   LEAVES_NULL(heed_mha, heed_mha_create(NULL, NULL, 0, &out));
   LEAVES_NULL(heed_mlp, heed_mlp_create(NULL, NULL, 0, &out));
   LEAVES_NULL(heed_transformer, heed_transformer_create(NULL, NULL, 0, &out));
+  LEAVES_NULL(heed_vit, heed_vit_create(NULL, NULL, 0, &out));
   LEAVES_NULL(heed_kv_cache, heed_kv_cache_create(NULL, 1, 1, &out));
   LEAVES_NULL(heed_model_folder, heed_model_folder_open(NULL, &out));
   heed_token_data *validation = (heed_token_data *)(void *)state;
@@ -133,6 +144,14 @@ static void a_call_without_its_first_argument_leaves_null(void **state) {
   ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_token_data_checksum(NULL, &checksum));
   ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_token_data_read(NULL, 0, 1, &id));
   ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_batches_read(NULL, NULL, 0, 0, &id, &id));
+  LEAVES_NULL(heed_tokenizer, heed_tokenizer_open(NULL, &out));
+  LEAVES_NULL(heed_tokenizer, heed_tokenizer_create_chars(NULL, 1, &out));
+  size_t count;
+  LEAVES_NULL(int32_t, heed_tokenizer_encode_all(NULL, "x", 1, NULL, &out, &count));
+  LEAVES_NULL(char, heed_tokenizer_decode(NULL, NULL, 0, &out, &count));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_tokenizer_create_bytes(NULL));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_tokenizer_save(NULL, "x"));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_tokenizer_encode(NULL, "x", 1, NULL, NULL, NULL));
   LEAVES_NULL(heed_optimizer, heed_optimizer_create(NULL, 1, NULL, &out));
   LEAVES_NULL(heed_safetensors, heed_safetensors_read(NULL, &out));
   LEAVES_NULL(heed_store, heed_store_open(NULL, &out));

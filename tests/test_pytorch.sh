@@ -22,6 +22,7 @@ awk '/^```python$/ { block = ""; inside = 1; next } /^```$/ { if (inside && bloc
 grep -q load_state_dict readme.py || { echo "README.md has no lines of Python that load a model" >&2; exit 1; }
 
 "$heed" train --data synthetic --max-steps 20 --save model.safetensors >/dev/null 2>&1
+"$heed" train --data synthetic --arch vit --max-steps 2 --save vit.safetensors >/dev/null 2>&1
 cat readme.py - >load.py <<'EOF'
 import torch
 from safetensors.torch import save_file
@@ -30,6 +31,13 @@ x = torch.randn(5, 784)
 save_file({"x": x, **load_file("model.safetensors")}, "in.safetensors")
 save_file({"out": model(x).detach()}, "expected.safetensors")
 save_file(model.state_dict(), "back.safetensors")
+# A test set of MNIST's form, and the loss that PyTorch's vit has on it.
+pixels, labels = torch.randint(0, 256, (20, 28, 28), dtype=torch.uint8), torch.randint(0, 10, (20,), dtype=torch.uint8)
+open("t10k-images-idx3-ubyte", "wb").write(bytes.fromhex("00000803000000140000001c0000001c") + pixels.numpy().tobytes())
+open("t10k-labels-idx1-ubyte", "wb").write(bytes.fromhex("0000080100000014") + labels.numpy().tobytes())
+scaled = (pixels.flatten(1) / 255 - 0.1307) / 0.3081
+print(torch.nn.functional.cross_entropy(vit(scaled), labels.long()).item(), file=open("expected.txt", "w"))
+save_file(vit.state_dict(), "vit_back.safetensors", metadata={"heads": "4"})
 EOF
 "$python" load.py
 "$heed" run mlp -i in.safetensors -o out.safetensors
@@ -43,6 +51,13 @@ EOF
 # And back: what PyTorch saves, heed reads.
 "$heed" eval --model back.safetensors --data synthetic >back.txt
 "$heed" eval --model model.safetensors --data synthetic | cmp - back.txt
+"$heed" eval --model vit_back.safetensors --data . --json >vit.json
+"$python" - <<'EOF'
+import json
+loss, expected = json.load(open("vit.json"))["loss"], float(open("expected.txt").read())
+print(f"of a vit heed has the loss {loss}, PyTorch {expected}")
+assert abs(loss - expected) <= 5e-6 * expected
+EOF
 
 "$python" - <<'EOF'
 import json, numpy, torch

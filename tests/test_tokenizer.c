@@ -309,6 +309,22 @@ static void characters_are_numbered_by_code_point(void **state) {
   heed_tokenizer_destroy(opened);
 }
 
+static void the_character_0_is_one(void **state) {
+  (void)state;
+  static const char text[] = "b\0a\0\xEF\xB7\x90";  // U+FDD0, which nobody has
+  heed_tokenizer *made = NULL, *opened = NULL;
+  ASSERT_OK(create_chars(text, sizeof text - 1, &made));
+  ASSERT_OK(heed_tokenizer_save(made, support_path("zero")));
+  ASSERT_OK(heed_tokenizer_open(support_path("zero"), &opened));
+  assert_there_and_back(opened, text, sizeof text - 1);
+  size_t bytes = 0;
+  assert_memory_equal(heed_tokenizer_token(opened, 0, &bytes), "", 1);
+  assert_int_equal(bytes, 1);
+  assert_true(heed_tokenizer_fingerprint(made) == heed_tokenizer_fingerprint(opened));
+  heed_tokenizer_destroy(made);
+  heed_tokenizer_destroy(opened);
+}
+
 // Characters across the pieces by which files are read.
 static void characters_are_read_whole(void **state) {
   (void)state;
@@ -385,6 +401,7 @@ int main(void) {
       cmocka_unit_test(long_words_take_no_quadratic_time),
       cmocka_unit_test(bytes_are_their_own_ids),
       cmocka_unit_test(characters_are_numbered_by_code_point),
+      cmocka_unit_test(the_character_0_is_one),
       cmocka_unit_test(characters_are_read_whole),
       cmocka_unit_test(what_is_no_character_is_refused),
       cmocka_unit_test(ids_that_are_none_are_refused),

@@ -1,6 +1,5 @@
 // heed train: a run with breaks ends in the same bits as one without, Ctrl-C leaves the last checkpoint, synthetic digits are
 // always the same and can be learned, the log is one JSON object a line. Runs on the device that heed_open(NULL) picks.
-#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -8,83 +7,26 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <heed/io.h>
-#include <jansson.h>
-
 #include "train/digits.h"
-#include "support_files.h"
-#include "cli/tool.h"
-
-static char folder[64];
-
-static int enter_folder(void **state) {
-  (void)state;
-  strcpy(folder, "/tmp/heed-train-XXXXXX");
-  return mkdtemp(folder) && chdir(folder) == 0 ? 0 : -1;
-}
-
-static int leave_folder(void **state) {
-  (void)state;
-  char command[128];
-  snprintf(command, sizeof command, "rm -rf %s", folder);
-  return chdir("/") == 0 && system(command) == 0 ? 0 : -1;
-}
-
-// cmd_train with a small net on synthetic digits, and what it prints on stdout in the file `out`.
-static int train(const char *const *words) {
-  const char *all[32] = {"train", "--data", "synthetic", "--batch", "100"};
-  int count = 5;
-  for (; *words; words++) all[count++] = *words;
-  fflush(stdout);
-  const int kept = dup(STDOUT_FILENO), out = open("out", O_WRONLY | O_CREAT | O_TRUNC, 0600);
-  assert_true(kept >= 0 && out >= 0 && dup2(out, STDOUT_FILENO) >= 0);
-  const int status = cmd_train(count, all);
-  fflush(stdout);
-  dup2(kept, STDOUT_FILENO);
-  close(kept);
-  close(out);
-  return status;
-}
-#define TRAIN(...) train((const char *const[]){__VA_ARGS__, NULL})
-// For facts about files, which are the same on every device.
-#define TRAIN_ON_HOST(...) TRAIN("--device", "host", __VA_ARGS__)
-
-static heed_safetensors *read_file(const char *path) {
-  heed_safetensors *file = NULL;
-  ASSERT_OK(heed_safetensors_read(path, &file));
-  return file;
-}
-
-static void assert_same_tensors(const char *path_a, const char *path_b) {
-  heed_safetensors *a = read_file(path_a), *b = read_file(path_b);
-  assert_int_equal(heed_safetensors_count(a), heed_safetensors_count(b));
-  for (size_t i = 0; i < heed_safetensors_count(a); i++) {
-    const heed_array *x = heed_safetensors_get(a, i), *y = heed_safetensors_find(b, x->name);
-    assert_non_null(y);
-    assert_int_equal(x->bytes, y->bytes);
-    if (memcmp(x->data, y->data, x->bytes) != 0) fail_msg("%s differs", x->name);
-  }
-  heed_safetensors_destroy(a);
-  heed_safetensors_destroy(b);
-}
+#include "support_train.h"
 
 static void a_resumed_run_ends_in_the_same_bits(void **state) {
   (void)state;
   // 120 steps an epoch: breaks in the middle of the first epoch, and at the end of it.
   assert_int_equal(TRAIN("--hidden", "24,16", "--epochs", "2", "--save", "whole"), TOOL_DONE);
   assert_int_equal(TRAIN("--hidden", "24,16", "--epochs", "2", "--max-steps", "50", "--save", "parts"), TOOL_DONE);
-  heed_safetensors *file = read_file("parts");
+  heed_safetensors *file = support_read_tensors("parts");
   assert_string_equal(heed_safetensors_metadata(file, "steps"), "50");
   assert_string_equal(heed_safetensors_metadata(file, "hidden"), "24,16");
   assert_int_equal(heed_safetensors_count(file), 6);  // the weights alone, as load_state_dict() wants them
   heed_safetensors_destroy(file);
-  file = read_file("parts.state");
+  file = support_read_tensors("parts.state");
   assert_non_null(heed_safetensors_find(file, "momentum.l3.bias"));
   heed_safetensors_destroy(file);
   assert_int_equal(TRAIN("--resume", "parts", "--max-steps", "120", "--save", "parts"), TOOL_DONE);
   assert_int_equal(TRAIN("--resume", "parts", "--save", "parts"), TOOL_DONE);
-  assert_same_tensors("whole", "parts");
-  assert_same_tensors("whole.state", "parts.state");
+  support_assert_same_tensors("whole", "parts");
+  support_assert_same_tensors("whole.state", "parts.state");
 }
 
 static void copy(const char *from, const char *to) {
@@ -101,7 +43,7 @@ static void a_break_between_the_two_files_loses_nothing(void **state) {
   assert_int_equal(TRAIN_ON_HOST("--resume", "torn", "--max-steps", "60", "--save", "torn"), TOOL_DONE);
   copy("older", "torn");
   assert_int_equal(TRAIN_ON_HOST("--resume", "torn", "--max-steps", "90", "--save", "torn"), TOOL_DONE);
-  assert_same_tensors("undisturbed", "torn");
+  support_assert_same_tensors("undisturbed", "torn");
 }
 
 static void files_that_do_not_belong_together_are_refused(void **state) {
@@ -123,7 +65,7 @@ static void a_checkpoint_in_one_file_is_resumed(void **state) {
   copy("old.state", "old");
   unlink("old.state");
   assert_int_equal(TRAIN_ON_HOST("--resume", "old", "--max-steps", "60", "--save", "old"), TOOL_DONE);
-  assert_same_tensors("at_once", "old");
+  support_assert_same_tensors("at_once", "old");
   // Without momentum there is nothing to miss at the end of an epoch.
   assert_int_equal(TRAIN_ON_HOST("--hidden", "16", "--momentum", "0", "--epochs", "1", "--save", "plain"), TOOL_DONE);
   unlink("plain.state");
@@ -147,7 +89,7 @@ static void images_that_do_not_fit_are_trained_on_to_the_same_bits(void **state)
     assert_non_null(strchr(outs[sent], '%'));
     *strchr(outs[sent], '%') = 0;
   }
-  assert_same_tensors("held", "sent");
+  support_assert_same_tensors("held", "sent");
   assert_string_equal(outs[0], outs[1]);
   setenv("HEED_DATA_MEMORY", "much", 1);
   assert_int_equal(TRAIN("--hidden", "16", "--max-steps", "1"), TOOL_USAGE);
@@ -158,9 +100,9 @@ static void the_seed_decides_weights_and_order(void **state) {
   (void)state;
   assert_int_equal(TRAIN("--hidden", "16", "--max-steps", "3", "--save", "one", "--seed", "7"), TOOL_DONE);
   assert_int_equal(TRAIN("--hidden", "16", "--max-steps", "3", "--save", "two", "--seed", "7"), TOOL_DONE);
-  assert_same_tensors("one", "two");
+  support_assert_same_tensors("one", "two");
   assert_int_equal(TRAIN("--hidden", "16", "--max-steps", "3", "--save", "two", "--seed", "8"), TOOL_DONE);
-  heed_safetensors *one = read_file("one"), *two = read_file("two");
+  heed_safetensors *one = support_read_tensors("one"), *two = support_read_tensors("two");
   const heed_array *x = heed_safetensors_find(one, "l1.weight"), *y = heed_safetensors_find(two, "l1.weight");
   assert_true(memcmp(x->data, y->data, x->bytes) != 0);
   heed_safetensors_destroy(one);
@@ -171,7 +113,7 @@ static void weights_can_be_a_start_for_another_run(void **state) {
   (void)state;
   assert_int_equal(TRAIN("--hidden", "16", "--max-steps", "2", "--save", "start"), TOOL_DONE);
   assert_int_equal(TRAIN("--init", "start", "--max-steps", "1", "--lr", "0", "--save", "next"), TOOL_DONE);
-  heed_safetensors *start = read_file("start"), *next = read_file("next");
+  heed_safetensors *start = support_read_tensors("start"), *next = support_read_tensors("next");
   const heed_array *x = heed_safetensors_find(start, "l2.weight"), *y = heed_safetensors_find(next, "l2.weight");
   assert_int_equal(x->bytes, y->bytes);
   assert_memory_equal(x->data, y->data, x->bytes);  // lr 0 moves nothing
@@ -185,7 +127,7 @@ static void a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(void 
   assert_int_equal(TRAIN("--hidden", "16", "--max-steps", "2", "--save", "kept"), TOOL_DONE);
   assert_int_equal(TRAIN("--hidden", "16", "--max-steps", "2", "--save", "same"), TOOL_DONE);
   assert_int_equal(TRAIN("--resume", "kept", "--lr", "1e30", "--save", "kept"), TOOL_FAILED);
-  assert_same_tensors("same", "kept");
+  support_assert_same_tensors("same", "kept");
 }
 
 static void ctrl_c_leaves_the_last_checkpoint(void **state) {
@@ -203,7 +145,7 @@ static void ctrl_c_leaves_the_last_checkpoint(void **state) {
   assert_int_equal(waitpid(child, &status, 0), child);
   assert_true(WIFEXITED(status));
   assert_int_equal(WEXITSTATUS(status), TOOL_INTERRUPTED);
-  heed_safetensors *file = read_file("interrupted");
+  heed_safetensors *file = support_read_tensors("interrupted");
   assert_string_equal(heed_safetensors_metadata(file, "step_in_epoch"), "0");
   assert_non_null(heed_safetensors_find(file, "l2.bias"));
   heed_safetensors_destroy(file);
@@ -281,5 +223,5 @@ int main(void) {
       cmocka_unit_test(the_log_is_one_json_object_a_line),
       cmocka_unit_test(synthetic_digits_can_be_learned),
   };
-  return cmocka_run_group_tests(tests, enter_folder, leave_folder);
+  return cmocka_run_group_tests(tests, support_enter_folder, support_leave_folder);
 }

@@ -9,7 +9,10 @@
 #include "support_values.h"
 #include "train/warmup.h"
 
-static const model_shape shape = {.sizes = {20, 24, 17, 10}, .count = 4, .dtype = HEED_F32};
+static const classifier_shape mlp = {.mlp = {.sizes = {20, 24, 17, 10}, .count = 4, .dtype = HEED_F32}};
+static const classifier_shape vit = {
+    .arch = CLASSIFIER_VIT,
+    .vit = {.rows = 6, .cols = 6, .patch = 3, .classes = 5, .layers = 1, .width = 8, .heads = 2, .dropout = 0.1}};
 static const tool_args args = {.command = "heed train", .progress = &(tool_progress){0}};
 
 static int begin(void **state) {
@@ -27,23 +30,26 @@ static bool is_host_only(void) {
 static void on_a_new_device_it_does_what_training_does(void **state) {
   (void)state;
   if (is_host_only()) skip();
-  train_warmup w;
-  train_warmup_start(&args, &w);
-  if (!w.pid) skip();  // a device is named, or one core
-  train_warmup_go(&w, &args, &shape, 33);
+  train_warmup all[2];
+  const classifier_shape *const shapes[2] = {&mlp, &vit};
+  for (int i = 0; i < 2; i++) train_warmup_start(&args, &all[i]);
+  if (!all[0].pid) skip();  // a device is named, or one core
+  for (int i = 0; i < 2; i++) train_warmup_go(&all[i], &args, shapes[i], 33);
   heed_device_list *list = NULL;
   size_t index = 0;
   ASSERT_OK(heed_device_list_create(&list));
   ASSERT_OK(heed_device_list_find(list, NULL, &index));
   const bool is_cpu = heed_device_list_get(list, index)->type == HEED_DEVICE_CPU;
   heed_device_list_destroy(list);
-  assert_int_equal(w.pid > 0, is_cpu);
-  if (!is_cpu) skip();
-  int status = -1;
-  assert_int_equal(waitpid(w.pid, &status, 0), w.pid);
-  assert_true(WIFEXITED(status));
-  assert_int_equal(WEXITSTATUS(status), 0);
-  close(w.to);
+  for (int i = 0; i < 2; i++) {
+    int status = -1;
+    assert_int_equal(all[i].pid > 0, is_cpu);
+    if (!is_cpu) continue;
+    assert_int_equal(waitpid(all[i].pid, &status, 0), all[i].pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    close(all[i].to);
+  }
 }
 
 static void assert_none(const char *name, const char *value) {
@@ -58,7 +64,7 @@ static void assert_none(const char *name, const char *value) {
     unsetenv(name);
   free(before);
   assert_int_equal(w.pid, 0);
-  train_warmup_go(&w, &args, &shape, 33);
+  train_warmup_go(&w, &args, &mlp, 33);
   train_warmup_stop(&w);
 }
 
@@ -78,7 +84,7 @@ static void it_ends_where_it_is_not_needed(void **state) {
   train_warmup_start(&elsewhere, &w);
   if (!w.pid) skip();
   const pid_t pid = w.pid;
-  train_warmup_go(&w, &elsewhere, &shape, 33);
+  train_warmup_go(&w, &elsewhere, &mlp, 33);
   assert_int_equal(w.pid, 0);
   assert_int_equal(kill(pid, 0), -1);
 }

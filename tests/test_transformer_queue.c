@@ -1,4 +1,4 @@
-// A training step of a transformer only queues: from the second step on it makes no buffer, waits for nothing and reads nothing back.
+// A training step of a transformer, or of a vit, only queues: from the second step on it makes no buffer, waits for nothing and reads nothing back.
 // OpenCL's calls that would do so are counted on their way to the loader.
 #include <CL/cl.h>
 #include <dlfcn.h>
@@ -56,13 +56,20 @@ void *clEnqueueMapBuffer(cl_command_queue queue, cl_mem buffer, cl_bool blocking
   return real(queue, buffer, blocking, flags, offset, size, count, events, event, error);
 }
 
+static const heed_optimizer_config adamw = {
+    .kind = HEED_OPTIMIZER_ADAMW,
+    .adamw = {.lr = 1e-3, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1},
+    .decay_matrices = true,
+    .max_norm = 1};
+
 struct training {
   heed_transformer *transformer;
+  heed_vit *vit;
   heed_optimizer *optimizer;
-  heed_tensor *tokens, *targets, *loss;
+  heed_tensor *tokens, *targets, *loss;  // tokens: images of the vit
 };
 
-static void step(const struct training *t, uint64_t number) {
+static void step_tokens(const struct training *t, uint64_t number) {
   const heed_transformer_loss_options options = {.weight = 0.5, .seed = number};
   ASSERT_OK(heed_transformer_loss(t->transformer, t->tokens, t->targets, &options, NULL, t->loss));
   const heed_transformer_loss_options more = {.weight = 0.5, .seed = number + 1, .accumulate = true};
@@ -70,7 +77,28 @@ static void step(const struct training *t, uint64_t number) {
   ASSERT_OK(heed_optimizer_step(t->optimizer));
 }
 
-static void assert_queues_only(heed_context *ctx, const heed_transformer_config *config) {
+static void step_images(const struct training *t, uint64_t number) {
+  ASSERT_OK(heed_vit_loss(t->vit, t->tokens, t->targets, number, NULL, t->loss, false));
+  ASSERT_OK(heed_vit_loss(t->vit, t->tokens, t->targets, number + 1, NULL, t->loss, true));
+  ASSERT_OK(heed_optimizer_step(t->optimizer));
+}
+
+static void assert_queues_only(heed_context *ctx, const struct training *t,
+                               void (*step)(const struct training *t, uint64_t number)) {
+  step(t, 0);  // compiles kernels, tries products, fills the pools
+  ASSERT_OK(heed_sync(ctx));
+  for (uint64_t number = 1; number < 4; ++number) {
+    buffers = waits = reads = 0;
+    step(t, number);
+    assert_int_equal(buffers, 0);
+    assert_int_equal(waits, 0);
+    assert_int_equal(reads, 0);
+    ASSERT_OK(heed_sync(ctx));
+    assert_int_equal(waits, 1);  // the counters count
+  }
+}
+
+static void assert_tokens_queue_only(heed_context *ctx, const heed_transformer_config *config) {
   enum { B = 2, L = 9 };
   struct training t = {0};
   int32_t ids[B * L];
@@ -81,23 +109,8 @@ static void assert_queues_only(heed_context *ctx, const heed_transformer_config 
   ASSERT_OK(heed_transformer_create(ctx, config, 3, &t.transformer));
   const heed_parameter *parameters;
   const size_t count = heed_transformer_parameters(t.transformer, &parameters);
-  const heed_optimizer_config how = {
-      .kind = HEED_OPTIMIZER_ADAMW,
-      .adamw = {.lr = 1e-3, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1},
-      .decay_matrices = true,
-      .max_norm = 1};
-  ASSERT_OK(heed_optimizer_create(parameters, count, &how, &t.optimizer));
-  step(&t, 0);  // compiles kernels, tries products, fills the pools
-  ASSERT_OK(heed_sync(ctx));
-  for (uint64_t number = 1; number < 4; ++number) {
-    buffers = waits = reads = 0;
-    step(&t, number);
-    assert_int_equal(buffers, 0);
-    assert_int_equal(waits, 0);
-    assert_int_equal(reads, 0);
-    ASSERT_OK(heed_sync(ctx));
-    assert_int_equal(waits, 1);  // the counters count
-  }
+  ASSERT_OK(heed_optimizer_create(parameters, count, &adamw, &t.optimizer));
+  assert_queues_only(ctx, &t, step_tokens);
   heed_optimizer_destroy(t.optimizer);
   heed_transformer_destroy(t.transformer);
 }
@@ -105,14 +118,31 @@ static void assert_queues_only(heed_context *ctx, const heed_transformer_config 
 static void a_step_only_queues(void **state) {
   heed_context *ctx = support_context(state);
   heed_transformer_config config = {.layers = 2, .width = 24, .heads = 4, .vocab = 37, .context = 16, .dropout = 0.1};
-  assert_queues_only(ctx, &config);
+  assert_tokens_queue_only(ctx, &config);
   config.architecture = HEED_ARCHITECTURE_LLAMA;
   config.kv_heads = 2;
   config.recompute = true;
-  assert_queues_only(ctx, &config);
+  assert_tokens_queue_only(ctx, &config);
+}
+
+static void a_step_on_images_only_queues(void **state) {
+  heed_context *ctx = support_context(state);
+  const heed_vit_config config = {
+      .rows = 28, .cols = 28, .patch = 7, .classes = 10, .layers = 2, .width = 24, .heads = 4, .dropout = 0.1};
+  struct training t = {0};
+  t.tokens = support_random(ctx, HEED_F32, SHAPE(5, 28 * 28), 1);
+  t.targets = support_put(ctx, HEED_U8, SHAPE(5), (const uint8_t[]){0, 3, 9, 1, 1});
+  t.loss = support_new(ctx, HEED_F32, SHAPE(1));
+  ASSERT_OK(heed_vit_create(ctx, &config, 3, &t.vit));
+  const heed_parameter *parameters;
+  const size_t count = heed_vit_parameters(t.vit, &parameters);
+  ASSERT_OK(heed_optimizer_create(parameters, count, &adamw, &t.optimizer));
+  assert_queues_only(ctx, &t, step_images);
+  heed_optimizer_destroy(t.optimizer);
+  heed_vit_destroy(t.vit);
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {TEST(a_step_only_queues)};
+  const struct CMUnitTest tests[] = {TEST(a_step_only_queues), TEST(a_step_on_images_only_queues)};
   return cmocka_run_group_tests_name("queue of a transformer", tests, support_open_device, support_close);
 }

@@ -35,7 +35,7 @@ done
 gzip t10k-images-idx3-ubyte
 export HEED_DATA=$scratch
 
-for test in gradients mha mlp optimizer safetensors idx program_cache; do memcheck 0 "$build/tests/test_$test"; done
+for test in gradients mha mlp vit optimizer safetensors idx program_cache; do memcheck 0 "$build/tests/test_$test"; done
 
 heed=$build/heed
 memcheck 0 "$heed" --help
@@ -43,6 +43,9 @@ memcheck 0 "$heed" sqrt 2 9
 memcheck 0 "$heed" train --hidden 8 --batch 16 --max-steps 3 --save model.safetensors --log run.jsonl
 memcheck 0 "$heed" train --resume model.safetensors --max-steps 5
 memcheck 0 "$heed" eval --model model.safetensors --json
+memcheck 0 "$heed" train --arch vit --layers 1 --width 8 --heads 2 --batch 8 --accumulate 3 --max-steps 3 --save vit.safetensors
+memcheck 0 "$heed" train --resume vit.safetensors --max-steps 4
+memcheck 0 "$heed" eval --model vit.safetensors
 memcheck 1 "$heed" eval --model absent.safetensors
 memcheck 1 "$heed" run attention -i model.safetensors -o out.safetensors
 memcheck 2 "$heed" train --epoch 3

@@ -6,7 +6,7 @@
 static const tool_command commands[] = {
     {"devices", cmd_devices, "list the devices that heed can run on", NULL},
     {"run", cmd_run, "run one operator on tensors from a file, forward and backward", cmd_run_words},
-    {"train", cmd_train, "train a multi-layer perceptron on handwritten digits", NULL},
+    {"train", cmd_train, "train a classifier of handwritten digits", NULL},
     {"eval", cmd_eval, "measure a trained model on the test set", NULL},
     {"lm", cmd_lm, "train language models, measure them, and let them write", cmd_lm_words},
     {"check", cmd_check, "compare every operator on a device with the CPU", NULL},

@@ -31,7 +31,8 @@ static void adamw_piece(const struct step *s, double decay, int64_t count, const
     exp_avg[i] = s->beta1 * exp_avg[i] + (1 - s->beta1) * g;
     exp_avg_sq[i] = s->beta2 * exp_avg_sq[i] + (1 - s->beta2) * g * g;
     const double direction = exp_avg[i] / s->correction1 / (sqrt(exp_avg_sq[i] / s->correction2) + s->eps);
-    param[i] = param[i] - s->lr * decay * param[i] - s->lr * direction;
+    // As it is stored in F32: a copy of fewer bits is the stored value rounded, and so the same after a file brought that back.
+    param[i] = (double)(float)(param[i] - s->lr * decay * param[i] - s->lr * direction);
   }
 }
 

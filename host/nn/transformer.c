@@ -2,7 +2,6 @@
 // _bwd.c and _decode.c what is computed with them, transformer_shapes.c the activations.
 #include "nn/transformer.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 
 // ---------------------------------------------------------------- creation
@@ -24,13 +23,27 @@ static heed_status create_parameters(heed_transformer *t, uint64_t seed) {
   return status;
 }
 
+heed_status heed__transformer_layers_create(heed_transformer *t) {
+  const size_t layers = (size_t)t->config.layers;
+  t->blocks = calloc(layers, sizeof *t->blocks);
+  t->inputs = calloc(layers, sizeof *t->inputs);
+  t->kept = calloc(layers, sizeof *t->kept);
+  HEED__REQUIRE(t->blocks && t->inputs && t->kept, HEED_ERROR_OUT_OF_MEMORY, "no memory for %zu layers", layers);
+  return HEED_OK;
+}
+
+void heed__transformer_layers_destroy(heed_transformer *t) {
+  heed__transformer_release(t);
+  free(t->inputs);
+  free(t->kept);
+  free(t->blocks);
+}
+
 static heed_status create_state(heed_transformer *t, uint64_t seed) {
   const heed_transformer_config *c = &t->config;
   HEED__TRY(create_parameters(t, seed));
+  HEED__TRY(heed__transformer_layers_create(t));
   HEED__TRY(heed__transformer_wire(t));
-  t->inputs = calloc((size_t)c->layers, sizeof *t->inputs);
-  t->kept = calloc((size_t)c->layers, sizeof *t->kept);
-  HEED__REQUIRE(t->inputs && t->kept, HEED_ERROR_OUT_OF_MEMORY, "no memory for %" PRId64 " layers", c->layers);
   if (heed__is_gpt2(c)) return HEED_OK;
   HEED__TRY(heed_tensor_create(t->ctx, HEED_F32, 2, (int64_t[]){c->context, c->head_dim}, &t->rope));
   return heed_rope_table(c->rope_theta, 0, t->rope);
@@ -58,14 +71,11 @@ heed_status heed_transformer_create(heed_context *ctx, const heed_transformer_co
 
 void heed_transformer_destroy(heed_transformer *t) {
   if (!t) return;
-  heed__transformer_release(t);
+  heed__transformer_layers_destroy(t);
   for (size_t i = 0; i < t->owned_count; ++i) heed_tensor_destroy(t->owned[i]);
   for (size_t i = 0; i < t->count; ++i) heed__parameter_destroy(&t->parameters[i]);
   heed_tensor_destroy(t->rope);
-  free(t->inputs);
-  free(t->kept);
   free(t->owned);
-  free(t->blocks);
   free(t->parameters);
   free(t);
 }

@@ -1,4 +1,5 @@
-// What the files of the transformer share: its parameters by their use, and the activations of one call.
+// What the files of the transformer share: its parameters by their use, and the activations of one call. The vit computes with the same
+// blocks: its encoder is a heed_transformer without embedding and head.
 #ifndef HEED__TRANSFORMER_H
 #define HEED__TRANSFORMER_H
 
@@ -20,6 +21,33 @@ struct heed__block {
   struct heed__dense up, down;  // GPT-2: c_fc and c_proj
   struct heed__dense gate;      // not GPT-2
 };
+
+// A list of parameters to be made, which grows by one a call. Whoever made it takes them in the same order.
+struct heed__plan_list {
+  struct heed__parameter_plan *plans;
+  size_t count;
+  int64_t layers;    // of the model
+  double deviation;  // of matrices' initial values; 0: 1/√in, which fits narrow models too
+};
+enum heed__parameter_kind { HEED__NORM, HEED__BIAS, HEED__MATRIX, HEED__BACK };  // BACK: back into the residual stream
+__attribute__((format(printf, 5, 6))) struct heed__parameter_plan *heed__plan_put(struct heed__plan_list *list,
+                                                                                  enum heed__parameter_kind kind,
+                                                                                  int64_t out, int64_t in,
+                                                                                  const char *format, ...);
+// The parameters of a block as GPT-2 has it: weight and bias of norm1, qkv, out, norm2, up and down, whose names begin with `at` and then
+// these.
+enum { HEED__BLOCK_PARTS = 6, HEED__BLOCK_PARAMETERS = 12 };
+void heed__plan_gpt2_block(const heed_transformer_config *config, const char *at,
+                           const char *const parts[HEED__BLOCK_PARTS], struct heed__plan_list *list);
+
+// Goes through parameters in the order of the list.
+struct heed__cursor {
+  const heed_parameter *parameters;
+  size_t next;
+};
+struct heed__weight heed__take(struct heed__cursor *cursor);
+struct heed__dense heed__take_dense(struct heed__cursor *cursor, bool has_bias);
+void heed__wire_gpt2_block(struct heed__cursor *cursor, struct heed__block *block);
 
 // ---------------------------------------------------------------- activations
 
@@ -79,13 +107,14 @@ struct heed__block_tensors {
 
 // How a call goes over its tokens.
 struct heed__pass {
-  const heed_tensor *tokens;  // [B, L]
+  const heed_tensor *tokens;  // [B, L]; NULL: the caller has written the first block's input
   int64_t batch, length, rows;
   bool train;            // keeps what a backward needs
   bool drops;            // in training alone
   uint64_t seed;         // of the dropout
   int64_t position;      // of the first token
   heed_kv_cache *cache;  // NULL: keys and values are those of the call alone
+  bool is_full;          // each token attends all others: attention is not causal
 };
 
 struct heed_transformer {
@@ -122,6 +151,8 @@ static inline int64_t heed__qkv_width(const heed_transformer_config *c) {
   return (c->heads + 2 * c->kv_heads) * c->head_dim;
 }
 static inline bool heed__is_gpt2(const heed_transformer_config *c) { return c->architecture == HEED_ARCHITECTURE_GPT2; }
+// Whether there is a head that gives logits of tokens; an encoder has none, and its vocab is 0.
+static inline bool heed__has_head(const heed_transformer_config *c) { return c->vocab > 0; }
 // How many rows of logits are computed at a time: it depends on the problem alone, so that the bits do.
 int64_t heed__logit_rows(const heed_transformer_config *config, int64_t rows);
 // The dtype and shape of an activation in a pass over [batch, length] tokens; rank 0: the architecture or the pass has none.
@@ -140,6 +171,10 @@ struct heed__shape heed__shared_shape(const heed_transformer_config *config, enu
 // The list of parameters of a complete configuration, in the order of the files of `transformers`. *plans: to be freed.
 heed_status heed__transformer_plan(const heed_transformer_config *config, struct heed__parameter_plan **plans,
                                    size_t *count);
+// Makes room for a complete configuration's blocks and their activations; heed__transformer_layers_destroy() releases it, with the
+// activations.
+heed_status heed__transformer_layers_create(heed_transformer *t);
+void heed__transformer_layers_destroy(heed_transformer *t);
 // Points the blocks to the parameters.
 heed_status heed__transformer_wire(heed_transformer *t);
 
@@ -156,6 +191,8 @@ heed_status heed__transformer_check_loss(const heed_transformer *t, const heed_t
                                          const heed_tensor *loss);
 // Computes up to NORMED.
 heed_status heed__transformer_body(heed_transformer *t, const struct heed__pass *pass);
+// Its backward: from DH, the gradient of NORMED, to DX, that of the first block's input.
+heed_status heed__transformer_body_bwd(heed_transformer *t, const struct heed__pass *pass, bool accumulate);
 // One block from its H1 on, up to BRANCH, which the next norm adds to X2.
 heed_status heed__block_fwd(heed_transformer *t, const struct heed__pass *pass, int64_t layer,
                             struct heed__block_tensors *tensors, const heed_tensor *x);
@@ -164,6 +201,9 @@ heed_status heed__norm_fwd(const heed_transformer *t, const struct heed__dense *
                            heed_tensor *y);
 heed_status heed__drop(const struct heed__pass *pass, const heed_transformer *t, int64_t layer, int site,
                        heed_tensor *x);
+// Points *out to the gradient of what was dropped: dy itself, unless there is dropout.
+heed_status heed__undrop(heed_transformer *t, const struct heed__pass *pass, int64_t layer, int site,
+                         const heed_tensor *dy, const heed_tensor **out);
 enum { HEED__DROP_ATTENTION, HEED__DROP_FIRST, HEED__DROP_SECOND, HEED__DROP_EMBEDDING };
 uint64_t heed__drop_seed(uint64_t seed, int64_t layer, int site);
 heed_attention_options heed__attention_options(const heed_transformer *t, const struct heed__pass *pass, int64_t layer);

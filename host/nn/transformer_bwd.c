@@ -20,9 +20,8 @@ static heed_status dense_bwd(const heed_tensor *x, const struct heed__dense *den
   return heed_linear_bwd(x, dense->weight.value, dy, dx, dense->weight.grad, dense->bias.grad, accumulate);
 }
 
-// Points *out to the gradient of what was added to x: dy itself, unless some of it was dropped.
-static heed_status undrop(heed_transformer *t, const struct heed__pass *pass, int64_t layer, int site,
-                          const heed_tensor *dy, const heed_tensor **out) {
+heed_status heed__undrop(heed_transformer *t, const struct heed__pass *pass, int64_t layer, int site,
+                         const heed_tensor *dy, const heed_tensor **out) {
   *out = dy;
   if (t->config.dropout == 0) return HEED_OK;
   heed_tensor *kept = t->shared[HEED__S_DBRANCH].tensor;
@@ -81,12 +80,19 @@ static heed_status block_bwd(heed_transformer *t, const struct heed__pass *pass,
     HEED__TRY(heed__norm_fwd(t, &block->norm1, x, tensors->tensor[HEED__A_H1].tensor));
     HEED__TRY(heed__block_fwd(t, pass, layer, tensors, x));
   }
-  HEED__TRY(undrop(t, pass, layer, HEED__DROP_SECOND, dx, &dbranch));
+  HEED__TRY(heed__undrop(t, pass, layer, HEED__DROP_SECOND, dx, &dbranch));
   HEED__TRY(mlp_bwd(t, layer, tensors, dbranch, accumulate));
   HEED__TRY(norm_bwd(t, &block->norm2, tensors->tensor[HEED__A_X2].tensor, dh, dx, dx2, accumulate));
-  HEED__TRY(undrop(t, pass, layer, HEED__DROP_FIRST, dx2, &dbranch));
+  HEED__TRY(heed__undrop(t, pass, layer, HEED__DROP_FIRST, dx2, &dbranch));
   HEED__TRY(attend_bwd(t, pass, layer, tensors, dbranch, accumulate));
   return norm_bwd(t, &block->norm1, x, dh, dx2, dx, accumulate);
+}
+
+heed_status heed__transformer_body_bwd(heed_transformer *t, const struct heed__pass *pass, bool accumulate) {
+  HEED__TRY(norm_bwd(t, &t->norm, t->shared[HEED__S_LAST].tensor, t->shared[HEED__S_DH].tensor, NULL,
+                     t->shared[HEED__S_DX].tensor, accumulate));
+  for (int64_t layer = t->config.layers - 1; layer >= 0; --layer) HEED__TRY(block_bwd(t, pass, layer, accumulate));
+  return HEED_OK;
 }
 
 // ---------------------------------------------------------------- embeddings
@@ -111,7 +117,7 @@ static heed_status embed_bwd(heed_transformer *t, const struct heed__pass *pass,
   const int64_t dims[] = {pass->batch, pass->length, t->config.width};
   const heed_tensor *dx = NULL;
   heed_tensor *apart = NULL;
-  HEED__TRY(undrop(t, pass, 0, HEED__DROP_EMBEDDING, t->shared[HEED__S_DX].tensor, &dx));
+  HEED__TRY(heed__undrop(t, pass, 0, HEED__DROP_EMBEDDING, t->shared[HEED__S_DX].tensor, &dx));
   HEED__TRY(heed_tensor_reshape(dx, 3, dims, &apart));
   heed_status status = HEED_OK;
   if (t->positions.value) status = positions_bwd(t, pass, apart, accumulate);
@@ -179,13 +185,6 @@ static heed_status head_and_loss(heed_transformer *t, const struct heed__pass *p
   return heed_mul(loss, share, loss);
 }
 
-static heed_status backward(heed_transformer *t, const struct heed__pass *pass, bool accumulate) {
-  HEED__TRY(norm_bwd(t, &t->norm, t->shared[HEED__S_LAST].tensor, t->shared[HEED__S_DH].tensor, NULL,
-                     t->shared[HEED__S_DX].tensor, accumulate));
-  for (int64_t layer = t->config.layers - 1; layer >= 0; --layer) HEED__TRY(block_bwd(t, pass, layer, accumulate));
-  return embed_bwd(t, pass, accumulate);
-}
-
 heed_status heed__transformer_check_loss(const heed_transformer *t, const heed_tensor *tokens,
                                          const heed_tensor *targets, const heed_tensor *logits,
                                          const heed_tensor *loss) {
@@ -226,5 +225,7 @@ heed_status heed_transformer_loss(heed_transformer *t, const heed_tensor *tokens
   if (status == HEED_OK) status = head_and_loss(t, &pass, flat_targets, options, flat_logits, loss);
   heed_tensor_destroy(flat_targets);
   heed_tensor_destroy(flat_logits);
-  return status == HEED_OK ? backward(t, &pass, options->accumulate) : status;
+  HEED__TRY(status);
+  HEED__TRY(heed__transformer_body_bwd(t, &pass, options->accumulate));
+  return embed_bwd(t, &pass, options->accumulate);
 }

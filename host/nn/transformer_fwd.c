@@ -41,7 +41,7 @@ heed_status heed__drop(const struct heed__pass *pass, const heed_transformer *t,
 heed_attention_options heed__attention_options(const heed_transformer *t, const struct heed__pass *pass,
                                                int64_t layer) {
   const heed_transformer_config *c = &t->config;
-  heed_attention_options options = {.causal = HEED_CAUSAL_TOP_LEFT};
+  heed_attention_options options = {.causal = pass->is_full ? HEED_CAUSAL_NONE : HEED_CAUSAL_TOP_LEFT};
   if (c->window > 0) {
     options.has_window = true;
     options.window_left = c->window - 1;
@@ -146,7 +146,7 @@ heed_status heed__transformer_body(heed_transformer *t, const struct heed__pass 
     struct heed__block_tensors *tensors = heed__block_tensors_of(t, pass, layer);
     heed_tensor *h1 = tensors->tensor[HEED__A_H1].tensor;
     if (layer == 0) {
-      HEED__TRY(embed(t, pass, x));
+      if (pass->tokens) HEED__TRY(embed(t, pass, x));
       HEED__TRY(heed__norm_fwd(t, &t->blocks[0].norm1, x, h1));
     } else {
       const struct heed__block_tensors *before = heed__block_tensors_of(t, pass, layer - 1);

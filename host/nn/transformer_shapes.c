@@ -72,19 +72,20 @@ static struct heed__shape gradient_shape(const heed_transformer_config *c, enum 
 
 struct heed__shape heed__shared_shape(const heed_transformer_config *c, enum heed__shared_activation which,
                                       int64_t batch, int64_t length, bool train) {
-  const int64_t rows = batch * length, chunk = heed__logit_rows(c, rows);
+  const int64_t rows = batch * length, chunk = heed__has_head(c) ? heed__logit_rows(c, rows) : 0;
+  const bool with_loss = train && heed__has_head(c);
   switch (which) {
     case HEED__S_BRANCH:
     case HEED__S_LAST:
     case HEED__S_NORMED:
       return matrix(c, rows, c->width);
     case HEED__S_LOGITS:
-      return train ? matrix(c, chunk, c->vocab) : (struct heed__shape){0};
+      return with_loss ? matrix(c, chunk, c->vocab) : (struct heed__shape){0};
     case HEED__S_LOSSES:
-      return train ? (struct heed__shape){HEED_F32, 1, {(rows + chunk - 1) / chunk}} : (struct heed__shape){0};
+      return with_loss ? (struct heed__shape){HEED_F32, 1, {(rows + chunk - 1) / chunk}} : (struct heed__shape){0};
     case HEED__S_SHARE:
     case HEED__S_FACTOR:
-      return train ? (struct heed__shape){HEED_F32, 1, {1}} : (struct heed__shape){0};
+      return with_loss ? (struct heed__shape){HEED_F32, 1, {1}} : (struct heed__shape){0};
     default:
       return train ? gradient_shape(c, which, rows) : (struct heed__shape){0};
   }

@@ -28,8 +28,12 @@ static inline heed_status heed__encoder_put(struct heed__encoder *encoder, int32
   return encoder->count < HEED__IDS_AT_ONCE ? HEED_OK : heed__encoder_flush(encoder);
 }
 
-// Cuts UTF-8 into pieces and puts the ids of each.
-heed_status heed__encode_stage(struct heed__encoder *encoder, size_t stage, const char *text, size_t bytes);
+heed_status heed__encoder_put_all(struct heed__encoder *encoder, const int32_t *ids, size_t count);
+// Where a piece lies in the caller's text; of one that is a copy, where the part begins that it comes from.
+size_t heed__encoder_offset(const struct heed__encoder *encoder, const char *text);
+
+// Cuts UTF-8 into pieces by the stages from this one on, and puts the ids of each.
+heed_status heed__encode_stage(struct heed__encoder *encoder, size_t index, const char *text, size_t bytes);
 // Puts the ids of a piece. It may be any bytes.
 heed_status heed__encode_piece(struct heed__encoder *encoder, const char *text, size_t bytes);
 

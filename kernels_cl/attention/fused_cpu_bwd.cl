@@ -177,6 +177,11 @@ INLINE floatv dot_rows(const float *dout_rows, const float *out_rows) {
 }
 #endif
 
+// Rows of heads that lie side by side are far apart in memory, so that the processor does not see which one comes next.
+INLINE void prefetch_row(__global const TYPE(X_DTYPE) *x, idx at, int width) {
+  for (int d = 0; d < width; d += 64 / (int)sizeof(TYPE(X_DTYPE))) PREFETCH_READ(x + at + d);
+}
+
 // What the walk needs of each row, stats (shift Inf and so p = 0 where it has no keys), and q times Q_FACTOR and dO,
 // packed; zeros for rows without keys and past the end. bad: Q_BAD and DOUT_BAD of each block.
 // global: slots x group x ceil(queries / QUERY_BLOCK)
@@ -200,6 +205,11 @@ ONE_ITEM __kernel void attention_fused_bwd_rows(CALL_ARGUMENTS, IN_TENSOR(q), IN
   int resum = EXACT_DELTA; // lse and out do not tell what the walk needs
   for (int r0 = 0; r0 < ROUND_UP(rows, TILE_ROWS); r0 += VECTOR) {
     const int here = min(VECTOR, ROUND_UP(rows, TILE_ROWS) - r0);
+    for (int r = r0 ? r0 + VECTOR : 0; r < min(rows, r0 + 2 * VECTOR); ++r) {
+      prefetch_row(q, ROW_AT(call.q, b, h, i0 + r), HEAD_D);
+      prefetch_row(dout, ROW_AT(call.dout, b, h, i0 + r), HEAD_DV);
+      prefetch_row(out, ROW_AT(call.out, b, h, i0 + r), HEAD_DV);
+    }
     float q_row_[D_PAD], dout_rows[VECTOR * DV_PAD], delta[VECTOR];
     zero_row(VECTOR * DV_PAD, dout_rows);
 #if !EXACT_DELTA

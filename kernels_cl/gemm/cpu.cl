@@ -95,6 +95,14 @@ static void tile_to_c(TILE_ARGUMENTS, __global real *c, long c_ld, float alpha, 
 
 // ---- from the block to C
 
+// Lines of C, and of the argument of its activation, come while their tile is summed. p: the tile's first element in either.
+INLINE void prefetch_tile(const __global real *p, long ld) {
+#pragma unroll
+  for (int l = 0; l < (SWAP ? PANEL : TILE_ROWS); ++l)
+#pragma unroll
+    for (int m = 0; m < (SWAP ? GROUP_ROWS : PANEL); m += VECTOR) PREFETCH_WRITE(p + l * ld + m);
+}
+
 #if SWAP
 // rows × cols of T at t are cols × rows of C at (row, col).
 INLINE void store_block(const float *t, int rows, int cols, __global real *c, long c_ld, long row, long col,
@@ -166,11 +174,10 @@ __kernel ONE_ITEM void gemm_cpu(const __global float *r, long r_offset, long r_s
       const __global float *v_tile = v + col * v_col + p * v_step;
       for (uint group = x0; group < x_end; group += GROUP_ROWS) {
         const int height = min((uint)GROUP_ROWS, x_end - group);
+        prefetch_tile(c + (SWAP ? j : group) * c_ld + (SWAP ? group : j), c_ld);
+        if (e.has_argument)
+          prefetch_tile(e.argument + (SWAP ? j : group) * e.argument_ld + (SWAP ? group : j), e.argument_ld);
 #if !SWAP
-#pragma unroll
-        for (int l = 0; l < TILE_ROWS; ++l)
-#pragma unroll
-          for (int m = 0; m < TILE_VECTORS; ++m) PREFETCH_WRITE(c + (group + l) * c_ld + j + m * VECTOR);
         if (height == TILE_ROWS && cols == PANEL && is_plain(e)) {
           tile_to_c(r + group * r_row + p * r_step, r_row, r_step, v_tile, v_step, steps, c + group * c_ld + j, c_ld,
                     e.alpha, e.beta);

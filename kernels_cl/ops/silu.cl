@@ -10,19 +10,6 @@ typedef TYPE(X_DTYPE) real;
 #include "exp.cl"
 #include "walk.cl"
 
-// σ(x) and 1 − σ(x), without a sum that cancels or an exponential that overflows.
-typedef struct shares {
-  floatv share, rest;
-} shares;
-
-shares shares_of(floatv x) {
-  const floatv e = exp_flushed(-fabs(x)), near = 1 / (1 + e), far = e * near;
-  shares s;
-  s.share = x < 0 ? far : near;
-  s.rest = x < 0 ? near : far;
-  return s;
-}
-
 floatv silu_slope(floatv x, shares s) { return s.share * (1 + x * s.rest); }
 
 #define GET(x, i) LOADV(X_DTYPE, x + x##_offset, i, count, 0)

@@ -176,6 +176,11 @@ typedef struct mlp_shape {
   int count;
 } mlp_shape;
 
+typedef struct vit_shape {
+  heed_vit_config config;  // without dtype
+  int64_t batch;
+} vit_shape;
+
 typedef struct update_shape {
   int64_t n;
   heed_sgd_options sgd;
@@ -217,6 +222,7 @@ typedef struct heed_case {
     linear_shape linear;
     mha_shape mha;
     mlp_shape mlp;
+    vit_shape vit;
     transformer_shape transformer;
     update_shape update;
     adamw_shape adamw;
@@ -257,7 +263,7 @@ typedef struct case_family {
 // clang-format off
 #define CASE_FAMILIES(X) \
   X(attention) \
-  X(gemm) X(linear) X(mha) X(mlp) X(transformer) X(decode) \
+  X(gemm) X(linear) X(mha) X(mlp) X(vit) X(transformer) X(decode) \
   X(softmax) X(cross_entropy) X(cross_entropy_fwd_bwd) X(cross_entropy_share) \
   X(layer_norm) X(rms_norm) \
   X(relu) X(gelu) X(silu) X(swiglu) X(dropout) X(rope) \
@@ -299,6 +305,10 @@ enum { CASE_MOST_PROBED = 20000 };  // elements
 // Copies a module's gradients into outputs of the case, so that guards, poison and comparison cover them.
 heed_status case_add_grads(case_env *env, const heed_case *c, const heed_parameter *parameters, size_t count);
 heed_status case_copy_grads(case_env *env, const heed_parameter *parameters, size_t count);
+// For modules of many parameters: sees all gradients as one tensor, *joined, and adds one output "gradients" of its size, to copy it to.
+// Gradients lie together, unless the device has no buffer that large.
+heed_status case_join_grads(case_env *env, const heed_case *c, const heed_parameter *parameters, size_t count,
+                            heed_tensor **joined);
 
 // Counts the pairs (i, j) that an attention's masks by position leave (bench counts these).
 double case_attended_pairs(const attention_shape *s);

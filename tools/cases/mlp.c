@@ -1,4 +1,4 @@
-// A training step of an mlp as a case: loss, gradients and, timed, the update.
+// A training step of a classifier, an mlp or a vit, as a case: loss, gradients and, timed, the mlp's update.
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -17,6 +17,18 @@ static void free_mlp(void *module) {
   free(m);
 }
 
+// Class indices "target" [batch].
+static heed_status add_target(case_env *env, int64_t batch, int64_t classes) {
+  uint8_t *target = malloc((size_t)batch);
+  if (!target) return HEED_ERROR_OUT_OF_MEMORY;
+  for (int64_t i = 0; i < batch; ++i) target[i] = (uint8_t)(case_random(env, (uint64_t)i) * (double)classes);
+  const heed_status status = case_input_data(env, "target", HEED_U8, 1, &batch, target);
+  free(target);
+  return status;
+}
+
+// ---------------------------------------------------------------- mlp
+
 static heed_status mlp_setup(case_env *env, const heed_case *c) {
   const mlp_shape *s = &c->u.mlp;
   mlp_module *module = calloc(1, sizeof *module);
@@ -30,13 +42,7 @@ static heed_status mlp_setup(case_env *env, const heed_case *c) {
   TRY(heed_optimizer_create(parameters, count, &(heed_optimizer_config){.sgd = {.lr = 0.01, .momentum = 0.5}},
                             &module->optimizer));
   TRY(case_input(env, "x", c->dtype, 2, DIMS(s->batch, s->sizes[0]), CASE_NORMAL, 1));
-  uint8_t *target = malloc((size_t)s->batch);
-  if (!target) return HEED_ERROR_OUT_OF_MEMORY;
-  for (int64_t i = 0; i < s->batch; ++i)
-    target[i] = (uint8_t)(case_random(env, (uint64_t)i) * (double)s->sizes[s->count - 1]);
-  heed_status status = case_input_data(env, "target", HEED_U8, 1, &s->batch, target);
-  free(target);
-  TRY(status);
+  TRY(add_target(env, s->batch, s->sizes[s->count - 1]));
   TRY(case_output(env, "logits", c->dtype, 2, DIMS(s->batch, s->sizes[s->count - 1]), heed_tolerance(c->dtype, false)));
   TRY(case_output(env, "loss", HEED_F32, 1, DIMS(1), heed_tolerance(c->dtype, false)));
   return case_add_grads(env, c, parameters, count);
@@ -95,8 +101,6 @@ static heed_status settle_units(const case_env *env, const heed_case *c) {
   return HEED_OK;
 }
 
-// ---------------------------------------------------------------- shapes
-
 static void add_mlp(case_list *list, const mlp_shape *s) {
   heed_case *c = case_append(list, &mlp_family, HEED_F32, 0);
   if (!c) return;
@@ -124,4 +128,84 @@ const case_family mlp_family = {
     .result = "loss",
     .has_gradient = case_any,
     .settle = settle_units,
+};
+
+// ---------------------------------------------------------------- vit
+
+typedef struct vit_module {
+  heed_vit *vit;
+  heed_tensor *gradients;  // of all parameters, seen as one
+} vit_module;
+
+static void free_vit(void *module) {
+  vit_module *m = module;
+  heed_tensor_destroy(m->gradients);
+  heed_vit_destroy(m->vit);
+  free(m);
+}
+
+static size_t vit_parameters(const case_env *env, const heed_parameter **parameters) {
+  return heed_vit_parameters(((const vit_module *)env->module)->vit, parameters);
+}
+
+static heed_status vit_setup(case_env *env, const heed_case *c) {
+  const vit_shape *s = &c->u.vit;
+  heed_vit_config config = s->config;
+  config.dtype = c->dtype;
+  vit_module *m = calloc(1, sizeof *m);
+  if (!m) return HEED_ERROR_OUT_OF_MEMORY;
+  env->module = m;
+  env->module_free = free_vit;
+  TRY(heed_vit_create(env->ctx, &config, 11, &m->vit));
+  TRY(case_input(env, "images", c->dtype, 2, DIMS(s->batch, config.rows * config.cols), CASE_NORMAL, 1));
+  TRY(add_target(env, s->batch, config.classes));
+  TRY(case_output(env, "logits", c->dtype, 2, DIMS(s->batch, config.classes), heed_tolerance(c->dtype, false)));
+  TRY(case_output(env, "loss", HEED_F32, 1, DIMS(1), heed_tolerance(c->dtype, false)));
+  const heed_parameter *parameters;
+  const size_t count = vit_parameters(env, &parameters);
+  return case_join_grads(env, c, parameters, count, &m->gradients);
+}
+
+static heed_status vit_run(case_env *env, const heed_case *c) {
+  (void)c;
+  vit_module *m = env->module;
+  TRY(heed_vit_loss(m->vit, case_get(env, "images"), case_get(env, "target"), 1, case_get(env, "logits"),
+                    case_get(env, "loss"), false));
+  return heed_copy(m->gradients, case_get(env, "gradients"));
+}
+
+static void add_vit(case_list *list, const vit_shape *s, int dtype, int level) {
+  heed_case *c = case_append(list, &vit_family, case_floats[dtype], level);
+  if (!c) return;
+  c->u.vit = *s;
+  CASE_NAME(c, "vit_b%lld_%lldx%lld_w%lld%s%s", (long long)s->batch, (long long)s->config.rows,
+            (long long)s->config.cols, (long long)s->config.width, s->config.dropout > 0 ? "_dropout" : "",
+            case_suffixes[dtype]);
+}
+
+static void vit_cases(case_list *list) {
+  const vit_shape wide = {
+      .batch = 3, .config = {.rows = 6, .cols = 9, .patch = 3, .classes = 5, .layers = 2, .width = 24, .heads = 4}};
+  vit_shape digits = {
+      .batch = 5, .config = {.rows = 28, .cols = 28, .patch = 7, .classes = 10, .layers = 1, .width = 64, .heads = 4}};
+  for (int dtype = 0; dtype < CASE_FLOATS; ++dtype) add_vit(list, &wide, dtype, dtype ? 1 : 0);
+  add_vit(list, &digits, 0, 0);
+  digits.config.dropout = 0.1;
+  add_vit(list, &digits, 0, 1);
+}
+
+static void vit_tiny(case_list *list) {
+  const vit_shape s = {
+      .batch = 2,
+      .config = {.rows = 2, .cols = 4, .patch = 2, .classes = 3, .layers = 1, .width = 4, .heads = 2, .ffn = 6}};
+  add_vit(list, &s, 0, 0);
+}
+
+const case_family vit_family = {
+    .op = "vit",
+    .setup = vit_setup,
+    .run = vit_run,
+    .cases = vit_cases,
+    .tiny = vit_tiny,
+    .parameters = vit_parameters,
 };

@@ -1,5 +1,6 @@
 // What cases of modules share: the module's parameters, and outputs of the case that hold their gradients.
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cases/case.h"
@@ -23,6 +24,17 @@ heed_status case_add_grads(case_env *env, const heed_case *c, const heed_paramet
                     heed_tolerance(c->dtype, true)));
   }
   return HEED_OK;
+}
+
+heed_status case_join_grads(case_env *env, const heed_case *c, const heed_parameter *parameters, size_t count,
+                            heed_tensor **joined) {
+  const heed_tensor **parts = malloc((count + 1) * sizeof *parts);
+  if (!parts) return HEED_ERROR_OUT_OF_MEMORY;
+  for (size_t i = 0; i < count; ++i) parts[i] = parameters[i].grad;
+  const heed_status status = heed_tensor_join(parts, count, joined);
+  free(parts);
+  TRY(status);
+  return case_output(env, "gradients", c->dtype, 1, DIMS(heed_tensor_count(*joined)), heed_tolerance(c->dtype, true));
 }
 
 heed_tensor *case_parameter(const case_env *env, const char *name) {

@@ -47,19 +47,6 @@ static size_t transformer_parameters(const case_env *env, const heed_parameter *
 
 // ---------------------------------------------------------------- a training step
 
-// All gradients as one tensor: they lie together, unless the device has no buffer that large.
-static heed_status join_gradients(case_env *env) {
-  model *m = env->module;
-  const heed_parameter *parameters;
-  const size_t count = heed_transformer_parameters(m->transformer, &parameters);
-  const heed_tensor **parts = malloc((count + 1) * sizeof *parts);
-  if (!parts) return HEED_ERROR_OUT_OF_MEMORY;
-  for (size_t i = 0; i < count; ++i) parts[i] = parameters[i].grad;
-  const heed_status status = heed_tensor_join(parts, count, &m->gradients);
-  free(parts);
-  return status;
-}
-
 static heed_status make_optimizer(case_env *env) {
   model *m = env->module;
   const heed_parameter *parameters;
@@ -81,9 +68,9 @@ static heed_status transformer_setup(case_env *env, const heed_case *c) {
   TRY(case_output(env, "loss", HEED_F32, 1, DIMS(1), heed_tolerance(c->dtype, false)));
   if (env->timing) return make_optimizer(env);
   TRY(case_output(env, "logits", c->dtype, 3, DIMS(s->batch, s->length, vocab), heed_tolerance(c->dtype, false)));
-  TRY(join_gradients(env));
-  return case_output(env, "gradients", c->dtype, 1, DIMS(heed_tensor_count(m->gradients)),
-                     heed_tolerance(c->dtype, true));
+  const heed_parameter *parameters;
+  const size_t count = heed_transformer_parameters(m->transformer, &parameters);
+  return case_join_grads(env, c, parameters, count, &m->gradients);
 }
 
 // If it is timed, a case is a complete training step. If it is compared, it stops before the update, so that a second run repeats the

@@ -122,7 +122,7 @@ static void print_bash(const tool_command *commands, size_t count) {
       "  case $key in\n",
       stdout);
   for (size_t i = 0; i < count; i++)
-    if (commands[i].words) printf("  %s) key+=\" ${COMP_WORDS[2]}\" ;;\n", commands[i].name);
+    if (commands[i].words) printf("  %s) key+=\" ${COMP_WORDS[2]-}\" ;;\n", commands[i].name);
   fputs("  esac\n  [ -n \"$words\" ] || case \"$key $prev\" in\n", stdout);
   walk_all(commands, count, bash_values);
   for (size_t i = 0; i < common_count; i++) bash_value("*", &common[i]);

@@ -220,6 +220,11 @@ static void put_title(const legend *l, const picture *p, size_t run, const char 
   gnuplot_put_text(l->f, title);
 }
 
+// How many points put_smoothed() or put_all() writes of a loss, about.
+static size_t samples_of(const tool_points *loss) {
+  return loss->count < SMOOTHED ? loss->count : loss->count / (loss->count / COLUMNS + 1);
+}
+
 static void put_loss(legend *l, const picture *p, size_t run) {
   const tool_points *points = &p->runs[run].points[TOOL_CURVE_LOSS];
   const bool smooth = points->count >= SMOOTHED, alone = p->count == 1;
@@ -229,8 +234,16 @@ static void put_loss(legend *l, const picture *p, size_t run) {
     put_title(l, p, run, "loss of a step");
     l->before = ", ";
   }
-  fprintf(l->f, "%s$%s%zu with %s dt %s lw %g lc rgb '%s'", l->before, smooth ? "smooth" : "loss", run,
-          smooth ? "lines" : "linespoints pt 7 ps 0.5", dash_of(run), 1.8, color_of(run));
+  fprintf(l->f, "%s$%s%zu with ", l->before, smooth ? "smooth" : "loss", run);
+  if (alone && smooth)
+    fputs("lines", l->f);
+  else if (alone)
+    fputs("linespoints pt 7 ps 0.5", l->f);
+  else if (p->runs[run].points[TOOL_CURVE_VALIDATION].count > 0)
+    fputs("lines", l->f);  // the markers are on the other line
+  else
+    fprintf(l->f, "linespoints pt %d ps 0.9 pi %zu", shapes[run], samples_of(points) / 8 + 1);
+  fprintf(l->f, " dt %s lw 1.8 lc rgb '%s'", dash_of(run), color_of(run));
   put_title(l, p, run, smooth && alone ? "smoothed" : alone ? "loss of a step" : "loss");
   l->before = ", ";
 }

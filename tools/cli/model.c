@@ -100,7 +100,7 @@ static int read_layer(const char *command, const char *path, const heed_safetens
   return TOOL_DONE;
 }
 
-static heed_status copy_model(const heed_store *store, heed_safetensors *out) {
+static heed_status copy_model(const heed_store *store, bool (*is_weight)(const char *name), heed_safetensors *out) {
   heed_status status = HEED_OK;
   for (size_t i = 0; status == HEED_OK && i < heed_store_metadata_count(store); i++) {
     const char *key = heed_store_metadata_key(store, i);
@@ -108,16 +108,16 @@ static heed_status copy_model(const heed_store *store, heed_safetensors *out) {
   }
   for (size_t i = 0; status == HEED_OK && i < heed_store_count(store); i++) {
     const heed_stored *tensor = heed_store_get(store, i);
-    if (tensor->is_own || model_is_layer(tensor->name)) status = heed_safetensors_add_stored(out, store, tensor);
+    if (tensor->is_own || is_weight(tensor->name)) status = heed_safetensors_add_stored(out, store, tensor);
   }
   return status;
 }
 
-int model_open(const char *command, const char *path, heed_safetensors **out) {
+int model_open(const char *command, const char *path, bool (*is_weight)(const char *name), heed_safetensors **out) {
   heed_store *store = NULL;
   TOOL_TRY(tool_open_store(command, path, &store));
   heed_status status = heed_safetensors_create(out);
-  if (status == HEED_OK) status = copy_model(store, *out);
+  if (status == HEED_OK) status = copy_model(store, is_weight, *out);
   heed_store_destroy(store);
   if (status == HEED_OK) return TOOL_DONE;
   heed_safetensors_destroy(*out);

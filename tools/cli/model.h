@@ -18,8 +18,8 @@ typedef struct model_shape {
 
 // Whether a tensor of this name belongs to a layer, of either kind of names.
 bool model_is_layer(const char *name);
-// Reads a file's tensors that heed can hold, and its layers whatever their dtype.
-int model_open(const char *command, const char *path, heed_safetensors **out);
+// Reads a file's tensors that heed can hold, and its weights, as their names tell, whatever their dtype.
+int model_open(const char *command, const char *path, bool (*is_weight)(const char *name), heed_safetensors **out);
 // Widths and dtype of the layers in the file; fails where one is missing or they do not fit together. path is for messages.
 int model_read_shape(const char *command, const char *path, const heed_safetensors *file, model_shape *shape);
 // Copies the file's weights into a model of that shape, converted to its dtype.

@@ -41,6 +41,7 @@ int cmd_lm(int argc, const char **argv) {
     print_words(stdout);
     return TOOL_DONE;
   }
+  if (argv[1][0] == '-') return tool_usage(command, "say what to do before the options: heed lm WORD [options]");
   const char *nearest = tool_nearest(argv[1], cmd_lm_words);
   if (nearest) return tool_usage(command, "unknown word '%s'; did you mean '%s'?", argv[1], nearest);
   return tool_usage(command, "unknown word '%s'; 'heed lm --help' lists the words", argv[1]);

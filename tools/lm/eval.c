@@ -146,6 +146,9 @@ static int measure(measuring *m) {
 
 static int print(const measuring *m) {
   const double loss = m->loss / (double)m->counted, bits = m->loss / log(2) / (double)m->bytes;
+  if (!isfinite(loss))
+    return tool_fail(command, "the loss is %s: the weights in %s are not finite, or too large for --dtype %s",
+                     isnan(loss) ? "NaN" : "infinite", m->s->model, lm_dtypes[m->s->dtype]);
   if (!m->args->json) {
     tool_progress_clear(m->args->progress);
     printf("loss %.5f, perplexity %.4g", loss, exp(loss));

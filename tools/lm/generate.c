@@ -154,10 +154,7 @@ static int print_json(const tool_args *args, const lm_model *model, const lm_str
   tool_json_device(object, heed_context_device(model->ctx));
   tool_json_add(object, "prompt_tokens", json_integer((json_int_t)prompt_tokens));
   tool_json_add(object, "ids", ids);
-  if (model->tokenizer) {
-    json_t *whole = json_stringn(text->text ? text->text : "", text->bytes);
-    tool_json_add(object, "text", whole ? whole : json_null());  // bytes that are no UTF-8: the ids have them
-  }
+  if (model->tokenizer) lm_json_text(object, text);
   tool_json_add(object, "ok", json_true());
   return tool_json_print(args, object, false);
 }

@@ -3,6 +3,7 @@
 #define HEED_LM_TOOL_H
 
 #include <heed/lm.h>
+#include <jansson.h>
 #include <stddef.h>
 
 #include "cli/tool.h"
@@ -90,5 +91,7 @@ int lm_stream_token(int32_t id, bool *stop, void *stream);  // an lm_token_funct
 // Shows what was held back.
 void lm_stream_end(lm_stream *stream);
 void lm_stream_free(lm_stream *stream);
+// Adds the field "text". JSON is UTF-8: a byte that belongs to no character becomes U+FFFD, as where `transformers` decodes. NULL: null.
+void lm_json_text(json_t *object, const lm_stream *stream);
 
 #endif

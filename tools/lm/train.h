@@ -48,7 +48,8 @@ typedef struct trainer {
   lm_memory memory;
   heed_token_data *data, *validation;  // validation NULL: none
   uint32_t data_checksum, validation_checksum;
-  int lock;  // of the folder; −1: none
+  int lock;          // of the folder; −1: none
+  bool made_folder;  // by this run: it goes if nothing comes to lie in it
 
   heed_optimizer *optimizer;
   const heed_parameter *parameters;
@@ -99,8 +100,17 @@ int lm_train_state_restore(trainer *t, const heed_safetensors *state);
 // Writes the model's folder, then the state. A failure is reported and remembered, and leaves files from which the run can go on.
 int lm_train_save(trainer *t);
 int lm_train_save_best(trainer *t);
-// Fails if --save may not be written to, or the disk has no room for it.
-int lm_train_check_save(trainer *t);
+
+// ---------------------------------------------------------------- the folder
+// Makes --save's folder where there is none, and keeps other runs out of it. Fails if it may not be written to.
+int lm_train_enter_folder(trainer *t);
+// Fails if the disk has no room for a checkpoint.
+int lm_train_check_room(const trainer *t);
+// Lets other runs in again. A folder that was made for nothing goes.
+void lm_train_leave_folder(trainer *t);
+// The file of the state, in --save's folder; the caller frees the path. NULL without memory.
+extern const char lm_train_state_name[];
+char *lm_train_path_in(const char *folder, const char *name);
 
 // ---------------------------------------------------------------- the log
 int lm_train_log_open(trainer *t);

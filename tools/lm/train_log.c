@@ -4,17 +4,62 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "cli/files.h"
 #include "cli/json.h"
 #include "lm/train.h"
+
+// Tells whether a line of the run's log is of something that the run does again, as it was killed after its last checkpoint.
+static bool is_done_again(const trainer *t, const char *text) {
+  json_t *object = json_loads(text, JSON_ALLOW_NUL, NULL);
+  const char *command = json_string_value(json_object_get(object, "command"));
+  const char *event = json_string_value(json_object_get(object, "event"));
+  const json_t *step = json_object_get(object, "step");
+  const bool counts = command && event && json_is_integer(step) && strcmp(command, t->command) == 0;
+  const bool of_step = counts && strcmp(event, "step") == 0;
+  const bool again = counts && json_integer_value(step) >= t->first_step + (of_step ? 0 : 1);
+  json_decref(object);
+  return again;
+}
+
+// Where a resumed run's lines go: behind those of its steps up to here. A last line that a kill tore is no line.
+static int find_end(const trainer *t, FILE *log, off_t *end) {
+  char *text = NULL;
+  size_t room = 0;
+  ssize_t length;
+  *end = 0;
+  while ((length = getline(&text, &room, log)) > 0) {
+    if (text[length - 1] != '\n' || is_done_again(t, text)) break;
+    *end += length;
+  }
+  const bool failed = ferror(log) || (length < 0 && !feof(log));
+  free(text);
+  return failed ? tool_fail(t->command, "--log %s: %s", t->s.log, strerror(errno)) : TOOL_DONE;
+}
+
+static int continue_log(trainer *t) {
+  struct stat info;
+  off_t end = 0;
+  t->log = fopen(t->s.log, "a+");
+  if (!t->log) return tool_fail(t->command, "--log %s: %s", t->s.log, strerror(errno));
+  if (fstat(fileno(t->log), &info) != 0 || !S_ISREG(info.st_mode)) return TOOL_DONE;  // a pipe, a device
+  rewind(t->log);
+  TOOL_TRY(find_end(t, t->log, &end));
+  if (end < info.st_size && ftruncate(fileno(t->log), end) != 0)
+    return tool_fail(t->command, "--log %s: %s", t->s.log, strerror(errno));
+  return fseeko(t->log, 0, SEEK_END) == 0 ? TOOL_DONE
+                                          : tool_fail(t->command, "--log %s: %s", t->s.log, strerror(errno));
+}
 
 int lm_train_log_open(trainer *t) {
   const char *path = t->s.log;
   t->log_lines = t->args->json || tool_is_dash(path);
   t->results = t->log_lines ? NULL : stdout;
   if (!path || tool_is_dash(path)) return TOOL_DONE;
-  t->log = fopen(path, t->s.resume ? "a" : "w");
+  if (t->s.resume) return continue_log(t);
+  t->log = fopen(path, "w");
   return t->log ? TOOL_DONE : tool_fail(t->command, "--log %s: %s", path, strerror(errno));
 }
 
@@ -95,7 +140,7 @@ static void add_options(const trainer *t, json_t *object) {
                   {"length", s->context},
                   {"accumulate", s->accumulate},
                   {"warmup", s->warmup},
-                  {"decay_steps", s->decay_steps}};
+                  {"decay_steps", s->decay_steps ? s->decay_steps : s->steps}};
   for (size_t i = 0; i < sizeof integers / sizeof *integers; i++)
     tool_json_add(object, integers[i].name, json_integer(integers[i].value));
   const struct {
@@ -150,8 +195,7 @@ void lm_train_log_sample(trainer *t, const lm_stream *text) {
   tool_json_add(object, "step", json_integer(t->step));
   for (size_t i = 0; i < text->count; i++) tool_json_append(ids, json_integer(text->ids[i]));
   tool_json_add(object, "ids", ids);
-  json_t *whole = t->model.tokenizer ? json_stringn(text->text ? text->text : "", text->bytes) : NULL;
-  tool_json_add(object, "text", whole ? whole : json_null());  // bytes that are no UTF-8: the ids have them
+  lm_json_text(object, t->model.tokenizer ? text : NULL);
   write_line(t, object);
 }
 

@@ -138,6 +138,13 @@ static int end_look(trainer *t) {
   return TOOL_DONE;
 }
 
+// Whether the last step was sound is known before anything is validated or saved: a state after one that was not could not go on.
+static int look_at_last(trainer *t) {
+  if (!t->looking && t->step > t->first_step && t->look.step != t->step - 1)
+    TOOL_TRY(start_look(t, false, heed_optimizer_learning_rate(t->optimizer)));
+  return end_look(t);
+}
+
 // One step more is queued before the last one is read, so that the device does not wait for the host.
 static int step_and_look(trainer *t) {
   const double rate = rate_of(t);
@@ -172,7 +179,7 @@ static int between(trainer *t) {
   const bool validates = t->validation && (last || train_has(t->s.eval_every, t->step));
   const bool samples = train_has(t->s.sample_every, t->step), saves = last || train_has(t->s.save_every, t->step);
   if (!validates && !samples && !(saves && t->s.save)) return last ? end_look(t) : TOOL_DONE;
-  TOOL_TRY(end_look(t));
+  TOOL_TRY(look_at_last(t));
   const double began = tool_seconds();
   if (validates) TOOL_TRY(report_validation(t));
   if (samples) TOOL_TRY(lm_train_sample(t));
@@ -183,16 +190,27 @@ static int between(trainer *t) {
 
 // ---------------------------------------------------------------- the whole run
 
-static int stop_early(trainer *t) {
-  TOOL_TRY(end_look(t));
-  if (t->s.save && t->saved_step != t->step) TOOL_TRY(lm_train_save(t));
+// Tells how the run can go on, if it can.
+static void say_interrupted(const trainer *t) {
+  const train_settings *s = &t->s;
   tool_progress_clear(t->args->progress);
-  if (t->s.save)
-    tool_say(t->command,
-             "interrupted after %" PRId64 " steps, which are saved; to go on: heed lm train --resume %s --data %s",
-             t->step, t->s.save, t->s.data);
-  else
+  if (!s->save) {
     tool_say(t->command, "interrupted after %" PRId64 " steps; nothing was saved, for want of --save", t->step);
+  } else if (t->saved_step < 0) {
+    tool_say(t->command, "interrupted after %" PRId64 " steps; nothing was saved", t->step);
+  } else {
+    char steps[32] = "which";
+    if (t->saved_step != t->step) snprintf(steps, sizeof steps, "of which %" PRId64, t->saved_step);
+    tool_say(t->command,
+             "interrupted after %" PRId64 " steps, %s are saved; to go on: heed lm train --resume %s --data %s%s%s",
+             t->step, steps, s->save, s->data, s->val ? " --val " : "", s->val ? s->val : "");
+  }
+}
+
+static int stop_early(trainer *t) {
+  TOOL_TRY(look_at_last(t));
+  if (t->s.save && t->saved_step != t->step) TOOL_TRY(lm_train_save(t));
+  say_interrupted(t);
   return TOOL_INTERRUPTED;
 }
 
@@ -222,7 +240,8 @@ static void say_end(const trainer *t) {
 int lm_train_loop(trainer *t) {
   if (t->step >= t->s.steps) {
     tool_note(t->args, "nothing to do: %" PRId64 " steps are done; use a larger --steps to go on", t->step);
-    return t->saved_step == t->step || !t->s.save ? TOOL_DONE : lm_train_save(t);
+    if (t->saved_step != t->step) TOOL_TRY(lm_train_save(t));
+    return t->save_failed ? TOOL_FAILED : TOOL_DONE;
   }
   t->interrupted = tool_interrupt_start();
   t->args->progress->interval = 0.25;  // a look waits for the queue
@@ -246,6 +265,7 @@ int lm_train(int argc, const char **argv) {
                .best_loss = NAN,
                .last_validation = NAN,
                .last_loss = NAN,
+               .look = {.step = -1},
                .s = {.val_fraction = 0.1,
                      .layers = 4,
                      .heads = 4,
@@ -268,5 +288,6 @@ int lm_train(int argc, const char **argv) {
     if (status == TOOL_DONE) status = lm_train_loop(&t);
   }
   lm_train_release(&t);
+  lm_train_leave_folder(&t);
   return tool_finish(&args, status);
 }

@@ -49,7 +49,7 @@ static const tool_option options[] = {
     COUNT("warmup", warmup, 0, "steps in which the learning rate rises (default 0)"),
     TOOL_OPTION_CHOICE("schedule", S, schedule, lm_train_schedules, "constant|linear|cosine|wsd",
                        "course of the learning rate (default constant)"),
-    COUNT("decay-steps", decay_steps, 1, "steps until --min-lr (default: --steps)"),
+    COUNT("decay-steps", decay_steps, 0, "steps until --min-lr (default 0: --steps)"),
     PART("beta1", beta1, "AdamW: of the first moment (default 0.9)"),
     PART("beta2", beta2, "AdamW: of the second moment (default 0.999)"),
     POSITIVE("eps", eps, "AdamW: added to the root of the second moment (default 1e-8)"),

@@ -127,7 +127,8 @@ static int recall(trainer *t, const heed_safetensors *state, const struct rememb
   const bool is_given = tool_given(t->args, one->name);
   if (is_given && one->change == MAY_CHANGE) return TOOL_DONE;
   if (!text || !read_value(option, text, field))
-    return tool_fail(t->command, "%s holds no state of heed lm train: it has no usable '%s'", t->s.resume, one->name);
+    return tool_fail(t->command, "%s/%s is no state of heed lm train: its metadata has no usable '%s'", t->s.resume,
+                     lm_train_state_name, one->name);
   char now[64];
   write_value(option, field, now);
   if (!is_given || strcmp(given, now) == 0) return TOOL_DONE;

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lm/train.h"
@@ -48,12 +49,25 @@ static int make_tokenizer(trainer *t, files *f) {
   return lm_open_tokenizer(t->command, t->s.tokenizer, f->paths, f->count + (t->s.val != NULL), &t->model.tokenizer);
 }
 
+// A run that goes on has its tokenizer.
+static int check_same_tokenizer(trainer *t, files *f) {
+  heed_tokenizer *own = t->model.tokenizer;
+  t->model.tokenizer = NULL;
+  const int status = make_tokenizer(t, f);
+  const bool same =
+      status == TOOL_DONE && own && heed_tokenizer_fingerprint(own) == heed_tokenizer_fingerprint(t->model.tokenizer);
+  heed_tokenizer_destroy(t->model.tokenizer);
+  t->model.tokenizer = own;
+  if (status != TOOL_DONE || same) return status;
+  return tool_usage(t->command, "--tokenizer %s does not fit the run in %s, which has another; leave it out",
+                    t->s.tokenizer, t->s.resume);
+}
+
 // The folder that the run starts from has one already, if it has one.
 static int decide_tokenizer(trainer *t, files *f) {
   bool text = false;
   TOOL_TRY(is_text(t, f, &text));
-  if (t->s.tokenizer && t->s.resume)
-    return tool_usage(t->command, "--tokenizer: the run in %s has its tokenizer", t->s.resume);
+  if (t->s.tokenizer && t->s.resume) return check_same_tokenizer(t, f);
   if (t->s.tokenizer && t->model.tokenizer) {
     heed_tokenizer_destroy(t->model.tokenizer);
     t->model.tokenizer = NULL;
@@ -234,6 +248,11 @@ static int create_model(trainer *t) {
 
 // ---------------------------------------------------------------- all of it
 
+static bool is_same_file(const char *a, const char *b) {
+  struct stat x, y;
+  return strcmp(a, b) == 0 || (stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino);
+}
+
 static int check_options(trainer *t) {
   train_settings *s = &t->s;
   if (!s->data) return tool_usage(t->command, "name the text to train on with --data");
@@ -241,7 +260,7 @@ static int check_options(trainer *t) {
   if (s->tie && s->no_tie) return tool_usage(t->command, "--tie and --no-tie exclude each other");
   if (s->val && tool_given(t->args, "val-fraction"))
     return tool_usage(t->command, "--val and --val-fraction both say what to validate on; give one");
-  if (s->resume && s->save && strcmp(s->save, s->resume) != 0)
+  if (s->resume && s->save && !is_same_file(s->save, s->resume))
     return tool_usage(t->command, "--resume goes on in its own folder; to train elsewhere, use --init");
   if (s->resume) s->save = s->resume;
   if (s->keep_best && !s->save) return tool_usage(t->command, "--keep-best needs a folder: --save");
@@ -264,10 +283,10 @@ static void say_start(const trainer *t) {
 static int prepare(trainer *t, files *f, const heed_safetensors *state) {
   TOOL_TRY(decide_tokenizer(t, f));
   TOOL_TRY(decide_configuration(t));
-  TOOL_TRY(lm_train_check_save(t));
+  TOOL_TRY(lm_train_check_room(t));
   TOOL_TRY(open_data(t, f));
   if (state) TOOL_TRY(lm_train_state_check_data(t, state));
-  if (!t->s.decay_steps) t->s.decay_steps = t->s.steps;
+  if (!t->s.decay_steps && t->s.schedule != HEED_SCHEDULE_CONSTANT) t->s.decay_steps = t->s.steps;
   TOOL_TRY(tool_curves_open(t->command, t->s.plot, t->s.save ? t->s.save : "heed lm train", &t->curves));
   if (t->s.resume && t->s.log) TOOL_TRY(tool_curves_read_log(t->curves, t->s.log));
   TOOL_TRY(lm_train_log_open(t));
@@ -283,6 +302,7 @@ int lm_train_set_up(trainer *t) {
   files f = {0};
   heed_safetensors *state = NULL;
   const char *from = t->s.resume ? t->s.resume : t->s.init;
+  TOOL_TRY(lm_train_enter_folder(t));
   int status = from ? lm_model_open(t->args, from, &t->model) : TOOL_DONE;
   if (status == TOOL_DONE && t->s.resume) status = lm_train_state_open(t, &state);
   if (status == TOOL_DONE) status = split(t->command, t->s.data, &f.copy, &f.paths, &f.count);
@@ -308,5 +328,4 @@ void lm_train_release(trainer *t) {
   free(t->host_tokens);
   free(t->host_targets);
   free(t->look.losses);
-  if (t->lock >= 0) close(t->lock);
 }

@@ -1,32 +1,23 @@
 // The state of a run of heed lm train, from which it goes on bit for bit: DIR/heed_state.safetensors. Its order is fixed, and it holds no
 // path, time or device, so that the same training gives the same bytes.
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "lm/train.h"
 #include "lm/train_options.h"
 
-static const char file_name[] = "heed_state.safetensors", kind[] = "lm train 1";
-
-// The caller frees it; NULL without memory.
-static char *path_in(const char *folder, const char *name) {
-  char *path = NULL;
-  return asprintf(&path, "%s/%s", folder, name) < 0 ? NULL : path;
-}
+static const char kind[] = "lm train 1";
 
 // ---------------------------------------------------------------- reading
 
 static int no_state(const trainer *t, const char *key) {
   return tool_fail(t->command, "%s/%s is no state of heed lm train: its metadata has no usable '%s'", t->s.resume,
-                   file_name, key);
+                   lm_train_state_name, key);
 }
 
 static int read_count(const trainer *t, const heed_safetensors *state, const char *key, int64_t *value) {
@@ -35,14 +26,14 @@ static int read_count(const trainer *t, const heed_safetensors *state, const cha
 }
 
 int lm_train_state_open(trainer *t, heed_safetensors **out) {
-  char *path = path_in(t->s.resume, file_name);
+  char *path = lm_train_path_in(t->s.resume, lm_train_state_name);
   if (!path) return tool_fail(t->command, "out of memory");
   const bool there = access(path, F_OK) == 0;
   const heed_status status = there ? heed_safetensors_read(path, out) : HEED_OK;
   free(path);
   if (!there)
     return tool_fail(t->command, "%s has no %s to go on from; start from its model with --init", t->s.resume,
-                     file_name);
+                     lm_train_state_name);
   if (status != HEED_OK) return tool_fail_status(t->command, status);
   const char *has = heed_safetensors_metadata(*out, "kind");
   if (!has || strcmp(has, kind) != 0) return no_state(t, "kind");
@@ -81,7 +72,7 @@ static int find_like(const trainer *t, const heed_safetensors *state, const char
   if (array && array->dtype == HEED_F32 && array->rank == rank &&
       memcmp(array->dims, dims, (size_t)rank * sizeof *dims) == 0)
     return TOOL_DONE;
-  return tool_fail(t->command, "%s/%s: its tensor %s must be F32%s; it %s", t->s.resume, file_name, name,
+  return tool_fail(t->command, "%s/%s: its tensor %s must be F32%s; it %s", t->s.resume, lm_train_state_name, name,
                    tool_shape_text(rank, dims, text), array ? "is not" : "is missing");
 }
 
@@ -108,7 +99,8 @@ int lm_train_state_restore(trainer *t, const heed_safetensors *state) {
                    *scale = heed_safetensors_find(state, "loss_scale");
   heed_tensor *own_scale = heed_optimizer_loss_scale(t->optimizer);
   if (!counts || counts->dtype != HEED_I32 || counts->bytes != 4 * sizeof(int32_t)) return no_state(t, "counts");
-  if (own_scale && (!scale || scale->bytes != sizeof(float))) return no_state(t, "loss_scale");
+  if (own_scale && (!scale || scale->dtype != HEED_F32 || scale->bytes != sizeof(float)))
+    return no_state(t, "loss_scale");
   TOOL_HEED(t->command, heed_optimizer_set_counts(t->optimizer, counts->data));
   if (own_scale) TOOL_HEED(t->command, heed_tensor_upload(own_scale, scale->data, scale->bytes));
   return TOOL_DONE;
@@ -156,13 +148,14 @@ static int add_metadata(const trainer *t, heed_safetensors *state) {
   snprintf(text, sizeof text, "%08" PRIx32, t->validation_checksum);
   TOOL_HEED(t->command, heed_safetensors_set_metadata(state, "validation_crc32", t->validation ? text : ""));
   snprintf(text, sizeof text, "%.17g", t->best_loss);
-  if (isfinite(t->best_loss)) TOOL_HEED(t->command, heed_safetensors_set_metadata(state, "best_loss", text));
+  if (t->s.keep_best && isfinite(t->best_loss))
+    TOOL_HEED(t->command, heed_safetensors_set_metadata(state, "best_loss", text));
   return lm_train_options_remember(t, state);
 }
 
 static int write_state(const trainer *t) {
   heed_safetensors *state = NULL;
-  char *path = path_in(t->s.save, file_name);
+  char *path = lm_train_path_in(t->s.save, lm_train_state_name);
   if (!path) return tool_fail(t->command, "out of memory");
   int status = TOOL_DONE;
   if (heed_safetensors_create(&state) != HEED_OK) status = tool_fail(t->command, "out of memory");
@@ -185,10 +178,18 @@ static heed_status save_model(const trainer *t, const char *folder) {
   return heed_model_folder_save(folder, t->model.transformer, &options);
 }
 
+// What --force replaces: a new model beside the state of an older run would go on as that one.
+static void remove_old_state(const trainer *t) {
+  char *path = lm_train_path_in(t->s.save, lm_train_state_name);
+  if (path) unlink(path);
+  free(path);
+}
+
 // The state is last: whoever finds it finds a model that is as new or newer, and goes on from the state alone.
 int lm_train_save(trainer *t) {
   if (!t->s.save) return TOOL_DONE;
   tool_progress_show(t->args->progress, "step %" PRId64 "/%" PRId64 ", saving", t->step, t->s.steps);
+  if (!t->s.resume && t->saved_step < 0) remove_old_state(t);
   const heed_status saved = save_model(t, t->s.save);
   const int status = saved == HEED_OK ? write_state(t) : tool_fail_status(t->command, saved);
   t->save_failed = status != TOOL_DONE;
@@ -197,7 +198,7 @@ int lm_train_save(trainer *t) {
 }
 
 int lm_train_save_best(trainer *t) {
-  char *path = path_in(t->s.save, "best");
+  char *path = lm_train_path_in(t->s.save, "best");
   if (!path) return tool_fail(t->command, "out of memory");
   if (mkdir(t->s.save, 0777) != 0 && errno != EEXIST)
     tool_say(t->command, "%s: cannot make the folder: %s", t->s.save, strerror(errno));
@@ -205,56 +206,4 @@ int lm_train_save_best(trainer *t) {
   if (saved != HEED_OK) t->save_failed = tool_fail_status(t->command, saved) != TOOL_DONE;
   free(path);
   return TOOL_DONE;
-}
-
-// ---------------------------------------------------------------- before training
-
-static bool holds(const char *folder, const char *name) {
-  char *path = path_in(folder, name);
-  const bool found = path && access(path, F_OK) == 0;
-  free(path);
-  return found;
-}
-
-// One run at a time writes to a folder. The lock goes with the process, however that ends.
-static int lock_folder(trainer *t) {
-  t->lock = open(t->s.save, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (t->lock < 0) return tool_fail(t->command, "--save %s: cannot open the folder: %s", t->s.save, strerror(errno));
-  if (access(t->s.save, W_OK) != 0)
-    return tool_fail(t->command, "--save %s: cannot write there: %s", t->s.save, strerror(errno));
-  if (flock(t->lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
-    return TOOL_DONE;  // some file systems have no locks
-  return tool_fail(t->command, "--save %s: another run is writing there", t->s.save);
-}
-
-// Old files stay until the new ones are complete.
-static int check_room(const trainer *t) {
-  struct statvfs disk;
-  if (statvfs(t->s.save, &disk) != 0) return TOOL_DONE;
-  const uint64_t count = (uint64_t)lm_parameters(&t->config);
-  const uint64_t model = count * heed_dtype_size((heed_dtype)t->s.save_dtype);
-  const uint64_t needed = 12 * count + model * (t->s.keep_best ? 2 : 1),
-                 there = (uint64_t)disk.f_bavail * disk.f_frsize;
-  char needs[32], has[32];
-  if (needed <= there) return TOOL_DONE;
-  return tool_fail(t->command, "--save %s: a checkpoint needs %s, and the disk has %s left", t->s.save,
-                   tool_bytes_text(needed, needs), tool_bytes_text(there, has));
-}
-
-int lm_train_check_save(trainer *t) {
-  const char *folder = t->s.save;
-  struct stat info;
-  if (!folder) return TOOL_DONE;
-  if (mkdir(folder, 0777) != 0) {
-    if (errno != EEXIST) return tool_fail(t->command, "--save %s: cannot make the folder: %s", folder, strerror(errno));
-    if (stat(folder, &info) != 0 || !S_ISDIR(info.st_mode))
-      return tool_fail(t->command, "--save %s: is there and is no folder", folder);
-    const bool used = holds(folder, "config.json") || holds(folder, "model.safetensors") || holds(folder, file_name);
-    if (used && !t->s.resume && !t->s.force)
-      return tool_fail(t->command,
-                       "--save %s: there is a model already; --resume %s goes on with it, --force replaces it", folder,
-                       folder);
-  }
-  TOOL_TRY(lock_folder(t));
-  return check_room(t);
 }

@@ -15,16 +15,27 @@ typedef struct writer {
   heed_tensor *logits;  // [1, vocab]
   float *values;
   int32_t *ids;  // the whole text so far
+  size_t room;
   int64_t count;
 } writer;
+
+static bool grow(void **memory, size_t *room, size_t needed, size_t size) {
+  if (needed <= *room) return true;
+  const size_t larger = needed * 2 + 64;
+  void *grown = realloc(*memory, larger * size);
+  if (!grown) return false;
+  *memory = grown;
+  *room = larger;
+  return true;
+}
 
 static int create(writer *w, size_t prompt, const lm_writing *writing) {
   const heed_transformer_config *c = heed_transformer_configuration(w->model->transformer);
   const int64_t all = (int64_t)prompt + writing->tokens;
   w->capacity = all < c->context ? all : c->context;
   w->values = malloc((size_t)c->vocab * sizeof *w->values);
-  w->ids = malloc(((size_t)all + 1) * sizeof *w->ids);
-  if (!w->values || !w->ids) return tool_fail(w->command, "out of memory");
+  if (!w->values || !grow((void **)&w->ids, &w->room, prompt, sizeof *w->ids))
+    return tool_fail(w->command, "out of memory");
   TOOL_HEED(w->command, heed_kv_cache_create(w->model->transformer, 1, w->capacity, &w->cache));
   TOOL_HEED(w->command, heed_tensor_create(w->model->ctx, c->dtype, 2, (const int64_t[]){1, c->vocab}, &w->logits));
   return TOOL_DONE;
@@ -60,7 +71,13 @@ static int slide(writer *w) {
 static int next(writer *w, const lm_writing *writing, bool last) {
   int64_t token = 0;
   const heed_transformer_config *c = heed_transformer_configuration(w->model->transformer);
-  TOOL_HEED(w->command, heed_sample(w->values, c->vocab, &writing->sample, w->count, &token));
+  const heed_status sampled = heed_sample(w->values, c->vocab, &writing->sample, w->count, &token);
+  if (sampled == HEED_ERROR_INVALID_ARGUMENT)  // options were checked before
+    return tool_fail(w->command, "%s: the model's weights are not finite, or too large for its dtype",
+                     heed_last_error());
+  if (sampled != HEED_OK) return tool_fail_status(w->command, sampled);
+  if (!grow((void **)&w->ids, &w->room, (size_t)w->count + 1, sizeof *w->ids))
+    return tool_fail(w->command, "out of memory");
   w->ids[w->count++] = (int32_t)token;
   if (last || (!writing->ignore_end && heed_model_folder_is_end(w->model->folder, token))) return TOOL_DONE;
   return heed_kv_cache_length(w->cache) < w->capacity ? read_on(w, w->count - 1) : slide(w);
@@ -117,16 +134,6 @@ static void show(lm_stream *s, size_t end) {
     tool_push();
   }
   if (end > s->shown) s->shown = end;
-}
-
-static bool grow(void **memory, size_t *room, size_t needed, size_t size) {
-  if (needed <= *room) return true;
-  const size_t larger = needed * 2 + 64;
-  void *grown = realloc(*memory, larger * size);
-  if (!grown) return false;
-  *memory = grown;
-  *room = larger;
-  return true;
 }
 
 int lm_stream_token(int32_t id, bool *stop, void *stream) {

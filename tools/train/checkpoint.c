@@ -9,19 +9,28 @@
 #include "train/train.h"
 #include "cli/files.h"
 
-static const char losses_name[] = "epoch_losses";
+static const char losses_name[] = "epoch_losses", applied_key[] = "applied_steps";
 
-static const char *momentum_name(const heed_parameter *parameter, char name[128]) {
-  snprintf(name, 128, "momentum.%s", parameter->name);
+// What an optimizer remembers of each parameter, and what stands before the parameter's name in a checkpoint.
+typedef struct memory {
+  heed_optimizer_kind kind;
+  const char *state, *before;
+} memory;
+enum { MOMENTUM, EXP_AVG, EXP_AVG_SQ, MEMORIES };
+static const memory memories[MEMORIES] = {[MOMENTUM] = {HEED_OPTIMIZER_SGD, "momentum_buffer", "momentum."},
+                                          [EXP_AVG] = {HEED_OPTIMIZER_ADAMW, "exp_avg", "exp_avg."},
+                                          [EXP_AVG_SQ] = {HEED_OPTIMIZER_ADAMW, "exp_avg_sq", "exp_avg_sq."}};
+enum { NAME_TEXT = 128 };
+
+static const char *memory_name(const memory *m, const heed_parameter *parameter, char name[NAME_TEXT]) {
+  snprintf(name, NAME_TEXT, "%s%s", m->before, parameter->name);
   return name;
 }
 
-// Writes the widths between input and classes: "512" or "512,256".
-static void hidden_text(const model_shape *shape, char text[1024]) {
-  size_t used = 0;
-  *text = '\0';
-  for (size_t i = 1; i + 1 < shape->count && used < 1024; i++)
-    used += (size_t)snprintf(text + used, 1024 - used, "%s%" PRId64, i > 1 ? "," : "", shape->sizes[i]);
+static bool is_remembered(const heed_safetensors *file, const memory *m) {
+  for (size_t i = 0; i < heed_safetensors_count(file); i++)
+    if (strncmp(heed_safetensors_get(file, i)->name, m->before, strlen(m->before)) == 0) return true;
+  return false;
 }
 
 // ---------------------------------------------------------------- reading
@@ -40,43 +49,16 @@ static int read_integer(const trainer *t, const heed_safetensors *file, const ch
   return usable ? TOOL_DONE : no_checkpoint(t, key);
 }
 
-static int read_real(const trainer *t, const heed_safetensors *file, const char *key, double *value) {
-  const char *text = heed_safetensors_metadata(file, key);
-  const bool usable = text && tool_read_real(text, value) && *value >= 0;
-  return usable ? TOOL_DONE : no_checkpoint(t, key);
-}
-
-static int conflict(const trainer *t, const char *option, const char *has) {
-  return tool_usage(t->command,
-                    "--%s does not fit %s, which was trained with %s; leave it out, or start again with --init", option,
-                    t->settings.resume, has);
-}
-
 int checkpoint_read_settings(trainer *t, const heed_safetensors *file) {
-  train_settings *s = &t->settings;
-  int64_t batch, epochs, steps, shuffle;
-  double lr, momentum;
-  uint64_t seed = 0;
+  const char *missing = NULL;
+  int64_t steps;
   TOOL_TRY(read_integer(t, file, "steps", 0, &steps));
   TOOL_TRY(read_integer(t, file, "epoch", 0, &t->epoch));
   TOOL_TRY(read_integer(t, file, "step_in_epoch", 0, &t->step));
-  TOOL_TRY(read_integer(t, file, "batch", 1, &batch));
-  TOOL_TRY(read_integer(t, file, "epochs", 0, &epochs));
-  TOOL_TRY(read_integer(t, file, "shuffle", 0, &shuffle));
-  TOOL_TRY(read_real(t, file, "lr", &lr));
-  TOOL_TRY(read_real(t, file, "momentum", &momentum));
-  const char *seed_text = heed_safetensors_metadata(file, "seed");
-  if (!seed_text || !tool_read_unsigned(seed_text, &seed)) return no_checkpoint(t, "seed");
-  if (tool_given(t->args, "seed") && s->seed != seed) return conflict(t, "seed", seed_text);
-  if (tool_given(t->args, "batch") && s->batch != batch)
-    return conflict(t, "batch", heed_safetensors_metadata(file, "batch"));
-  s->seed = seed;
-  s->batch = batch;
-  if (!tool_given(t->args, "epochs")) s->epochs = epochs;
-  if (!tool_given(t->args, "lr")) s->lr = lr;
-  if (!tool_given(t->args, "momentum")) s->momentum = momentum;
-  if (!tool_given(t->args, "no-shuffle")) s->no_shuffle = shuffle == 0;
-  return TOOL_DONE;
+  t->applied = steps;
+  if (heed_safetensors_metadata(file, applied_key)) TOOL_TRY(read_integer(t, file, applied_key, 0, &t->applied));
+  const int status = train_settings_read(t->args, file, &t->settings, &missing);
+  return missing ? no_checkpoint(t, missing) : status;
 }
 
 int checkpoint_check_data(const trainer *t, const heed_safetensors *file) {
@@ -112,42 +94,67 @@ static int restore_losses(trainer *t, const heed_safetensors *file) {
   if (t->step == 0) return TOOL_DONE;
   const heed_array *array;
   heed_tensor *part = NULL;
-  TOOL_TRY(find_f32(t, file, losses_name, 1, &t->step, &array));
+  const int64_t batches = train_batches_before(t, t->step);
+  TOOL_TRY(find_f32(t, file, losses_name, 1, &batches, &array));
   memcpy(t->losses_host, array->data, array->bytes);
-  TOOL_HEED(t->command, heed_tensor_slice(t->losses, 0, 0, t->step, &part));
+  TOOL_HEED(t->command, heed_tensor_slice(t->losses, 0, 0, batches, &part));
   const heed_status uploaded = heed_tensor_upload(part, array->data, array->bytes);
   const int status = uploaded == HEED_OK ? TOOL_DONE : tool_fail_status(t->command, uploaded);
   heed_tensor_destroy(part);
   return status;
 }
 
-int checkpoint_restore(trainer *t, const heed_safetensors *file) {
-  TOOL_TRY(restore_losses(t, file));
-  char name[128];
-  // Weights that were trained without momentum have no history, so their next step counts as the first one.
-  const bool history =
-      t->settings.momentum > 0 && heed_safetensors_find(file, momentum_name(&t->parameters[0], name)) != NULL;
-  for (size_t i = 0; history && i < t->parameter_count; i++) {
-    heed_tensor *momentum = heed_optimizer_state(t->optimizer, "momentum_buffer", i);
+static int restore_memory(const trainer *t, const heed_safetensors *file, const memory *m) {
+  char name[NAME_TEXT];
+  for (size_t i = 0; i < t->model.count; i++) {
+    heed_tensor *remembered = heed_optimizer_state(t->optimizer, m->state, i);
     const heed_array *array;
-    TOOL_TRY(find_f32(t, file, momentum_name(&t->parameters[i], name), heed_tensor_rank(momentum),
-                      heed_tensor_dims(momentum), &array));
-    TOOL_HEED(t->command, heed_tensor_upload(momentum, array->data, array->bytes));
+    if (!remembered) return TOOL_DONE;
+    TOOL_TRY(find_f32(t, file, memory_name(m, &t->model.parameters[i], name), heed_tensor_rank(remembered),
+                      heed_tensor_dims(remembered), &array));
+    TOOL_HEED(t->command, heed_tensor_upload(remembered, array->data, array->bytes));
   }
-  heed_optimizer_set_steps(t->optimizer, history ? train_steps(t) : 0);
+  return TOOL_DONE;
+}
+
+int checkpoint_restore(trainer *t, const heed_safetensors *file) {
+  const heed_optimizer_kind kind = (heed_optimizer_kind)t->settings.optimizer;
+  TOOL_TRY(restore_losses(t, file));
+  // Weights that were trained without momentum have no history, so their next step counts as the first one.
+  const bool history = kind == HEED_OPTIMIZER_ADAMW
+                           ? t->applied > 0
+                           : t->settings.momentum > 0 && is_remembered(file, &memories[MOMENTUM]);
+  for (size_t i = 0; history && i < MEMORIES; i++)
+    if (memories[i].kind == kind) TOOL_TRY(restore_memory(t, file, &memories[i]));
+  heed_optimizer_set_steps(t->optimizer, history ? t->applied : 0);
+  return TOOL_DONE;
+}
+
+// What the checkpoint's optimizer remembered; NULL: nothing.
+static int remembered_by(const trainer *t, const heed_safetensors *file, const memory **out) {
+  const char *optimizer = heed_safetensors_metadata(file, "optimizer"), *momentum;
+  double value;
+  *out = NULL;
+  if (optimizer && strcmp(optimizer, "adamw") == 0) {
+    *out = &memories[EXP_AVG];
+    return TOOL_DONE;
+  }
+  momentum = heed_safetensors_metadata(file, "momentum");
+  if (!momentum || !tool_read_real(momentum, &value) || value < 0) return no_checkpoint(t, "momentum");
+  if (value > 0) *out = &memories[MOMENTUM];
   return TOOL_DONE;
 }
 
 int checkpoint_check_whole(const trainer *t, const heed_safetensors *file, const char *state) {
   int64_t steps;
-  double momentum;
+  const memory *m;
   TOOL_TRY(read_integer(t, file, "steps", 0, &steps));
-  TOOL_TRY(read_real(t, file, "momentum", &momentum));
-  if (steps == 0 || momentum <= 0 || heed_safetensors_find(file, "momentum.l1.weight")) return TOOL_DONE;
+  TOOL_TRY(remembered_by(t, file, &m));
+  if (steps == 0 || !m || is_remembered(file, m)) return TOOL_DONE;
   return tool_fail(t->command,
-                   "%s has the weights alone, and %s with the momentum is missing; keep both files together, or start "
+                   "%s has the weights alone, and %s with the %s is missing; keep both files together, or start "
                    "again from the weights with --init",
-                   t->settings.resume, state);
+                   t->settings.resume, state, m->kind == HEED_OPTIMIZER_ADAMW ? "moments" : "momentum");
 }
 
 // ---------------------------------------------------------------- writing
@@ -167,16 +174,22 @@ static int add_finite(const trainer *t, heed_safetensors *file, const char *name
                    train_steps(t));
 }
 
-static int add_tensors(const trainer *t, heed_safetensors *file, bool whole) {
-  char name[128];
-  for (size_t i = 0; i < t->parameter_count; i++)
-    TOOL_TRY(add_finite(t, file, t->parameters[i].name, t->parameters[i].value));
-  for (size_t i = 0; whole && i < t->parameter_count; i++) {
-    const heed_tensor *momentum = heed_optimizer_state(t->optimizer, "momentum_buffer", i);
-    if (momentum) TOOL_TRY(add_finite(t, file, momentum_name(&t->parameters[i], name), momentum));
+static int add_memory(const trainer *t, heed_safetensors *file, const memory *m) {
+  char name[NAME_TEXT];
+  for (size_t i = 0; i < t->model.count; i++) {
+    const heed_tensor *remembered = heed_optimizer_state(t->optimizer, m->state, i);
+    if (remembered) TOOL_TRY(add_finite(t, file, memory_name(m, &t->model.parameters[i], name), remembered));
   }
-  if (whole && t->step > 0)
-    TOOL_HEED(t->command, heed_safetensors_add(file, losses_name, HEED_F32, 1, &t->step, t->losses_host));
+  return TOOL_DONE;
+}
+
+static int add_tensors(const trainer *t, heed_safetensors *file, bool whole) {
+  for (size_t i = 0; i < t->model.count; i++)
+    TOOL_TRY(add_finite(t, file, t->model.parameters[i].name, t->model.parameters[i].value));
+  for (size_t i = 0; whole && i < MEMORIES; i++) TOOL_TRY(add_memory(t, file, &memories[i]));
+  const int64_t batches = train_batches_before(t, t->step);
+  if (whole && batches > 0)
+    TOOL_HEED(t->command, heed_safetensors_add(file, losses_name, HEED_F32, 1, &batches, t->losses_host));
   return TOOL_DONE;
 }
 
@@ -191,21 +204,29 @@ __attribute__((format(printf, 4, 5))) static int set(const trainer *t, heed_safe
   return TOOL_DONE;
 }
 
+// AdamW leaves out steps whose gradient is not finite, and counts on the device; without a step in this run, its count is the file's.
+static int applied_steps(const trainer *t, int64_t *steps) {
+  const heed_tensor *counts = heed_optimizer_counts(t->optimizer);
+  int32_t values[4] = {0};
+  *steps = t->applied;
+  if (!counts) return TOOL_DONE;
+  TOOL_HEED(t->command, heed_tensor_download(counts, values, sizeof values));
+  if (values[1] > 0) *steps = values[0];
+  return TOOL_DONE;
+}
+
 static int add_metadata(const trainer *t, heed_safetensors *file) {
-  const train_settings *s = &t->settings;
-  char hidden[1024];
-  hidden_text(&t->shape, hidden);
+  int64_t applied;
   TOOL_TRY(set(t, file, "heed", "%s", heed_version()));
   TOOL_TRY(set(t, file, "steps", "%" PRId64, train_steps(t)));
   TOOL_TRY(set(t, file, "epoch", "%" PRId64, t->epoch));
   TOOL_TRY(set(t, file, "step_in_epoch", "%" PRId64, t->step));
-  TOOL_TRY(set(t, file, "seed", "%" PRIu64, s->seed));
-  TOOL_TRY(set(t, file, "batch", "%" PRId64, s->batch));
-  TOOL_TRY(set(t, file, "epochs", "%" PRId64, s->epochs));
-  TOOL_TRY(set(t, file, "lr", "%.17g", s->lr));
-  TOOL_TRY(set(t, file, "momentum", "%.17g", s->momentum));
-  TOOL_TRY(set(t, file, "hidden", "%s", hidden));
-  TOOL_TRY(set(t, file, "shuffle", "%d", !s->no_shuffle));
+  TOOL_HEED(t->command, train_settings_write(&t->settings, file));
+  TOOL_HEED(t->command, classifier_describe(&t->shape, file));
+  if (t->settings.optimizer == HEED_OPTIMIZER_ADAMW) {
+    TOOL_TRY(applied_steps(t, &applied));
+    TOOL_TRY(set(t, file, applied_key, "%" PRId64, applied));
+  }
   TOOL_TRY(set(t, file, "dataset", "%s", t->data.source));
   return set(t, file, "dataset_crc32", "%08" PRIx32, t->data_checksum);
 }

@@ -20,7 +20,7 @@ static void sum_weights(const heed_safetensors *file, char text[SUM_TEXT]) {
   *text = '\0';
   for (size_t i = 0; i < heed_safetensors_count(file); i++) {
     const heed_array *array = heed_safetensors_get(file, i);
-    if (!model_is_layer(array->name)) continue;
+    if (!classifier_is_weight(array->name)) continue;
     const uLong name = crc32_z(0, (const Bytef *)array->name, strlen(array->name));
     sum += crc32_z(name, array->data, array->bytes);
   }
@@ -56,15 +56,15 @@ static int check_pair(const trainer *t, const heed_safetensors *model, const hee
 
 static int open_pair(const trainer *t, const char *name, heed_safetensors *model, heed_safetensors **out) {
   if (access(name, F_OK) != 0) return checkpoint_check_whole(t, model, name);
-  TOOL_TRY(model_open(t->command, name, out));
+  TOOL_TRY(classifier_open(t->command, name, out));
   return check_pair(t, model, *out, name);
 }
 
 int checkpoint_open(const trainer *t, heed_safetensors **out) {
   heed_safetensors *model = NULL;
-  if (tool_is_dash(t->settings.resume)) return model_open(t->command, "-", out);
+  if (tool_is_dash(t->settings.resume)) return classifier_open(t->command, "-", out);
   char *name = state_path(t->settings.resume);
-  int status = name ? model_open(t->command, t->settings.resume, &model) : tool_fail(t->command, "out of memory");
+  int status = name ? classifier_open(t->command, t->settings.resume, &model) : tool_fail(t->command, "out of memory");
   if (status == TOOL_DONE) status = open_pair(t, name, model, out);
   free(name);
   if (status == TOOL_DONE && !*out)

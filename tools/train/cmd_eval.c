@@ -1,10 +1,8 @@
 // heed eval: accuracy and mean loss of a model file on the test set.
-#include "train/confusion.h"
+#include "train/pictures/confusion.h"
 #include "train/evaluate.h"
 #include "cli/files.h"
 #include "cli/gnuplot.h"
-#include "cli/json.h"
-#include "cli/model.h"
 
 static const char command[] = "heed eval";
 
@@ -13,8 +11,9 @@ typedef struct eval_settings {
 } eval_settings;
 
 static const tool_option options[] = {
-    TOOL_OPTION_TEXT("model", eval_settings, model, "FILE",
-                     "safetensors file with l1.weight, l1.bias, l2.weight, ...; -: standard input"),
+    TOOL_OPTION_TEXT(
+        "model", eval_settings, model, "FILE",
+        "safetensors file with l1.weight, l1.bias, l2.weight, ..., or with a vit of heed train; -: standard input"),
     TOOL_OPTION_TEXT("data", eval_settings, data, "DIR|synthetic",
                      "folder with MNIST's files (default: $HEED_DATA, else ~/.local/share/heed/mnist, else synthetic)"),
     TOOL_OPTION_TEXT("plot", eval_settings, plot, "FILE",
@@ -28,12 +27,12 @@ static const tool_syntax syntax = {
     .options = options,
     .count = sizeof options / sizeof *options,
     .about =
-        "heed reads the layers' widths from the file. Any PyTorch state dict with these names works, or 0.weight, "
-        "2.weight, ...\n",
+        "heed reads the kind of model and its sizes from the file. Any PyTorch state dict with these names works, or "
+        "0.weight, 2.weight, ...\n",
 };
 
-static int print_result(const tool_args *args, const eval_settings *settings, const dataset *data,
-                        const evaluation *result, const heed_context *ctx) {
+static int print_result(const tool_args *args, const eval_settings *settings, const classifier_shape *shape,
+                        const dataset *data, const evaluation *result, const heed_context *ctx) {
   tool_progress_clear(args->progress);
   if (settings->plot && gnuplot_is_stdout(settings->plot)) return TOOL_DONE;
   if (!args->json) {
@@ -48,6 +47,7 @@ static int print_result(const tool_args *args, const eval_settings *settings, co
   tool_json_add(root, "images", json_integer(data->test.count));
   tool_json_add(root, "data", json_string(data->source));
   tool_json_add(root, "model", json_string(settings->model));
+  tool_json_add(root, "arch", json_string(classifier_archs[shape->arch]));
   tool_json_number(root, "seconds", tool_seconds() - args->record->started);
   tool_json_add(root, "ok", json_true());
   return tool_json_print(args, root, false);
@@ -62,34 +62,32 @@ static int draw(const eval_settings *settings, const dataset *data, const evalua
 }
 
 static int evaluate(const tool_args *args, const eval_settings *settings, const heed_safetensors *file,
-                    const model_shape *shape, const dataset *data, heed_context *ctx) {
-  const int64_t classes = shape->sizes[shape->count - 1];
-  heed_mlp *mlp = NULL;
+                    classifier_shape *shape, const dataset *data, heed_context *ctx) {
+  classifier model;
   evaluator tester = {0};
   evaluation result;
-  const heed_mlp_config config = {.sizes = shape->sizes, .count = shape->count, .dtype = shape->dtype};
-  TOOL_HEED(command, heed_mlp_create(ctx, &config, 0, &mlp));
-  int status = model_load(command, settings->model, file, ctx, mlp);
-  if (status == TOOL_DONE) status = evaluator_create(command, ctx, &data->test, shape->dtype, classes, &tester);
+  char text[TOOL_SHAPE_TEXT];
+  int status = classifier_create(command, ctx, shape, 0, &model);
+  tool_detail(args, "--arch %s, %s", classifier_archs[shape->arch], classifier_text(shape, text));
+  if (status == TOOL_DONE) status = classifier_load(command, settings->model, file, ctx, &model);
+  if (status == TOOL_DONE)
+    status = evaluator_create(command, ctx, &data->test, classifier_dtype(shape), *classifier_classes(shape), &tester);
   if (status == TOOL_DONE && settings->plot) status = evaluator_keep_logits(&tester);
   tool_progress_show(args->progress, "evaluating %lld images", (long long)data->test.count);
-  if (status == TOOL_DONE) status = evaluator_run(&tester, mlp, &result);
+  if (status == TOOL_DONE) status = evaluator_run(&tester, &model, &result);
   if (status == TOOL_DONE) status = draw(settings, data, &result, &tester);
-  if (status == TOOL_DONE) status = print_result(args, settings, data, &result, ctx);
+  if (status == TOOL_DONE) status = print_result(args, settings, shape, data, &result, ctx);
   evaluator_destroy(&tester);
-  heed_mlp_destroy(mlp);
+  classifier_destroy(&model);
   return status;
 }
 
 static int open_and_evaluate(const tool_args *args, const eval_settings *settings, const heed_safetensors *file,
                              dataset *data) {
-  model_shape shape;
-  TOOL_TRY(model_read_shape(command, settings->model, file, &shape));
-  TOOL_TRY(dataset_open(args, settings->data, false, shape.sizes[shape.count - 1], data));
-  const int64_t pixels = data->test.rows * data->test.cols;
-  if (pixels != shape.sizes[0])
-    return tool_fail(command, "%s takes %lld values, but the images of %s have %lld pixels", settings->model,
-                     (long long)shape.sizes[0], data->source, (long long)pixels);
+  classifier_shape shape;
+  TOOL_TRY(classifier_read_shape(command, settings->model, file, &shape));
+  TOOL_TRY(dataset_open(args, settings->data, false, *classifier_classes(&shape), data));
+  TOOL_TRY(classifier_fit(command, settings->model, data->source, data->test.rows, data->test.cols, &shape));
   heed_context *ctx = NULL;
   TOOL_TRY(tool_open(args, false, &ctx));
   const int status = evaluate(args, settings, file, &shape, data, ctx);
@@ -104,7 +102,7 @@ static int eval(const tool_args *args, const eval_settings *settings) {
   if (settings->plot) TOOL_TRY(gnuplot_check(command, "--plot", settings->plot));
   heed_safetensors *file = NULL;
   dataset data = {0};
-  TOOL_TRY(model_open(command, settings->model, &file));
+  TOOL_TRY(classifier_open(command, settings->model, &file));
   eval_settings named = *settings;
   named.model = tool_input_name(settings->model);
   const int status = open_and_evaluate(args, &named, file, &data);

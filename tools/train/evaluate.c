@@ -45,7 +45,7 @@ typedef struct views {
   heed_tensor *x, *target, *logits, *predictions, *loss;
 } views;
 
-static int run_batch(evaluator *e, heed_mlp *mlp, int64_t number, views *v) {
+static int run_batch(evaluator *e, const classifier *model, int64_t number, views *v) {
   const int64_t start = number * e->batch;
   const int64_t rows = e->part->count - start < e->batch ? e->part->count - start : e->batch;
   const heed_cross_entropy_options sum = {.reduction = HEED_REDUCTION_SUM};
@@ -54,16 +54,16 @@ static int run_batch(evaluator *e, heed_mlp *mlp, int64_t number, views *v) {
   TOOL_HEED(e->command, heed_tensor_slice(e->predictions, 0, start, rows, &v->predictions));
   TOOL_HEED(e->command, heed_tensor_slice(e->losses, 0, number, 1, &v->loss));
   TOOL_TRY(feed_batch(&e->images, start, rows, v->x, &v->target));
-  TOOL_HEED(e->command, heed_mlp_fwd(mlp, v->x, false, v->logits));
+  TOOL_HEED(e->command, classifier_fwd(model, v->x, false, 0, v->logits));
   TOOL_HEED(e->command, heed_cross_entropy_fwd(v->logits, v->target, &sum, v->loss));
   TOOL_HEED(e->command, heed_argmax(v->logits, v->predictions));
   return TOOL_DONE;
 }
 
-int evaluator_run(evaluator *e, heed_mlp *mlp, evaluation *result) {
+int evaluator_run(evaluator *e, const classifier *model, evaluation *result) {
   for (int64_t number = 0; number < e->batches; number++) {
     views v = {0};
-    const int status = run_batch(e, mlp, number, &v);
+    const int status = run_batch(e, model, number, &v);
     heed_tensor *const all[] = {v.x, v.target, v.logits, v.predictions, v.loss};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) heed_tensor_destroy(all[i]);
     TOOL_TRY(status);

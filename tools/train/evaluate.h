@@ -2,8 +2,7 @@
 #ifndef HEED_EVALUATE_H
 #define HEED_EVALUATE_H
 
-#include <heed/nn.h>
-
+#include "train/classifier.h"
 #include "train/feed.h"
 
 typedef struct evaluation {
@@ -29,7 +28,7 @@ int evaluator_create(const char *command, heed_context *ctx, const heed_mnist *p
                      evaluator *out);
 // From now on a run leaves the logits of all images, [count, classes].
 int evaluator_keep_logits(evaluator *evaluator);
-int evaluator_run(evaluator *evaluator, heed_mlp *mlp, evaluation *result);
+int evaluator_run(evaluator *evaluator, const classifier *model, evaluation *result);
 void evaluator_destroy(evaluator *evaluator);
 
 #endif

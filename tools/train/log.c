@@ -48,21 +48,13 @@ static json_t *line(const trainer *t, const char *event) {
 
 void train_log_start(trainer *t) {
   if (!train_log_wanted(t)) return;
-  const train_settings *s = &t->settings;
-  json_t *object = line(t, "start"), *sizes = json_array();
-  for (size_t i = 0; i < t->shape.count; i++) tool_json_append(sizes, json_integer((json_int_t)t->shape.sizes[i]));
+  json_t *object = line(t, "start");
   tool_json_add(object, "heed", json_string(heed_version()));
   tool_json_device(object, heed_context_device(t->ctx));
   tool_json_add(object, "data", json_string(t->data.source));
   tool_json_add(object, "images", json_integer(t->data.train.count));
-  tool_json_add(object, "sizes", sizes);
-  tool_json_add(object, "batch", json_integer(s->batch));
-  tool_json_add(object, "epochs", json_integer(s->epochs));
-  tool_json_number(object, "lr", s->lr);
-  tool_json_number(object, "momentum", s->momentum);
-  tool_json_add(object, "seed",
-                s->seed <= INT64_MAX ? json_integer((json_int_t)s->seed) : json_sprintf("%" PRIu64, s->seed));
-  tool_json_add(object, "shuffle", json_boolean(!s->no_shuffle));
+  classifier_log(&t->shape, object);
+  train_settings_log(&t->settings, object);
   tool_json_add(object, "epoch", json_integer(t->epoch));
   tool_json_add(object, "step", json_integer(train_steps(t)));
   write_line(t, object);
@@ -74,7 +66,7 @@ void train_log_step(trainer *t, double loss) {
   tool_json_add(object, "epoch", json_integer(t->epoch + 1));
   tool_json_add(object, "step", json_integer(train_steps(t)));
   tool_json_number(object, "loss", loss);
-  tool_json_number(object, "lr", t->settings.lr);
+  tool_json_number(object, "lr", heed_optimizer_learning_rate(t->optimizer));
   write_line(t, object);
 }
 

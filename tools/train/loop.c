@@ -11,11 +11,16 @@ enum { LOG_STEPS = 100, LOOK_SECONDS = 5 };
 
 // Random streams below 2^32 belong to the weights' initial values.
 #define SHUFFLE_STREAM (UINT64_C(1) << 32)
+enum { DROPOUT_STREAM = 0x74726f70 };
 
 static int64_t image_count(const trainer *t) { return t->data.train.count; }
-static int64_t images_before(const trainer *t, int64_t step) {
-  const int64_t images = step * t->settings.batch;
+// How many images of an epoch come before a micro-batch, and before a step.
+static int64_t images_before_batch(const trainer *t, int64_t batch) {
+  const int64_t images = batch * t->settings.batch;
   return images < image_count(t) ? images : image_count(t);
+}
+static int64_t images_before(const trainer *t, int64_t step) {
+  return images_before_batch(t, train_batches_before(t, step));
 }
 
 static bool is_done(const trainer *t) {
@@ -40,26 +45,46 @@ static int start_order(trainer *t) {
 }
 
 typedef struct batch_views {
-  heed_tensor *x, *target, *loss;
+  heed_tensor *x, *target, *logits, *loss, *share;
 } batch_views;
 
-static int step_on(trainer *t, batch_views *v) {
-  const int64_t start = images_before(t, t->step), rows = images_before(t, t->step + 1) - start;
+// What is dropped in a micro-batch follows from (seed, its number in the run) alone.
+static uint64_t dropout_seed(const trainer *t, int64_t batch) {
+  const uint64_t number = (uint64_t)(t->epoch * t->batches + batch);
+  uint32_t random[4];
+  heed_philox(t->settings.seed, (const uint32_t[]){(uint32_t)number, (uint32_t)(number >> 32), 0, DROPOUT_STREAM},
+              random);
+  return (uint64_t)random[1] << 32 | random[0];
+}
+
+// Adds the gradients of a micro-batch; those of the first one in a step take the place of the last step's.
+static int add_batch(trainer *t, int64_t batch, bool first, batch_views *v) {
+  const int64_t start = images_before_batch(t, batch), rows = images_before_batch(t, batch + 1) - start;
   TOOL_HEED(t->command, heed_tensor_slice(t->x, 0, 0, rows, &v->x));
-  TOOL_HEED(t->command, heed_tensor_slice(t->losses, 0, t->step, 1, &v->loss));
+  TOOL_HEED(t->command, heed_tensor_slice(t->logits, 0, 0, rows, &v->logits));
+  TOOL_HEED(t->command, heed_tensor_slice(t->losses, 0, batch, 1, &v->loss));
+  if (t->shares) TOOL_HEED(t->command, heed_tensor_slice(t->shares, 0, batch, 1, &v->share));
   TOOL_TRY(feed_batch(&t->images, start, rows, v->x, &v->target));
-  TOOL_HEED(t->command, heed_mlp_loss(t->mlp, v->x, v->target, NULL, v->loss, false));
-  TOOL_HEED(t->command, heed_optimizer_step(t->optimizer));
+  TOOL_HEED(t->command, classifier_fwd(&t->model, v->x, true, dropout_seed(t, batch), v->logits));
+  TOOL_HEED(t->command, heed_cross_entropy_fwd_bwd(v->logits, v->target, NULL, v->share, v->loss, v->logits));
+  TOOL_HEED(t->command, classifier_bwd(&t->model, v->logits, !first));
   return TOOL_DONE;
 }
 
 static int step(trainer *t) {
-  batch_views v = {0};
-  const int status = step_on(t, &v);
-  heed_tensor *const all[] = {v.x, v.target, v.loss};
-  for (size_t i = 0; i < sizeof all / sizeof *all; i++) heed_tensor_destroy(all[i]);
-  if (status == TOOL_DONE) t->step++;
-  return status;
+  const int64_t first = train_batches_before(t, t->step), end = train_batches_before(t, t->step + 1);
+  for (int64_t batch = first; batch < end; batch++) {
+    batch_views v = {0};
+    const int status = add_batch(t, batch, batch == first, &v);
+    heed_tensor *const all[] = {v.x, v.target, v.logits, v.loss, v.share};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) heed_tensor_destroy(all[i]);
+    TOOL_TRY(status);
+  }
+  const double lr = heed_schedule_rate(&t->schedule, train_steps(t));
+  TOOL_HEED(t->command, heed_optimizer_set_learning_rate(t->optimizer, lr));
+  TOOL_HEED(t->command, heed_optimizer_step(t->optimizer));
+  t->step++;
+  return TOOL_DONE;
 }
 
 // ---------------------------------------------------------------- reports
@@ -72,51 +97,46 @@ static int check_finite(const trainer *t, int64_t steps, float loss) {
                    t->settings.save ? "; heed wrote no checkpoint of it" : "");
 }
 
-// Reads the last step's loss back, which waits for it.
-static int report(trainer *t, bool log, int64_t first, double started) {
-  float loss = NAN;
-  heed_tensor *last = NULL;
-  TOOL_HEED(t->command, heed_tensor_slice(t->losses, 0, t->step - 1, 1, &last));
-  const heed_status read = heed_tensor_download_f32(last, &loss, 1);
+// Reads back the losses from one step up to another, which waits for them; the mean, in which every image counts the same.
+static int mean_loss(trainer *t, int64_t from, int64_t to, double *mean) {
+  const int64_t first = train_batches_before(t, from), end = train_batches_before(t, to);
+  heed_tensor *done = NULL;
+  TOOL_HEED(t->command, heed_tensor_slice(t->losses, 0, first, end - first, &done));
+  const heed_status read = heed_tensor_download_f32(done, t->losses_host + first, end - first);
   if (read != HEED_OK) tool_fail_status(t->command, read);
-  heed_tensor_destroy(last);
+  heed_tensor_destroy(done);
   if (read != HEED_OK) return TOOL_FAILED;
-  if (!isfinite(loss)) tool_progress_clear(t->args->progress);
-  TOOL_TRY(check_finite(t, t->step, loss));
-  if (log) train_log_step(t, (double)loss);
-  train_picture_report(t, (double)loss);
+  *mean = 0;
+  for (int64_t i = first; i < end; i++) {
+    const float loss = t->losses_host[i];
+    if (!isfinite(loss)) tool_progress_clear(t->args->progress);
+    TOOL_TRY(check_finite(t, i / t->settings.accumulate + 1, loss));
+    *mean += (double)loss * (double)(images_before_batch(t, i + 1) - images_before_batch(t, i));
+  }
+  *mean /= (double)(images_before(t, to) - images_before(t, from));
+  return TOOL_DONE;
+}
+
+static int report(trainer *t, bool log, int64_t first, double started) {
+  double loss = NAN;
+  TOOL_TRY(mean_loss(t, t->step - 1, t->step, &loss));
+  if (log) train_log_step(t, loss);
+  train_picture_report(t, loss);
   if (!tool_progress_due(t->args->progress)) return TOOL_DONE;
   const double seconds = tool_seconds() - started;
   const double rate = (double)(images_before(t, t->step) - images_before(t, first)) / seconds;
   const int64_t all = t->settings.epochs * t->steps_per_epoch, most = t->settings.max_steps;
   const int64_t left = (most > 0 && most < all ? most : all) - train_steps(t);
   char eta[32];
-  tool_progress_show(t->args->progress,
-                     "epoch %" PRId64 "/%" PRId64 "  batch %" PRId64 "/%" PRId64 "  loss %.4f  %.0f images/s  ETA %s",
-                     t->epoch + 1, t->settings.epochs, t->step, t->steps_per_epoch, (double)loss, rate,
-                     tool_duration_text((double)left * (double)t->settings.batch / rate, eta));
+  tool_progress_show(
+      t->args->progress,
+      "epoch %" PRId64 "/%" PRId64 "  batch %" PRId64 "/%" PRId64 "  loss %.4f  %.0f images/s  ETA %s", t->epoch + 1,
+      t->settings.epochs, t->step, t->steps_per_epoch, loss, rate,
+      tool_duration_text((double)left * (double)(t->settings.batch * t->settings.accumulate) / rate, eta));
   return TOOL_DONE;
 }
 
 // ---------------------------------------------------------------- one epoch
-
-// The mean loss of the epoch so far, in which every image counts the same.
-static int mean_loss(trainer *t, double *mean) {
-  heed_tensor *done = NULL;
-  TOOL_HEED(t->command, heed_tensor_slice(t->losses, 0, 0, t->step, &done));
-  const heed_status read = heed_tensor_download_f32(done, t->losses_host, t->step);
-  if (read != HEED_OK) tool_fail_status(t->command, read);
-  heed_tensor_destroy(done);
-  if (read != HEED_OK) return TOOL_FAILED;
-  *mean = 0;
-  for (int64_t i = 0; i < t->step; i++) {
-    if (!isfinite(t->losses_host[i])) tool_progress_clear(t->args->progress);
-    TOOL_TRY(check_finite(t, i + 1, t->losses_host[i]));
-    *mean += (double)t->losses_host[i] * (double)(images_before(t, i + 1) - images_before(t, i));
-  }
-  *mean /= (double)images_before(t, t->step);
-  return TOOL_DONE;
-}
 
 static void print_epoch(const trainer *t, bool complete, double loss, double percent, double seconds) {
   tool_progress_clear(t->args->progress);
@@ -132,11 +152,11 @@ static void print_epoch(const trainer *t, bool complete, double loss, double per
 // Evaluates, saves, and prints the epoch's line; also if --max-steps ends an epoch early.
 static int finish_epoch(trainer *t, int64_t first, double started) {
   double loss = NAN;
-  TOOL_TRY(mean_loss(t, &loss));
+  TOOL_TRY(mean_loss(t, 0, t->step, &loss));
   const double seconds = tool_seconds() - started;
   const double rate = (double)(images_before(t, t->step) - images_before(t, first)) / seconds;
   evaluation result;
-  TOOL_TRY(evaluator_run(&t->tester, t->mlp, &result));
+  TOOL_TRY(evaluator_run(&t->tester, &t->model, &result));
   TOOL_HEED(t->command, heed_sync(t->ctx));
   if (*t->interrupted) return TOOL_INTERRUPTED;
   train_picture_epoch(t, t->step, result.loss);

@@ -7,38 +7,32 @@
 #include "train/dataset.h"
 #include "train/evaluate.h"
 #include "train/feed.h"
-#include "cli/model.h"
-#include "train/picture.h"
+#include "train/pictures/picture.h"
+#include "train/settings.h"
 #include "train/warmup.h"
-
-typedef struct train_settings {
-  const char *data, *hidden, *init, *save, *resume, *log, *plot;
-  int64_t batch, epochs, max_steps, classes;  // max_steps 0: no limit; classes 0: the highest label + 1
-  double lr, momentum;
-  uint64_t seed;
-  bool no_shuffle;
-} train_settings;
 
 typedef struct trainer {
   const tool_args *args;
   const char *command;
   train_settings settings;
-  model_shape shape;
+  classifier_shape shape;
   dataset data;
   uint32_t data_checksum;  // of the training images, if a checkpoint is read or written
   train_warmup warmup;
   heed_context *ctx;
-  heed_mlp *mlp;
+  classifier model;
   heed_optimizer *optimizer;
-  const heed_parameter *parameters;
-  size_t parameter_count;
+  heed_schedule schedule;
   feed images;
   evaluator tester;
-  heed_tensor *x, *losses;  // a batch; F32 [steps_per_epoch], the loss of each step
+  heed_tensor *x, *logits;  // of a micro-batch
+  heed_tensor *losses;      // F32 [batches], the loss of each micro-batch of the epoch
+  heed_tensor *shares;      // F32 [batches], the part of its step's images that each one has; NULL: all of them
   int32_t *order;           // [count]: this epoch's order of the images
   float *losses_host;
-  int64_t steps_per_epoch;
-  int64_t epoch, step;  // epochs complete; steps into the next one
+  int64_t batches, steps_per_epoch;  // of an epoch; a batch here is a micro-batch
+  int64_t epoch, step;               // epochs complete; steps into the next one
+  int64_t applied;      // AdamW's steps up to the checkpoint that was resumed, without those that it skipped
   int64_t saved_steps;  // steps in the last checkpoint; -1: none was written
   FILE *log;            // NULL: none
   bool log_lines;       // --json, or --log -: the log's lines on stdout
@@ -49,6 +43,11 @@ typedef struct trainer {
 } trainer;
 
 static inline int64_t train_steps(const trainer *t) { return t->epoch * t->steps_per_epoch + t->step; }
+// How many micro-batches of an epoch come before one of its steps.
+static inline int64_t train_batches_before(const trainer *t, int64_t step) {
+  const int64_t batches = step * t->settings.accumulate;
+  return batches < t->batches ? batches : t->batches;
+}
 
 // ---------------------------------------------------------------- loop
 
@@ -56,12 +55,13 @@ static inline int64_t train_steps(const trainer *t) { return t->epoch * t->steps
 int train_loop(trainer *t);
 
 // ---------------------------------------------------------------- checkpoints
-// A checkpoint holds the weights under their own names, momentum.NAME, and the losses of the current epoch. Its metadata say how far
+// A checkpoint holds the weights under their own names, what the optimizer remembers (momentum.NAME, or exp_avg.NAME and exp_avg_sq.NAME),
+// and the losses of the current epoch. Its metadata say how far
 // training is and how it was set up. It lies in FILE.state, and its weights in FILE, too. Up to 0.1.0 it lay in FILE alone.
 
 // Opens settings.resume and, where there is one, its state; fails if the two do not belong together.
 int checkpoint_open(const trainer *t, heed_safetensors **out);
-// Fails if a file has no momentum though it was trained with some; `state` names the file that should have it.
+// Fails if a file lacks what the optimizer remembered; `state` names the file that should have it.
 int checkpoint_check_whole(const trainer *t, const heed_safetensors *file, const char *state);
 // Makes the checkpoint of now: all of it, or the weights and metadata.
 int checkpoint_build(const trainer *t, bool whole, heed_safetensors **out);
@@ -69,7 +69,7 @@ int checkpoint_build(const trainer *t, bool whole, heed_safetensors **out);
 int checkpoint_read_settings(trainer *t, const heed_safetensors *file);
 // Fails if the training set is not the checkpoint's; needs t->data.
 int checkpoint_check_data(const trainer *t, const heed_safetensors *file);
-// Restores momentum and losses; model_load() restores the weights.
+// Restores what the optimizer remembers, and losses; classifier_load() restores the weights.
 int checkpoint_restore(trainer *t, const heed_safetensors *file);
 // Writes settings.save and its state if it is given. It reports and remembers a failure, which leaves files that belong together.
 int checkpoint_save(trainer *t);

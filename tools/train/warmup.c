@@ -12,7 +12,7 @@
 
 // What the child needs to know about the training to come.
 typedef struct plan {
-  model_shape shape;
+  classifier_shape shape;
   int64_t batch;
 } plan;
 
@@ -24,14 +24,14 @@ typedef struct layer {
 } layer;
 
 static heed_status layer_create(heed_context *ctx, const plan *p, size_t index, layer *l) {
-  const int64_t in = p->shape.sizes[index], out = p->shape.sizes[index + 1];
+  const int64_t in = p->shape.mlp.sizes[index], out = p->shape.mlp.sizes[index + 1];
   const struct {
     heed_tensor **tensor;
     int64_t rows, cols;
   } all[] = {{&l->x, p->batch, in}, {&l->weight, out, in}, {&l->bias, out, 0}, {&l->y, p->batch, out}};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
     const int64_t dims[] = {all[i].rows, all[i].cols};
-    const heed_status status = heed_tensor_create(ctx, p->shape.dtype, all[i].cols ? 2 : 1, dims, all[i].tensor);
+    const heed_status status = heed_tensor_create(ctx, p->shape.mlp.dtype, all[i].cols ? 2 : 1, dims, all[i].tensor);
     if (status != HEED_OK) return status;
   }
   return HEED_OK;
@@ -61,7 +61,7 @@ static heed_status backward(const layer *l, bool first, bool last) {
 
 // One layer's calls, the backward before the forward, because the other process begins at the other end.
 static heed_status work_on_layer(heed_context *ctx, const plan *p, size_t index) {
-  const bool last = index + 2 == p->shape.count;
+  const bool last = index + 2 == p->shape.mlp.count;
   layer l = {0};
   heed_status status = layer_create(ctx, p, index, &l);
   if (status == HEED_OK) status = backward(&l, index == 0, last);
@@ -71,13 +71,36 @@ static heed_status work_on_layer(heed_context *ctx, const plan *p, size_t index)
   return status;
 }
 
+static heed_status work_on_layers(heed_context *ctx, const plan *p) {
+  heed_status status = HEED_OK;
+  for (size_t i = p->shape.mlp.count - 1; status == HEED_OK && i-- > 0;) status = work_on_layer(ctx, p, i);
+  return status;
+}
+
+// A vit's calls depend on one another: forward, then backward.
+static heed_status work_on_vit(heed_context *ctx, const plan *p) {
+  const heed_vit_config *c = &p->shape.vit;
+  heed_vit *vit = NULL;
+  heed_tensor *images = NULL, *logits = NULL;
+  heed_status status = heed_vit_create(ctx, c, 0, &vit);
+  if (status == HEED_OK)
+    status = heed_tensor_create(ctx, c->dtype, 2, (const int64_t[]){p->batch, c->rows * c->cols}, &images);
+  if (status == HEED_OK)
+    status = heed_tensor_create(ctx, c->dtype, 2, (const int64_t[]){p->batch, c->classes}, &logits);
+  if (status == HEED_OK) status = heed_vit_fwd(vit, images, true, 0, logits);
+  if (status == HEED_OK) status = heed_vit_bwd(vit, logits, false);
+  heed_tensor_destroy(images);
+  heed_tensor_destroy(logits);
+  heed_vit_destroy(vit);
+  return status;
+}
+
 static int work(const tool_args *given, const plan *p) {
   tool_args args = *given;
   args.diagnoses = true;  // the other process tests the device
   heed_context *ctx = NULL;
   if (tool_open(&args, false, &ctx) != TOOL_DONE) return 1;
-  heed_status status = HEED_OK;
-  for (size_t i = p->shape.count - 1; status == HEED_OK && i-- > 0;) status = work_on_layer(ctx, p, i);
+  heed_status status = p->shape.arch == CLASSIFIER_VIT ? work_on_vit(ctx, p) : work_on_layers(ctx, p);
   if (status == HEED_OK) status = heed_sync(ctx);
   heed_context_destroy(ctx);
   return status == HEED_OK ? 0 : 1;
@@ -125,7 +148,7 @@ static bool is_new_cpu(const char *spec) {
   return found;
 }
 
-void train_warmup_go(train_warmup *w, const tool_args *args, const model_shape *shape, int64_t batch) {
+void train_warmup_go(train_warmup *w, const tool_args *args, const classifier_shape *shape, int64_t batch) {
   if (!w->pid) return;
   const plan p = {.shape = *shape, .batch = batch};
   if (!is_new_cpu(args->device) || send(w->to, &p, sizeof p, MSG_NOSIGNAL) != (ssize_t)sizeof p) train_warmup_stop(w);

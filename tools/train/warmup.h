@@ -7,7 +7,7 @@
 
 #include <sys/types.h>
 
-#include "cli/model.h"
+#include "train/classifier.h"
 
 typedef struct train_warmup {
   pid_t pid;  // 0: there is none
@@ -17,7 +17,7 @@ typedef struct train_warmup {
 // Forks a process that waits. Call it before this process uses OpenCL or starts a thread.
 void train_warmup_start(const tool_args *args, train_warmup *w);
 // Lets it work if the device is a CPU that heed has not met, and nobody chose what to test (HEED_SELF_TEST).
-void train_warmup_go(train_warmup *w, const tool_args *args, const model_shape *shape, int64_t batch);
+void train_warmup_go(train_warmup *w, const tool_args *args, const classifier_shape *shape, int64_t batch);
 // Ends it.
 void train_warmup_stop(train_warmup *w);
 

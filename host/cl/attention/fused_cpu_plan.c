@@ -24,8 +24,9 @@ bool heed__cl_attention_fused_cpu_supports(const heed_context *ctx, const struct
 static void choose_tiles(const struct heed__cl_traits *traits, const struct heed__cl_attention *a,
                          struct heed__cl_attention_fused_cpu *p) {
   p->vector = traits->vector_width;
-  // As many accumulators as leave room in the registers: 24 of 32 wide ones, 12 of 16, 16 of Arm's 32.
-  p->tile_rows = p->vector == 16 ? 12 : p->vector == 8 ? 6 : 8;
+  // Enough accumulators to hide a multiply-add's latency, which leave room in the registers: 12 of 16, else 16 of 32. Tiles of more rows
+  // load less, but compute more that a causal mask or the last row cuts off.
+  p->tile_rows = p->vector == 8 ? 6 : 8;
   p->key_block = a->backward ? 96 : 256;
   p->query_block = a->backward ? 96 : 8 * p->tile_rows;
   // Private arrays beyond these widths would leave the second cache.

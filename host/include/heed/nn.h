@@ -1,4 +1,5 @@
-// Modules made of heed's operators: multi-head attention, multi-layer perceptron, and an optimizer that steps their parameters.
+// Modules made of heed's operators: multi-head attention, multi-layer perceptron, transformers of tokens and of images, and an optimizer
+// that steps their parameters.
 // A module holds parameters and gradients under names, as PyTorch's state dicts do. It does nothing that a caller of heed.h could
 // not do.
 //
@@ -214,6 +215,48 @@ HEED_API HEED_MUST_CHECK heed_status heed_kv_cache_truncate(heed_kv_cache *cache
 // Errors: SHAPE, INVALID_ARGUMENT when the cache has no room or belongs to another model.
 HEED_API HEED_MUST_CHECK heed_status heed_transformer_decode(heed_transformer *transformer, heed_kv_cache *cache,
                                                              const heed_tensor *tokens, heed_tensor *logits);
+
+// ---------------------------------------------------------------- vision transformer
+
+// A transformer over the patches of an image, as a classifier (Dosovitskiy et al. 2020, arXiv 2010.11929), with GPT-2's blocks and
+// positions that are learned:
+//   x = patches Wᵀ + b + positions, patches in the order of rows
+//   each block: x = x + attention(norm₁(x)); x = x + mlp(norm₂(x)); every patch attends all of its image
+//   logits = mean over the patches of norm(x), times headᵀ, plus its bias
+// A zero field takes its default.
+typedef struct heed_vit_config {
+  int64_t rows, cols;  // of an image
+  int64_t patch;       // side of a patch, in pixels: it divides rows and cols
+  int64_t classes;
+  int64_t layers, width, heads;
+  int64_t ffn;      // hidden units of an mlp; default: 4 width
+  double norm_eps;  // default: 1e-5
+  double
+      dropout;  // probability, in a forward with `train` alone: of embeddings, attention weights and what is added to x
+  heed_dtype dtype;
+  const char *prefix;  // NULL: none
+} heed_vit_config;
+
+typedef struct heed_vit heed_vit;
+// Makes the parameters patch.weight [width, patch²], patch.bias, positions [patches, width], head.weight, head.bias and, under the names of
+// torch.nn.TransformerEncoder, encoder.layers.0.self_attn.in_proj_weight, ... and encoder.norm.weight. Initial values: matrices
+// normal of deviation 1/√in, and 1/√(2 in layers) for the projections back into x; norms 1, biases 0. Errors: INVALID_ARGUMENT, DTYPE, OVERFLOW, with the field's name; OUT_OF_MEMORY.
+HEED_API HEED_MUST_CHECK heed_status heed_vit_create(heed_context *ctx, const heed_vit_config *config, uint64_t seed,
+                                                     heed_vit **out);
+HEED_API void heed_vit_destroy(heed_vit *vit);
+HEED_API size_t heed_vit_parameters(const heed_vit *vit, const heed_parameter **parameters);
+// The configuration with its defaults filled in, without the prefix; NULL for NULL.
+HEED_API const heed_vit_config *heed_vit_configuration(const heed_vit *vit);
+// images: [N, rows · cols]; logits: [N, classes]. seed: of the dropout, with `train`: with the same seed, the same is dropped. A call
+// allocates nothing unless N is the largest so far. Errors: SHAPE, DTYPE, and those of the operators.
+HEED_API HEED_MUST_CHECK heed_status heed_vit_fwd(heed_vit *vit, const heed_tensor *images, bool train, uint64_t seed,
+                                                  heed_tensor *logits);
+// Computes the gradients of every parameter from dlogits. Errors: INVALID_ARGUMENT if the call before was no forward with `train`; SHAPE.
+HEED_API HEED_MUST_CHECK heed_status heed_vit_bwd(heed_vit *vit, const heed_tensor *dlogits, bool accumulate);
+// Forward, loss and backward in one call, as heed_mlp_loss() does them. Queues work and does not wait.
+HEED_API HEED_MUST_CHECK heed_status heed_vit_loss(heed_vit *vit, const heed_tensor *images, const heed_tensor *target,
+                                                   uint64_t seed, heed_tensor *logits, heed_tensor *loss,
+                                                   bool accumulate);
 
 // ---------------------------------------------------------------- optimizer
 

@@ -45,9 +45,11 @@ typedef heed_status (*heed_token_sink)(const int32_t *ids, size_t count, void *u
 typedef struct heed_encode_options {
   bool template_tokens;  // also the tokens that the file's post-processor puts around a text
 } heed_encode_options;
-// Tokenizes a text. Long texts arrive at the sink in parts, and need no memory in proportion to their length. options NULL: none.
+// Tokenizes a text. Long texts arrive at the sink in parts, and need no memory in proportion to their length, but for a piece that the
+// tokenizer does not cut, and for what NFC changes. What is not UTF-8 is a piece of its own. options NULL: none.
 // Errors: FORMAT with the offset (chars: a byte that is not UTF-8, a character that the tokenizer does not have; a tokenizer without a
-// token for every byte); the sink's; OUT_OF_MEMORY.
+// token for every byte) or for a regular expression of the file that takes too many steps; the sink's; OVERFLOW (a piece of 2 GiB);
+// OUT_OF_MEMORY.
 HEED_API HEED_MUST_CHECK heed_status heed_tokenizer_encode(const heed_tokenizer *tokenizer, const char *text,
                                                            size_t bytes, const heed_encode_options *options,
                                                            heed_token_sink sink, void *user);

@@ -78,7 +78,7 @@ heed_status heed__read_added(const char *path, const json_t *list, const struct 
   int64_t next = (int64_t)spelled->count;
   HEED__REQUIRE(!list || json_is_array(list), HEED_ERROR_FORMAT, "%s: \"added_tokens\" is no list", path);
   for (size_t i = 0; i < json_array_size(list); ++i) {
-    const struct heed__object object = {path, "added_tokens", json_array_get(list, i)};
+    const struct heed__object object = {path, "added_tokens", json_array_get(list, i), NULL};
     HEED__TRY(read_token(&object, spelled, tokenizer, &next));
   }
   heed__added_sort(&tokenizer->added);
@@ -92,7 +92,7 @@ heed_status heed__read_added(const char *path, const json_t *list, const struct 
 static heed_status read_special(const struct heed__object *processor, const char *name, bool text, heed_tokenizer *t) {
   const json_t *tokens, *list;
   HEED__TRY(heed__key_object(processor, "special_tokens", &tokens));
-  const struct heed__object token = {processor->path, "special_tokens", json_object_get(tokens, name)};
+  const struct heed__object token = {processor->path, "special_tokens", json_object_get(tokens, name), NULL};
   HEED__REQUIRE(json_is_object(token.json), HEED_ERROR_FORMAT, "%s: \"special_tokens\" of the template has no \"%s\"",
                 processor->path, heed__printable(name).text);
   HEED__TRY(heed__key_list(&token, "ids", &list));
@@ -116,14 +116,14 @@ static heed_status read_special(const struct heed__object *processor, const char
 // {"SpecialToken": {"id": "<s>"}} or {"Sequence": {"id": "A"}}.
 static heed_status read_template_part(const struct heed__object *processor, const json_t *json, bool *text,
                                       heed_tokenizer *t) {
-  const struct heed__object part = {processor->path, "single", json};
+  const struct heed__object part = {processor->path, "single", json, NULL};
   const json_t *special, *sequence;
   const char *name;
   HEED__TRY(heed__is_object(&part));
   HEED__TRY(heed__key_object(&part, "SpecialToken", &special));
   HEED__TRY(heed__key_object(&part, "Sequence", &sequence));
   const struct heed__object inner = {processor->path, special ? "SpecialToken" : "Sequence",
-                                     special ? special : sequence};
+                                     special ? special : sequence, NULL};
   HEED__TRY(heed__key_text(&inner, "id", &name));
   HEED__REQUIRE(name, HEED_ERROR_FORMAT, "%s: a part of \"post_processor.single\" has no \"id\"", processor->path);
   if (special) return read_special(processor, name, *text, t);
@@ -159,6 +159,6 @@ static heed_status read_processor(const struct heed__object *processor, void *us
 }
 
 heed_status heed__read_post_processor(const char *path, const json_t *json, heed_tokenizer *tokenizer) {
-  const struct heed__object processor = {path, "post_processor", json};
+  const struct heed__object processor = {path, "post_processor", json, NULL};
   return json ? read_processor(&processor, tokenizer) : HEED_OK;
 }

@@ -36,11 +36,14 @@ static heed_status read_merges(const char *path, const struct heed__buffer *cont
 static heed_status read_vocabulary(const char *path, heed_tokenizer *t, struct heed__names *spelled) {
   struct heed__buffer content = {0};
   json_t *json = NULL;
+  char *zero = NULL;
   heed_status status = heed__file_read(path, &content);
-  if (status == HEED_OK) status = heed__json_parse(path, content.data, content.size, &json);
+  if (status == HEED_OK) status = heed__json_parse(path, content.data, content.size, &json, &zero);
   heed__buffer_free(&content);
-  if (status == HEED_OK) status = heed__read_vocabulary(path, "vocabulary", json, t, spelled);
+  if (status == HEED_OK)
+    status = heed__read_vocabulary(&(struct heed__object){path, "vocabulary", json, zero}, t, spelled);
   json_decref(json);
+  free(zero);
   return status;
 }
 

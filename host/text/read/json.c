@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
 #include "base/text.h"
+#include "text/parts/unicode.h"
 
 enum { MOST_BYTES = 64 << 20, PIECE = 1 << 16 };
 
@@ -27,7 +29,52 @@ heed_status heed__file_read(const char *path, struct heed__buffer *out) {
   return HEED_OK;
 }
 
-heed_status heed__json_parse(const char *path, const char *text, size_t bytes, json_t **out) {
+// ---------------------------------------------------------------- the character 0
+
+static const char zero_name[] = "\"\\u0000\"";
+enum { ZERO = sizeof zero_name - 1 };
+
+// Whether a name stands here, and no other text: before it there is { or a comma.
+static bool is_name(const char *text, const char *at) {
+  while (at > text && strchr(" \t\r\n", at[-1])) --at;
+  return at > text && (at[-1] == '{' || at[-1] == ',');
+}
+
+static char *find_zero(const char *text, size_t bytes) {
+  for (const char *at = text; (at = memmem(at, bytes - (size_t)(at - text), zero_name, ZERO)); ++at)
+    if (is_name(text, at)) return (char *)at;
+  return NULL;
+}
+
+// A character that Unicode keeps from all texts, and that this one does not have all the same, neither as it is nor as \ufdd0; 0: none.
+static int32_t unused(const char *text, size_t bytes) {
+  for (int32_t c = 0xFDD0; c < 0xFDF0; ++c) {
+    char plain[4], escaped[8], capital[8];
+    const size_t length = heed__utf8_write(c, plain);
+    snprintf(escaped, sizeof escaped, "\\u%04x", (unsigned)c);
+    snprintf(capital, sizeof capital, "\\u%04X", (unsigned)c);
+    if (!memmem(text, bytes, plain, length) && !memmem(text, bytes, escaped, 6) && !memmem(text, bytes, capital, 6))
+      return c;
+  }
+  return 0;
+}
+
+// Makes a copy of the text with another name in place of "\u0000".
+static heed_status without_zero(const char *text, size_t bytes, size_t at, struct heed__buffer *copy, char **zero) {
+  const int32_t c = unused(text, bytes);
+  *zero = calloc(1, 8);
+  HEED__REQUIRE(*zero && heed__buffer_add(copy, text, bytes), HEED_ERROR_OUT_OF_MEMORY, "no memory for a text");
+  if (c == 0) return HEED_OK;  // then it stays what it is, and is no JSON
+  char name[16];
+  snprintf(name, sizeof name, "\"\\u%04x\"", (unsigned)c);
+  memcpy(copy->data + at, name, ZERO);
+  heed__utf8_write(c, *zero);
+  return HEED_OK;
+}
+
+// ---------------------------------------------------------------- texts
+
+static heed_status parse(const char *path, const char *text, size_t bytes, json_t **out) {
   json_error_t error;
   bool no_memory = false;
   *out = heed__json_load(text, bytes, &error, &no_memory);
@@ -35,6 +82,20 @@ heed_status heed__json_parse(const char *path, const char *text, size_t bytes, j
   HEED__REQUIRE(*out, HEED_ERROR_FORMAT, "%s: it is no JSON: line %d: %s", path, error.line,
                 heed__printable(error.text).text);
   return HEED_OK;
+}
+
+heed_status heed__json_parse(const char *path, const char *text, size_t bytes, json_t **out, char **zero) {
+  struct heed__buffer copy = {0};
+  *out = NULL;
+  *zero = NULL;
+  const char *found = bytes > 0 ? find_zero(text, bytes) : NULL;
+  heed_status status = found ? without_zero(text, bytes, (size_t)(found - text), &copy, zero) : HEED_OK;
+  if (status == HEED_OK) status = parse(path, found ? copy.data : text, bytes, out);
+  heed__buffer_free(&copy);
+  if (status == HEED_OK) return HEED_OK;
+  free(*zero);
+  *zero = NULL;
+  return status;
 }
 
 heed_status heed__has_not(const char *path, const char *format, ...) {

@@ -11,12 +11,14 @@
 struct heed__object {
   const char *path, *name;
   const json_t *json;
+  const char *zero;  // the name that stands for the character 0, see heed__json_parse(); or NULL
 };
 
 // Reads a whole file of at most 64 MiB, and a 0 after it. Errors: IO; FORMAT (it is larger); OUT_OF_MEMORY.
 heed_status heed__file_read(const char *path, struct heed__buffer *out);
+// jansson takes no name "\u0000". Where there is one, another that the text has not takes its place, and *zero says which: free it.
 // Errors: FORMAT; OUT_OF_MEMORY.
-heed_status heed__json_parse(const char *path, const char *text, size_t bytes, json_t **out);
+heed_status heed__json_parse(const char *path, const char *text, size_t bytes, json_t **out, char **zero);
 
 // A key that is missing and one that is null are the same: NULL.
 const json_t *heed__key(const struct heed__object *object, const char *key);

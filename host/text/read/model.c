@@ -25,7 +25,9 @@ static int by_id(const void *first, const void *second) {
   return (a->id > b->id) - (a->id < b->id);
 }
 
-static heed_status list_entries(const char *path, const char *name, const json_t *json, struct entry *entries) {
+static heed_status list_entries(const struct heed__object *object, struct entry *entries) {
+  const char *path = object->path, *name = object->name, *zero = object->zero;
+  const json_t *json = object->json;
   size_t count = 0;
   for (void *at = json_object_iter((json_t *)json); at; at = json_object_iter_next((json_t *)json, at)) {
     const char *text = json_object_iter_key(at);
@@ -33,7 +35,8 @@ static heed_status list_entries(const char *path, const char *name, const json_t
     HEED__REQUIRE(json_is_integer(id) && json_integer_value(id) >= 0 && json_integer_value(id) < HEED__MOST_IDS,
                   HEED_ERROR_FORMAT, "%s: the id of \"%s\" in \"%s\" is no integer from 0 to %d", path,
                   heed__printable(text).text, name, HEED__MOST_IDS - 1);
-    entries[count++] = (struct entry){text, strlen(text), json_integer_value(id)};
+    const bool is_zero = zero && strcmp(text, zero) == 0;
+    entries[count++] = (struct entry){is_zero ? "" : text, is_zero ? 1 : strlen(text), json_integer_value(id)};
   }
   qsort(entries, count, sizeof *entries, by_id);
   for (size_t i = 1; i < count; ++i)
@@ -69,13 +72,14 @@ static void find_bytes(heed_tokenizer *t, const struct heed__names *spelled) {
   }
 }
 
-heed_status heed__read_vocabulary(const char *path, const char *name, const json_t *json, heed_tokenizer *tokenizer,
+heed_status heed__read_vocabulary(const struct heed__object *object, heed_tokenizer *tokenizer,
                                   struct heed__names *spelled) {
-  HEED__REQUIRE(json_is_object(json), HEED_ERROR_FORMAT, "%s: \"%s\" is no object of tokens and their ids", path, name);
-  const size_t count = json_object_size(json);
+  HEED__REQUIRE(json_is_object(object->json), HEED_ERROR_FORMAT, "%s: \"%s\" is no object of tokens and their ids",
+                object->path, object->name);
+  const size_t count = json_object_size(object->json);
   struct entry *entries = malloc((count + 1) * sizeof *entries);
-  heed_status status = entries ? list_entries(path, name, json, entries)
-                               : heed__fail(HEED_ERROR_OUT_OF_MEMORY, "no memory for %zu tokens", count);
+  heed_status status =
+      entries ? list_entries(object, entries) : heed__fail(HEED_ERROR_OUT_OF_MEMORY, "no memory for %zu tokens", count);
   size_t longest = 0;
   for (size_t i = 0; status == HEED_OK && i < count; ++i)
     if (entries[i].bytes > longest) longest = entries[i].bytes;
@@ -158,6 +162,11 @@ static heed_status must_be_false(const struct heed__object *model, const char *k
   return flag ? heed__has_not(model->path, "\"model.%s\" is true", key) : HEED_OK;
 }
 
+static heed_status read_vocabulary(const struct heed__object *model, heed_tokenizer *t, struct heed__names *spelled) {
+  const struct heed__object vocabulary = {model->path, "model.vocab", heed__key(model, "vocab"), model->zero};
+  return heed__read_vocabulary(&vocabulary, t, spelled);
+}
+
 static heed_status read_bpe(const struct heed__object *model, heed_tokenizer *t, struct heed__names *spelled) {
   static const char *const known[] = {"type",
                                       "dropout",
@@ -180,7 +189,7 @@ static heed_status read_bpe(const struct heed__object *model, heed_tokenizer *t,
   HEED__TRY(must_be_false(model, "byte_fallback"));
   HEED__TRY(heed__key_flag(model, "ignore_merges", false, &t->ignore_merges));
   HEED__TRY(heed__key_text(model, "unk_token", &unknown));
-  HEED__TRY(heed__read_vocabulary(model->path, "model.vocab", heed__key(model, "vocab"), t, spelled));
+  HEED__TRY(read_vocabulary(model, t, spelled));
   for (int byte = 0; unknown && byte < 256; ++byte)  // with a token for every byte there is nothing unknown
     if (t->byte_ids[byte] < 0)
       return heed__has_not(model->path, "\"model.unk_token\" is \"%s\", and the byte %02x has no token",
@@ -198,7 +207,7 @@ static heed_status read_word_level(const struct heed__object *model, heed_tokeni
   t->model = HEED__MODEL_CHARS;
   HEED__TRY(heed__only_keys(model, known));
   HEED__TRY(heed__key_text(model, "unk_token", &unknown));
-  HEED__TRY(heed__read_vocabulary(model->path, "model.vocab", heed__key(model, "vocab"), t, spelled));
+  HEED__TRY(read_vocabulary(model, t, spelled));
   if (unknown && heed__names_find(spelled, unknown, strlen(unknown)) >= 0)
     return heed__has_not(model->path, "the vocabulary has \"model.unk_token\", \"%s\"", heed__printable(unknown).text);
   for (int64_t id = 0; id < t->vocabulary.count; ++id) {

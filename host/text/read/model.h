@@ -5,9 +5,9 @@
 #include "text/read/json.h"
 #include "text/parts/tokenizer.h"
 
-// Tokens as they are spelled in a file, and their ids, while a file is read.
-// Reads the object of tokens and ids. name: what messages call it. Errors: FORMAT; UNSUPPORTED; OUT_OF_MEMORY.
-heed_status heed__read_vocabulary(const char *path, const char *name, const json_t *json, heed_tokenizer *tokenizer,
+// Reads the object of tokens and ids, whose name in messages and file it has; spelled: tokens as the file spells them, and their ids.
+// Errors: FORMAT; UNSUPPORTED; OUT_OF_MEMORY.
+heed_status heed__read_vocabulary(const struct heed__object *object, heed_tokenizer *tokenizer,
                                   struct heed__names *spelled);
 // Adds a merge of the next rank; `where` is its place in messages, "merge 12". Errors: FORMAT; OUT_OF_MEMORY.
 heed_status heed__read_merge(const char *path, const char *where, const struct heed__names *spelled, const char *left,

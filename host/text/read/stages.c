@@ -18,7 +18,7 @@ heed_status heed__each_part(const struct heed__object *sequence, const char *key
   HEED__TRY(heed__key_list(sequence, key, &list));
   HEED__REQUIRE(list, HEED_ERROR_FORMAT, "%s: \"%s.%s\" is missing", sequence->path, sequence->name, key);
   for (size_t i = 0; i < json_array_size(list); ++i) {
-    const struct heed__object part = {sequence->path, sequence->name, json_array_get(list, i)};
+    const struct heed__object part = {sequence->path, sequence->name, json_array_get(list, i), NULL};
     HEED__TRY(function(&part, user));
   }
   return HEED_OK;
@@ -31,14 +31,17 @@ struct stages {
   bool bytes;  // ByteLevel was there: what follows it would see its alphabet
 };
 
-static heed_status add_stage(const struct heed__object *part, struct stages *stages, struct heed__stage **out) {
-  heed_tokenizer *t = stages->tokenizer;
+static heed_status check_place(const struct heed__object *part, const struct stages *stages) {
   if (stages->bytes) return heed__has_not(part->path, "something follows ByteLevel in \"pre_tokenizer\"");
-  if (t->stage_count == HEED__MOST_STAGES)
+  if (stages->tokenizer->stage_count == HEED__MOST_STAGES)
     return heed__has_not(part->path, "there are over %d pre-tokenizers", HEED__MOST_STAGES);
-  *out = &t->stages[t->stage_count++];
-  **out = (struct heed__stage){.find = HEED__FIND_NOTHING, .behavior = HEED__ISOLATED};
   return HEED_OK;
+}
+
+static struct heed__stage *next_stage(heed_tokenizer *t) {
+  struct heed__stage *stage = &t->stages[t->stage_count++];
+  *stage = (struct heed__stage){.find = HEED__FIND_NOTHING, .behavior = HEED__ISOLATED};
+  return stage;
 }
 
 static heed_status compile(const char *path, struct heed__stage *stage, const char *source, bool literal) {
@@ -52,17 +55,16 @@ static const char gpt2[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";  // Radford et al. 2019
 
 heed_status heed__read_byte_level(heed_tokenizer *tokenizer) {
-  struct heed__stage *stage = &tokenizer->stages[tokenizer->stage_count++];
-  *stage = (struct heed__stage){.find = HEED__FIND_NOTHING, .behavior = HEED__ISOLATED};
+  struct heed__stage *stage = next_stage(tokenizer);
   return compile("the expression of GPT-2", stage, gpt2, false);
 }
 
 static heed_status read_byte_level(const struct heed__object *part, struct stages *stages) {
   static const char *const known[] = {"type", "add_prefix_space", "trim_offsets", "use_regex", NULL};
-  struct heed__stage *stage = NULL;
   bool regex = true;
   HEED__TRY(heed__only_keys(part, known));
-  HEED__TRY(add_stage(part, stages, &stage));
+  HEED__TRY(check_place(part, stages));
+  struct heed__stage *stage = next_stage(stages->tokenizer);
   HEED__TRY(heed__key_flag(part, "add_prefix_space", true, &stage->prefix));
   HEED__TRY(heed__key_flag(part, "use_regex", true, &regex));
   stages->bytes = true;
@@ -87,7 +89,7 @@ static heed_status read_pattern(const struct heed__object *part, const char **so
   const json_t *pattern = NULL;
   const char *regex = NULL, *text = NULL;
   HEED__TRY(heed__key_object(part, "pattern", &pattern));
-  const struct heed__object inner = {part->path, "pattern", pattern};
+  const struct heed__object inner = {part->path, "pattern", pattern, NULL};
   HEED__TRY(heed__key_text(&inner, "Regex", &regex));
   HEED__TRY(heed__key_text(&inner, "String", &text));
   HEED__REQUIRE(!regex != !text, HEED_ERROR_FORMAT, "%s: \"%s.pattern\" has neither \"Regex\" nor \"String\", or both",
@@ -99,11 +101,11 @@ static heed_status read_pattern(const struct heed__object *part, const char **so
 
 static heed_status read_split(const struct heed__object *part, struct stages *stages) {
   static const char *const known[] = {"type", "pattern", "behavior", "invert", NULL};
-  struct heed__stage *stage = NULL;
   const char *source = NULL;
   bool literal = false;
   HEED__TRY(heed__only_keys(part, known));
-  HEED__TRY(add_stage(part, stages, &stage));
+  HEED__TRY(check_place(part, stages));
+  struct heed__stage *stage = next_stage(stages->tokenizer);
   HEED__TRY(read_behavior(part, &stage->behavior));
   HEED__TRY(heed__key_flag(part, "invert", false, &stage->invert));
   HEED__TRY(read_pattern(part, &source, &literal));
@@ -112,10 +114,10 @@ static heed_status read_split(const struct heed__object *part, struct stages *st
 
 static heed_status read_digits(const struct heed__object *part, struct stages *stages) {
   static const char *const known[] = {"type", "individual_digits", NULL};
-  struct heed__stage *stage = NULL;
   bool individual = false;
   HEED__TRY(heed__only_keys(part, known));
-  HEED__TRY(add_stage(part, stages, &stage));
+  HEED__TRY(check_place(part, stages));
+  struct heed__stage *stage = next_stage(stages->tokenizer);
   HEED__TRY(heed__key_flag(part, "individual_digits", false, &individual));
   stage->find = HEED__FIND_NUMBERS;
   stage->behavior = individual ? HEED__ISOLATED : HEED__CONTIGUOUS;
@@ -149,7 +151,7 @@ static heed_status check_characters(const char *path, heed_tokenizer *t) {
 
 heed_status heed__read_pre_tokenizer(const char *path, const json_t *json, heed_tokenizer *tokenizer) {
   struct stages stages = {.tokenizer = tokenizer};
-  const struct heed__object part = {path, "pre_tokenizer", json};
+  const struct heed__object part = {path, "pre_tokenizer", json, NULL};
   if (json) HEED__TRY(read_part(&part, &stages));
   if (tokenizer->model == HEED__MODEL_CHARS) return check_characters(path, tokenizer);
   return stages.bytes ? HEED_OK : heed__has_not(path, "the model is BPE, and \"pre_tokenizer\" has no ByteLevel");

@@ -1,4 +1,5 @@
 // tokenizer.json, from the top: what is asked for that heed has not got is refused by name.
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -41,7 +42,7 @@ static heed_status read_decoder(const struct heed__object *part, void *user) {
 // Tokens of bytes are decoded as such in any case; characters must be joined with nothing between them.
 static heed_status check_decoder(const char *path, const json_t *json, const heed_tokenizer *t) {
   struct decoder decoder = {0};
-  const struct heed__object part = {path, "decoder", json};
+  const struct heed__object part = {path, "decoder", json, NULL};
   if (json) HEED__TRY(read_decoder(&part, &decoder));
   if (t->model == HEED__MODEL_CHARS && (decoder.bytes || !decoder.fuse))
     return heed__has_not(path, "the model is a WordLevel, and \"decoder\" is not Fuse");
@@ -58,8 +59,8 @@ static heed_status read_parts(const struct heed__object *file, heed_tokenizer *t
   HEED__TRY(heed__only_keys(file, known));
   for (int i = 1; i < 3; ++i)
     if (heed__key(file, known[i])) return heed__has_not(file->path, "\"%s\" is not null", known[i]);
-  const struct heed__object model = {file->path, "model", heed__key(file, "model")};
-  const struct heed__object normalizer = {file->path, "normalizer", heed__key(file, "normalizer")};
+  const struct heed__object model = {file->path, "model", heed__key(file, "model"), file->zero};
+  const struct heed__object normalizer = {file->path, "normalizer", heed__key(file, "normalizer"), NULL};
   HEED__TRY(heed__read_model(&model, t, spelled));
   if (normalizer.json) HEED__TRY(read_normalizer(&normalizer, t));
   HEED__TRY(heed__read_pre_tokenizer(file->path, heed__key(file, "pre_tokenizer"), t));
@@ -71,12 +72,14 @@ static heed_status read_parts(const struct heed__object *file, heed_tokenizer *t
 heed_status heed__read_tokenizer_json(const char *path, const char *text, size_t bytes, heed_tokenizer *tokenizer) {
   json_t *json;
   struct heed__names spelled = {0};
-  HEED__TRY(heed__json_parse(path, text, bytes, &json));
-  const struct heed__object file = {path, "tokenizer", json};
+  char *zero = NULL;
+  HEED__TRY(heed__json_parse(path, text, bytes, &json, &zero));
+  const struct heed__object file = {path, "tokenizer", json, zero};
   heed_status status =
       json_is_object(json) ? HEED_OK : heed__fail(HEED_ERROR_FORMAT, "%s: it is not a JSON object", path);
   if (status == HEED_OK) status = read_parts(&file, tokenizer, &spelled);
   heed__names_free(&spelled);
+  free(zero);
   json_decref(json);
   return status;
 }

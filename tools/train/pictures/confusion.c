@@ -1,5 +1,5 @@
 // The picture of heed eval: how many images of each class the model took for which, and the worst of its errors. It is in greys.
-#include "train/confusion.h"
+#include "train/pictures/confusion.h"
 
 #include <errno.h>
 #include <math.h>
