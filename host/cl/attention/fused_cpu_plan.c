@@ -27,7 +27,8 @@ static void choose_tiles(const struct heed__cl_traits *traits, const struct heed
   // Enough accumulators to hide a multiply-add's latency, which leave room in the registers: 12 of 16, else 16 of 32. Tiles of more rows
   // load less, but compute more that a causal mask or the last row cuts off.
   p->tile_rows = p->vector == 8 ? 6 : 8;
-  p->key_block = a->backward ? 96 : 256;
+  // Keys are packed in whole blocks. A few sizes do for short texts, each of which is a program of its own.
+  p->key_block = a->backward ? 96 : a->keys <= 64 ? 64 : a->keys <= 128 ? 128 : 256;
   p->query_block = a->backward ? 96 : 8 * p->tile_rows;
   // Private arrays beyond these widths would leave the second cache.
   if (a->backward && heed__max(a->dim, a->value_dim) > 256) p->query_block = 48;
