@@ -61,6 +61,7 @@ typedef struct lm_model {
   heed_context *ctx;
   heed_transformer *transformer;
 } lm_model;
+int lm_open_device(const tool_args *args, heed_context **out);
 // Opens a folder and, where there is one, its tokenizer.
 int lm_model_open(const tool_args *args, const char *path, lm_model *model);
 // Opens the device and loads the weights into a transformer of this configuration, which is to run on texts of `length` tokens, of which

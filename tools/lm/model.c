@@ -37,6 +37,14 @@ int lm_open_tokenizer(const char *command, const char *name, const char *const *
   return TOOL_DONE;
 }
 
+// PoCL compiles again what is to be kept in heed's cache. For a model that takes longer than it spares in many runs, as PoCL has a
+// cache of its own; other drivers keep their programs.
+int lm_open_device(const tool_args *args, heed_context **out) {
+  tool_args passing = *args;
+  passing.passing = true;
+  return tool_open(&passing, false, out);
+}
+
 int lm_model_open(const tool_args *args, const char *path, lm_model *model) {
   model->args = args;
   TOOL_HEED(args->command, heed_model_folder_open(path, &model->folder));
@@ -51,7 +59,7 @@ int lm_model_load(lm_model *model, const heed_transformer_config *config, int64_
   heed_transformer_config complete = *config;
   lm_memory memory;
   complete.empty = true;
-  TOOL_TRY(tool_open(model->args, false, &model->ctx));
+  TOOL_TRY(lm_open_device(model->args, &model->ctx));
   TOOL_HEED(command, lm_memory_to_run(config, prompt, length, heed_context_device(model->ctx)->type, &memory));
   TOOL_TRY(lm_memory_check(command, model->ctx, &memory, advice));
   tool_progress_show(model->args->progress, "loading the model");

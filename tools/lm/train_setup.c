@@ -232,7 +232,7 @@ static int create_buffers(trainer *t) {
 static int create_model(trainer *t) {
   const char *advice = t->s.recompute ? "try a smaller --batch, with more --accumulate"
                                       : "try --recompute, or a smaller --batch with more --accumulate";
-  TOOL_TRY(tool_open(t->args, false, &t->model.ctx));
+  TOOL_TRY(lm_open_device(t->args, &t->model.ctx));
   TOOL_HEED(t->command, lm_memory_to_train(&t->config, t->s.batch, t->s.context,
                                            heed_context_device(t->model.ctx)->type, &t->memory));
   TOOL_TRY(lm_memory_check(t->command, t->model.ctx, &t->memory, advice));
