@@ -175,11 +175,10 @@ static int evaluate(measuring *m) {
   if (m->rows > m->windows) m->rows = m->windows;
   heed_transformer_config config = *heed_model_folder_config(m->model.folder);
   config.frozen = true;
+  if (config.architecture != HEED_ARCHITECTURE_GPT2) config.context = m->context;  // angles of no other positions
   config.dropout = 0;
   config.dtype = (heed_dtype)m->s->dtype;
-  lm_memory memory;
-  TOOL_HEED(command, lm_memory_to_run(&config, m->rows * m->context, 0, &memory));
-  TOOL_TRY(lm_model_load(&m->model, &config, &memory, "try a smaller --context or --dtype bf16"));
+  TOOL_TRY(lm_model_load(&m->model, &config, m->rows * m->context, 0, "try a smaller --context or --dtype bf16"));
   TOOL_TRY(measure(m));
   return print(m);
 }

@@ -65,8 +65,10 @@ typedef struct trainer {
   int64_t step;                       // steps done
   int64_t first_step, saved_step;     // of this process; −1: nothing saved
   double best_loss, last_validation;  // NaN: none
-  double started, paused;             // paused: seconds spent on validation, samples and checkpoints
-  double peak_gflops;                 // NaN: not known
+  double started, paused;             // paused: seconds spent on validation, samples and checkpoints since `timed`
+  double timed;                       // when step `timed_step` was first seen to be done; 0: none was
+  int64_t timed_step;
+  double peak_gflops;  // NaN: not known
   train_look look;
   bool looking;
   double last_loss;

@@ -103,12 +103,11 @@ double lm_train_peak_fraction(const trainer *t, double rate) {
          (t->peak_gflops * tool_ranks_count(t->ranks));
 }
 
-static json_t *memory_json(const lm_memory *m) {
+static json_t *memory_json(const lm_memory *memory) {
   json_t *object = json_object();
-  tool_json_add(object, "parameters", json_integer((json_int_t)m->parameters));
-  tool_json_add(object, "gradients", json_integer((json_int_t)m->gradients));
-  tool_json_add(object, "optimizer", json_integer((json_int_t)m->optimizer));
-  tool_json_add(object, "activations", json_integer((json_int_t)m->activations));
+  for (int kind = 0; kind < LM_MEMORY_KINDS; kind++)
+    if (memory->bytes[kind] > 0)
+      tool_json_add(object, lm_memory_names[kind], json_integer((json_int_t)memory->bytes[kind]));
   return object;
 }
 

@@ -50,19 +50,31 @@ static int check_finite(const trainer *t, double loss) {
                    is_bad ? (int64_t)bad - 1 : t->look.step, t->s.lr, kept);
 }
 
+// The first step compiles kernels, which says nothing about those to come: rates count from its end.
+static double rate_since_first(trainer *t, int64_t step) {
+  const double now = tool_seconds();
+  if (t->timed > 0) return lm_train_rate(t, step - t->timed_step, now - t->timed - t->paused);
+  t->timed = now;
+  t->timed_step = step;
+  t->paused = 0;
+  return lm_train_rate(t, step + 1 - t->first_step, now - t->started);
+}
+
 static void show_progress(trainer *t, double loss, double rate) {
-  char left[32], share[32] = "";
-  const double done = (double)(t->step - t->first_step), seconds = tool_seconds() - t->started;
-  tool_duration_text(seconds / done * (double)(t->s.steps - t->step), left);
+  char left[32], speed[96] = "", share[32] = "";
+  const int64_t done = t->look.step - t->timed_step;
   const double fraction = lm_train_peak_fraction(t, rate);
   if (isfinite(fraction)) snprintf(share, sizeof share, ", %.0f %% of peak", 100 * fraction);
+  if (done > 0)
+    snprintf(speed, sizeof speed, ", %.0f tokens/s%s, %s left", rate, share,
+             tool_duration_text((tool_seconds() - t->timed) / (double)done * (double)(t->s.steps - t->step), left));
   if (tool_progress_due(t->args->progress)) {
-    tool_progress_show(t->args->progress, "step %" PRId64 "/%" PRId64 ", loss %.4f, lr %.3g, %.0f tokens/s%s, %s left",
-                       t->step, t->s.steps, loss, t->look.lr, rate, share, left);
+    tool_progress_show(t->args->progress, "step %" PRId64 "/%" PRId64 ", loss %.4f, lr %.3g%s", t->step, t->s.steps,
+                       loss, t->look.lr, speed);
   } else if (!t->args->progress->terminal && tool_seconds() - t->told >= line_seconds) {
     t->told = tool_seconds();
-    tool_note(t->args, "step %" PRId64 "/%" PRId64 ", loss %.4f, lr %.3g, %.0f tokens/s%s, %s left", t->step,
-              t->s.steps, loss, t->look.lr, rate, share, left);
+    tool_note(t->args, "step %" PRId64 "/%" PRId64 ", loss %.4f, lr %.3g%s", t->step, t->s.steps, loss, t->look.lr,
+              speed);
   }
 }
 
@@ -76,7 +88,7 @@ static int end_look(trainer *t) {
   double loss = 0;
   for (int64_t i = 0; i < t->s.accumulate; i++) loss += (double)look->losses[i];
   loss /= (double)t->s.accumulate;
-  const double rate = lm_train_rate(t, look->step + 1 - t->first_step, tool_seconds() - t->started - t->paused);
+  const double rate = rate_since_first(t, look->step);
   if (look->wanted) lm_train_log_step(t, look, loss, rate);
   TOOL_TRY(check_finite(t, loss));
   t->last_loss = loss;

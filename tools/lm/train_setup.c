@@ -127,17 +127,6 @@ static int new_configuration(trainer *t) {
   return TOOL_DONE;
 }
 
-// A rank sums its micro-batches, steps its share, and has room for what it gets of another's sum.
-static int reckon(trainer *t) {
-  const train_settings *s = &t->s;
-  lm_memory *memory = &t->memory;
-  const uint64_t ranks = (uint64_t)tool_ranks_count(t->ranks);
-  TOOL_HEED(t->command, lm_memory_to_train(&t->config, s->batch, s->context, s->accumulate / (int64_t)ranks, memory));
-  memory->optimizer /= ranks;
-  if (t->ranks) memory->gradients += (uint64_t)lm_parameters(&t->config) * heed_dtype_size((heed_dtype)s->dtype) / 2;
-  return TOOL_DONE;
-}
-
 static int decide_configuration(trainer *t) {
   train_settings *s = &t->s;
   if (t->model.folder)
@@ -153,8 +142,9 @@ static int decide_configuration(trainer *t) {
   c->dtype = (heed_dtype)s->dtype;
   c->recompute = s->recompute;
   TOOL_HEED(t->command, heed_transformer_complete(c));
-  if (t->model.tokenizer) TOOL_TRY(lm_check_vocabulary(t->command, t->model.tokenizer, c->vocab));
-  return reckon(t);
+  const char *name = s->tokenizer ? s->tokenizer : s->init ? s->init : s->resume;
+  if (t->model.tokenizer) TOOL_TRY(lm_check_vocabulary(t->command, name, t->model.tokenizer, c->vocab));
+  return TOOL_DONE;
 }
 
 // ---------------------------------------------------------------- the data
@@ -240,12 +230,25 @@ static int create_buffers(trainer *t) {
   return TOOL_DONE;
 }
 
+// A rank sums its micro-batches, steps its share, and has room for what it gets of another's sum.
+static int reckon(trainer *t) {
+  const train_settings *s = &t->s;
+  const int64_t ranks = tool_ranks_count(t->ranks);
+  TOOL_HEED(t->command, lm_memory_to_train(&t->config, s->batch, s->context, s->accumulate / ranks,
+                                           heed_context_device(t->model.ctx)->type, &t->memory));
+  t->memory.bytes[LM_OPTIMIZER] /= (uint64_t)ranks;
+  if (t->ranks)
+    t->memory.bytes[LM_GRADIENTS] += (uint64_t)lm_parameters(&t->config) * heed_dtype_size((heed_dtype)s->dtype) / 2;
+  return TOOL_DONE;
+}
+
 static int create_model(trainer *t) {
   const char *advice = t->s.recompute ? "try a smaller --batch, with more --accumulate"
                                       : "try --recompute, or a smaller --batch with more --accumulate";
   TOOL_TRY(tool_ranks_choose_device(t->ranks, t->args));
-  TOOL_TRY(tool_open(t->args, false, &t->model.ctx));
+  TOOL_TRY(lm_open_device(t->args, &t->model.ctx));
   TOOL_TRY(tool_ranks_tune(t->ranks, t->model.ctx));
+  TOOL_TRY(reckon(t));
   TOOL_TRY(lm_memory_check(t->command, t->model.ctx, &t->memory, advice));
   measure_peak(t);
   tool_progress_show(t->args->progress, "making the model");

@@ -158,6 +158,8 @@ typedef struct heed_transformer_memory {
   uint64_t gradients;
   uint64_t activations;  // what forward and backward keep and what they compute with
   uint64_t cache;        // keys and values of a heed_kv_cache
+  uint64_t
+      scratch;  // on an OpenCL CPU, about: operands that products and attention pack, and partial sums; the host has none
 } heed_transformer_memory;
 
 typedef struct heed_transformer heed_transformer;
