@@ -68,7 +68,7 @@ done
 [[ $(field libheed-dev Depends) == *"libheed (= $version-1)"* ]] || fail "libheed-dev does not depend on libheed of its version"
 [[ $(field libheed Depends) != *mpi* ]] || fail "libheed needs MPI"
 [ ! -e "$build/heed_mpi.pc" ] || holds libheed-mpi include/heed/mpi.h 'lib.*/libheed_mpi.so' 'lib.*/pkgconfig/heed_mpi.pc'
-[ ! -e "$build/heed_mpi.pc" ] || [[ $(field libheed-mpi Depends) == *mpi*"libheed (= $version-1)"* ]] || fail "libheed-mpi depends on $(field libheed-mpi Depends)"
+[ ! -e "$build/heed_mpi.pc" ] || [[ $(field libheed-mpi Depends) == *"libheed (= $version-1)"*mpi* ]] || fail "libheed-mpi depends on $(field libheed-mpi Depends)"
 grep -q "^libheed ${version%.*} libheed" "$scratch/libheed.control/shlibs" || fail "libheed's shlibs: $(cat "$scratch/libheed.control/shlibs")"
 grep -qs ldconfig "$scratch"/libheed.control/{postinst,triggers} || fail "installing libheed does not call ldconfig"
 

@@ -66,6 +66,10 @@ set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
 set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS_POLICY "=")
 set(CPACK_DEBIAN_HEED_PACKAGE_RECOMMENDS "pocl-opencl-icd | opencl-icd")
 set(CPACK_DEBIAN_LIBHEED_PACKAGE_RECOMMENDS "pocl-opencl-icd | opencl-icd")
+# dpkg-shlibdeps knows no library of a package that is not installed, and libheed is not. What mpirun comes with has MPI's library.
+set(CPACK_DEBIAN_LIBHEED-MPI_PACKAGE_SHLIBDEPS OFF)
+set(CPACK_DEBIAN_LIBHEED-MPI_PACKAGE_DEPENDS "libheed (= ${PROJECT_VERSION}-1), openmpi-bin | mpich")
+set(CPACK_DEBIAN_LIBHEED-MPI_PACKAGE_CONTROL_EXTRA ${CMAKE_CURRENT_BINARY_DIR}/package/triggers)
 # What heed.pc and heedConfig.cmake name, for both libraries.
 set(heed_deb_needs "libheed (= ${PROJECT_VERSION}-1)" libjansson-dev libpcre2-dev libutf8proc-dev zlib1g-dev)
 if(HEED_OPENCL)
