@@ -94,6 +94,24 @@ static void sums_are_those_of_the_tree(void **state) {
   }
 }
 
+static void the_last_micro_batch_may_come_in_parts(void **state) {
+  heed_context *ctx = support_context(state);
+  struct sum sum;
+  float expected[SIZE], actual[SIZE];
+  open_sum(ctx, HEED_F32, 8, 8, &sum);
+  reference(0, 8, expected);
+  for (int step = 0; step < 2; ++step) {
+    ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "of the last of 8", heed_grad_tree_add_part(sum.tree, 0, SIZE));
+    sum_share(ctx, &sum, 0, 7, actual);
+    backward(ctx, &sum, 7);
+    for (int64_t first = SIZE; first > 0; first -= SIZE / 4)
+      ASSERT_OK(heed_grad_tree_add_part(sum.tree, first - SIZE / 4, SIZE / 4));
+    ASSERT_OK(heed_tensor_download_f32(heed_grad_tree_grads(sum.tree), actual, SIZE));
+    assert_same(actual, expected);
+  }
+  close_sum(&sum);
+}
+
 static void shares_meet_to_the_same_bits(void **state) {
   heed_context *ctx = support_context(state);
   for (int64_t micro_batches = 2; micro_batches <= MOST; micro_batches += 2)
@@ -211,9 +229,13 @@ static void a_norm_that_is_given_clips(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(sums_are_those_of_the_tree),   cmocka_unit_test(shares_meet_to_the_same_bits),
-      cmocka_unit_test(another_order_has_other_bits), cmocka_unit_test(only_whole_branches_are_shares),
-      cmocka_unit_test(pieces_cover_everything_once), cmocka_unit_test(squares_of_pieces_do_not_depend_on_who_asks),
+      cmocka_unit_test(sums_are_those_of_the_tree),
+      cmocka_unit_test(the_last_micro_batch_may_come_in_parts),
+      cmocka_unit_test(shares_meet_to_the_same_bits),
+      cmocka_unit_test(another_order_has_other_bits),
+      cmocka_unit_test(only_whole_branches_are_shares),
+      cmocka_unit_test(pieces_cover_everything_once),
+      cmocka_unit_test(squares_of_pieces_do_not_depend_on_who_asks),
       cmocka_unit_test(a_norm_that_is_given_clips),
   };
   const int on_host = cmocka_run_group_tests_name("host", tests, support_open_host, support_close);

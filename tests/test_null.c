@@ -158,6 +158,7 @@ static void a_call_without_its_first_argument_leaves_null(void **state) {
   LEAVES_NULL(heed_optimizer, heed_optimizer_create(NULL, 1, NULL, &out));
   LEAVES_NULL(heed_grad_tree, heed_grad_tree_create(NULL, 1, 1, 1, &out));
   ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_grad_tree_add(NULL));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_grad_tree_add_part(NULL, 0, 1));
   ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_grad_tree_squares(NULL, 0, 1, NULL));
   LEAVES_NULL(heed_safetensors, heed_safetensors_read(NULL, &out));
   LEAVES_NULL(heed_store, heed_store_open(NULL, &out));

@@ -32,13 +32,13 @@ static void pause_for(double seconds) {
   nanosleep(&time, NULL);
 }
 
-// Answers others for some time, or until the requests are done.
-static heed_status answer_for(heed_mpi *mpi, double seconds, MPI_Request *requests, int count, bool *answered,
-                              int *done) {
+// Answers others for some time, or until what is awaited is there.
+static heed_status answer_for(heed_mpi *mpi, double seconds, const struct heed__mpi_awaited *awaited, bool *answered,
+                              bool *done) {
   for (const double start = heed__mpi_seconds(); !*done && heed__mpi_seconds() - start < seconds;) {
     take(mpi, ASK, NULL);
     take(mpi, ANSWER, answered);
-    HEED__MPI_TRY(heed__mpi_check(MPI_Testall(count, requests, done, MPI_STATUSES_IGNORE), "waiting"));
+    HEED__MPI_TRY(awaited->test(awaited->user, done));
     pause_for(look_every);
   }
   return HEED_OK;
@@ -58,8 +58,7 @@ static heed_status blame(heed_mpi *mpi, const bool *answered, const char *what) 
 }
 
 // Returns with OK when there is reason to go on waiting.
-static heed_status ask_all(heed_mpi *mpi, MPI_Request *requests, int count, const char *what, bool *answered,
-                           int *done) {
+static heed_status ask_all(heed_mpi *mpi, const struct heed__mpi_awaited *awaited, bool *answered, bool *done) {
   bool silent = false, lower = false;
   for (int rank = 0; rank < mpi->ranks; ++rank) {
     MPI_Request sent;
@@ -67,23 +66,23 @@ static heed_status ask_all(heed_mpi *mpi, MPI_Request *requests, int count, cons
     if (rank != mpi->rank && MPI_Isend(NULL, 0, MPI_BYTE, rank, ASK, mpi->control, &sent) == MPI_SUCCESS)
       MPI_Request_free(&sent);
   }
-  HEED__MPI_TRY(answer_for(mpi, answer_within, requests, count, answered, done));
+  HEED__MPI_TRY(answer_for(mpi, answer_within, awaited, answered, done));
   for (int rank = 0; rank < mpi->ranks; ++rank) {
     silent = silent || !answered[rank];
     lower = lower || (answered[rank] && rank < mpi->rank);
   }
   if (*done || !silent) return HEED_OK;
-  if (lower) HEED__MPI_TRY(answer_for(mpi, report_within, requests, count, answered, done));
-  return *done ? HEED_OK : blame(mpi, answered, what);
+  if (lower) HEED__MPI_TRY(answer_for(mpi, report_within, awaited, answered, done));
+  return *done ? HEED_OK : blame(mpi, answered, awaited->what);
 }
 
 // ---------------------------------------------------------------- waiting
 
-heed_status heed__mpi_wait(heed_mpi *mpi, MPI_Request *requests, int count, const char *what) {
+heed_status heed__mpi_await(heed_mpi *mpi, const struct heed__mpi_awaited *awaited) {
   double start = heed__mpi_seconds(), looked = start;
   for (int64_t turn = 0;; ++turn) {
-    int done = 0;
-    HEED__MPI_TRY(heed__mpi_check(MPI_Testall(count, requests, &done, MPI_STATUSES_IGNORE), what));
+    bool done = false;
+    HEED__MPI_TRY(awaited->test(awaited->user, &done));
     if (done) return HEED_OK;
     const double now = heed__mpi_seconds();
     if (now - looked > look_every) {
@@ -93,7 +92,7 @@ heed_status heed__mpi_wait(heed_mpi *mpi, MPI_Request *requests, int count, cons
     if (mpi->timeout > 0 && now - start > mpi->timeout) {
       bool *answered = calloc((size_t)mpi->ranks, sizeof *answered);
       if (!answered) return heed__mpi_fail(HEED_ERROR_OUT_OF_MEMORY, "no memory to ask %d ranks", mpi->ranks);
-      const heed_status status = ask_all(mpi, requests, count, what, answered, &done);
+      const heed_status status = ask_all(mpi, awaited, answered, &done);
       free(answered);
       if (status != HEED_OK || done) return status;
       start = heed__mpi_seconds();
@@ -104,4 +103,24 @@ heed_status heed__mpi_wait(heed_mpi *mpi, MPI_Request *requests, int count, cons
     else
       pause_for(50e-6);
   }
+}
+
+struct requests {
+  MPI_Request *list;
+  int count;
+  const char *what;
+};
+
+static heed_status test_requests(void *user, bool *done) {
+  const struct requests *requests = user;
+  int all = 0;
+  HEED__MPI_TRY(
+      heed__mpi_check(MPI_Testall(requests->count, requests->list, &all, MPI_STATUSES_IGNORE), requests->what));
+  *done = all;
+  return HEED_OK;
+}
+
+heed_status heed__mpi_wait(heed_mpi *mpi, MPI_Request *list, int count, const char *what) {
+  struct requests requests = {list, count, what};
+  return heed__mpi_await(mpi, &(struct heed__mpi_awaited){test_requests, &requests, what});
 }

@@ -28,6 +28,13 @@ heed_status heed__mpi_check(int error, const char *what);  // the status of an M
 heed_status heed__mpi_room(heed_mpi *mpi, int which, size_t bytes, char **out);
 double heed__mpi_seconds(void);
 
+// Calls `test` until it sets *done, and answers other ranks meanwhile. Errors: those of test; RANK, when a rank no longer answers.
+struct heed__mpi_awaited {
+  heed_status (*test)(void *user, bool *done);
+  void *user;
+  const char *what;
+};
+heed_status heed__mpi_await(heed_mpi *mpi, const struct heed__mpi_awaited *awaited);
 // Waits for all requests. Errors: RANK, when one failed or a rank no longer answers.
 heed_status heed__mpi_wait(heed_mpi *mpi, MPI_Request *requests, int count, const char *what);
 

@@ -13,6 +13,7 @@ struct heed_grad_tree {
   heed_tensor *sums[LEVELS];  // of 2^level leaves on the left; as many as there are levels below the root
   int64_t run, leaves, done;  // micro-batches of a leaf; leaves here; micro-batches that are summed
   int64_t pieces;
+  int64_t added;  // elements, of the last micro-batch, by parts
 };
 
 int64_t heed_grad_pieces(int64_t micro_batches) { return micro_batches > 0 ? micro_batches & -micro_batches : 1; }
@@ -91,6 +92,28 @@ heed_status heed_grad_tree_add(heed_grad_tree *tree) {
     if (leaf + 1 < tree->leaves) HEED__TRY(heed_copy(tree->grads, tree->sums[level]));
   }
   tree->done = done < tree->leaves * tree->run ? done : 0;
+  return HEED_OK;
+}
+
+static heed_status add_waiting(const heed_grad_tree *tree, int level, int64_t first, int64_t count) {
+  heed_tensor *left = NULL, *right = NULL;
+  heed_status status = heed_tensor_slice(tree->sums[level], 0, first, count, &left);
+  if (status == HEED_OK) status = heed_tensor_slice(tree->grads, 0, first, count, &right);
+  if (status == HEED_OK) status = heed_add(1, left, 1, right, right);
+  heed_tensor_destroy(left);
+  heed_tensor_destroy(right);
+  return status;
+}
+
+heed_status heed_grad_tree_add_part(heed_grad_tree *tree, int64_t first, int64_t count) {
+  HEED__REQUIRE(tree, HEED_ERROR_INVALID_ARGUMENT, "heed_grad_tree_add_part: the tree is NULL");
+  HEED__REQUIRE(tree->done + 1 == tree->leaves * tree->run, HEED_ERROR_INVALID_ARGUMENT,
+                "grad_tree: parts are of the last of %" PRId64 " micro-batches, and %" PRId64 " came before",
+                tree->leaves * tree->run, tree->done);
+  for (int level = 0; (int64_t)1 << level < tree->leaves; ++level) HEED__TRY(add_waiting(tree, level, first, count));
+  tree->added += count;
+  if (tree->added < heed_tensor_count(tree->grads)) return HEED_OK;
+  tree->added = tree->done = 0;
   return HEED_OK;
 }
 

@@ -39,6 +39,7 @@ typedef struct train_look {
   float *losses;  // [accumulate]
   float norm_value;
   int32_t count_values[4];
+  tool_trace trace;
 } train_look;
 
 typedef struct trainer {

@@ -16,6 +16,7 @@ static int start_look(trainer *t, bool wanted, double rate) {
   look->lr = rate;
   look->wanted = wanted;
   look->queued = tool_seconds();
+  look->trace = t->share.trace;
   TOOL_HEED(t->command, heed_read_start(t->losses, look->losses, heed_tensor_bytes(t->losses), &look->loss));
   TOOL_HEED(t->command, heed_read_start(heed_optimizer_norm(t->optimizer), &look->norm_value, sizeof look->norm_value,
                                         &look->norm));

@@ -26,7 +26,9 @@ static int micro_batch(trainer *t, int64_t micro) {
   const heed_transformer_loss_options options = {.accumulate = heed_grad_tree_accumulates(t->share.tree),
                                                  .weight = 1 / (double)s->accumulate,
                                                  .seed = dropout_seed(t, micro),
-                                                 .scale = heed_optimizer_loss_scale(t->optimizer)};
+                                                 .scale = heed_optimizer_loss_scale(t->optimizer),
+                                                 .final = t->share.sum ? tool_share_final : NULL,
+                                                 .user = &t->share};
   heed_tensor *loss = NULL;
   TOOL_HEED(t->command, heed_tensor_slice(t->losses, 0, micro, 1, &loss));
   const heed_status status = heed_transformer_loss(t->model.transformer, t->tokens, t->targets, &options, NULL, loss);
@@ -44,12 +46,21 @@ double lm_train_rate_now(const trainer *t) {
   return heed_schedule_rate(&schedule, t->step);
 }
 
+// While the last backward runs, the other ranks get what is final.
+static int add_micro_batch(trainer *t, int64_t micro) {
+  if (tool_share_is_last(&t->share, micro)) {
+    TOOL_TRY(tool_share_start_sum(&t->share));
+    return micro_batch(t, micro) == TOOL_DONE ? TOOL_DONE : tool_ranks_break(t->ranks);
+  }
+  TOOL_TRY(micro_batch(t, micro));
+  TOOL_HEED(t->command, heed_grad_tree_add(t->share.tree));
+  return TOOL_DONE;
+}
+
 int lm_train_step(trainer *t) {
   const int64_t first = t->share.first_micro;
-  for (int64_t micro = first; micro < first + t->share.own_micro; micro++) {
-    TOOL_TRY(micro_batch(t, micro));
-    TOOL_HEED(t->command, heed_grad_tree_add(t->share.tree));
-  }
+  tool_share_begin(&t->share);
+  for (int64_t micro = first; micro < first + t->share.own_micro; micro++) TOOL_TRY(add_micro_batch(t, micro));
   TOOL_TRY(tool_share_sum(&t->share, t->losses));
   TOOL_HEED(t->command, heed_optimizer_set_learning_rate(t->optimizer, lm_train_rate_now(t)));
   TOOL_HEED(t->command, heed_optimizer_step(t->optimizer));

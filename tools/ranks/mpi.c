@@ -304,4 +304,40 @@ int tool_ranks_compare(tool_ranks *ranks, const heed_parameter *parameters, size
   return tool_ranks_vote(ranks, tool_fail(ranks->command, "%s", heed_mpi_last_error()));
 }
 
+// ---------------------------------------------------------------- sums while the backward runs
+
+int tool_ranks_break(tool_ranks *ranks) {
+  char text[1024];
+  snprintf(text, sizeof text, "%s", tool_last_failure());
+  return break_off(ranks, text);
+}
+
+int tool_ranks_can_sum_early(tool_ranks *ranks, const heed_tensor *grads, bool *can) {
+  *can = false;
+  if (!ranks) return TOOL_DONE;
+  bool some_cannot = false;
+  TOOL_TRY(tool_ranks_any(ranks, !heed_mpi_adds_alike(grads), &some_cannot));
+  *can = !some_cannot;
+  return TOOL_DONE;
+}
+
+int tool_ranks_sum_begin(tool_ranks *ranks, heed_tensor *grads, int64_t pieces, tool_ranks_sum **out) {
+  TOOL_TRY(tool_ranks_vote(ranks, TOOL_DONE));
+  RANKS_TRY(ranks, heed_mpi_sum_begin(ranks->mpi, grads, pieces, (heed_mpi_sum **)out));
+  return TOOL_DONE;
+}
+
+int tool_ranks_sum_add(tool_ranks *ranks, tool_ranks_sum *sum, int64_t first, int64_t count) {
+  RANKS_TRY(ranks, heed_mpi_sum_add((heed_mpi_sum *)sum, first, count));
+  return TOOL_DONE;
+}
+
+int tool_ranks_sum_end(tool_ranks *ranks, tool_ranks_sum *sum, double *exchange, double *exposed) {
+  heed_mpi_times times = {0};
+  RANKS_TRY(ranks, heed_mpi_sum_end((heed_mpi_sum *)sum, &times));
+  *exchange = times.exchange;
+  *exposed = times.exposed;
+  return TOOL_DONE;
+}
+
 uint64_t tool_ranks_bytes(const tool_ranks *ranks) { return ranks ? heed_mpi_bytes(ranks->mpi) : 0; }

@@ -69,3 +69,23 @@ int tool_ranks_compare(tool_ranks *ranks, const heed_parameter *parameters, size
 }
 
 uint64_t tool_ranks_bytes(const tool_ranks *ranks) { return (void)ranks, 0; }
+
+int tool_ranks_can_sum_early(tool_ranks *ranks, const heed_tensor *grads, bool *can) {
+  (void)ranks, (void)grads;
+  *can = false;
+  return TOOL_DONE;
+}
+
+int tool_ranks_sum_begin(tool_ranks *ranks, heed_tensor *grads, int64_t pieces, tool_ranks_sum **out) {
+  return (void)ranks, (void)grads, (void)pieces, (void)out, TOOL_FAILED;
+}
+
+int tool_ranks_sum_add(tool_ranks *ranks, tool_ranks_sum *sum, int64_t first, int64_t count) {
+  return (void)ranks, (void)sum, (void)first, (void)count, TOOL_FAILED;
+}
+
+int tool_ranks_sum_end(tool_ranks *ranks, tool_ranks_sum *sum, double *exchange, double *exposed) {
+  return (void)ranks, (void)sum, (void)exchange, (void)exposed, TOOL_FAILED;
+}
+
+int tool_ranks_break(tool_ranks *ranks) { return (void)ranks, TOOL_FAILED; }

@@ -47,6 +47,15 @@ int64_t tool_ranks_first_piece(const tool_ranks *ranks, int64_t pieces, int rank
 int tool_ranks_reduce(tool_ranks *ranks, heed_tensor *sum, int64_t pieces, heed_tensor *room);
 int tool_ranks_spread(tool_ranks *ranks, heed_tensor *values, int64_t pieces);
 int tool_ranks_compare(tool_ranks *ranks, const heed_parameter *parameters, size_t count);
+// Sums while the backward runs, as heed_mpi_sum.
+typedef struct tool_ranks_sum tool_ranks_sum;
+int tool_ranks_can_sum_early(tool_ranks *ranks, const heed_tensor *grads, bool *can);
+// From here to the end no vote is taken: a rank that fails in between calls tool_ranks_break().
+int tool_ranks_sum_begin(tool_ranks *ranks, heed_tensor *grads, int64_t pieces, tool_ranks_sum **out);
+int tool_ranks_sum_add(tool_ranks *ranks, tool_ranks_sum *sum, int64_t first, int64_t count);
+int tool_ranks_sum_end(tool_ranks *ranks, tool_ranks_sum *sum, double *exchange, double *exposed);
+// Ends all ranks with this one's last failure.
+int tool_ranks_break(tool_ranks *ranks);
 uint64_t tool_ranks_bytes(const tool_ranks *ranks);  // sent so far
 
 #endif

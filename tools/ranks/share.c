@@ -104,7 +104,8 @@ int tool_share_open(const char *command, tool_ranks *ranks, const heed_parameter
   if (!ranks) return TOOL_DONE;
   share->own_count = 0;
   TOOL_TRY(join_values(share));
-  return make_views(share);
+  TOOL_TRY(make_views(share));
+  return tool_ranks_can_sum_early(ranks, heed_grad_tree_grads(share->tree), &share->early);
 }
 
 void tool_share_close(tool_share *share) {
@@ -165,18 +166,63 @@ static int exchange_all(const tool_share *share, heed_tensor *losses) {
   return status;
 }
 
+void tool_share_begin(tool_share *share) {
+  share->trace = (tool_trace){.began = tool_seconds(), .bytes = tool_ranks_bytes(share->ranks)};
+}
+
+bool tool_share_is_last(const tool_share *share, int64_t micro) {
+  return share->early && micro == share->first_micro + share->own_micro - 1;
+}
+
+int tool_share_start_sum(tool_share *share) {
+  return tool_ranks_sum_begin(share->ranks, heed_grad_tree_grads(share->tree), share->pieces, &share->sum);
+}
+
+heed_status tool_share_final(size_t first, size_t count, void *user) {
+  tool_share *share = user;
+  const int64_t at = offset_of(share, first), elements = offset_of(share, first + count) - at;
+  const heed_status status = heed_grad_tree_add_part(share->tree, at, elements);
+  if (status == HEED_OK)
+    (void)tool_ranks_sum_add(share->ranks, share->sum, at, elements);  // it ends the run if it fails
+  return status;
+}
+
+// The sum over all ranks, in this rank's elements.
+static int meet(tool_share *share) {
+  tool_trace *trace = &share->trace;
+  if (share->sum) {
+    const int status = tool_ranks_sum_end(share->ranks, share->sum, &trace->sum, &trace->exposed);
+    share->sum = NULL;
+    trace->computed = tool_seconds() - trace->exposed;
+    return status;
+  }
+  if (share->ranks) TOOL_HEED(share->command, heed_sync(heed_tensor_context(share->values)));
+  trace->computed = tool_seconds();
+  TOOL_TRY(tool_ranks_reduce(share->ranks, heed_grad_tree_grads(share->tree), share->pieces, share->room));
+  trace->sum = trace->exposed = tool_seconds() - trace->computed;
+  return TOOL_DONE;
+}
+
 int tool_share_sum(tool_share *share, heed_tensor *losses) {
   if (share->pieces == 1) return TOOL_DONE;
   const int64_t each = share->pieces / tool_ranks_count(share->ranks);
   const int64_t first = tool_ranks_first_piece(share->ranks, share->pieces, tool_ranks_own(share->ranks));
-  TOOL_TRY(tool_ranks_reduce(share->ranks, heed_grad_tree_grads(share->tree), share->pieces, share->room));
+  TOOL_TRY(meet(share));
   TOOL_HEED(share->command, heed_grad_tree_squares(share->tree, first, each, share->squares));
   if (share->ranks) TOOL_TRY(exchange_all(share, losses));
   TOOL_HEED(share->command, heed_reduce_sum(share->squares, share->square, false));
   return TOOL_DONE;
 }
 
-int tool_share_spread(tool_share *share) { return tool_ranks_spread(share->ranks, share->values, share->pieces); }
+int tool_share_spread(tool_share *share) {
+  if (!share->ranks) return TOOL_DONE;
+  tool_trace *trace = &share->trace;
+  const double began = tool_seconds();
+  TOOL_TRY(tool_ranks_spread(share->ranks, share->values, share->pieces));
+  trace->spread = tool_seconds() - began;
+  trace->bytes = tool_ranks_bytes(share->ranks) - trace->bytes;
+  return TOOL_DONE;
+}
 
 // ---------------------------------------------------------------- what the optimizer remembers
 

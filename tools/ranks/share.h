@@ -5,6 +5,14 @@
 
 #include "ranks/ranks.h"
 
+// Where a step's time went, on this rank: until the gradients were there; in sums that met over the ranks, and how much of that came after
+// the backward; in the values that came back. All in seconds.
+typedef struct tool_trace {
+  double began, computed;  // as tool_seconds()
+  double sum, exposed, spread;
+  uint64_t bytes;  // sent
+} tool_trace;
+
 typedef struct tool_share {
   const char *command;
   tool_ranks *ranks;
@@ -19,6 +27,9 @@ typedef struct tool_share {
   heed_grad_tree *tree;
   heed_tensor *values;            // [elements]; NULL for one process
   heed_tensor *room;              // [elements / 2], as the gradients; NULL for one process
+  bool early;                     // sums begin while the backward runs
+  tool_ranks_sum *sum;            // of the step that is under way; NULL: none
+  tool_trace trace;               // of the last step
   heed_tensor *squares, *square;  // F32 [pieces], [1]; NULL: the optimizer sums the squares itself
 } tool_share;
 
@@ -26,6 +37,13 @@ typedef struct tool_share {
 int tool_share_open(const char *command, tool_ranks *ranks, const heed_parameter *parameters, size_t count,
                     int64_t micro_batches, tool_share *share);
 void tool_share_close(tool_share *share);
+// Before a step's first micro-batch.
+void tool_share_begin(tool_share *share);
+// Tells whether gradients of this micro-batch's backward should be handed on as soon as they are final, by tool_share_final().
+bool tool_share_is_last(const tool_share *share, int64_t micro);
+int tool_share_start_sum(tool_share *share);
+// As heed_transformer_loss_options.final; user: the share.
+heed_status tool_share_final(size_t first, size_t count, void *share);
 // After the backwards of this rank's micro-batches: leaves the sum of all of them in its elements of the gradients, share->square for
 // heed_optimizer_config.squares, and in losses, F32 [micro_batches], those of the other ranks beside its own.
 int tool_share_sum(tool_share *share, heed_tensor *losses);

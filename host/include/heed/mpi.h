@@ -71,6 +71,23 @@ HEED_API int64_t heed_mpi_first_piece(int64_t pieces, int rank, int ranks);
 // others hold what they may. room: of the same dtype and device, at least half as long. Errors: SHAPE; those of transfers.
 HEED_API HEED_MUST_CHECK heed_status heed_mpi_reduce(heed_mpi *mpi, heed_tensor *sum, int64_t pieces,
                                                      heed_tensor *room);
+// The same while the backward still runs: each part of the gradients is exchanged as soon as it is final. Sums are added on the host, where
+// heed_mpi_adds_alike() tells that this has the device's bits; it may be false, as for F16.
+HEED_API bool heed_mpi_adds_alike(const heed_tensor *grads);
+typedef struct heed_mpi_sum heed_mpi_sum;
+HEED_API HEED_MUST_CHECK heed_status heed_mpi_sum_begin(heed_mpi *mpi, heed_tensor *grads, int64_t pieces,
+                                                        heed_mpi_sum **out);
+// The work that makes elements [first, first + count) final is queued. All ranks add the same parts in the same order, and each element
+// once. Also sees to messages, as heed_mpi_sum_poll() does, which may be called between any two heed calls.
+HEED_API HEED_MUST_CHECK heed_status heed_mpi_sum_add(heed_mpi_sum *sum, int64_t first, int64_t count);
+HEED_API HEED_MUST_CHECK heed_status heed_mpi_sum_poll(heed_mpi_sum *sum);
+
+// Seconds by heed_mpi_sum_end()'s measure. Exchange: while some part was on its way; exposed: from the last part's end on the device on.
+typedef struct heed_mpi_times {
+  double exchange, exposed;
+} heed_mpi_times;
+// Waits for all parts, brings this rank's pieces back to the device, and destroys the sum, after a failure, too. times may be NULL.
+HEED_API HEED_MUST_CHECK heed_status heed_mpi_sum_end(heed_mpi_sum *sum, heed_mpi_times *times);
 // values: [N], of which each rank's pieces are right. Afterwards all are, on every rank.
 HEED_API HEED_MUST_CHECK heed_status heed_mpi_spread(heed_mpi *mpi, heed_tensor *values, int64_t pieces);
 // Compares a 64-bit hash of each parameter's value over the ranks. Errors: MISMATCH, with rank and parameter.

@@ -185,6 +185,10 @@ typedef struct heed_transformer_loss_options {
   double weight;             // factor on all gradients, for example 1/micro-batches; 0: 1
   uint64_t seed;             // of the dropout: with the same seed, the same is dropped
   const heed_tensor *scale;  // F32 [1] on the device, another factor on all gradients (loss scaling); NULL: 1
+  // Called when the work that makes the gradients of parameters [first, first + count) final is queued: once for each, the last block first.
+  // It may queue work on these gradients; an error ends the call. NULL: nobody is told.
+  heed_status (*final)(size_t first, size_t count, void *user);
+  void *user;
 } heed_transformer_loss_options;
 // Forward, loss and backward: writes the mean cross-entropy of the logits with targets (class indices [B, L]; −100 is not
 // counted) to loss (F32 [1]), and the gradients to the parameters. logits: [B, L, vocab], or NULL if the caller does not want them;
@@ -340,6 +344,9 @@ HEED_API void heed_grad_tree_destroy(heed_grad_tree *tree);
 HEED_API bool heed_grad_tree_accumulates(const heed_grad_tree *tree);
 // After each micro-batch's backward. After the last of a step, the gradients are the sum of all; the next call begins another step.
 HEED_API HEED_MUST_CHECK heed_status heed_grad_tree_add(heed_grad_tree *tree);
+// The same after a step's last micro-batch, for elements [first, first + count) alone, whose gradients are final. The step ends when each
+// element was part of a call.
+HEED_API HEED_MUST_CHECK heed_status heed_grad_tree_add_part(heed_grad_tree *tree, int64_t first, int64_t count);
 // The gradients of all parameters, [N]. The tensor belongs to the tree.
 HEED_API heed_tensor *heed_grad_tree_grads(const heed_grad_tree *tree);
 // The norm of the sum is taken by pieces, of which there are as many as leaves, 2^k: piece i of `count` elements begins at
