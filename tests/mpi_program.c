@@ -54,6 +54,32 @@ static int check_sums(heed_mpi *mpi, heed_context *ctx, float *values) {
   return 0;
 }
 
+// The same sum, in parts from the last to the first, of which one crosses the pieces' bounds.
+static int check_early_sums(heed_mpi *mpi, heed_context *ctx, float *values) {
+  enum { PART = 400000 };
+  const int64_t dims[] = {SIZE};
+  const int rank = heed_mpi_rank(mpi), ranks = heed_mpi_ranks(mpi);
+  heed_tensor *grads = NULL;
+  heed_mpi_sum *sum = NULL;
+  heed_mpi_times times;
+  for (int64_t i = 0; i < SIZE; ++i) values[i] = gradient(rank, i);
+  EXPECT(heed_tensor_create_from(ctx, HEED_F32, 1, dims, values, &grads) == HEED_OK);
+  EXPECT(heed_mpi_adds_alike(grads));
+  EXPECT(heed_mpi_sum_begin(mpi, grads, PIECES, &sum) == HEED_OK);
+  for (int64_t end = SIZE; end > 0; end -= PART) {
+    const int64_t first = end > PART ? end - PART : 0;
+    EXPECT(heed_mpi_sum_add(sum, first, end - first) == HEED_OK);
+  }
+  EXPECT(heed_mpi_sum_poll(sum) == HEED_OK);
+  EXPECT(heed_mpi_sum_end(sum, &times) == HEED_OK && times.exposed >= 0);
+  EXPECT(heed_tensor_download_f32(grads, values, SIZE) == HEED_OK);
+  const int64_t piece = heed_mpi_first_piece(PIECES, rank, ranks);
+  const int64_t end = heed_grad_piece(SIZE, PIECES, piece + PIECES / ranks);
+  for (int64_t i = heed_grad_piece(SIZE, PIECES, piece); i < end; ++i) EXPECT(values[i] == tree(0, ranks, i));
+  heed_tensor_destroy(grads);
+  return 0;
+}
+
 static int check_messages(heed_mpi *mpi) {
   const int rank = heed_mpi_rank(mpi), ranks = heed_mpi_ranks(mpi);
   int *all = calloc((size_t)ranks, sizeof *all), number = rank == ranks - 1 ? 42 : 0;
@@ -78,6 +104,12 @@ static int check_refusals(heed_mpi *mpi, heed_context *ctx) {
   EXPECT(heed_mpi_compare(mpi, NULL, 1) == HEED_ERROR_INVALID_ARGUMENT);
   EXPECT(heed_mpi_device(mpi, NULL, NULL, NULL) == HEED_ERROR_INVALID_ARGUMENT);
   EXPECT(heed_mpi_open(NULL) == HEED_ERROR_INVALID_ARGUMENT);
+  heed_mpi_sum *sum = (heed_mpi_sum *)(void *)ctx;
+  EXPECT(heed_mpi_sum_begin(mpi, NULL, PIECES, &sum) == HEED_ERROR_INVALID_ARGUMENT && !sum);
+  EXPECT(heed_mpi_sum_begin(mpi, NULL, PIECES, NULL) == HEED_ERROR_INVALID_ARGUMENT);
+  EXPECT(heed_mpi_sum_add(NULL, 0, 1) == HEED_ERROR_INVALID_ARGUMENT);
+  EXPECT(heed_mpi_sum_poll(NULL) == HEED_ERROR_INVALID_ARGUMENT);
+  EXPECT(heed_mpi_sum_end(NULL, NULL) == HEED_ERROR_INVALID_ARGUMENT && !heed_mpi_adds_alike(NULL));
   EXPECT(heed_mpi_can_share(8, 4) && heed_mpi_can_share(12, 4) && !heed_mpi_can_share(8, 3) &&
          !heed_mpi_can_share(6, 4) && !heed_mpi_can_share(8, 0));
   EXPECT(heed_mpi_rank(NULL) == 0 && heed_mpi_ranks(NULL) == 0 && heed_mpi_bytes(NULL) == 0);
@@ -121,6 +153,7 @@ static int check_all(heed_mpi *mpi, bool unlike) {
   EXPECT(values && heed_open_with(&options, &ctx) == HEED_OK);
   int status = check_parameters(mpi, ctx, unlike);
   if (status == 0 && !unlike) status = check_sums(mpi, ctx, values);
+  if (status == 0 && !unlike) status = check_early_sums(mpi, ctx, values);
   if (status == 0 && !unlike) status = check_messages(mpi);
   if (status == 0 && !unlike) status = check_refusals(mpi, ctx);
   if (status == 0 && heed_context_live_tensors(ctx) > 0) status = fail(mpi, "tensors are left");
