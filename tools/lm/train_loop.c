@@ -51,8 +51,12 @@ static double rate_of(const trainer *t) {
   return heed_schedule_rate(&schedule, t->step);
 }
 
+// Ctrl-C does not wait for all of a long step: what it has added up is let go, and a run that goes on begins it anew.
 static int step(trainer *t) {
-  for (int64_t micro = 0; micro < t->s.accumulate; micro++) TOOL_TRY(micro_batch(t, micro));
+  for (int64_t micro = 0; micro < t->s.accumulate; micro++) {
+    if (*t->interrupted) return TOOL_INTERRUPTED;
+    TOOL_TRY(micro_batch(t, micro));
+  }
   TOOL_HEED(t->command, heed_optimizer_set_learning_rate(t->optimizer, rate_of(t)));
   TOOL_HEED(t->command, heed_optimizer_step(t->optimizer));
   t->step++;
@@ -228,8 +232,9 @@ static int stop_early(trainer *t) {
 
 static int run(trainer *t) {
   while (t->step < t->s.steps) {
-    if (*t->interrupted) return stop_early(t);
-    TOOL_TRY(step_and_look(t));
+    const int status = step_and_look(t);
+    if (status == TOOL_INTERRUPTED) return stop_early(t);
+    TOOL_TRY(status);
     TOOL_TRY(between(t));
   }
   return TOOL_DONE;
