@@ -7,8 +7,12 @@
 #include <string.h>
 
 static char failure[1024];  // the last one, for tool_last_failure()
+static bool held;
+
+void tool_messages_hold(bool hold) { held = hold; }
 
 __attribute__((format(printf, 2, 0))) static void say(const char *command, const char *format, va_list list) {
+  if (held) return;
   tool_progress_clear(NULL);
   fprintf(stderr, "%s: ", command);
   vfprintf(stderr, format, list);

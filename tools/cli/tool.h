@@ -130,6 +130,7 @@ typedef struct tool_syntax {
 typedef struct tool_args {
   const char *command;
   const char *device;  // NULL: not given
+  int parts, part;     // as of heed_open_options
   bool validate;
   bool json;  // print JSON on stdout, and nothing else
   tool_verbosity verbosity;
@@ -183,6 +184,8 @@ __attribute__((format(printf, 2, 3))) int tool_usage(const char *command, const 
 // The same for what is no error: -q hides a note, and only -v shows a detail.
 __attribute__((format(printf, 2, 3))) void tool_note(const tool_args *args, const char *format, ...);
 __attribute__((format(printf, 2, 3))) void tool_detail(const tool_args *args, const char *format, ...);
+// Whether messages are not written, but only remembered: another process reports them.
+void tool_messages_hold(bool hold);
 // The text of the last tool_fail() or tool_usage(); empty if there was none.
 const char *tool_last_failure(void);
 // Reports heed_last_error(); returns TOOL_FAILED. Call it before the next heed call.
