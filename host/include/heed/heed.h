@@ -35,7 +35,7 @@ extern "C" {
 #define HEED_MUST_CHECK
 #endif
 
-#define HEED_VERSION_STRING "0.1.0"
+#define HEED_VERSION_STRING "0.2.0"
 
 // ---------------------------------------------------------------- status
 
