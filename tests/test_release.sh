@@ -20,6 +20,7 @@ says() {
   [ "$found" = "$version" ] || fail "$1 says version '$found', and CMakeLists.txt '$version'"
 }
 says host/include/heed/heed.h '^#define HEED_VERSION_STRING "(.*)"$'
+says CITATION.cff '^version: (.*)$'
 says CHANGELOG.md '^## ([0-9.]+).*$'
 for page in tools/man/*.1; do says "$page" '^\.TH .* "heed ([0-9.]+)".*$'; done
 says tools/man/heed-tune.1 '^ *"heed": "([0-9.]+)",$'
