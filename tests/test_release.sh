@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
-# What must agree before a release: the version, wherever it stands.
-# Usage: tests/test_release.sh
+# What a release needs: the same version wherever it stands, a tarball that CMake takes without git, and recipes that say what is in it.
+# Usage: tests/test_release.sh      CMAKE names the tool; tools/packaging/release --check also builds from the tarball
 set -euo pipefail
 cd "$(dirname "$0")/.."
+cmake=${CMAKE:-cmake}
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
 
 failed=0
 fail() {
@@ -29,5 +32,36 @@ for table in tests/fuzz/corpus/tune_file/*; do
   if grep -q '"heed": "' "$table"; then says "$table" '^.*"heed": "([0-9.]+)".*$'; fi
 done
 grep -qF "libheed.so.${version%.*}" CHANGELOG.md || fail "CHANGELOG.md does not name libheed.so.${version%.*}"
+
+# ---- the tarball and the recipes
+if command -v git >/dev/null && git rev-parse --verify --quiet HEAD >/dev/null 2>&1; then
+  packed=$(git show HEAD:CMakeLists.txt | sed -nE 's/^project\(heed VERSION ([0-9.]+) .*/\1/p')
+  tarball=$scratch/release/heed-$packed.tar.gz
+  HEED_URL=https://example.invalid/heed.tar.gz tools/packaging/release "$scratch/release" >"$scratch/log" 2>&1 || fail "release fails: $(cat "$scratch/log")"
+  sum=$(sha256sum <"$tarball" | cut -d' ' -f1)
+  grep -qF "$sum" "$scratch/log" || fail "release prints another checksum than the tarball's: $(cat "$scratch/log")"
+  ! tools/packaging/release "$scratch/release" >"$scratch/log" 2>&1 || fail "release replaces a tarball"
+  tools/packaging/release "$scratch/again" >"$scratch/log" 2>&1 && cmp "$tarball" "$scratch/again/heed-$packed.tar.gz" ||
+    fail "the same commit gives two tarballs"
+  tar -C "$scratch" -xzf "$tarball"
+  GIT_DIR=/nonexistent "$cmake" -S "$scratch/heed-$packed" -B "$scratch/build" -DBUILD_TESTING=OFF >"$scratch/log" 2>&1 ||
+    fail "the tarball cannot be configured: $(cat "$scratch/log")"
+  for recipe in heed.rb vcpkg/portfile.cmake vcpkg/vcpkg.json; do
+    grep -qF "$packed" "$scratch/release/$recipe" || fail "$recipe does not name version $packed"
+    ! grep -q '@[A-Z0-9]*@' "$scratch/release/$recipe" || fail "$recipe is not filled in"
+  done
+  grep -qF "sha256 \"$sum\"" "$scratch/release/heed.rb" || fail "heed.rb has not the tarball's checksum"
+  grep -qF "SHA512 $(sha512sum <"$tarball" | cut -d' ' -f1))" "$scratch/release/vcpkg/portfile.cmake" || fail "portfile.cmake has not the tarball's checksum"
+  if command -v ruby >/dev/null; then ruby -c "$scratch/release/heed.rb" >/dev/null || fail "heed.rb is no Ruby"; fi
+  cat >"$scratch/json.cmake" <<'END'
+file(READ ${FILE} text)
+string(JSON name GET "${text}" name)
+string(JSON version GET "${text}" version)
+if(NOT "${name} ${version}" STREQUAL "heed ${VERSION}")
+  message(FATAL_ERROR "${name} ${version}")
+endif()
+END
+  "$cmake" -DFILE="$scratch/release/vcpkg/vcpkg.json" -DVERSION="$packed" -P "$scratch/json.cmake" >"$scratch/log" 2>&1 || fail "vcpkg.json: $(cat "$scratch/log")"
+fi
 
 exit "$failed"
