@@ -33,6 +33,16 @@ for table in tests/fuzz/corpus/tune_file/*; do
 done
 grep -qF "libheed.so.${version%.*}" CHANGELOG.md || fail "CHANGELOG.md does not name libheed.so.${version%.*}"
 
+# ---- the reference
+if command -v doxygen >/dev/null; then
+  mkdir "$scratch/doc"
+  sed -e "s|@CMAKE_CURRENT_SOURCE_DIR@|$PWD|g; s|@CMAKE_CURRENT_BINARY_DIR@|$scratch/doc|g; s|@PROJECT_VERSION@|$version|g" tools/cmake/Doxyfile.in >"$scratch/doc/Doxyfile"
+  doxygen "$scratch/doc/Doxyfile" >"$scratch/log" 2>&1 || fail "doxygen does not understand a comment of a header: $(cat "$scratch/log")"
+  while read -r name; do
+    [ -s "$scratch/doc/reference/man/man3/$name.3" ] || fail "the reference has no $name"
+  done < <(sed -nE 's/^HEED_API .*[ *](heed_[a-z0-9_]+)\(.*/\1/p' host/include/heed/*.h)
+fi
+
 # ---- the tarball and the recipes
 if command -v git >/dev/null && git rev-parse --verify --quiet HEAD >/dev/null 2>&1; then
   packed=$(git show HEAD:CMakeLists.txt | sed -nE 's/^project\(heed VERSION ([0-9.]+) .*/\1/p')
