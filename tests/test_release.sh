@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a release needs: the same version wherever it stands, a tarball that CMake takes without git, and recipes that say what is in it.
+# What a release needs: the same version wherever it stands, pages whose links lead somewhere, a tarball that CMake takes without git, and recipes that say what is in it.
 # Usage: tests/test_release.sh      CMAKE names the tool; tools/packaging/release --check also builds from the tarball
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -32,6 +32,21 @@ for table in tests/fuzz/corpus/tune_file/*; do
   if grep -q '"heed": "' "$table"; then says "$table" '^.*"heed": "([0-9.]+)".*$'; fi
 done
 grep -qF "libheed.so.${version%.*}" CHANGELOG.md || fail "CHANGELOG.md does not name libheed.so.${version%.*}"
+
+# ---- the pages
+[ "$(wc -l <README.md)" -lt 250 ] || fail "README.md has 250 lines or more; docs/ holds what is longer"
+while read -r page; do
+  # Links to files, without what follows #; those to headings must name one, in GitHub's spelling.
+  while read -r link; do
+    target=$(dirname "$page")/${link%%#*}
+    [ -n "${link%%#*}" ] || target=$page
+    [ -e "$target" ] || fail "$page: there is no $link"
+    case $link in *.md#* | '#'*)
+      sed -nE 's/^#+ //p' "$target" | tr '[:upper:] ' '[:lower:]-' | tr -d ',.:`()' | grep -qxF -- "${link#*#}" || fail "$page: $link names no heading"
+      ;;
+    esac
+  done < <(grep -oE '\]\([^)]+\)' "$page" | sed -E 's/^\]\((.*)\)$/\1/' | grep -vE '^(https?|mailto):')
+done < <(find . -maxdepth 3 -name '*.md' -not -path './build*' -not -path './tests/*')
 
 # ---- the reference
 if command -v doxygen >/dev/null; then
