@@ -115,10 +115,10 @@ all_faults file 15 run softmax -i in -o out --device host
 all_faults memory 10 run softmax -i in -o out --device host
 all_faults memory 8 eval --model model --device host --json
 all_faults memory 6 devices --json
-all_faults memory 6 check --quick --op fill --device host
+all_faults memory 6 check --quick --op fill --serial --device host
 if [ "${HEED_TEST_HOST_ONLY:-0}" != 1 ] && [ "${HEED_DEVICE:-}" != host ]; then
   all_faults cl 8 devices
-  all_faults cl 4 check --quick --op fill
+  all_faults cl 4 check --quick --op fill --serial
   all_faults cl 12 "${train[@]}"
   all_faults cl 8 run softmax -i in -o out
 fi
