@@ -43,6 +43,10 @@ mkdir fresh
 "$heed" train --hidden 4 --batch 16 --epochs 1 --save fresh/model --device host >/dev/null 2>&1
 cp fresh/model fresh/out
 cp in fresh/in
+for ((i = 0; i < 40; i++)); do printf 'The %d quick foxes. ' "$i"; done >fresh/text
+lm_train=(lm train --data text --save-every 2 --eval-every 2 --log log.jsonl --keep-best)
+lm_new=(--layers 1 --heads 2 --width 8 --context 8 --batch 2 --save lm --tokenizer chars)
+(cd fresh && "$heed" "${lm_train[@]:0:4}" "${lm_new[@]}" --steps 2 --keep-best --device host) >/dev/null 2>&1
 
 # The file's size is what its header says.
 is_whole() {
@@ -82,8 +86,12 @@ faulty() { # KIND AT ERROR COMMAND ...
     esac || fail "$what: exit status $status, but the message does not name the reason: $(tail -n 1 stderr)"
   fi
   # Files are whole, the old or the new, and nothing temporary is left.
-  for file in model out; do
-    cmp -s "work/$file" "fresh/$file" || is_whole "work/$file" || fail "$what: $file is torn"
+  for file in model out lm/{,best/}model.safetensors lm/heed_state.safetensors; do
+    if [ ! -e "work/$file" ]; then
+      [ ! -e "fresh/$file" ] || [[ "$*" = *--force* ]] || fail "$what: $file is gone"
+    else
+      cmp -s "work/$file" "fresh/$file" || is_whole "work/$file" || fail "$what: $file is torn"
+    fi
   done
   [ ! -e work/plot.svg ] || cmp -s work/plot.svg in || [ "$(tail -n 1 work/plot.svg)" = '</svg>' ] || fail "$what: the plot is torn"
   [ -z "$(find work -name '*.tmp' -o -name '.heed-*')" ] || fail "$what: a temporary file is left"
@@ -105,7 +113,9 @@ all_faults() { # KIND SAMPLE COMMAND ...
   else
     for ((at = 0; at < sample; at++)); do faulty "$kind" $((1 + RANDOM % total)) $((RANDOM % 12)) "$@"; done
   fi
-  printf 'heed %-8s %-6s %5d calls: %5d failing runs, %5d ended with an error, %d s\n' "$1" "$kind" "$total" "$tried" "$refused" $((SECONDS - start))
+  local name=$1
+  [ "$1" != lm ] || name="$1 $2"
+  printf 'heed %-11s %-6s %5d calls: %5d failing runs, %5d ended with an error, %d s\n' "$name" "$kind" "$total" "$tried" "$refused" $((SECONDS - start))
 }
 
 train=(train --hidden 4 --batch 16 --epochs 2 --save model --log log.jsonl)
@@ -114,12 +124,21 @@ all_faults memory 24 "${train[@]}" --device host
 all_faults file 15 run softmax -i in -o out --device host
 all_faults memory 10 run softmax -i in -o out --device host
 all_faults memory 8 eval --model model --device host --json
+all_faults file 16 "${lm_train[@]}" --resume lm --steps 4 --device host
+all_faults file 8 "${lm_train[@]}" "${lm_new[@]}" --force --steps 4 --device host
+all_faults memory 16 "${lm_train[@]}" --resume lm --steps 4 --device host
+all_faults memory 8 "${lm_train[@]}" "${lm_new[@]}" --force --steps 4 --device host
+all_faults file 4 lm generate --model lm --prompt The --tokens 4 --device host
+all_faults memory 8 lm generate --model lm --prompt The --tokens 4 --device host --json
+all_faults memory 8 lm eval --model lm --data text --device host --json
 all_faults memory 6 devices --json
-all_faults memory 6 check --quick --op fill --device host
+all_faults memory 6 check --quick --op fill --serial --device host
 if [ "${HEED_TEST_HOST_ONLY:-0}" != 1 ] && [ "${HEED_DEVICE:-}" != host ]; then
   all_faults cl 8 devices
-  all_faults cl 4 check --quick --op fill
+  all_faults cl 4 check --quick --op fill --serial
   all_faults cl 12 "${train[@]}"
+  all_faults cl 6 "${lm_train[@]}" --resume lm --steps 4
+  all_faults cl 4 lm generate --model lm --prompt The --tokens 4
   all_faults cl 8 run softmax -i in -o out
 fi
 if [ "$long" = 1 ] && command -v gnuplot >/dev/null; then
@@ -155,6 +174,8 @@ fill_up() {
   export HEED_CACHE=$PWD/full/cache XDG_CONFIG_HOME=$PWD/full/config
   refuses 'No space left' "$heed" train --hidden 64 --batch 16 --epochs 1 --save full/model
   refuses 'No space left' "$heed" train --hidden 64 --batch 16 --epochs 1 --save full/new
+  refuses 'the disk has' "$heed" lm train --data fresh/text --layers 1 --width 16 --context 8 --batch 1 --steps 1 --save full/lm
+  [ ! -e full/lm ] || fail "on a full file system: a folder for a model that has no room there"
   head -c 65536 /dev/zero >full/more 2>/dev/null || true
   refuses 'No space left' "$heed" run softmax -i full/in -o full/out
   refuses 'No space left' "$heed" train --hidden 4 --batch 16 --epochs 1 --log full/log.jsonl

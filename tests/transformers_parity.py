@@ -8,6 +8,7 @@
 
 Everything is seeded. Prints a line for each comparison; exits with 1 when one has failed. tests/test_transformers.sh runs this.
 """
+
 import argparse
 import json
 import math
@@ -229,13 +230,11 @@ def written_checks():
 
 # ---------------------------------------------------------------- tokenizers
 
-GPT4 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+GPT4 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 
 def train_tokenizer(kind, size):
-    """Learned from README.md, with what models of this kind have around the merges."""
+    """Learned from README.md and docs/commands.md, with what models of this kind have around the merges."""
     pre, processors = tokenizers.pre_tokenizers, tokenizers.processors
     made = tokenizers.Tokenizer(tokenizers.models.BPE(ignore_merges=kind == "split"))
     byte_level = pre.ByteLevel(add_prefix_space=False, use_regex=kind != "split")
@@ -249,9 +248,12 @@ def train_tokenizer(kind, size):
     if kind == "split":
         made.normalizer = tokenizers.normalizers.NFC()
     trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=size, initial_alphabet=pre.ByteLevel.alphabet(), special_tokens=["<|endoftext|>"], show_progress=False
+        vocab_size=size,
+        initial_alphabet=pre.ByteLevel.alphabet(),
+        special_tokens=["<|endoftext|>"],
+        show_progress=False,
     )
-    made.train([os.path.join(ROOT, "README.md")], trainer)
+    made.train([os.path.join(ROOT, "README.md"), os.path.join(ROOT, "docs", "commands.md")], trainer)
     made.add_special_tokens(["<|end|>"])
     made.add_tokens(["don't"])
     if kind == "digits":
@@ -285,7 +287,9 @@ def check_tokenizer(heed, work, kind):
         expect_ids(found, made.encode(text, add_special_tokens=False).ids, f"ids of {text[:20]!r}")
         back = heed.run("lm", "tokenize", "--tokenizer", folder, "--decode", text="\n".join(map(str, found)).encode())
         expected = made.decode(found, skip_special_tokens=False)
-        expect(back.decode(errors="replace") == expected, f"{text[:20]!r} decodes to {back[:20]!r}, not {expected[:20]!r}")
+        expect(
+            back.decode(errors="replace") == expected, f"{text[:20]!r} decodes to {back[:20]!r}, not {expected[:20]!r}"
+        )
     if kind == "digits":
         found = heed.tokenize(b"so be it", "--tokenizer", folder, "--template")
         expect_ids(found, made.encode("so be it").ids, "ids with the template")

@@ -1,4 +1,5 @@
 """What tests/transformers_parity.py compares with: heed as a program, expectations, and tiny models with what PyTorch makes of them."""
+
 import json
 import math
 import os

@@ -18,7 +18,7 @@ static heed_status open_parts(const char *path, heed_model_folder *folder) {
   if (status == HEED_OK) status = heed_store_open(path, &folder->weights);
   if (status == HEED_ERROR_IO)
     HEED__TRY(heed__lm_refuse_foreign(path));  // else the message is that of the missing file
-  return status;
+  return status == HEED_OK ? heed__lm_check_sizes(folder) : status;
 }
 
 heed_status heed_model_folder_open(const char *path, heed_model_folder **out) {
@@ -72,14 +72,6 @@ static bool holds_no_weight(const heed_transformer_config *c, const char *name) 
 
 static const char gpt2_prefix[] = "transformer.";
 
-// GPT-2's first files have names without the prefix.
-static const heed_stored *find(const heed_model_folder *folder, const char *name) {
-  const heed_stored *stored = heed_store_find(folder->weights, name);
-  const size_t prefix = sizeof gpt2_prefix - 1;
-  if (!stored && strncmp(name, gpt2_prefix, prefix) == 0) stored = heed_store_find(folder->weights, name + prefix);
-  return stored;
-}
-
 static int by_name(const void *a, const void *b) {
   return strcmp(((const heed_parameter *)a)->name, ((const heed_parameter *)b)->name);
 }
@@ -119,25 +111,8 @@ static heed_status check_unknown(const heed_model_folder *folder, const heed_par
 
 static heed_status check_shape(const heed_stored *stored, const heed_tensor *value, bool transposed) {
   const int rank = heed_tensor_rank(value);
-  bool fits = stored->rank == rank;
-  for (int axis = 0; fits && axis < rank; ++axis)
-    fits = stored->dims[axis] == heed_tensor_dim(value, transposed ? rank - 1 - axis : axis);
-  int64_t dims[2] = {heed_tensor_dim(value, 0), heed_tensor_dim(value, 1)};
-  if (transposed) {
-    dims[0] = heed_tensor_dim(value, 1);
-    dims[1] = heed_tensor_dim(value, 0);
-  }
-  char found[96] = "";
-  size_t used = 0;
-  for (int axis = 0; axis < stored->rank && used < sizeof found; ++axis)
-    used += (size_t)snprintf(found + used, sizeof found - used, "%s%" PRId64, axis ? ", " : "", stored->dims[axis]);
-  if (rank == 1)
-    HEED__REQUIRE(fits, HEED_ERROR_FORMAT, "%s: %s is [%s]; its configuration needs [%" PRId64 "]", stored->path,
-                  heed__printable(stored->name).text, found, dims[0]);
-  else
-    HEED__REQUIRE(fits, HEED_ERROR_FORMAT, "%s: %s is [%s]; its configuration needs [%" PRId64 ", %" PRId64 "]",
-                  stored->path, heed__printable(stored->name).text, found, dims[0], dims[1]);
-  return HEED_OK;
+  const int64_t turned[] = {heed_tensor_dim(value, 1), heed_tensor_dim(value, 0)};
+  return heed__lm_check_dims(stored, rank, transposed ? turned : heed_tensor_dims(value));
 }
 
 // to[c, r] = from[r, c], by blocks that a cache holds.
@@ -170,12 +145,12 @@ heed_status heed_model_folder_load(const heed_model_folder *folder, heed_transfo
   const heed_parameter *parameters = NULL;
   const size_t count = heed_transformer_parameters(transformer, &parameters);
   for (size_t i = 0; i < count; ++i)
-    HEED__REQUIRE(find(folder, parameters[i].name), HEED_ERROR_FORMAT, "%s: the weights have no tensor %s",
+    HEED__REQUIRE(heed__lm_find(folder, parameters[i].name), HEED_ERROR_FORMAT, "%s: the weights have no tensor %s",
                   folder->path, parameters[i].name);
   HEED__TRY(check_unknown(folder, parameters, count));
   for (size_t i = 0; i < count; ++i) {
     const bool transposed = heed_model_is_transposed(folder->config.architecture, parameters[i].name);
-    HEED__TRY(load_one(folder, find(folder, parameters[i].name), transposed, parameters[i].value));
+    HEED__TRY(load_one(folder, heed__lm_find(folder, parameters[i].name), transposed, parameters[i].value));
   }
   return HEED_OK;
 }
@@ -188,7 +163,7 @@ heed_status heed_model_folder_load_masters(const heed_model_folder *folder, cons
   const size_t count = heed_transformer_parameters(transformer, &parameters);
   for (size_t i = 0; i < count; ++i) {
     heed_tensor *master = heed_optimizer_state(optimizer, "master", i);
-    const heed_stored *stored = find(folder, parameters[i].name);
+    const heed_stored *stored = heed__lm_find(folder, parameters[i].name);
     HEED__REQUIRE(stored, HEED_ERROR_FORMAT, "%s: the weights have no tensor %s", folder->path, parameters[i].name);
     const bool transposed = heed_model_is_transposed(folder->config.architecture, parameters[i].name);
     if (master) HEED__TRY(load_one(folder, stored, transposed, master));

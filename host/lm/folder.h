@@ -15,6 +15,14 @@ struct heed_model_folder {
 // it. Errors: UNSUPPORTED.
 heed_status heed__lm_refuse_foreign(const char *path);
 
+// The weights' tensor of this name; GPT-2's with or without "transformer.". NULL: there is none.
+const heed_stored *heed__lm_find(const heed_model_folder *folder, const char *name);
+// Fails if the tensor has other dims, of which there are one or two. Errors: FORMAT.
+heed_status heed__lm_check_dims(const heed_stored *stored, int rank, const int64_t *dims);
+// Fails if the weights are not of the sizes that the configuration tells, as far as the memory for a model depends on them: whoever makes
+// the model then needs no more than the files are worth. Errors: FORMAT, with the name of a tensor.
+heed_status heed__lm_check_sizes(const heed_model_folder *folder);
+
 // to[c, r] = from[r, c]
 void heed__transpose(const float *from, int64_t rows, int64_t columns, float *to);
 

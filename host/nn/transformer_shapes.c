@@ -1,5 +1,6 @@
 // The activations of a transformer: which ones a pass has, their shapes, and the memory that they live in from pass to pass.
 #include <inttypes.h>
+#include <math.h>
 
 #include "base/size.h"
 #include "nn/transformer.h"
@@ -7,6 +8,7 @@
 // ---------------------------------------------------------------- shapes
 
 enum { MOST_LOGITS = 1 << 25, ROW_MULTIPLE = 64 };
+static const double ROUNDED = 1.1;  // sizes of scratch buffers are rounded up, by up to a quarter
 
 int64_t heed__logit_rows(const heed_transformer_config *config, int64_t rows) {
   const int64_t most = heed__max(MOST_LOGITS / config->vocab / ROW_MULTIPLE, 1) * ROW_MULTIPLE;
@@ -200,6 +202,31 @@ static uint64_t activation_bytes(const heed_transformer_config *c, int64_t batch
   return bytes + (train && !c->recompute ? layers : 1) * block_bytes(c, batch, length, train);
 }
 
+// What an OpenCL CPU packs: the operands of products, and of attention. Its backend keeps such buffers, and gives one to whoever needs at
+// most so much and more than half of it; so one of each octave stays, while attention has its own at a time.
+static uint64_t scratch_bytes(const heed_transformer_config *c, int64_t batch, int64_t length, bool train) {
+  const double rows = (double)batch * (double)length, width = (double)c->width, ffn = (double)c->ffn;
+  const double chunk = train ? (double)heed__logit_rows(c, batch * length) : (double)batch, vocab = (double)c->vocab;
+  // An operand is packed if many rows pass over it, or if it must be converted.
+  const bool wide = c->width >= 192 || c->dtype != HEED_F32;
+  double packed[] = {vocab * width, train ? chunk * vocab : 0, rows * (wide ? ffn : width), ffn * width,
+                     (double)heed__qkv_width(c) * width};
+  double sum = 0;
+  for (double above = INFINITY;;) {
+    double largest = 0;
+    for (size_t i = 0; i < sizeof packed / sizeof *packed; ++i)
+      if (packed[i] <= above / 2 && packed[i] > largest) largest = packed[i];
+    if (largest == 0) break;
+    sum += largest;
+    above = largest;
+  }
+  const double head = (double)c->head_dim, block = length <= 64 ? 64 : length <= 128 ? 128 : 256;
+  const double keys = (double)heed__ceil_div(length, (int64_t)block) * block;
+  sum += 2 * (double)batch * (double)c->kv_heads * keys * head;
+  if (train) sum += 3 * rows * (double)c->heads * head;
+  return (uint64_t)(4 * ROUNDED * sum);
+}
+
 static heed_status parameter_count(const heed_transformer_config *c, uint64_t *count) {
   const uint64_t width = (uint64_t)c->width, ffn = (uint64_t)c->ffn, qkv = (uint64_t)heed__qkv_width(c);
   const bool gpt2 = heed__is_gpt2(c);
@@ -232,6 +259,7 @@ heed_status heed_transformer_reckon(const heed_transformer_config *config, int64
   if (!c.frozen) memory->gradients = count * size;  // made with the parameters
   if (!heed__is_gpt2(&c)) memory->parameters += 4 * (uint64_t)(c.context * c.head_dim);
   memory->activations = activation_bytes(&c, heed__max(batch, 1), length, batch > 0);
+  memory->scratch = scratch_bytes(&c, heed__max(batch, 1), length, batch > 0);
   memory->cache = 2 * size * (uint64_t)(c.layers * c.kv_heads * c.head_dim) * (uint64_t)cache;
   return HEED_OK;
 }

@@ -23,10 +23,10 @@ static const tool_option options[] = {
     TOOL_OPTION_INTEGER("context", settings, context, 1, TOOL_MAX_COUNT, "at least 1",
                         "tokens of a window (default: the model's context)"),
     TOOL_OPTION_INTEGER("stride", settings, stride, 1, TOOL_MAX_COUNT, "at least 1",
-                        "from the beginning of a window to that of the next, of which only the tokens count that no "
-                        "window before has counted (default: --context)"),
+                        "tokens from the start of a window to that of the next; each token counts once (default: "
+                        "--context)"),
     TOOL_OPTION_FLAG("template", settings, template_tokens,
-                     "put the tokens of the tokenizer's template around the text"),
+                     "also the tokens that the tokenizer's template puts around the text"),
     TOOL_OPTION_CHOICE("dtype", settings, dtype, lm_dtypes, "f32|f16|bf16",
                        "what weights and activations are rounded to (default f32)"),
 };
@@ -175,11 +175,10 @@ static int evaluate(measuring *m) {
   if (m->rows > m->windows) m->rows = m->windows;
   heed_transformer_config config = *heed_model_folder_config(m->model.folder);
   config.frozen = true;
+  if (config.architecture != HEED_ARCHITECTURE_GPT2) config.context = m->context;  // angles of no other positions
   config.dropout = 0;
   config.dtype = (heed_dtype)m->s->dtype;
-  lm_memory memory;
-  TOOL_HEED(command, lm_memory_to_run(&config, m->rows * m->context, 0, &memory));
-  TOOL_TRY(lm_model_load(&m->model, &config, &memory, "try a smaller --context or --dtype bf16"));
+  TOOL_TRY(lm_model_load(&m->model, &config, m->rows * m->context, 0, "try a smaller --context or --dtype bf16"));
   TOOL_TRY(measure(m));
   return print(m);
 }

@@ -38,7 +38,7 @@ static const tool_option options[] = {
     TOOL_OPTION_FLAG("slide", settings, slide,
                      "where the context is full, forget the older half of it and go on, instead of refusing"),
     TOOL_OPTION_FLAG("template", settings, template_tokens,
-                     "put the tokens of the tokenizer's template around the prompt"),
+                     "also the tokens that the tokenizer's template puts around the prompt"),
     TOOL_OPTION_FLAG("show-ids", settings, show_ids, "also print the token ids, in a line of their own"),
     TOOL_OPTION_CHOICE("dtype", settings, dtype, lm_dtypes, "f32|f16|bf16",
                        "what weights and activations are rounded to (default f32)"),
@@ -130,7 +130,10 @@ static int fit_context(const tool_args *args, settings *s, size_t count, heed_tr
   if (!tool_given(args, "tokens") && !s->slide && c->window == 0 && room >= 1 && s->tokens > room) s->tokens = room;
   const int64_t all = given + s->tokens - 1;
   if (given == 0) return tool_fail(command, "the prompt has no tokens; a model continues at least one");
-  if (all <= c->context) return TOOL_DONE;
+  if (all <= c->context) {
+    if (c->architecture != HEED_ARCHITECTURE_GPT2) c->context = all;  // angles of other positions are not needed
+    return TOOL_DONE;
+  }
   if (c->window > 0) {
     if (all > INT32_MAX) return tool_fail(command, "the prompt and --tokens are over %d tokens", INT32_MAX);
     c->context = all;
@@ -192,10 +195,8 @@ static int with_prompt(const tool_args *args, lm_model *model, settings *s, cons
   config.dtype = (heed_dtype)s->dtype;
   TOOL_TRY(fit_context(args, s, p->count, &config));
   const int64_t all = (int64_t)p->count + s->tokens;
-  lm_memory memory;
-  TOOL_HEED(command,
-            lm_memory_to_run(&config, (int64_t)p->count, all < config.context ? all : config.context, &memory));
-  TOOL_TRY(lm_model_load(model, &config, &memory, "try --dtype bf16 or fewer --tokens"));
+  TOOL_TRY(lm_model_load(model, &config, (int64_t)p->count, all < config.context ? all : config.context,
+                         "try --dtype bf16 or fewer --tokens"));
   return write_text(args, model, s, p);
 }
 

@@ -9,7 +9,7 @@ static const char command[] = "heed lm info";
 
 typedef struct settings {
   const char *model;
-  int64_t batch, context, tokens;
+  int64_t batch, accumulate, context;
   double dropout;
   int dtype;
   bool recompute;
@@ -19,6 +19,8 @@ static const tool_option options[] = {
     TOOL_OPTION_TEXT("model", settings, model, "DIR", "folder of the model, as heed or transformers writes it"),
     TOOL_OPTION_INTEGER("batch", settings, batch, 1, TOOL_MAX_COUNT, "at least 1",
                         "to train: rows of a micro-batch (default 1)"),
+    TOOL_OPTION_INTEGER("accumulate", settings, accumulate, 1, TOOL_MAX_COUNT, "at least 1",
+                        "to train: micro-batches of a step, whose gradients one device sums (default 1)"),
     TOOL_OPTION_INTEGER("context", settings, context, 1, TOOL_MAX_COUNT, "at least 1",
                         "to train, and to run: tokens of a row (default: the model's context)"),
     TOOL_OPTION_CHOICE("dtype", settings, dtype, lm_dtypes, "f32|f16|bf16",
@@ -45,13 +47,11 @@ typedef struct facts {
   int64_t context, parameters;
 } facts;
 
-static json_t *memory_json(const lm_memory *m) {
+static json_t *memory_json(const lm_memory *memory) {
   json_t *object = json_object();
-  tool_json_add(object, "parameters", json_integer((json_int_t)m->parameters));
-  if (m->gradients) tool_json_add(object, "gradients", json_integer((json_int_t)m->gradients));
-  if (m->optimizer) tool_json_add(object, "optimizer", json_integer((json_int_t)m->optimizer));
-  tool_json_add(object, "activations", json_integer((json_int_t)m->activations));
-  if (m->cache) tool_json_add(object, "cache", json_integer((json_int_t)m->cache));
+  for (int kind = 0; kind < LM_MEMORY_KINDS; kind++)
+    if (memory->bytes[kind] > 0)
+      tool_json_add(object, lm_memory_names[kind], json_integer((json_int_t)memory->bytes[kind]));
   return object;
 }
 
@@ -82,24 +82,9 @@ static int print_json(const tool_args *args, const lm_model *model, const facts 
   return tool_json_print(args, object, false);
 }
 
-static void print_memory(const char *what, const lm_memory *m) {
-  const struct {
-    const char *name;
-    uint64_t bytes;
-  } kinds[] = {{"parameters", m->parameters},
-               {"gradients", m->gradients},
-               {"optimizer", m->optimizer},
-               {"activations", m->activations},
-               {"cache", m->cache}};
-  char text[32];
-  printf("%-13s %s:", what, tool_bytes_text(lm_memory_total(m), text));
-  bool first = true;
-  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-    if (kinds[i].bytes == 0) continue;
-    printf("%s %s %s", first ? "" : ",", kinds[i].name, tool_bytes_text(kinds[i].bytes, text));
-    first = false;
-  }
-  puts("");
+static void print_memory(const char *what, const lm_memory *memory) {
+  char text[LM_MEMORY_TEXT];
+  printf("%-13s %s\n", what, lm_memory_text(memory, text));
 }
 
 static void print_text(const lm_model *model, const facts *f) {
@@ -124,6 +109,18 @@ static void print_text(const lm_model *model, const facts *f) {
   print_memory(train, &f->run);
 }
 
+// The device is not opened: only its kind says something of the memory.
+static int find_device(const tool_args *args, heed_device_type *type) {
+  heed_device_list *list = NULL;
+  size_t index = 0;
+  TOOL_HEED(command, heed_device_list_create(&list));
+  const heed_status found = heed_device_list_find(list, args->device, &index);
+  if (found == HEED_OK) *type = heed_device_list_get(list, index)->type;
+  const int status = found == HEED_OK ? TOOL_DONE : tool_fail_status(command, found);
+  heed_device_list_destroy(list);
+  return status;
+}
+
 static int tell(const tool_args *args, const settings *s, lm_model *model) {
   TOOL_TRY(lm_model_open(args, s->model, model));
   facts f = {.s = s, .config = *heed_model_folder_config(model->folder)};
@@ -134,15 +131,17 @@ static int tell(const tool_args *args, const settings *s, lm_model *model) {
   f.config.recompute = s->recompute;
   if (tool_given(args, "dropout")) f.config.dropout = s->dropout;
   f.parameters = lm_parameters(&f.config);
-  TOOL_HEED(command, lm_memory_to_train(&f.config, s->batch, f.context, &f.train));
-  TOOL_HEED(command, lm_memory_to_run(&f.config, f.context, f.context, &f.run));
+  heed_device_type device = HEED_DEVICE_HOST;
+  TOOL_TRY(find_device(args, &device));
+  TOOL_HEED(command, lm_memory_to_train(&f.config, s->batch, f.context, s->accumulate, device, &f.train));
+  TOOL_HEED(command, lm_memory_to_run(&f.config, f.context, f.context, device, &f.run));
   if (args->json) return print_json(args, model, &f);
   print_text(model, &f);
   return TOOL_DONE;
 }
 
 int lm_info(int argc, const char **argv) {
-  settings s = {.batch = 1};
+  settings s = {.batch = 1, .accumulate = 1};
   tool_args args;
   int status = tool_parse(&syntax, &s, argc, argv, &args);
   if (status == TOOL_PROCEED) {

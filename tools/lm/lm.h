@@ -26,14 +26,29 @@ extern const char *const lm_dtypes[];  // "f32", ... up to NULL, in the order of
 // ---------------------------------------------------------------- memory
 
 // Bytes of device memory by what they are for.
+enum {
+  LM_PARAMETERS,
+  LM_GRADIENTS,
+  LM_OPTIMIZER,
+  LM_ACTIVATIONS,
+  LM_CACHE,
+  LM_SCRATCH,  // what operators compute with on an OpenCL CPU
+  LM_MEMORY_KINDS
+};
+extern const char *const lm_memory_names[LM_MEMORY_KINDS];
 typedef struct lm_memory {
-  uint64_t parameters, gradients, optimizer, activations, cache;
+  uint64_t bytes[LM_MEMORY_KINDS];
 } lm_memory;
 uint64_t lm_memory_total(const lm_memory *memory);
-// To train by AdamW on micro-batches of [batch, length] tokens; and to continue a text up to `length` tokens, of which `prompt` come at a
-// time. Errors: those of heed_transformer_reckon().
-heed_status lm_memory_to_train(const heed_transformer_config *config, int64_t batch, int64_t length, lm_memory *memory);
-heed_status lm_memory_to_run(const heed_transformer_config *config, int64_t prompt, int64_t length, lm_memory *memory);
+// Writes "3.1 GiB: parameters 0.5 GiB, ..."; returns text.
+enum { LM_MEMORY_TEXT = 320 };
+const char *lm_memory_text(const lm_memory *memory, char text[LM_MEMORY_TEXT]);
+// To train by AdamW on micro-batches of [batch, length] tokens, of which the device sums `own`; and to continue a text up to `length`
+// tokens, of which `prompt` come at a time. Errors: those of heed_transformer_reckon().
+heed_status lm_memory_to_train(const heed_transformer_config *config, int64_t batch, int64_t length, int64_t own,
+                               heed_device_type device, lm_memory *memory);
+heed_status lm_memory_to_run(const heed_transformer_config *config, int64_t prompt, int64_t length,
+                             heed_device_type device, lm_memory *memory);
 // Refuses what the device has no room for, with the figures and `advice`.
 int lm_memory_check(const char *command, const heed_context *ctx, const lm_memory *memory, const char *advice);
 
@@ -49,8 +64,10 @@ typedef struct lm_model {
 int lm_open_device(const tool_args *args, heed_context **out);
 // Opens a folder and, where there is one, its tokenizer.
 int lm_model_open(const tool_args *args, const char *path, lm_model *model);
-// Opens the device and loads the weights into a transformer of this configuration.
-int lm_model_load(lm_model *model, const heed_transformer_config *config, const lm_memory *memory, const char *advice);
+// Opens the device and loads the weights into a transformer of this configuration, which is to run on texts of `length` tokens, of which
+// `prompt` come at a time.
+int lm_model_load(lm_model *model, const heed_transformer_config *config, int64_t prompt, int64_t length,
+                  const char *advice);
 void lm_model_close(lm_model *model);
 // Tells whether a folder has a tokenizer's files.
 bool lm_has_tokenizer(const char *folder);
@@ -58,7 +75,7 @@ bool lm_has_tokenizer(const char *folder);
 int lm_open_tokenizer(const char *command, const char *name, const char *const *texts, size_t count,
                       heed_tokenizer **out);
 // The most that the tokenizer's ids and the model's vocabulary may differ is that the model knows more of them.
-int lm_check_vocabulary(const char *command, const heed_tokenizer *tokenizer, int64_t vocab);
+int lm_check_vocabulary(const char *command, const char *name, const heed_tokenizer *tokenizer, int64_t vocab);
 // The fraction of multiply-adds' peak is reckoned by: FLOP of a training step on [batch, length] tokens.
 double lm_step_flops(const heed_transformer_config *config, int64_t batch, int64_t length);
 // How many parameters the model has.

@@ -3,54 +3,70 @@
 
 #include "lm/lm.h"
 
-uint64_t lm_memory_total(const lm_memory *m) {
-  return m->parameters + m->gradients + m->optimizer + m->activations + m->cache;
+const char *const lm_memory_names[LM_MEMORY_KINDS] = {"parameters",  "gradients", "optimizer",
+                                                      "activations", "cache",     "scratch"};
+
+uint64_t lm_memory_total(const lm_memory *memory) {
+  uint64_t total = 0;
+  for (int kind = 0; kind < LM_MEMORY_KINDS; kind++) total += memory->bytes[kind];
+  return total;
 }
 
-heed_status lm_memory_to_train(const heed_transformer_config *config, int64_t batch, int64_t length,
-                               lm_memory *memory) {
+static heed_status reckon(const heed_transformer_config *config, int64_t batch, int64_t length, int64_t cache,
+                          heed_device_type device, lm_memory *memory) {
   heed_transformer_memory reckoned;
   *memory = (lm_memory){0};
-  const heed_status status = heed_transformer_reckon(config, batch, length, 0, &reckoned);
+  const heed_status status = heed_transformer_reckon(config, batch, length, cache, &reckoned);
   if (status != HEED_OK) return status;
-  const uint64_t count = reckoned.gradients / heed_dtype_size(config->dtype);
+  *memory = (lm_memory){{[LM_PARAMETERS] = reckoned.parameters,
+                         [LM_GRADIENTS] = reckoned.gradients,
+                         [LM_ACTIVATIONS] = reckoned.activations,
+                         [LM_CACHE] = reckoned.cache,
+                         [LM_SCRATCH] = device == HEED_DEVICE_CPU ? reckoned.scratch : 0}};
+  return HEED_OK;
+}
+
+heed_status lm_memory_to_train(const heed_transformer_config *config, int64_t batch, int64_t length, int64_t own,
+                               heed_device_type device, lm_memory *memory) {
+  const heed_status status = reckon(config, batch, length, 0, device, memory);
+  const uint64_t count = memory->bytes[LM_GRADIENTS] / heed_dtype_size(config->dtype);
   const uint64_t each = config->dtype == HEED_F32 ? 8 : 12;  // two moments in F32, and a master of 16 bits
-  *memory = (lm_memory){.parameters = reckoned.parameters,
-                        .gradients = reckoned.gradients,
-                        .optimizer = each * count,
-                        .activations = reckoned.activations};
-  return HEED_OK;
+  memory->bytes[LM_OPTIMIZER] = each * count;
+  // The gradients, and what waits at each level of the tree that sums micro-batches.
+  uint64_t sums = 1;
+  for (int64_t leaves = heed_grad_pieces(own); leaves > 1; leaves /= 2) sums++;
+  memory->bytes[LM_GRADIENTS] *= sums;
+  return status;
 }
 
-heed_status lm_memory_to_run(const heed_transformer_config *config, int64_t prompt, int64_t length, lm_memory *memory) {
+heed_status lm_memory_to_run(const heed_transformer_config *config, int64_t prompt, int64_t length,
+                             heed_device_type device, lm_memory *memory) {
   heed_transformer_config runs = *config;
-  heed_transformer_memory reckoned;
   runs.frozen = true;
-  *memory = (lm_memory){0};
-  const heed_status status = heed_transformer_reckon(&runs, 0, prompt, length, &reckoned);
-  if (status != HEED_OK) return status;
-  *memory =
-      (lm_memory){.parameters = reckoned.parameters, .activations = reckoned.activations, .cache = reckoned.cache};
-  return HEED_OK;
+  return reckon(&runs, 0, prompt, length, device, memory);
 }
 
-int lm_memory_check(const char *command, const heed_context *ctx, const lm_memory *m, const char *advice) {
-  const uint64_t total = lm_memory_total(m), there = heed_context_device(ctx)->memory;
-  if (total <= there) return TOOL_DONE;
-  const struct {
-    const char *name;
-    uint64_t bytes;
-  } kinds[] = {{"parameters", m->parameters},
-               {"gradients", m->gradients},
-               {"optimizer", m->optimizer},
-               {"activations", m->activations},
-               {"cache", m->cache}};
-  char parts[256] = "", needed[32], has[32], bytes[32];
+static void parts_text(const lm_memory *memory, char *text, size_t size) {
   size_t used = 0;
-  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-    if (kinds[i].bytes > 0)
-      used += (size_t)snprintf(parts + used, sizeof parts - used, "%s%s %s", used ? ", " : "", kinds[i].name,
-                               tool_bytes_text(kinds[i].bytes, bytes));
-  return tool_fail(command, "this needs %s: %s; %s has %s: %s", tool_bytes_text(total, needed), parts,
-                   heed_context_device(ctx)->name, tool_bytes_text(there, has), advice);
+  for (int kind = 0; kind < LM_MEMORY_KINDS && used < size; kind++) {
+    char bytes[32];
+    if (memory->bytes[kind] > 0)
+      used += (size_t)snprintf(text + used, size - used, "%s%s %s", used ? ", " : "", lm_memory_names[kind],
+                               tool_bytes_text(memory->bytes[kind], bytes));
+  }
+}
+
+const char *lm_memory_text(const lm_memory *memory, char text[LM_MEMORY_TEXT]) {
+  char parts[LM_MEMORY_TEXT - 40] = "", total[32];
+  parts_text(memory, parts, sizeof parts);
+  snprintf(text, LM_MEMORY_TEXT, "%s: %s", tool_bytes_text(lm_memory_total(memory), total), parts);
+  return text;
+}
+
+int lm_memory_check(const char *command, const heed_context *ctx, const lm_memory *memory, const char *advice) {
+  const heed_device_info *device = heed_context_device(ctx);
+  char needed[LM_MEMORY_TEXT], has[32];
+  if (lm_memory_total(memory) <= device->memory) return TOOL_DONE;
+  return tool_fail(command, "this needs %s; %s has %s: %s", lm_memory_text(memory, needed), device->name,
+                   tool_bytes_text(device->memory, has), advice);
 }

@@ -18,10 +18,11 @@ bool lm_has_tokenizer(const char *folder) {
   return found;
 }
 
-int lm_check_vocabulary(const char *command, const heed_tokenizer *tokenizer, int64_t vocab) {
+int lm_check_vocabulary(const char *command, const char *name, const heed_tokenizer *tokenizer, int64_t vocab) {
   const int64_t ids = heed_tokenizer_vocab(tokenizer);
   if (ids <= vocab) return TOOL_DONE;
-  return tool_fail(command, "the tokenizer has %" PRId64 " ids, but the model's vocabulary only %" PRId64, ids, vocab);
+  return tool_fail(command, "the tokenizer %s has %" PRId64 " ids, but the model's vocabulary only %" PRId64, name, ids,
+                   vocab);
 }
 
 int lm_open_tokenizer(const char *command, const char *name, const char *const *texts, size_t count,
@@ -49,15 +50,18 @@ int lm_model_open(const tool_args *args, const char *path, lm_model *model) {
   TOOL_HEED(args->command, heed_model_folder_open(path, &model->folder));
   if (!lm_has_tokenizer(path)) return TOOL_DONE;
   TOOL_HEED(args->command, heed_tokenizer_open(path, &model->tokenizer));
-  return lm_check_vocabulary(args->command, model->tokenizer, heed_model_folder_config(model->folder)->vocab);
+  return lm_check_vocabulary(args->command, path, model->tokenizer, heed_model_folder_config(model->folder)->vocab);
 }
 
-int lm_model_load(lm_model *model, const heed_transformer_config *config, const lm_memory *memory, const char *advice) {
+int lm_model_load(lm_model *model, const heed_transformer_config *config, int64_t prompt, int64_t length,
+                  const char *advice) {
   const char *command = model->args->command;
   heed_transformer_config complete = *config;
+  lm_memory memory;
   complete.empty = true;
   TOOL_TRY(lm_open_device(model->args, &model->ctx));
-  TOOL_TRY(lm_memory_check(command, model->ctx, memory, advice));
+  TOOL_HEED(command, lm_memory_to_run(config, prompt, length, heed_context_device(model->ctx)->type, &memory));
+  TOOL_TRY(lm_memory_check(command, model->ctx, &memory, advice));
   tool_progress_show(model->args->progress, "loading the model");
   TOOL_HEED(command, heed_transformer_create(model->ctx, &complete, 0, &model->transformer));
   TOOL_HEED(command, heed_model_folder_load(model->folder, model->transformer));

@@ -16,7 +16,7 @@ typedef struct heed_model_folder heed_model_folder;
 // for is refused by name and never approximated: another rope_type or activation, biases that the architecture has not, sliding
 // layers, scaling by layer, quantization. A model in GGUF or in a file of torch.save() is refused with the command that converts it.
 // Errors, which name the file and the key: IO; FORMAT (no JSON, a key missing, of the wrong type or out of range, weights that are no
-// safetensors); UNSUPPORTED (a model that heed has not); OUT_OF_MEMORY.
+// safetensors, or not of the configuration's sizes); UNSUPPORTED (a model that heed has not); OUT_OF_MEMORY.
 HEED_API HEED_MUST_CHECK heed_status heed_model_folder_open(const char *path, heed_model_folder **out);
 HEED_API void heed_model_folder_close(heed_model_folder *folder);
 // The model's configuration, complete, with dtype F32; dropout is what config.json names for the residual stream. NULL for NULL.
