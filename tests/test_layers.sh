@@ -49,7 +49,7 @@ tables='
       quoted["tools/bench"] = "^(cli|cases|bench)/"
       quoted["tools/tune"] = "^(cli|cases|tune)/"
       quoted["tools/run"] = "^(cli|run)/"
-      quoted["tools/train"] = quoted["tools/train/pictures"] = "^(cli|train)/"
+      quoted["tools/train"] = quoted["tools/train/pictures"] = "^(cli|ranks|train)/"
       quoted["tools/plot"] = "^(cli|plot)/"
       quoted["tools/lm"] = "^(cli|lm|ranks)/"
       quoted["tools/ranks"] = "^(cli|ranks)/"

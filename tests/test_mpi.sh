@@ -5,6 +5,7 @@
 set -euo pipefail
 build=$(cd "$1" && pwd)
 heed=$build/heed
+source "$(dirname "$0")/support_images.sh"
 command -v mpirun >/dev/null && [ -x "$build/tests/mpi_program" ] || {
   [ "${CI:-}" != true ] || { echo "mpirun, or a build with MPI, is missing" >&2 && exit 1; }
   echo "skipped: no mpirun, or a build without MPI"
@@ -88,6 +89,30 @@ same_files "resumed on 4, 2 and 1" unbroken broken
 ranks 2 "$heed" "${small[@]}" --device host --steps 2 --dtype bf16 --init unbroken --save together-init -q >/dev/null
 same_files "from a model in bf16" alone-init together-init
 
+# ---------------------------------------------------------------- heed train
+# An epoch of 38 micro-batches: its last step has six.
+make_images digits 300
+same_digits() { # DEVICE OPTION ...
+  local device=$1 count
+  local digits=("$heed" train --data digits --batch 8 --accumulate 8 --epochs 2 --device "$device" -q "${@:2}")
+  "${digits[@]}" --save digits-alone >alone.txt || fail "one process on $*"
+  for count in "${counts[@]}"; do
+    ranks "$count" "${digits[@]}" --save digits-together >together.txt 2>together.log || fail "$count ranks on $*: $(cat together.log)"
+    cmp digits-alone digits-together && cmp digits-alone.state digits-together.state || fail "$count ranks on $*: other bits"
+    [ "$(sed 's/,[^,]*$//' alone.txt)" == "$(sed 's/,[^,]*$//' together.txt)" ] || fail "$count ranks on $*: $(cat together.txt)"
+  done
+}
+for device in "${devices[@]}"; do
+  same_digits "$device" --hidden 16
+  same_digits "$device" --arch vit --layers 1 --width 16 --heads 2
+done
+ranks 4 "$heed" train --data digits --batch 8 --accumulate 8 --epochs 1 --arch vit --layers 1 --width 16 --heads 2 --schedule constant \
+  --device host --save resumed -q >/dev/null
+ranks 2 "$heed" train --data digits --resume resumed --epochs 2 --device host --save resumed -q >/dev/null
+"$heed" train --data digits --batch 8 --accumulate 8 --epochs 2 --arch vit --layers 1 --width 16 --heads 2 --schedule constant \
+  --device host --save unresumed -q >/dev/null
+cmp resumed unresumed && cmp resumed.state unresumed.state || fail "heed train resumed on 4 and 2 ranks: other bits"
+
 # ---------------------------------------------------------------- refusals, once
 refused() { # STATUS TEXT COMMAND ...
   local status=0 wanted=$1 text=$2
@@ -98,6 +123,8 @@ refused() { # STATUS TEXT COMMAND ...
 }
 refused 2 "3 ranks cannot share the 8 micro-batches .*: 1, 2, 4, 8$" ranks 3 "$heed" "${small[@]}" --device host --steps 1
 refused 2 "must be a power of two" ranks 3 "$heed" lm train --data text --device host --steps 1
+refused 2 "must be a power of two" ranks 3 "$heed" train --data digits --device host
+refused 2 "clip with sgd is for one process" ranks 2 "$heed" train --data digits --device host --accumulate 2 --clip 1
 refused 2 "name the text" ranks 2 "$heed" lm train --device host
 refused 1 "no-such-text" ranks 2 "$heed" lm train --data no-such-text --device host --accumulate 2
 ranks 2 "$heed" lm train --data text --layers 1 --width 16 --batch 1 --context 8 --device host --steps 1 >out 2>err || fail "$(cat err)"

@@ -134,13 +134,10 @@ static void add_options(const trainer *t, json_t *object) {
   const struct {
     const char *name;
     int64_t value;
-  } integers[] = {{"steps", s->steps},
-                  {"step", t->step},
-                  {"batch", s->batch},
-                  {"length", s->context},
-                  {"accumulate", s->accumulate},
-                  {"warmup", s->warmup},
-                  {"decay_steps", s->decay_steps ? s->decay_steps : s->steps}};
+  } integers[] = {{"steps", s->steps},           {"step", t->step},
+                  {"batch", s->batch},           {"length", s->context},
+                  {"accumulate", s->accumulate}, {"ranks", tool_ranks_count(t->ranks)},
+                  {"warmup", s->warmup},         {"decay_steps", s->decay_steps ? s->decay_steps : s->steps}};
   for (size_t i = 0; i < sizeof integers / sizeof *integers; i++)
     tool_json_add(object, integers[i].name, json_integer(integers[i].value));
   const struct {

@@ -309,29 +309,16 @@ static int compare_ranks(trainer *t) {
   return status;
 }
 
-// Without a number of micro-batches each rank has one.
 static int share_batches(trainer *t) {
   train_settings *s = &t->s;
-  const int ranks = tool_ranks_count(t->ranks);
-  if (t->ranks && !s->resume && !tool_given(t->args, "accumulate")) {
-    if ((ranks & (ranks - 1)) != 0)
-      return tool_usage(t->command, "the number of ranks must be a power of two, such as 2 or 4; it is %d", ranks);
-    s->accumulate = ranks;
-    tool_note(
-        t->args,
-        "warning: without --accumulate a step has one micro-batch a rank, so the result depends on how many there "
-        "are; --accumulate %" PRId64 " keeps it",
-        s->accumulate);
-  }
+  if (!s->resume && !tool_given(t->args, "accumulate")) TOOL_TRY(tool_ranks_default(t->ranks, t->args, &s->accumulate));
   return tool_ranks_check(t->ranks, s->accumulate);
 }
 
 // Files are rank 0's to write.
 static void follow(trainer *t) {
   t->s.log = t->s.plot = NULL;
-  t->args->verbosity = TOOL_QUIET;
-  t->args->json = false;
-  t->args->progress->terminal = false;
+  tool_ranks_follow(t->args);
 }
 
 static int prepare(trainer *t, files *f, const heed_safetensors *state) {

@@ -210,6 +210,19 @@ int tool_ranks_check(const tool_ranks *ranks, int64_t micro_batches) {
                     count, micro_batches, works);
 }
 
+int tool_ranks_default(const tool_ranks *ranks, const tool_args *args, int64_t *micro_batches) {
+  const int count = tool_ranks_count(ranks);
+  if (!ranks) return TOOL_DONE;
+  if ((count & (count - 1)) != 0)
+    return tool_usage(ranks->command, "the number of ranks must be a power of two, such as 2 or 4; it is %d", count);
+  *micro_batches = count;
+  tool_note(args,
+            "warning: without --accumulate a step has one micro-batch a rank, so the result depends on how many there "
+            "are; --accumulate %d keeps it",
+            count);
+  return TOOL_DONE;
+}
+
 int64_t tool_ranks_first_piece(const tool_ranks *ranks, int64_t pieces, int rank) {
   return ranks ? heed_mpi_first_piece(pieces, rank, heed_mpi_ranks(ranks->mpi)) : 0;
 }

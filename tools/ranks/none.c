@@ -30,6 +30,10 @@ int tool_ranks_tune(tool_ranks *ranks, heed_context *ctx) { return (void)ranks, 
 int tool_ranks_check(const tool_ranks *ranks, int64_t micro_batches) {
   return (void)ranks, (void)micro_batches, TOOL_DONE;
 }
+int tool_ranks_default(const tool_ranks *ranks, const tool_args *args, int64_t *micro_batches) {
+  return (void)ranks, (void)args, (void)micro_batches, TOOL_DONE;
+}
+
 int tool_ranks_vote(tool_ranks *ranks, int status) { return (void)ranks, status; }
 int tool_ranks_after_first(tool_ranks *ranks) { return (void)ranks, TOOL_DONE; }
 int tool_ranks_same(tool_ranks *ranks, const char *what, const void *data, size_t bytes) {

@@ -29,6 +29,15 @@ int tool_ranks_tune(tool_ranks *ranks, heed_context *ctx);
 // Refuses to share the micro-batches of a step in a way that would change the sum, with a sentence that names what works.
 int tool_ranks_check(const tool_ranks *ranks, int64_t micro_batches);
 
+// Without --accumulate a step has one micro-batch a rank; rank 0 warns that the result depends on it.
+int tool_ranks_default(const tool_ranks *ranks, const tool_args *args, int64_t *micro_batches);
+// What a rank other than 0 does without: notes, JSON, the line of progress.
+static inline void tool_ranks_follow(tool_args *args) {
+  args->verbosity = TOOL_QUIET;
+  args->json = false;
+  args->progress->terminal = false;
+}
+
 // Returns the first status of a rank that is not TOOL_DONE.
 int tool_ranks_vote(tool_ranks *ranks, int status);
 // Rank 0 goes first: the others wait here until it has come, too, however long that takes.

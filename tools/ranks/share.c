@@ -204,7 +204,7 @@ static int meet(tool_share *share) {
 }
 
 int tool_share_sum(tool_share *share, heed_tensor *losses) {
-  if (share->pieces == 1) return TOOL_DONE;
+  if (share->pieces == 1 || (share->no_norm && !share->ranks)) return TOOL_DONE;
   const int64_t each = share->pieces / tool_ranks_count(share->ranks);
   const int64_t first = tool_ranks_first_piece(share->ranks, share->pieces, tool_ranks_own(share->ranks));
   TOOL_TRY(meet(share));

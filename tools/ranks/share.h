@@ -27,6 +27,7 @@ typedef struct tool_share {
   heed_grad_tree *tree;
   heed_tensor *values;            // [elements]; NULL for one process
   heed_tensor *room;              // [elements / 2], as the gradients; NULL for one process
+  bool no_norm;                   // nobody asks for share->square
   bool early;                     // sums begin while the backward runs
   tool_ranks_sum *sum;            // of the step that is under way; NULL: none
   tool_trace trace;               // of the last step

@@ -107,12 +107,12 @@ static int restore_losses(trainer *t, const heed_safetensors *file) {
 static int restore_memory(const trainer *t, const heed_safetensors *file, const memory *m) {
   char name[NAME_TEXT];
   for (size_t i = 0; i < t->model.count; i++) {
-    heed_tensor *remembered = heed_optimizer_state(t->optimizer, m->state, i);
+    const heed_tensor *value = t->model.parameters[i].value;
     const heed_array *array;
-    if (!remembered) return TOOL_DONE;
-    TOOL_TRY(find_f32(t, file, memory_name(m, &t->model.parameters[i], name), heed_tensor_rank(remembered),
-                      heed_tensor_dims(remembered), &array));
-    TOOL_HEED(t->command, heed_tensor_upload(remembered, array->data, array->bytes));
+    if (!tool_share_has(&t->share, t->optimizer, m->state)) return TOOL_DONE;
+    TOOL_TRY(find_f32(t, file, memory_name(m, &t->model.parameters[i], name), heed_tensor_rank(value),
+                      heed_tensor_dims(value), &array));
+    TOOL_TRY(tool_share_set(&t->share, t->optimizer, m->state, i, array->data));
   }
   return TOOL_DONE;
 }
@@ -166,29 +166,44 @@ static bool all_finite(const heed_array *array) {
   return true;
 }
 
-// Adds a tensor, unless it contains values from which no training can continue.
-static int add_finite(const trainer *t, heed_safetensors *file, const char *name, const heed_tensor *tensor) {
-  TOOL_HEED(t->command, heed_safetensors_add_tensor(file, name, tensor));
+// Refuses values from which no training can continue.
+static int check_finite(const trainer *t, const heed_safetensors *file, const char *name) {
   if (all_finite(heed_safetensors_find(file, name))) return TOOL_DONE;
   return tool_fail(t->command, "%s holds NaN or infinity after step %" PRId64 "; no checkpoint is written", name,
                    train_steps(t));
 }
 
-static int add_memory(const trainer *t, heed_safetensors *file, const memory *m) {
+// file NULL: this rank only gives its part.
+static int add_one_memory(const trainer *t, heed_safetensors *file, const memory *m, size_t i, float *data) {
   char name[NAME_TEXT];
-  for (size_t i = 0; i < t->model.count; i++) {
-    const heed_tensor *remembered = heed_optimizer_state(t->optimizer, m->state, i);
-    if (remembered) TOOL_TRY(add_finite(t, file, memory_name(m, &t->model.parameters[i], name), remembered));
+  const heed_parameter *parameter = &t->model.parameters[i];
+  TOOL_TRY(tool_share_gather(&t->share, t->optimizer, m->state, i, data));
+  if (!file) return TOOL_DONE;
+  memory_name(m, parameter, name);
+  TOOL_HEED(t->command, heed_safetensors_add(file, name, HEED_F32, heed_tensor_rank(parameter->value),
+                                             heed_tensor_dims(parameter->value), data));
+  return check_finite(t, file, name);
+}
+
+static int add_memory(const trainer *t, heed_safetensors *file, const memory *m) {
+  for (size_t i = 0; i < t->model.count && tool_share_has(&t->share, t->optimizer, m->state); i++) {
+    float *data = malloc((size_t)heed_tensor_count(t->model.parameters[i].value) * sizeof *data + 1);
+    if (!data) return tool_fail(t->command, "out of memory");
+    const int status = add_one_memory(t, file, m, i, data);
+    free(data);
+    TOOL_TRY(status);
   }
   return TOOL_DONE;
 }
 
 static int add_tensors(const trainer *t, heed_safetensors *file, bool whole) {
-  for (size_t i = 0; i < t->model.count; i++)
-    TOOL_TRY(add_finite(t, file, t->model.parameters[i].name, t->model.parameters[i].value));
+  for (size_t i = 0; file && i < t->model.count; i++) {
+    TOOL_HEED(t->command, heed_safetensors_add_tensor(file, t->model.parameters[i].name, t->model.parameters[i].value));
+    TOOL_TRY(check_finite(t, file, t->model.parameters[i].name));
+  }
   for (size_t i = 0; whole && i < MEMORIES; i++) TOOL_TRY(add_memory(t, file, &memories[i]));
   const int64_t batches = train_batches_before(t, t->step);
-  if (whole && batches > 0)
+  if (file && whole && batches > 0)
     TOOL_HEED(t->command, heed_safetensors_add(file, losses_name, HEED_F32, 1, &batches, t->losses_host));
   return TOOL_DONE;
 }
@@ -232,7 +247,8 @@ static int add_metadata(const trainer *t, heed_safetensors *file) {
 }
 
 int checkpoint_build(const trainer *t, bool whole, heed_safetensors **out) {
-  TOOL_HEED(t->command, heed_safetensors_create(out));
+  const bool leads = tool_ranks_leads(t->ranks);
+  if (leads) TOOL_HEED(t->command, heed_safetensors_create(out));
   TOOL_TRY(add_tensors(t, *out, whole));
-  return add_metadata(t, *out);
+  return leads ? add_metadata(t, *out) : TOOL_DONE;
 }

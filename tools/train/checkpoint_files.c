@@ -114,7 +114,7 @@ int checkpoint_save(trainer *t) {
   char *name = state_path(path);
   int status = name ? checkpoint_build(t, false, &model) : tool_fail(t->command, "out of memory");
   if (status == TOOL_DONE) status = checkpoint_build(t, true, &state);
-  if (status == TOOL_DONE) {
+  if (status == TOOL_DONE && tool_ranks_leads(t->ranks)) {
     // A full disk may have room again after the next epoch, so a failure does not end the training.
     t->save_failed = write_both(t, model, state, name) != TOOL_DONE;
     if (!t->save_failed) t->saved_steps = train_steps(t);

@@ -84,7 +84,7 @@ static int open_data(trainer *t, const char *path) {
   TOOL_TRY(dataset_open(t->args, t->settings.data, true, *classes > 0 ? *classes : MOST_CLASSES, &t->data));
   if (*classes == 0) *classes = dataset_classes(&t->data);
   TOOL_TRY(classifier_fit(command, path, t->data.source, t->data.train.rows, t->data.train.cols, &t->shape));
-  if (t->settings.save || t->settings.resume) t->data_checksum = dataset_checksum(&t->data.train);
+  if (t->settings.save || t->settings.resume || t->ranks) t->data_checksum = dataset_checksum(&t->data.train);
   t->batches = (t->data.train.count - 1) / t->settings.batch + 1;
   t->steps_per_epoch = (t->batches - 1) / t->settings.accumulate + 1;
   return TOOL_DONE;
@@ -99,15 +99,18 @@ static int check_outputs(trainer *t) {
   if (save && (log || t->args->json))
     return tool_usage(command, "--save - and %s both write to standard output", log ? "--log -" : "--json");
   t->results = save ? (t->args->verbosity == TOOL_QUIET ? NULL : stderr) : log || t->args->json ? NULL : stdout;
-  return s->save ? tool_check_target(command, "--save", s->save, false, true) : TOOL_DONE;
+  return s->save && tool_ranks_leads(t->ranks) ? tool_check_target(command, "--save", s->save, false, true) : TOOL_DONE;
 }
 
 // ---------------------------------------------------------------- on the device
 
 static int create_model(trainer *t) {
-  const heed_optimizer_config config = train_optimizer(&t->settings);
+  heed_optimizer_config config = train_optimizer(&t->settings);
   TOOL_TRY(classifier_create(command, t->ctx, &t->shape, t->settings.seed, &t->model));
-  TOOL_HEED(command, heed_optimizer_create(t->model.parameters, t->model.count, &config, &t->optimizer));
+  TOOL_TRY(tool_share_open(command, t->ranks, t->model.parameters, t->model.count, t->settings.accumulate, &t->share));
+  t->share.no_norm = config.kind != HEED_OPTIMIZER_ADAMW;
+  if (!t->share.no_norm) config.squares = t->share.square;
+  TOOL_HEED(command, heed_optimizer_create(t->share.own, t->share.own_count, &config, &t->optimizer));
   return TOOL_DONE;
 }
 
@@ -137,7 +140,9 @@ static int create_tensors(trainer *t) {
   TOOL_TRY(feed_create(command, t->ctx, &t->data.train, batch, &t->images));
   TOOL_HEED(command, heed_tensor_create(t->ctx, HEED_F32, 2, (const int64_t[]){batch, t->images.pixels}, &t->x));
   TOOL_HEED(command, heed_tensor_create(t->ctx, HEED_F32, 2, (const int64_t[]){batch, classes}, &t->logits));
-  TOOL_HEED(command, heed_tensor_create(t->ctx, HEED_F32, 1, &t->batches, &t->losses));
+  const int64_t most = t->steps_per_epoch * t->settings.accumulate;
+  TOOL_HEED(command, heed_tensor_create(t->ctx, HEED_F32, 1, &most, &t->losses));
+  TOOL_HEED(command, heed_fill(t->losses, 0));
   TOOL_TRY(create_shares(t));
   return evaluator_create(command, t->ctx, &t->data.test, HEED_F32, classes, &t->tester);
 }
@@ -150,6 +155,7 @@ static void release(trainer *t) {
   evaluator_destroy(&t->tester);
   feed_destroy(&t->images);
   heed_optimizer_destroy(t->optimizer);
+  tool_share_close(&t->share);
   classifier_destroy(&t->model);
   heed_context_destroy(t->ctx);
   train_warmup_stop(&t->warmup);  // what it has put into the cache by now stays
@@ -176,6 +182,28 @@ static void say_start(const trainer *t) {
             t->settings.save ? "" : "; without --save the trained weights are lost at the end");
 }
 
+// Without a number of micro-batches each rank has one.
+static int share_batches(trainer *t) {
+  train_settings *s = &t->settings;
+  if (!s->resume && !tool_given(t->args, "accumulate")) TOOL_TRY(tool_ranks_default(t->ranks, t->args, &s->accumulate));
+  TOOL_TRY(tool_ranks_check(t->ranks, s->accumulate));
+  if (t->ranks && s->clip > 0 && s->optimizer == HEED_OPTIMIZER_SGD)
+    return tool_usage(command, "--clip with sgd is for one process; use --optimizer adamw");
+  return TOOL_DONE;
+}
+
+// Ranks that began with something else would train another model.
+static int compare_ranks(trainer *t) {
+  char *text = NULL;
+  if (!t->ranks) return TOOL_DONE;
+  if (asprintf(&text, "heed %s, %s, micro-batches %" PRId64 ", data %08" PRIx32, heed_version(), t->args->given,
+               t->settings.accumulate, t->data_checksum) < 0)
+    return tool_fail(command, "out of memory");
+  const int status = tool_ranks_same(t->ranks, "its version of heed, its options or its data", text, strlen(text));
+  free(text);
+  return status;
+}
+
 // A checkpoint's settings, or the defaults of the kind of model that there is or shall be.
 static int decide_settings(trainer *t, const heed_safetensors *from, const char *path) {
   classifier_shape shape = {.arch = (classifier_arch)t->settings.arch};
@@ -185,7 +213,8 @@ static int decide_settings(trainer *t, const heed_safetensors *from, const char 
     if (from && !tool_given(t->args, "arch")) TOOL_TRY(classifier_read_shape(command, path, from, &shape));
     train_settings_complete(t->args, shape.arch, &t->settings);
   }
-  return train_settings_check(t->args, &t->settings);
+  TOOL_TRY(train_settings_check(t->args, &t->settings));
+  return share_batches(t);
 }
 
 static int set_up(trainer *t, const heed_safetensors *from, const char *path) {
@@ -194,13 +223,16 @@ static int set_up(trainer *t, const heed_safetensors *from, const char *path) {
   TOOL_TRY(decide_shape(t, from, path));
   t->shape.vit.dropout = t->settings.dropout;
   TOOL_TRY(open_data(t, path));
+  TOOL_TRY(compare_ranks(t));
   t->schedule = train_schedule(&t->settings, t->settings.epochs * t->steps_per_epoch);
   if (resume) TOOL_TRY(checkpoint_check_data(t, from));
   const bool nothing = nothing_to_do(t);
   if (nothing && !t->settings.save) return TOOL_DONE;
   if (!nothing) TOOL_TRY(train_picture_open(t));
   train_warmup_go(&t->warmup, t->args, &t->shape, batch_rows(t));
+  TOOL_TRY(tool_ranks_choose_device(t->ranks, t->args));
   TOOL_TRY(tool_open(t->args, false, &t->ctx));
+  TOOL_TRY(tool_ranks_tune(t->ranks, t->ctx));
   TOOL_TRY(create_model(t));
   TOOL_TRY(create_tensors(t));
   if (from) TOOL_TRY(classifier_load(command, path, from, t->ctx, &t->model));
@@ -210,6 +242,8 @@ static int set_up(trainer *t, const heed_safetensors *from, const char *path) {
     return t->save_failed ? TOOL_FAILED : TOOL_DONE;
   }
   say_start(t);
+  TOOL_TRY(tool_ranks_compare(t->ranks, t->model.parameters, t->model.count));
+  tool_ranks_set_timeout(t->ranks, t->settings.timeout);
   TOOL_TRY(train_log_open(t));
   return train_loop(t);
 }
@@ -233,12 +267,18 @@ static int train(trainer *t) {
 int cmd_train(int argc, const char **argv) {
   tool_args args;
   trainer run = {.args = &args, .command = command, .saved_steps = -1, .settings = train_settings_initial};
+  TOOL_TRY(tool_ranks_open(command, &run.ranks));
   int status = tool_parse(&train_syntax, &run.settings, argc, argv, &args);
   args.uses = HEED_USES_PRODUCTS | HEED_USES_TRAINING;
   if (status == TOOL_PROCEED) {
-    train_warmup_start(&args, &run.warmup);
+    if (!run.ranks) train_warmup_start(&args, &run.warmup);
+    if (!tool_ranks_leads(run.ranks)) {
+      run.settings.log = run.settings.plot = NULL;
+      tool_ranks_follow(&args);
+    }
     status = train(&run);
   }
+  status = tool_ranks_close(run.ranks, status);
   release(&run);
   return tool_finish(&args, status);
 }

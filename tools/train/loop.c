@@ -57,8 +57,8 @@ static uint64_t dropout_seed(const trainer *t, int64_t batch) {
   return (uint64_t)random[1] << 32 | random[0];
 }
 
-// Adds the gradients of a micro-batch; those of the first one in a step take the place of the last step's.
-static int add_batch(trainer *t, int64_t batch, bool first, batch_views *v) {
+// Adds the gradients of a micro-batch, or puts them in the place of the last ones.
+static int add_batch(trainer *t, int64_t batch, batch_views *v) {
   const int64_t start = images_before_batch(t, batch), rows = images_before_batch(t, batch + 1) - start;
   TOOL_HEED(t->command, heed_tensor_slice(t->x, 0, 0, rows, &v->x));
   TOOL_HEED(t->command, heed_tensor_slice(t->logits, 0, 0, rows, &v->logits));
@@ -67,22 +67,45 @@ static int add_batch(trainer *t, int64_t batch, bool first, batch_views *v) {
   TOOL_TRY(feed_batch(&t->images, start, rows, v->x, &v->target));
   TOOL_HEED(t->command, classifier_fwd(&t->model, v->x, true, dropout_seed(t, batch), v->logits));
   TOOL_HEED(t->command, heed_cross_entropy_fwd_bwd(v->logits, v->target, NULL, v->share, v->loss, v->logits));
-  TOOL_HEED(t->command, classifier_bwd(&t->model, v->logits, !first));
+  TOOL_HEED(t->command, classifier_bwd(&t->model, v->logits, heed_grad_tree_accumulates(t->share.tree)));
   return TOOL_DONE;
+}
+
+// An epoch's last step may have fewer micro-batches than others; the gradients of those that it lacks are 0.
+static int add_or_lack(trainer *t, int64_t batch, int64_t end) {
+  if (batch >= end) {
+    if (!heed_grad_tree_accumulates(t->share.tree))
+      TOOL_HEED(t->command, heed_fill(heed_grad_tree_grads(t->share.tree), 0));
+    return TOOL_DONE;
+  }
+  batch_views v = {0};
+  const int status = add_batch(t, batch, &v);
+  heed_tensor *const all[] = {v.x, v.target, v.logits, v.loss, v.share};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) heed_tensor_destroy(all[i]);
+  return status;
+}
+
+static int sum_step(trainer *t, int64_t first) {
+  heed_tensor *losses = NULL;
+  TOOL_HEED(t->command, heed_tensor_slice(t->losses, 0, first, t->settings.accumulate, &losses));
+  const int status = tool_share_sum(&t->share, losses);
+  heed_tensor_destroy(losses);
+  return status;
 }
 
 static int step(trainer *t) {
   const int64_t first = train_batches_before(t, t->step), end = train_batches_before(t, t->step + 1);
-  for (int64_t batch = first; batch < end; batch++) {
-    batch_views v = {0};
-    const int status = add_batch(t, batch, batch == first, &v);
-    heed_tensor *const all[] = {v.x, v.target, v.logits, v.loss, v.share};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) heed_tensor_destroy(all[i]);
-    TOOL_TRY(status);
+  const int64_t own = first + t->share.first_micro;
+  tool_share_begin(&t->share);
+  for (int64_t batch = own; batch < own + t->share.own_micro; batch++) {
+    TOOL_TRY(add_or_lack(t, batch, end));
+    TOOL_HEED(t->command, heed_grad_tree_add(t->share.tree));
   }
+  TOOL_TRY(sum_step(t, first));
   const double lr = heed_schedule_rate(&t->schedule, train_steps(t));
   TOOL_HEED(t->command, heed_optimizer_set_learning_rate(t->optimizer, lr));
   TOOL_HEED(t->command, heed_optimizer_step(t->optimizer));
+  TOOL_TRY(tool_share_spread(&t->share));
   t->step++;
   return TOOL_DONE;
 }
@@ -155,10 +178,12 @@ static int finish_epoch(trainer *t, int64_t first, double started) {
   TOOL_TRY(mean_loss(t, 0, t->step, &loss));
   const double seconds = tool_seconds() - started;
   const double rate = (double)(images_before(t, t->step) - images_before(t, first)) / seconds;
-  evaluation result;
-  TOOL_TRY(evaluator_run(&t->tester, &t->model, &result));
+  evaluation result = {0};
+  bool interrupted = false;
+  if (tool_ranks_leads(t->ranks)) TOOL_TRY(evaluator_run(&t->tester, &t->model, &result));
   TOOL_HEED(t->command, heed_sync(t->ctx));
-  if (*t->interrupted) return TOOL_INTERRUPTED;
+  TOOL_TRY(tool_ranks_any(t->ranks, *t->interrupted, &interrupted));
+  if (interrupted) return TOOL_INTERRUPTED;
   train_picture_epoch(t, t->step, result.loss);
   const bool complete = t->step == t->steps_per_epoch;
   if (complete) t->epoch++, t->step = 0;
@@ -174,8 +199,14 @@ static int run_epoch(trainer *t) {
   double looked = started;
   TOOL_TRY(start_order(t));
   while (t->step < t->steps_per_epoch && !is_done(t)) {
+    bool interrupted = false;
     TOOL_TRY(step(t));
-    if (*t->interrupted) return TOOL_INTERRUPTED;
+    TOOL_TRY(tool_ranks_any(t->ranks, *t->interrupted, &interrupted));
+    if (interrupted) return TOOL_INTERRUPTED;
+    const int64_t every = t->settings.compare_every;
+    if (every > 0 && train_steps(t) % every == 0)
+      TOOL_TRY(tool_ranks_compare(t->ranks, t->model.parameters, t->model.count));
+    if (!tool_ranks_leads(t->ranks)) continue;
     const bool log = train_log_wanted(t) && train_steps(t) % LOG_STEPS == 0;
     if (!log && !tool_progress_due(t->args->progress) && tool_seconds() - looked < LOOK_SECONDS) continue;
     TOOL_TRY(report(t, log, first, started));

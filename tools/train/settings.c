@@ -65,6 +65,10 @@ static const tool_option options[] = {
                         "stop after N steps, including those of a resumed run"),
     TOOL_OPTION_TEXT("log", train_settings, log, "FILE",
                      "append one JSON object per line: start, step, epoch, end; -: on standard output, as --json does"),
+    TOOL_OPTION_INTEGER("compare-every", train_settings, compare_every, 0, TOOL_MAX_COUNT, "at least 0",
+                        "mpirun: steps between two comparisons of the ranks' parameters (default 100; 0: none)"),
+    TOOL_OPTION_REAL("timeout", train_settings, timeout, 0, TOOL_MAX_REAL, "at least 0",
+                     "mpirun: seconds after which a rank that does not answer ends the run (default 600)"),
     TOOL_OPTION_TEXT("plot", train_settings, plot, "FILE",
                      "draw loss, test loss and learning rate, again while training; FILE ends in .svg or .png"),
 };
@@ -104,7 +108,9 @@ const train_settings train_settings_initial = {.hidden = "512",
                                                .beta1 = 0.9,
                                                .beta2 = 0.999,
                                                .eps = 1e-8,
-                                               .seed = 1};
+                                               .seed = 1,
+                                               .compare_every = 100,
+                                               .timeout = 600};
 
 void train_settings_complete(const tool_args *args, classifier_arch arch, train_settings *s) {
   const bool vit = arch == CLASSIFIER_VIT;

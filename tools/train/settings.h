@@ -16,8 +16,8 @@ typedef struct train_settings {
   int64_t layers, heads, width, patch;
   int64_t batch, accumulate;           // images a micro-batch, micro-batches a step
   int64_t epochs, max_steps, classes;  // max_steps 0: no limit; classes 0: the highest label + 1
-  int64_t warmup;
-  double lr, min_lr, momentum, beta1, beta2, eps, weight_decay, clip, dropout;
+  int64_t warmup, compare_every;
+  double timeout, lr, min_lr, momentum, beta1, beta2, eps, weight_decay, clip, dropout;
   uint64_t seed;
   bool no_shuffle;
 } train_settings;

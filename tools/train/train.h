@@ -4,6 +4,7 @@
 
 #include <heed/nn.h>
 
+#include "ranks/share.h"
 #include "train/dataset.h"
 #include "train/evaluate.h"
 #include "train/feed.h"
@@ -12,8 +13,9 @@
 #include "train/warmup.h"
 
 typedef struct trainer {
-  const tool_args *args;
+  tool_args *args;
   const char *command;
+  tool_ranks *ranks;  // NULL: one process alone
   train_settings settings;
   classifier_shape shape;
   dataset data;
@@ -21,12 +23,13 @@ typedef struct trainer {
   train_warmup warmup;
   heed_context *ctx;
   classifier model;
-  heed_optimizer *optimizer;
+  tool_share share;
+  heed_optimizer *optimizer;  // of share.own
   heed_schedule schedule;
   feed images;
   evaluator tester;
   heed_tensor *x, *logits;  // of a micro-batch
-  heed_tensor *losses;      // F32 [batches], the loss of each micro-batch of the epoch
+  heed_tensor *losses;      // F32 [steps_per_epoch · accumulate], the loss of each micro-batch of the epoch
   heed_tensor *shares;      // F32 [batches], the part of its step's images that each one has; NULL: all of them
   int32_t *order;           // [count]: this epoch's order of the images
   float *losses_host;
@@ -63,7 +66,7 @@ int train_loop(trainer *t);
 int checkpoint_open(const trainer *t, heed_safetensors **out);
 // Fails if a file lacks what the optimizer remembered; `state` names the file that should have it.
 int checkpoint_check_whole(const trainer *t, const heed_safetensors *file, const char *state);
-// Makes the checkpoint of now: all of it, or the weights and metadata.
+// Makes the checkpoint of now: all of it, or the weights and metadata; on rank 0, to which the others give what they have of it.
 int checkpoint_build(const trainer *t, bool whole, heed_safetensors **out);
 // Takes from a checkpoint's metadata what the command line does not give, and how far training is.
 int checkpoint_read_settings(trainer *t, const heed_safetensors *file);
