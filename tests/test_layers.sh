@@ -6,6 +6,7 @@
 set -euo pipefail
 source_dir=$(cd "$(dirname "$0")/.." && pwd)
 objects=${1:?the build folder is needed}/CMakeFiles/heed_objects.dir
+mpi_objects=${1:?}/CMakeFiles/heed_mpi_objects.dir  # where there is MPI
 failures=0
 
 fail() {
@@ -50,7 +51,8 @@ tables='
       quoted["tools/run"] = "^(cli|run)/"
       quoted["tools/train"] = quoted["tools/train/pictures"] = "^(cli|train)/"
       quoted["tools/plot"] = "^(cli|plot)/"
-      quoted["tools/lm"] = "^(cli|lm)/"
+      quoted["tools/lm"] = "^(cli|lm|ranks)/"
+      quoted["tools/ranks"] = "^(cli|ranks)/"
       quoted["tools/examples"] = "^$"  # programs of strangers: public headers alone
       angled["host/cpu"] = "^omp[.]h$"
       angled["host/cl/runtime"] = "^(CL/cl(_ext)?|zlib)[.]h$"
@@ -63,7 +65,7 @@ tables='
       angled["host/text/read"] = "^jansson[.]h$"
       angled["host/mpi"] = "^mpi[.]h$"
       for (room in quoted) if (room ~ "^tools" && room != "tools/examples") angled[room] = "^(jansson|popt|zlib)[.]h$"
-      system_headers = "^(assert|ctype|dirent|dlfcn|errno|fcntl|float|inttypes|limits|locale|math|poll|pthread|signal|stdarg|" \
+      system_headers = "^(assert|ctype|dirent|dlfcn|errno|fcntl|float|inttypes|limits|locale|math|poll|pthread|sched|signal|stdarg|" \
         "stdatomic|stdbool|stddef|stdint|stdio|stdlib|string|strings|time|unistd|sys/[a-z]+)[.]h$"
       # What each folder, or file, may call beside the files that it may include: "FILE SYMBOL". Names with one underscore are public.
       calls["host/cl/attention"] = " heed__cl_(fill|copy)$"
@@ -189,6 +191,7 @@ sizes() (
 found=$(includes "$source_dir")
 [ -z "$found" ] || fail "$found"
 names=$(symbols_of "$objects" "$source_dir")
+[ ! -d "$mpi_objects" ] || names+=$'\n'$(symbols_of "$mpi_objects" "$source_dir")
 found=$(symbols <<<"$names")
 [ -z "$found" ] || fail "$found"
 found=$(sizes "$source_dir")
@@ -232,6 +235,10 @@ planted host/cl/ops/planted.c '#include "cl/gemm/gemm.h"'
 planted host/cl/gemm/planted.c '#include "cl/backend.h"'
 planted host/api/planted.c '#include "cl/backend.h"'
 planted host/nn/planted.c '#include "core/core.h"'
+planted host/nn/planted.c '#include <mpi.h>'
+planted host/mpi/planted.c '#include "base/status.h"'
+planted tools/ranks/planted.c '#include <mpi.h>'
+planted tools/ranks/planted.c '#include "lm/lm.h"'
 planted host/io/planted.c '#include "nn/module.h"'
 planted tools/planted.c '#include "base/size.h"'
 planted tools/planted.c '#include <CL/cl.h>'

@@ -24,6 +24,7 @@ static void destroying_nothing_does_nothing(void **state) {
   heed_token_data_close(NULL);
   heed_tokenizer_destroy(NULL);
   heed_optimizer_destroy(NULL);
+  heed_grad_tree_destroy(NULL);
   heed_safetensors_destroy(NULL);
   heed_store_destroy(NULL);
   heed_idx_free(NULL);
@@ -88,6 +89,8 @@ static void there_is_nothing_in_no_object(void **state) {
   assert_null(heed_optimizer_counts(NULL));
   assert_null(heed_optimizer_loss_scale(NULL));
   assert_true(heed_optimizer_learning_rate(NULL) == 0);
+  assert_null(heed_grad_tree_grads(NULL));
+  assert_false(heed_grad_tree_accumulates(NULL));
   heed_optimizer_set_steps(NULL, 1);
   assert_int_equal(heed_safetensors_count(NULL), 0);
   assert_null(heed_safetensors_get(NULL, 0));
@@ -153,6 +156,10 @@ static void a_call_without_its_first_argument_leaves_null(void **state) {
   ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_tokenizer_save(NULL, "x"));
   ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_tokenizer_encode(NULL, "x", 1, NULL, NULL, NULL));
   LEAVES_NULL(heed_optimizer, heed_optimizer_create(NULL, 1, NULL, &out));
+  LEAVES_NULL(heed_grad_tree, heed_grad_tree_create(NULL, 1, 1, 1, &out));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_grad_tree_add(NULL));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_grad_tree_add_part(NULL, 0, 1));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "NULL", heed_grad_tree_squares(NULL, 0, 1, NULL));
   LEAVES_NULL(heed_safetensors, heed_safetensors_read(NULL, &out));
   LEAVES_NULL(heed_store, heed_store_open(NULL, &out));
   LEAVES_NULL(heed_tensor, heed_store_load(NULL, NULL, HEED_F32, NULL, &out));
@@ -172,6 +179,7 @@ static void enumerators_keep_their_values(void **state) {
   assert_int_equal(HEED_OK, 0);
   assert_int_equal(HEED_ERROR_OUT_OF_MEMORY, 5);
   assert_int_equal(HEED_ERROR_MISMATCH, 12);
+  assert_int_equal(HEED_ERROR_RANK, 13);
   assert_int_equal(HEED_F32, 0);
   assert_int_equal(HEED_BOOL, 6);
   assert_int_equal(HEED_DEVICE_ACCELERATOR, 3);

@@ -34,7 +34,9 @@ holds() { # PACKAGE PATH-PATTERN ...
 }
 
 # ---- what is where
-for package in heed libheed libheed-dev; do
+packages=(heed libheed libheed-dev)
+[ ! -e "$build/heed_mpi.pc" ] || packages+=(libheed-mpi)
+for package in "${packages[@]}"; do
   [ -f "$(deb "$package")" ] || fail "there is no package $package: $(ls "$scratch")"
   [ "$(field "$package" Package)" = "$package" ] && [ "$(field "$package" Version)" = "$version-1" ] || fail "$package is called otherwise"
   for name in Maintainer Section Priority Architecture Description Installed-Size; do
@@ -45,7 +47,7 @@ for package in heed libheed libheed-dev; do
   dpkg-deb -c "$(deb "$package")" >"$scratch/list"
   ! awk '$2 != "root/root"' "$scratch/list" | grep . || fail "$package has files that are not root's"
   ! awk '$1 !~ /^(drwxr-xr-x|-rw-r--r--|-rwxr-xr-x|lrwxrwxrwx)$/' "$scratch/list" | grep . || fail "$package has other permissions than Debian's"
-  ! awk '$1 == "-rwxr-xr-x" && $6 !~ "/(bin/heed|libheed[.]so[.0-9]*)$"' "$scratch/list" | grep . || fail "$package has files that may be run and are no programs"
+  ! awk '$1 == "-rwxr-xr-x" && $6 !~ "/(bin/heed|libheed(_mpi)?[.]so[.0-9]*)$"' "$scratch/list" | grep . || fail "$package has files that may be run and are no programs"
   mkdir "$scratch/$package.control"
   dpkg-deb -e "$(deb "$package")" "$scratch/$package.control"
   [ -s "$scratch/$package.control/md5sums" ] || fail "$package has no md5sums"
@@ -54,7 +56,7 @@ soname=libheed.so.${version%.*}
 holds heed bin/heed share/man/man1/heed.1.gz share/man/man1/heed-run.1.gz
 holds libheed "lib.*/libheed.so.$version" "lib.*/$soname"
 holds libheed-dev include/heed/heed.h include/heed/opencl.h 'lib.*/libheed.so' 'lib.*/libheed.a' 'lib.*/pkgconfig/heed.pc' 'lib.*/cmake/heed/heedConfig.cmake'
-all=$(for package in heed libheed libheed-dev; do dpkg-deb -c "$(deb "$package")" | awk '$6 !~ "/$" { print $6 }'; done | sort)
+all=$(for package in "${packages[@]}"; do dpkg-deb -c "$(deb "$package")" | awk '$6 !~ "/$" { print $6 }'; done | sort)
 [ -z "$(uniq -d <<<"$all")" ] || fail "two packages have the same files: $(uniq -d <<<"$all")"
 
 # ---- what they need
@@ -64,6 +66,9 @@ done
 [[ $(field heed Depends) == *libpopt0* ]] || fail "heed does not depend on popt: $(field heed Depends)"
 [[ $(field heed Depends) != *libheed* ]] || fail "the program has the library inside, and depends on libheed all the same"
 [[ $(field libheed-dev Depends) == *"libheed (= $version-1)"* ]] || fail "libheed-dev does not depend on libheed of its version"
+[[ $(field libheed Depends) != *mpi* ]] || fail "libheed needs MPI"
+[ ! -e "$build/heed_mpi.pc" ] || holds libheed-mpi include/heed/mpi.h 'lib.*/libheed_mpi.so' 'lib.*/pkgconfig/heed_mpi.pc'
+[ ! -e "$build/heed_mpi.pc" ] || [[ $(field libheed-mpi Depends) == *"libheed (= $version-1)"*mpi* ]] || fail "libheed-mpi depends on $(field libheed-mpi Depends)"
 grep -q "^libheed ${version%.*} libheed" "$scratch/libheed.control/shlibs" || fail "libheed's shlibs: $(cat "$scratch/libheed.control/shlibs")"
 grep -qs ldconfig "$scratch"/libheed.control/{postinst,triggers} || fail "installing libheed does not call ldconfig"
 

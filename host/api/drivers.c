@@ -20,18 +20,20 @@ static heed_status host_discover(struct heed__findings *out) {
   return HEED_OK;
 }
 
-static heed_status host_open(heed_context *ctx, void *handle, const heed_open_options *options) {
-  (void)handle;
-  (void)options;
-  return heed__cpu_open(ctx);
+heed_status heed__driver_open_reference(heed_context *ctx, const heed_open_options *options) {
+  return heed__cpu_open(ctx, options->parts);
 }
 
-heed_status heed__driver_open_reference(heed_context *ctx) { return heed__cpu_open(ctx); }
+static heed_status host_open(heed_context *ctx, void *handle, const heed_open_options *options) {
+  (void)handle;
+  return heed__driver_open_reference(ctx, options);
+}
+
 bool heed__driver_is_reference(const heed_context *ctx) { return ctx->device_backend == &heed__cpu_backend; }
 
 heed_status heed__driver_create_reference(heed_context **out) {
   HEED__TRY(heed__context_create(out));
-  const heed_status status = heed__cpu_open(*out);
+  const heed_status status = heed__cpu_open(*out, 0);
   if (status == HEED_OK) return HEED_OK;
   heed_context_destroy(*out);
   *out = NULL;

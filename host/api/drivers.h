@@ -64,7 +64,7 @@ extern const struct heed__driver heed__drivers[];  // in the order of their devi
 const struct heed__driver *heed__driver_of(const heed_context *ctx);
 const struct heed__driver *heed__driver_with_handles(void);
 // The host. A spec names it without a search for devices, and its results are the reference for others.
-heed_status heed__driver_open_reference(heed_context *ctx);
+heed_status heed__driver_open_reference(heed_context *ctx, const heed_open_options *options);
 bool heed__driver_is_reference(const heed_context *ctx);
 // Opens a context on the host. Errors: OUT_OF_MEMORY.
 heed_status heed__driver_create_reference(heed_context **out);

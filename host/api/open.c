@@ -82,7 +82,9 @@ static heed_status open_found(heed_context *ctx, const struct heed__found *found
 
 static heed_status open_device(const heed_open_options *options, heed_context *ctx) {
   const char *spec = heed__spec_or_default(options->device);
-  if (strcasecmp(spec, "host") == 0) return heed__driver_open_reference(ctx);  // never touches OpenCL
+  HEED__REQUIRE(options->parts >= 0 && (options->parts == 0 || (options->part >= 0 && options->part < options->parts)),
+                HEED_ERROR_INVALID_ARGUMENT, "open: there is no part %d of %d", options->part, options->parts);
+  if (strcasecmp(spec, "host") == 0) return heed__driver_open_reference(ctx, options);  // never touches OpenCL
   for (const struct heed__driver *driver = heed__drivers; driver->name; ++driver)
     if (driver->check) HEED__TRY(driver->check(options));
   enum heed__self_test_mode mode;

@@ -25,6 +25,8 @@ static heed_status read_choices(const heed_open_options *options, struct heed__c
   *config = (struct heed__cl_backend_config){
       .runtime = {.profiling = options->profile > 0,
                   .load_only = options->store_programs < 0,
+                  .parts = options->parts,
+                  .part = options->part,
                   .kernel_dir = heed__config_text(options->kernel_dir, "HEED_KERNELS")}};
   HEED__TRY(parse_gemm(heed__config_text(options->gemm, "HEED_GEMM"), &config->gemm.provider));
   bool probe;

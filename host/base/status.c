@@ -6,7 +6,7 @@
 #include <string.h>
 
 // Programs hold these numbers: a new status goes to the end of the list.
-_Static_assert(HEED_OK == 0 && HEED_ERROR_INVALID_ARGUMENT == 1 && HEED_ERROR_MISMATCH == 12,
+_Static_assert(HEED_OK == 0 && HEED_ERROR_INVALID_ARGUMENT == 1 && HEED_ERROR_MISMATCH == 12 && HEED_ERROR_RANK == 13,
                "statuses are appended only");
 
 static _Thread_local char last_error[4096];

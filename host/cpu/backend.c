@@ -214,10 +214,15 @@ void heed__cpu_device_info(heed_device_info *info) {
   info->has_compiler = true;  // it needs none
 }
 
-heed_status heed__cpu_open(heed_context *ctx) {
+heed_status heed__cpu_open(heed_context *ctx, int parts) {
   struct host_state *state = calloc(1, sizeof *state);
   HEED__REQUIRE(state != NULL, HEED_ERROR_OUT_OF_MEMORY, "no memory for the host backend");
   heed__cpu_device_info(&ctx->device);
+  if (parts > 1) {
+    ctx->device.memory /= (uint64_t)parts;
+    ctx->device.max_allocation = ctx->device.memory;
+    heed__cpu_take_part(parts);
+  }
   state->memory = ctx->device.memory;
   ctx->state = state;
   ctx->backend = ctx->device_backend = &heed__cpu_backend;

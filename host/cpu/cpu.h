@@ -5,8 +5,8 @@
 #include "core/core.h"
 
 extern const struct heed__backend heed__cpu_backend;
-// Fills ctx->device and attaches the backend.
-heed_status heed__cpu_open(heed_context *ctx);
+// Fills ctx->device and attaches the backend. parts > 1: takes only its part of memory and of the calling thread's OpenMP threads.
+heed_status heed__cpu_open(heed_context *ctx, int parts);
 void heed__cpu_device_info(heed_device_info *info);
 
 // A tensor's memory at its first element.

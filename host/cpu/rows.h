@@ -15,11 +15,17 @@
 #define HEED__CPU_SIMD HEED__CPU_PRAGMA(omp simd)
 static inline int heed__cpu_threads(void) { return omp_get_max_threads(); }
 static inline int heed__cpu_thread(void) { return omp_get_thread_num(); }
+// Of the calling thread's later loops, in all its contexts: OpenMP keeps the number by thread.
+static inline void heed__cpu_take_part(int parts) {
+  const int threads = omp_get_max_threads() / parts;
+  omp_set_num_threads(threads > 1 ? threads : 1);
+}
 #else
 #define HEED__CPU_PARALLEL_FOR(operations) (void)(operations);
 #define HEED__CPU_SIMD
 static inline int heed__cpu_threads(void) { return 1; }
 static inline int heed__cpu_thread(void) { return 0; }
+static inline void heed__cpu_take_part(int parts) { (void)parts; }
 #endif
 
 // About a millisecond of work. Starting threads costs microseconds if cores are free, and far more if they are not.

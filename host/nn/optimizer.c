@@ -14,8 +14,9 @@ static heed_status check_config(const heed_optimizer_config *config) {
                 "optimizer: max_norm is %g; it must be finite and >= 0", config->max_norm);
   HEED__REQUIRE(isfinite(config->loss_scale) && config->loss_scale >= 0, HEED_ERROR_INVALID_ARGUMENT,
                 "optimizer: loss_scale is %g; it must be finite and >= 0", config->loss_scale);
-  HEED__REQUIRE(adamw || (config->loss_scale == 0 && !config->decay_matrices), HEED_ERROR_INVALID_ARGUMENT,
-                "optimizer: loss_scale and decay_matrices are AdamW's; SGD has neither");
+  HEED__REQUIRE(adamw || (config->loss_scale == 0 && !config->decay_matrices && !config->squares),
+                HEED_ERROR_INVALID_ARGUMENT,
+                "optimizer: loss_scale, decay_matrices and squares are AdamW's; SGD has none of them");
   heed_status status = adamw ? heed_adamw_check(&config->adamw) : heed_sgd_check(&config->sgd);
   if (status == HEED_OK) status = heed_grad_control_check(&config->loss_scaling);
   return status == HEED_OK ? HEED_OK : heed__fail_prefix(status, "optimizer");
@@ -127,8 +128,12 @@ static heed_status step_adamw(heed_optimizer *optimizer) {
   heed_grad_control_options control = optimizer->config.loss_scaling;
   control.max_norm = optimizer->config.max_norm;
   const heed_grad_control_state state = {optimizer->norm, optimizer->factor, optimizer->counts, optimizer->scale};
-  HEED__TRY(heed_sum_squares((const heed_tensor *const *)optimizer->grads, optimizer->run_count, optimizer->squares));
-  HEED__TRY(heed_grad_control(&control, optimizer->squares, &state));
+  const heed_tensor *squares = optimizer->config.squares;
+  if (!squares) {
+    squares = optimizer->squares;
+    HEED__TRY(heed_sum_squares((const heed_tensor *const *)optimizer->grads, optimizer->run_count, optimizer->squares));
+  }
+  HEED__TRY(heed_grad_control(&control, squares, &state));
   for (size_t i = 0; i < optimizer->run_count; ++i) {
     const struct heed__optimizer_run *run = &optimizer->runs[i];
     heed_tensor *master = run->memory[HEED__MASTER];

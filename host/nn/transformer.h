@@ -109,12 +109,13 @@ struct heed__block_tensors {
 struct heed__pass {
   const heed_tensor *tokens;  // [B, L]; NULL: the caller has written the first block's input
   int64_t batch, length, rows;
-  bool train;            // keeps what a backward needs
-  bool drops;            // in training alone
-  uint64_t seed;         // of the dropout
-  int64_t position;      // of the first token
-  heed_kv_cache *cache;  // NULL: keys and values are those of the call alone
-  bool is_full;          // each token attends all others: attention is not causal
+  bool train;                                 // keeps what a backward needs
+  bool drops;                                 // in training alone
+  uint64_t seed;                              // of the dropout
+  int64_t position;                           // of the first token
+  heed_kv_cache *cache;                       // NULL: keys and values are those of the call alone
+  bool is_full;                               // each token attends all others: attention is not causal
+  const heed_transformer_loss_options *told;  // of a loss: whom it tells which gradients are final; NULL: nobody
 };
 
 struct heed_transformer {

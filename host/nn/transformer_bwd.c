@@ -88,10 +88,26 @@ static heed_status block_bwd(heed_transformer *t, const struct heed__pass *pass,
   return norm_bwd(t, &block->norm1, x, dh, dx2, dx, accumulate);
 }
 
+static heed_status tell(const struct heed__pass *pass, size_t first, size_t count) {
+  return pass->told && pass->told->final ? pass->told->final(first, count, pass->told->user) : HEED_OK;
+}
+
+// The list has the embeddings, the blocks, the last norm, and a head of its own.
+static size_t before_blocks(const heed_transformer *t) { return t->positions.value ? 2 : 1; }
+static size_t behind_blocks(const heed_transformer *t) {
+  return (heed__is_gpt2(&t->config) ? 2 : 1) + (size_t)(t->config.tied < 0);
+}
+
 heed_status heed__transformer_body_bwd(heed_transformer *t, const struct heed__pass *pass, bool accumulate) {
+  const size_t behind = behind_blocks(t), before = before_blocks(t);
+  const size_t each = (t->count - before - behind) / (size_t)t->config.layers;
   HEED__TRY(norm_bwd(t, &t->norm, t->shared[HEED__S_LAST].tensor, t->shared[HEED__S_DH].tensor, NULL,
                      t->shared[HEED__S_DX].tensor, accumulate));
-  for (int64_t layer = t->config.layers - 1; layer >= 0; --layer) HEED__TRY(block_bwd(t, pass, layer, accumulate));
+  HEED__TRY(tell(pass, t->count - behind, behind));
+  for (int64_t layer = t->config.layers - 1; layer >= 0; --layer) {
+    HEED__TRY(block_bwd(t, pass, layer, accumulate));
+    HEED__TRY(tell(pass, before + (size_t)layer * each, each));
+  }
   return HEED_OK;
 }
 
@@ -216,6 +232,7 @@ heed_status heed_transformer_loss(heed_transformer *t, const heed_tensor *tokens
   struct heed__pass pass = heed__pass_over(tokens);
   pass.train = pass.drops = true;
   pass.seed = options->seed;
+  pass.told = options;
   HEED__TRY(heed__transformer_shape(t, &pass));
   HEED__TRY(heed__transformer_body(t, &pass));
   heed_tensor *flat_targets = NULL, *flat_logits = NULL;
@@ -227,5 +244,6 @@ heed_status heed_transformer_loss(heed_transformer *t, const heed_tensor *tokens
   heed_tensor_destroy(flat_logits);
   HEED__TRY(status);
   HEED__TRY(heed__transformer_body_bwd(t, &pass, options->accumulate));
-  return embed_bwd(t, &pass, options->accumulate);
+  HEED__TRY(embed_bwd(t, &pass, options->accumulate));
+  return tell(&pass, 0, before_blocks(t));
 }

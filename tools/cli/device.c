@@ -12,6 +12,8 @@ static void describe(const tool_args *args, const heed_context *ctx, double seco
 
 int tool_open(const tool_args *args, bool profile, heed_context **out) {
   const heed_open_options options = {.device = args->device,
+                                     .parts = args->parts,
+                                     .part = args->part,
                                      .validate = args->unvalidated ? -1 : args->validate,
                                      .profile = profile,
                                      .store_programs = args->passing ? -1 : 0,

@@ -7,8 +7,12 @@
 #include <string.h>
 
 static char failure[1024];  // the last one, for tool_last_failure()
+static bool held;
+
+void tool_messages_hold(bool hold) { held = hold; }
 
 __attribute__((format(printf, 2, 0))) static void say(const char *command, const char *format, va_list list) {
+  if (held) return;
   tool_progress_clear(NULL);
   fprintf(stderr, "%s: ", command);
   vfprintf(stderr, format, list);
@@ -21,6 +25,11 @@ __attribute__((format(printf, 2, 0))) static void say_failure(const char *comman
   vsnprintf(failure, sizeof failure, format, copy);
   va_end(copy);
   say(command, format, list);
+}
+
+int tool_failed_elsewhere(const char *text) {
+  snprintf(failure, sizeof failure, "%s", text);
+  return TOOL_FAILED;
 }
 
 const char *tool_last_failure(void) { return failure; }

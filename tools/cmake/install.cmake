@@ -2,12 +2,16 @@
 # `uninstall`, which removes it. The components are those of package.cmake.
 include(CMakePackageConfigHelpers)
 set_target_properties(heed_shared PROPERTIES EXPORT_NAME heed)
-set(heed_headers FILES_MATCHING PATTERN "*.h")
+set(heed_headers FILES_MATCHING PATTERN "*.h" PATTERN "mpi.h" EXCLUDE)
 if(NOT HEED_OPENCL)
   list(APPEND heed_headers PATTERN "opencl.h" EXCLUDE)
 endif()
 install(DIRECTORY host/include/heed DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT libheed-dev ${heed_headers})
 install(TARGETS heed_shared EXPORT heed_shared LIBRARY COMPONENT libheed NAMELINK_COMPONENT libheed-dev)
+if(heed_MPI) # apart, so that nobody gets MPI who does not ask for it
+  install(FILES host/include/heed/mpi.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/heed COMPONENT libheed-mpi)
+  install(TARGETS heed_mpi_shared LIBRARY COMPONENT libheed-mpi NAMELINK_COMPONENT libheed-mpi)
+endif()
 install(TARGETS heed_static EXPORT heed_static ARCHIVE COMPONENT libheed-dev)
 install(FILES LICENSE README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT libheed-dev)
 install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT libheed-dev)
@@ -49,6 +53,10 @@ file(RELATIVE_PATH heed_pc_libdir ${CMAKE_INSTALL_PREFIX} ${CMAKE_INSTALL_FULL_L
 file(RELATIVE_PATH heed_pc_includedir ${CMAKE_INSTALL_PREFIX} ${CMAKE_INSTALL_FULL_INCLUDEDIR})
 configure_file(tools/heed.pc.in heed.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/heed.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT libheed-dev)
+if(heed_MPI)
+  configure_file(tools/heed_mpi.pc.in heed_mpi.pc @ONLY)
+  install(FILES ${CMAKE_CURRENT_BINARY_DIR}/heed_mpi.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT libheed-mpi)
+endif()
 
 configure_file(tools/cmake/uninstall.cmake.in uninstall.cmake @ONLY)
 if(NOT TARGET uninstall) # a parent may have one

@@ -9,7 +9,7 @@ static const char command[] = "heed lm info";
 
 typedef struct settings {
   const char *model;
-  int64_t batch, context, tokens;
+  int64_t batch, accumulate, context;
   double dropout;
   int dtype;
   bool recompute;
@@ -19,6 +19,8 @@ static const tool_option options[] = {
     TOOL_OPTION_TEXT("model", settings, model, "DIR", "folder of the model, as heed or transformers writes it"),
     TOOL_OPTION_INTEGER("batch", settings, batch, 1, TOOL_MAX_COUNT, "at least 1",
                         "to train: rows of a micro-batch (default 1)"),
+    TOOL_OPTION_INTEGER("accumulate", settings, accumulate, 1, TOOL_MAX_COUNT, "at least 1",
+                        "to train: micro-batches of a step, whose gradients one device sums (default 1)"),
     TOOL_OPTION_INTEGER("context", settings, context, 1, TOOL_MAX_COUNT, "at least 1",
                         "to train, and to run: tokens of a row (default: the model's context)"),
     TOOL_OPTION_CHOICE("dtype", settings, dtype, lm_dtypes, "f32|f16|bf16",
@@ -131,7 +133,7 @@ static int tell(const tool_args *args, const settings *s, lm_model *model) {
   f.parameters = lm_parameters(&f.config);
   heed_device_type device = HEED_DEVICE_HOST;
   TOOL_TRY(find_device(args, &device));
-  TOOL_HEED(command, lm_memory_to_train(&f.config, s->batch, f.context, device, &f.train));
+  TOOL_HEED(command, lm_memory_to_train(&f.config, s->batch, f.context, s->accumulate, device, &f.train));
   TOOL_HEED(command, lm_memory_to_run(&f.config, f.context, f.context, device, &f.run));
   if (args->json) return print_json(args, model, &f);
   print_text(model, &f);
@@ -139,7 +141,7 @@ static int tell(const tool_args *args, const settings *s, lm_model *model) {
 }
 
 int lm_info(int argc, const char **argv) {
-  settings s = {.batch = 1};
+  settings s = {.batch = 1, .accumulate = 1};
   tool_args args;
   int status = tool_parse(&syntax, &s, argc, argv, &args);
   if (status == TOOL_PROCEED) {

@@ -43,9 +43,9 @@ uint64_t lm_memory_total(const lm_memory *memory);
 // Writes "3.1 GiB: parameters 0.5 GiB, ..."; returns text.
 enum { LM_MEMORY_TEXT = 320 };
 const char *lm_memory_text(const lm_memory *memory, char text[LM_MEMORY_TEXT]);
-// To train by AdamW on micro-batches of [batch, length] tokens; and to continue a text up to `length` tokens, of which `prompt` come at a
-// time. Errors: those of heed_transformer_reckon().
-heed_status lm_memory_to_train(const heed_transformer_config *config, int64_t batch, int64_t length,
+// To train by AdamW on micro-batches of [batch, length] tokens, of which the device sums `own`; and to continue a text up to `length`
+// tokens, of which `prompt` come at a time. Errors: those of heed_transformer_reckon().
+heed_status lm_memory_to_train(const heed_transformer_config *config, int64_t batch, int64_t length, int64_t own,
                                heed_device_type device, lm_memory *memory);
 heed_status lm_memory_to_run(const heed_transformer_config *config, int64_t prompt, int64_t length,
                              heed_device_type device, lm_memory *memory);

@@ -26,12 +26,16 @@ static heed_status reckon(const heed_transformer_config *config, int64_t batch, 
   return HEED_OK;
 }
 
-heed_status lm_memory_to_train(const heed_transformer_config *config, int64_t batch, int64_t length,
+heed_status lm_memory_to_train(const heed_transformer_config *config, int64_t batch, int64_t length, int64_t own,
                                heed_device_type device, lm_memory *memory) {
   const heed_status status = reckon(config, batch, length, 0, device, memory);
   const uint64_t count = memory->bytes[LM_GRADIENTS] / heed_dtype_size(config->dtype);
   const uint64_t each = config->dtype == HEED_F32 ? 8 : 12;  // two moments in F32, and a master of 16 bits
   memory->bytes[LM_OPTIMIZER] = each * count;
+  // The gradients, and what waits at each level of the tree that sums micro-batches.
+  uint64_t sums = 1;
+  for (int64_t leaves = heed_grad_pieces(own); leaves > 1; leaves /= 2) sums++;
+  memory->bytes[LM_GRADIENTS] *= sums;
   return status;
 }
 

@@ -4,6 +4,7 @@
 
 #include "cli/curves.h"
 #include "lm/lm.h"
+#include "ranks/share.h"
 
 // Options as they are on the command line, or remembered by the run that goes on.
 typedef struct train_settings {
@@ -21,7 +22,8 @@ typedef struct train_settings {
   double beta1, beta2, eps, weight_decay, clip, dropout;
   int dtype, save_dtype;
   bool recompute, force, keep_best, template_tokens;
-  int64_t eval_every, eval_batches, sample_every, save_every, log_every;
+  int64_t eval_every, eval_batches, sample_every, save_every, log_every, compare_every;
+  double timeout;
 } train_settings;
 
 enum { TRAIN_RANDOM, TRAIN_SEQUENTIAL };
@@ -37,11 +39,13 @@ typedef struct train_look {
   float *losses;  // [accumulate]
   float norm_value;
   int32_t count_values[4];
+  tool_trace trace;
 } train_look;
 
 typedef struct trainer {
-  const tool_args *args;
+  tool_args *args;
   const char *command;
+  tool_ranks *ranks;  // NULL: one process alone
   train_settings s;
   lm_model model;  // folder: --init's or --resume's, NULL for a new model; ctx, transformer, tokenizer
   heed_transformer_config config;
@@ -52,6 +56,7 @@ typedef struct trainer {
   bool made_folder;  // by this run: it goes if nothing comes to lie in it
 
   heed_optimizer *optimizer;
+  tool_share share;
   const heed_parameter *parameters;
   size_t parameter_count;
   heed_tensor *tokens, *targets;  // I32 [batch, context]
@@ -83,6 +88,8 @@ void lm_train_release(trainer *t);
 
 // ---------------------------------------------------------------- the loop
 int lm_train_loop(trainer *t);
+int lm_train_step(trainer *t);
+double lm_train_rate_now(const trainer *t);  // the learning rate of the step to come
 
 // ---------------------------------------------------------------- validation and samples
 // The mean loss over windows that are spread evenly over the validation tokens.
@@ -97,6 +104,8 @@ int lm_train_sample(trainer *t);
 int lm_train_state_open(trainer *t, heed_safetensors **out);
 // Fails if the data are not those of the state.
 int lm_train_state_check_data(const trainer *t, const heed_safetensors *state);
+// Reads the masters of --init's model, which its values are not where they are rounded.
+int lm_train_load_masters(trainer *t);
 // Brings back parameters, moments and counts.
 int lm_train_state_restore(trainer *t, const heed_safetensors *state);
 // Writes the model's folder, then the state. A failure is reported and remembered, and leaves files from which the run can go on.

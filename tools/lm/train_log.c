@@ -99,7 +99,8 @@ double lm_train_rate(const trainer *t, int64_t steps, double seconds) {
 
 double lm_train_peak_fraction(const trainer *t, double rate) {
   const double tokens = (double)t->s.batch * (double)t->s.context;
-  return rate / tokens * lm_step_flops(&t->config, t->s.batch, t->s.context) * 1e-9 / t->peak_gflops;
+  return rate / tokens * lm_step_flops(&t->config, t->s.batch, t->s.context) * 1e-9 /
+         (t->peak_gflops * tool_ranks_count(t->ranks));
 }
 
 static json_t *memory_json(const lm_memory *memory) {
@@ -168,6 +169,18 @@ void lm_train_log_start(trainer *t) {
   write_line(t, object);
 }
 
+// Of rank 0, in seconds: the gradients; their sum over the ranks, of which a part is hidden behind the backward; the values that come back.
+static json_t *trace_json(const tool_trace *trace) {
+  json_t *object = json_object();
+  tool_json_number(object, "compute_s", trace->computed - trace->began);
+  tool_json_number(object, "sum_s", trace->sum);
+  tool_json_number(object, "exposed_s", trace->exposed);
+  tool_json_number(object, "hidden", trace->sum > 0 ? fmax(0, 1 - trace->exposed / trace->sum) : 0);
+  tool_json_number(object, "values_s", trace->spread);
+  tool_json_add(object, "bytes", json_integer((json_int_t)trace->bytes));
+  return object;
+}
+
 void lm_train_log_step(trainer *t, const train_look *look, double loss, double rate) {
   if (!lm_train_log_wanted(t)) return;
   json_t *object = line(t, "step");
@@ -177,6 +190,7 @@ void lm_train_log_step(trainer *t, const train_look *look, double loss, double r
   tool_json_number(object, "norm", (double)look->norm_value);
   tool_json_number(object, "tokens_per_s", rate);
   tool_json_number(object, "peak_fraction", lm_train_peak_fraction(t, rate));
+  if (t->ranks) tool_json_add(object, "exchange", trace_json(&look->trace));
   write_line(t, object);
 }
 

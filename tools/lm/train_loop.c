@@ -8,57 +8,6 @@
 // How long training goes on without a look when nobody asks for one, to find a loss that has gone wrong; and from one plain line to the next.
 static const double look_seconds = 1, line_seconds = 10;
 
-// ---------------------------------------------------------------- one step
-
-// A micro-batch drops by (seed, step, micro-batch) alone.
-static uint64_t dropout_seed(const trainer *t, int64_t micro) {
-  uint32_t random[4];
-  const uint64_t step = (uint64_t)t->step;
-  heed_philox(t->s.seed, (const uint32_t[]){(uint32_t)step, (uint32_t)(step >> 32), (uint32_t)micro, 0x6c6d6472},
-              random);
-  return (uint64_t)random[1] << 32 | random[0];
-}
-
-static int micro_batch(trainer *t, int64_t micro) {
-  const train_settings *s = &t->s;
-  const heed_batches batches = {.batch = s->batch,
-                                .length = s->context,
-                                .accumulate = s->accumulate,
-                                .sequential = s->order == TRAIN_SEQUENTIAL,
-                                .seed = s->seed};
-  const size_t bytes = (size_t)(s->batch * s->context) * sizeof *t->host_tokens;
-  TOOL_HEED(t->command, heed_batches_read(&batches, t->data, t->step, micro, t->host_tokens, t->host_targets));
-  TOOL_HEED(t->command, heed_tensor_upload(t->tokens, t->host_tokens, bytes));
-  TOOL_HEED(t->command, heed_tensor_upload(t->targets, t->host_targets, bytes));
-  const heed_transformer_loss_options options = {.accumulate = micro > 0,
-                                                 .weight = 1 / (double)s->accumulate,
-                                                 .seed = dropout_seed(t, micro),
-                                                 .scale = heed_optimizer_loss_scale(t->optimizer)};
-  heed_tensor *loss = NULL;
-  TOOL_HEED(t->command, heed_tensor_slice(t->losses, 0, micro, 1, &loss));
-  const heed_status status = heed_transformer_loss(t->model.transformer, t->tokens, t->targets, &options, NULL, loss);
-  heed_tensor_destroy(loss);
-  return status == HEED_OK ? TOOL_DONE : tool_fail_status(t->command, status);
-}
-
-static double rate_of(const trainer *t) {
-  const train_settings *s = &t->s;
-  const heed_schedule schedule = {.kind = (heed_schedule_kind)s->schedule,
-                                  .lr = s->lr,
-                                  .min_lr = s->min_lr,
-                                  .warmup = s->warmup,
-                                  .decay_steps = s->decay_steps};
-  return heed_schedule_rate(&schedule, t->step);
-}
-
-static int step(trainer *t) {
-  for (int64_t micro = 0; micro < t->s.accumulate; micro++) TOOL_TRY(micro_batch(t, micro));
-  TOOL_HEED(t->command, heed_optimizer_set_learning_rate(t->optimizer, rate_of(t)));
-  TOOL_HEED(t->command, heed_optimizer_step(t->optimizer));
-  t->step++;
-  return TOOL_DONE;
-}
-
 // ---------------------------------------------------------------- looking at a step
 
 static int start_look(trainer *t, bool wanted, double rate) {
@@ -67,6 +16,7 @@ static int start_look(trainer *t, bool wanted, double rate) {
   look->lr = rate;
   look->wanted = wanted;
   look->queued = tool_seconds();
+  look->trace = t->share.trace;
   TOOL_HEED(t->command, heed_read_start(t->losses, look->losses, heed_tensor_bytes(t->losses), &look->loss));
   TOOL_HEED(t->command, heed_read_start(heed_optimizer_norm(t->optimizer), &look->norm_value, sizeof look->norm_value,
                                         &look->norm));
@@ -159,11 +109,12 @@ static int look_at_last(trainer *t) {
 
 // One step more is queued before the last one is read, so that the device does not wait for the host.
 static int step_and_look(trainer *t) {
-  const double rate = rate_of(t);
-  TOOL_TRY(step(t));
+  const double rate = lm_train_rate_now(t);
+  TOOL_TRY(lm_train_step(t));
   TOOL_TRY(end_look(t));
   const bool wanted = lm_train_log_wanted(t) && (t->step - 1) % t->s.log_every == 0;
-  const bool due = tool_progress_due(t->args->progress) || tool_seconds() - t->looked >= look_seconds;
+  const bool due = tool_ranks_leads(t->ranks) &&
+                   (tool_progress_due(t->args->progress) || tool_seconds() - t->looked >= look_seconds);
   return wanted || due || t->step == t->s.steps ? start_look(t, wanted, rate) : TOOL_DONE;
 }
 
@@ -194,7 +145,7 @@ static int between(trainer *t) {
   TOOL_TRY(look_at_last(t));
   const double began = tool_seconds();
   if (validates) TOOL_TRY(report_validation(t));
-  if (samples) TOOL_TRY(lm_train_sample(t));
+  if (samples && tool_ranks_leads(t->ranks)) TOOL_TRY(lm_train_sample(t));
   if (saves) TOOL_TRY(lm_train_save(t));
   t->paused += tool_seconds() - began;
   return TOOL_DONE;
@@ -221,15 +172,23 @@ static void say_interrupted(const trainer *t) {
 
 static int stop_early(trainer *t) {
   TOOL_TRY(look_at_last(t));
-  if (t->s.save && t->saved_step != t->step) TOOL_TRY(lm_train_save(t));
+  bool saves = false;  // as rank 0 knows
+  TOOL_TRY(tool_ranks_any(t->ranks, tool_ranks_leads(t->ranks) && t->s.save && t->saved_step != t->step, &saves));
+  if (saves) TOOL_TRY(lm_train_save(t));
   say_interrupted(t);
   return TOOL_INTERRUPTED;
 }
 
 static int run(trainer *t) {
   while (t->step < t->s.steps) {
-    if (*t->interrupted) return stop_early(t);
-    TOOL_TRY(step_and_look(t));
+    bool interrupted = false;
+    TOOL_TRY(tool_ranks_any(t->ranks, *t->interrupted, &interrupted));
+    if (interrupted) return stop_early(t);
+    const int status = step_and_look(t);
+    if (status == TOOL_INTERRUPTED) return stop_early(t);
+    TOOL_TRY(status);
+    if (train_has(t->s.compare_every, t->step))
+      TOOL_TRY(tool_ranks_compare(t->ranks, t->parameters, t->parameter_count));
     TOOL_TRY(between(t));
   }
   return TOOL_DONE;
@@ -256,6 +215,7 @@ int lm_train_loop(trainer *t) {
     return t->save_failed ? TOOL_FAILED : TOOL_DONE;
   }
   t->interrupted = tool_interrupt_start();
+  tool_ranks_set_timeout(t->ranks, t->s.timeout);
   t->args->progress->interval = 0.25;  // a look waits for the queue
   t->started = t->looked = t->told = tool_seconds();
   lm_train_log_start(t);
@@ -293,12 +253,16 @@ int lm_train(int argc, const char **argv) {
                      .eval_every = 250,
                      .eval_batches = 20,
                      .save_every = 250,
-                     .log_every = 10}};
+                     .log_every = 10,
+                     .compare_every = 100,
+                     .timeout = 600}};
+  TOOL_TRY(tool_ranks_open(t.command, &t.ranks));
   int status = tool_parse(&lm_train_syntax, &t.s, argc, argv, &args);
   if (status == TOOL_PROCEED) {
     status = lm_train_set_up(&t);
     if (status == TOOL_DONE) status = lm_train_loop(&t);
   }
+  status = tool_ranks_close(t.ranks, status);
   lm_train_release(&t);
   lm_train_leave_folder(&t);
   return tool_finish(&args, status);

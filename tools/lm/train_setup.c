@@ -178,6 +178,7 @@ static int open_data(trainer *t, const files *f) {
                                   .template_tokens = t->s.template_tokens,
                                   .progress = told,
                                   .user = t};
+  if (!tool_ranks_leads(t->ranks)) TOOL_TRY(tool_ranks_after_first(t->ranks));  // they find the tokens in the cache
   TOOL_HEED(t->command, heed_token_data_open(f->paths, f->count, &open, &t->data, &t->validation));
   open.validation = 0;
   if (t->s.val) TOOL_HEED(t->command, heed_token_data_open(&t->s.val, 1, &open, &t->validation, NULL));
@@ -188,7 +189,7 @@ static int open_data(trainer *t, const files *f) {
   TOOL_TRY(check_validation(t));
   TOOL_HEED(t->command, heed_token_data_checksum(t->data, &t->data_checksum));
   if (t->validation) TOOL_HEED(t->command, heed_token_data_checksum(t->validation, &t->validation_checksum));
-  return TOOL_DONE;
+  return tool_ranks_leads(t->ranks) ? tool_ranks_after_first(t->ranks) : TOOL_DONE;
 }
 
 // ---------------------------------------------------------------- on the device
@@ -211,9 +212,9 @@ static int create_optimizer(trainer *t) {
       .adamw = {.lr = s->lr, .beta1 = s->beta1, .beta2 = s->beta2, .eps = s->eps, .weight_decay = s->weight_decay},
       .decay_matrices = true,
       .max_norm = s->clip,
+      .squares = t->share.square,
       .loss_scale = s->dtype == HEED_F16 ? 65536 : 0};
-  t->parameter_count = heed_transformer_parameters(t->model.transformer, &t->parameters);
-  TOOL_HEED(t->command, heed_optimizer_create(t->parameters, t->parameter_count, &config, &t->optimizer));
+  TOOL_HEED(t->command, heed_optimizer_create(t->share.own, t->share.own_count, &config, &t->optimizer));
   return TOOL_DONE;
 }
 
@@ -229,12 +230,25 @@ static int create_buffers(trainer *t) {
   return TOOL_DONE;
 }
 
+// A rank sums its micro-batches, steps its share, and has room for what it gets of another's sum.
+static int reckon(trainer *t) {
+  const train_settings *s = &t->s;
+  const int64_t ranks = tool_ranks_count(t->ranks);
+  TOOL_HEED(t->command, lm_memory_to_train(&t->config, s->batch, s->context, s->accumulate / ranks,
+                                           heed_context_device(t->model.ctx)->type, &t->memory));
+  t->memory.bytes[LM_OPTIMIZER] /= (uint64_t)ranks;
+  if (t->ranks)
+    t->memory.bytes[LM_GRADIENTS] += (uint64_t)lm_parameters(&t->config) * heed_dtype_size((heed_dtype)s->dtype) / 2;
+  return TOOL_DONE;
+}
+
 static int create_model(trainer *t) {
   const char *advice = t->s.recompute ? "try a smaller --batch, with more --accumulate"
                                       : "try --recompute, or a smaller --batch with more --accumulate";
+  TOOL_TRY(tool_ranks_choose_device(t->ranks, t->args));
   TOOL_TRY(lm_open_device(t->args, &t->model.ctx));
-  TOOL_HEED(t->command, lm_memory_to_train(&t->config, t->s.batch, t->s.context,
-                                           heed_context_device(t->model.ctx)->type, &t->memory));
+  TOOL_TRY(tool_ranks_tune(t->ranks, t->model.ctx));
+  TOOL_TRY(reckon(t));
   TOOL_TRY(lm_memory_check(t->command, t->model.ctx, &t->memory, advice));
   measure_peak(t);
   tool_progress_show(t->args->progress, "making the model");
@@ -242,9 +256,10 @@ static int create_model(trainer *t) {
   config.empty = t->model.folder != NULL;
   TOOL_HEED(t->command, heed_transformer_create(t->model.ctx, &config, t->s.seed, &t->model.transformer));
   if (t->s.init) TOOL_HEED(t->command, heed_model_folder_load(t->model.folder, t->model.transformer));
+  t->parameter_count = heed_transformer_parameters(t->model.transformer, &t->parameters);
+  TOOL_TRY(tool_share_open(t->command, t->ranks, t->parameters, t->parameter_count, t->s.accumulate, &t->share));
   TOOL_TRY(create_optimizer(t));
-  if (t->s.init)
-    TOOL_HEED(t->command, heed_model_folder_load_masters(t->model.folder, t->model.transformer, t->optimizer));
+  if (t->s.init) TOOL_TRY(lm_train_load_masters(t));
   return create_buffers(t);
 }
 
@@ -282,11 +297,49 @@ static void say_start(const trainer *t) {
             t->s.save ? "" : "; without --save the trained model is lost at the end");
 }
 
+// Ranks that began with something else would train another model.
+static int compare_ranks(trainer *t) {
+  char *text = NULL;
+  if (!t->ranks) return TOOL_DONE;
+  if (asprintf(&text, "heed %s, %s, micro-batches %" PRId64 ", data %08" PRIx32 " %08" PRIx32, heed_version(),
+               t->args->given, t->s.accumulate, t->data_checksum, t->validation_checksum) < 0)
+    return tool_fail(t->command, "out of memory");
+  const int status = tool_ranks_same(t->ranks, "its version of heed, its options or its data", text, strlen(text));
+  free(text);
+  return status;
+}
+
+// Without a number of micro-batches each rank has one.
+static int share_batches(trainer *t) {
+  train_settings *s = &t->s;
+  const int ranks = tool_ranks_count(t->ranks);
+  if (t->ranks && !s->resume && !tool_given(t->args, "accumulate")) {
+    if ((ranks & (ranks - 1)) != 0)
+      return tool_usage(t->command, "the number of ranks must be a power of two, such as 2 or 4; it is %d", ranks);
+    s->accumulate = ranks;
+    tool_note(
+        t->args,
+        "warning: without --accumulate a step has one micro-batch a rank, so the result depends on how many there "
+        "are; --accumulate %" PRId64 " keeps it",
+        s->accumulate);
+  }
+  return tool_ranks_check(t->ranks, s->accumulate);
+}
+
+// Files are rank 0's to write.
+static void follow(trainer *t) {
+  t->s.log = t->s.plot = NULL;
+  t->args->verbosity = TOOL_QUIET;
+  t->args->json = false;
+  t->args->progress->terminal = false;
+}
+
 static int prepare(trainer *t, files *f, const heed_safetensors *state) {
   TOOL_TRY(decide_tokenizer(t, f));
   TOOL_TRY(decide_configuration(t));
-  TOOL_TRY(lm_train_check_room(t));
+  if (tool_ranks_leads(t->ranks)) TOOL_TRY(lm_train_check_room(t));
   TOOL_TRY(open_data(t, f));
+  TOOL_TRY(compare_ranks(t));
   if (state) TOOL_TRY(lm_train_state_check_data(t, state));
   if (!t->s.decay_steps && t->s.schedule != HEED_SCHEDULE_CONSTANT) t->s.decay_steps = t->s.steps;
   TOOL_TRY(tool_curves_open(t->command, t->s.plot, t->s.save ? t->s.save : "heed lm train", &t->curves));
@@ -295,18 +348,20 @@ static int prepare(trainer *t, files *f, const heed_safetensors *state) {
   TOOL_TRY(create_model(t));
   if (state) TOOL_TRY(lm_train_state_restore(t, state));
   say_start(t);
-  return TOOL_DONE;
+  return tool_ranks_compare(t->ranks, t->parameters, t->parameter_count);
 }
 
 int lm_train_set_up(trainer *t) {
   t->model.args = t->args;
+  if (!tool_ranks_leads(t->ranks)) follow(t);
   TOOL_TRY(check_options(t));
   files f = {0};
   heed_safetensors *state = NULL;
   const char *from = t->s.resume ? t->s.resume : t->s.init;
-  TOOL_TRY(lm_train_enter_folder(t));
+  if (tool_ranks_leads(t->ranks)) TOOL_TRY(lm_train_enter_folder(t));
   int status = from ? lm_model_open(t->args, from, &t->model) : TOOL_DONE;
   if (status == TOOL_DONE && t->s.resume) status = lm_train_state_open(t, &state);
+  if (status == TOOL_DONE) status = share_batches(t);
   if (status == TOOL_DONE) status = split(t->command, t->s.data, &f.copy, &f.paths, &f.count);
   if (status == TOOL_DONE) status = prepare(t, &f, state);
   heed_safetensors_destroy(state);
@@ -324,6 +379,7 @@ void lm_train_release(trainer *t) {
   heed_tensor_destroy(t->targets);
   heed_tensor_destroy(t->losses);
   heed_optimizer_destroy(t->optimizer);
+  tool_share_close(&t->share);
   heed_token_data_close(t->data);
   heed_token_data_close(t->validation);
   lm_model_close(&t->model);

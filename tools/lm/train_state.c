@@ -80,14 +80,13 @@ static int restore_parameter(const trainer *t, const heed_safetensors *state, si
   const heed_parameter *parameter = &t->parameters[i];
   const heed_array *array;
   TOOL_TRY(find_like(t, state, "", parameter, &array));
-  heed_tensor *master = heed_optimizer_state(t->optimizer, "master", i);
-  if (master) TOOL_HEED(t->command, heed_tensor_upload(master, array->data, array->bytes));
+  if (tool_share_has(&t->share, t->optimizer, "master"))
+    TOOL_TRY(tool_share_set(&t->share, t->optimizer, "master", i, array->data));
   TOOL_HEED(t->command, heed_tensor_upload_f32(parameter->value, array->data, heed_tensor_count(parameter->value)));
   static const char *const moments[] = {"exp_avg", "exp_avg_sq"}, *const parts[] = {"exp_avg.", "exp_avg_sq."};
   for (int m = 0; m < 2 && t->step > 0; m++) {
     TOOL_TRY(find_like(t, state, parts[m], parameter, &array));
-    TOOL_HEED(t->command,
-              heed_tensor_upload(heed_optimizer_state(t->optimizer, moments[m], i), array->data, array->bytes));
+    TOOL_TRY(tool_share_set(&t->share, t->optimizer, moments[m], i, array->data));
   }
   return TOOL_DONE;
 }
@@ -108,29 +107,40 @@ int lm_train_state_restore(trainer *t, const heed_safetensors *state) {
 
 // ---------------------------------------------------------------- writing
 
-static int add(const trainer *t, heed_safetensors *state, const char *part, const char *name,
-               const heed_tensor *tensor) {
-  char whole[160];
-  snprintf(whole, sizeof whole, "%s%s", part, name);
-  float *data = malloc((size_t)heed_tensor_count(tensor) * sizeof *data + 1);
+// Adds what lies under `part` of parameter i: a name of heed_optimizer_state(), or "" for the values, unrounded. state NULL: this rank only
+// gives its share of it.
+static int add(const trainer *t, heed_safetensors *state, const char *prefix, const char *part, size_t i) {
+  const heed_parameter *parameter = &t->parameters[i];
+  const int64_t count = heed_tensor_count(parameter->value);
+  char name[160];
+  snprintf(name, sizeof name, "%s%s", prefix, parameter->name);
+  float *data = malloc((size_t)count * sizeof *data + 1);
   if (!data) return tool_fail(t->command, "out of memory");
-  heed_status status = heed_tensor_download_f32(tensor, data, heed_tensor_count(tensor));
-  if (status == HEED_OK)
-    status = heed_safetensors_add(state, whole, HEED_F32, heed_tensor_rank(tensor), heed_tensor_dims(tensor), data);
+  int status = TOOL_DONE;
+  heed_status added = HEED_OK;
+  if (*part)
+    status = tool_share_gather(&t->share, t->optimizer, part, i, data);
+  else if (state)
+    added = heed_tensor_download_f32(parameter->value, data, count);
+  if (status == TOOL_DONE && added == HEED_OK && state)
+    added = heed_safetensors_add(state, name, HEED_F32, heed_tensor_rank(parameter->value),
+                                 heed_tensor_dims(parameter->value), data);
   free(data);
-  return status == HEED_OK ? TOOL_DONE : tool_fail_status(t->command, status);
+  return added == HEED_OK ? status : tool_fail_status(t->command, added);
+}
+
+static int add_values(const trainer *t, heed_safetensors *state) {
+  const char *part = tool_share_has(&t->share, t->optimizer, "master") ? "master" : "";
+  for (size_t i = 0; i < t->parameter_count; i++) TOOL_TRY(add(t, state, "", part, i));
+  return TOOL_DONE;
 }
 
 static int add_tensors(const trainer *t, heed_safetensors *state) {
-  for (size_t i = 0; i < t->parameter_count; i++) {
-    const heed_tensor *master = heed_optimizer_state(t->optimizer, "master", i);
-    TOOL_TRY(add(t, state, "", t->parameters[i].name, master ? master : t->parameters[i].value));
-  }
-  static const char *const moments[] = {"exp_avg", "exp_avg_sq"}, *const parts[] = {"exp_avg.", "exp_avg_sq."};
+  TOOL_TRY(add_values(t, state));
+  static const char *const moments[] = {"exp_avg", "exp_avg_sq"}, *const prefixes[] = {"exp_avg.", "exp_avg_sq."};
   for (int m = 0; m < 2 && t->step > 0; m++)
-    for (size_t i = 0; i < t->parameter_count; i++)
-      TOOL_TRY(add(t, state, parts[m], t->parameters[i].name, heed_optimizer_state(t->optimizer, moments[m], i)));
-  if (t->step == 0) return TOOL_DONE;
+    for (size_t i = 0; i < t->parameter_count; i++) TOOL_TRY(add(t, state, prefixes[m], moments[m], i));
+  if (t->step == 0 || !state) return TOOL_DONE;
   TOOL_HEED(t->command, heed_safetensors_add_tensor(state, "counts", heed_optimizer_counts(t->optimizer)));
   const heed_tensor *scale = heed_optimizer_loss_scale(t->optimizer);
   if (scale) TOOL_HEED(t->command, heed_safetensors_add_tensor(state, "loss_scale", scale));
@@ -153,29 +163,83 @@ static int add_metadata(const trainer *t, heed_safetensors *state) {
   return lm_train_options_remember(t, state);
 }
 
-static int write_state(const trainer *t) {
-  heed_safetensors *state = NULL;
-  char *path = lm_train_path_in(t->s.save, lm_train_state_name);
-  if (!path) return tool_fail(t->command, "out of memory");
-  int status = TOOL_DONE;
-  if (heed_safetensors_create(&state) != HEED_OK) status = tool_fail(t->command, "out of memory");
-  if (status == TOOL_DONE) status = add_tensors(t, state);
-  if (status == TOOL_DONE) status = add_metadata(t, state);
-  if (status == TOOL_DONE) {
-    const heed_status written = heed_safetensors_write(state, path);
-    if (written != HEED_OK) status = tool_fail_status(t->command, written);
-  }
-  heed_safetensors_destroy(state);
-  free(path);
+// Makes the state, or, with `whole` false, its values alone, on rank 0; *out stays NULL on the others.
+static int build_state(const trainer *t, bool whole, heed_safetensors **out) {
+  *out = NULL;
+  if (tool_ranks_leads(t->ranks)) TOOL_HEED(t->command, heed_safetensors_create(out));
+  int status = whole ? add_tensors(t, *out) : add_values(t, *out);
+  if (status == TOOL_DONE && *out && whole) status = add_metadata(t, *out);
   return status;
 }
 
-static heed_status save_model(const trainer *t, const char *folder) {
+static int write_state(const trainer *t, const heed_safetensors *state) {
+  char *path = lm_train_path_in(t->s.save, lm_train_state_name);
+  if (!path) return tool_fail(t->command, "out of memory");
+  const heed_status written = heed_safetensors_write(state, path);
+  free(path);
+  return written == HEED_OK ? TOOL_DONE : tool_fail_status(t->command, written);
+}
+
+// A model in F32 on the host: what is unrounded passes through it on its way from and to a folder. Its context goes with it.
+static heed_status create_on_host(const trainer *t, heed_transformer **out) {
+  heed_transformer_config config = t->config;
+  heed_context *host = NULL;
+  config.dtype = HEED_F32;
+  config.frozen = config.empty = true;
+  heed_status status = heed_open("host", &host);
+  if (status == HEED_OK) status = heed_transformer_create(host, &config, 0, out);
+  heed_context_destroy(host);
+  return status;
+}
+
+static heed_status save_unrounded(const char *folder, const trainer *t, const heed_safetensors *state,
+                                  const heed_model_save_options *options) {
+  heed_transformer *unrounded = NULL;
+  const heed_parameter *parameters = NULL;
+  heed_status status = create_on_host(t, &unrounded);
+  const size_t count = heed_transformer_parameters(unrounded, &parameters);
+  for (size_t i = 0; i < count && status == HEED_OK; i++) {
+    const heed_array *array = heed_safetensors_find(state, parameters[i].name);
+    status = heed_tensor_upload(parameters[i].value, array->data, array->bytes);
+  }
+  if (status == HEED_OK) status = heed_model_folder_save(folder, unrounded, options);
+  heed_transformer_destroy(unrounded);
+  return status;
+}
+
+// The optimizer of one process has all masters; those of several ranks are in the state.
+static heed_status save_model(const trainer *t, const char *folder, const heed_safetensors *state) {
+  const bool rounded = t->s.dtype != HEED_F32;
   const heed_model_save_options options = {.dtype = (heed_dtype)t->s.save_dtype,
-                                           .optimizer = t->s.dtype == HEED_F32 ? NULL : t->optimizer,
+                                           .optimizer = rounded && !t->ranks ? t->optimizer : NULL,
                                            .like = t->model.folder,
                                            .tokenizer = t->model.tokenizer};
-  return heed_model_folder_save(folder, t->model.transformer, &options);
+  return rounded && t->ranks ? save_unrounded(folder, t, state, &options)
+                             : heed_model_folder_save(folder, t->model.transformer, &options);
+}
+
+int lm_train_load_masters(trainer *t) {
+  if (!t->ranks) {
+    TOOL_HEED(t->command, heed_model_folder_load_masters(t->model.folder, t->model.transformer, t->optimizer));
+    return TOOL_DONE;
+  }
+  if (!tool_share_has(&t->share, t->optimizer, "master")) return TOOL_DONE;
+  heed_transformer *unrounded = NULL;
+  const heed_parameter *parameters = NULL;
+  heed_status loaded = create_on_host(t, &unrounded);
+  if (loaded == HEED_OK) loaded = heed_model_folder_load(t->model.folder, unrounded);
+  int status = loaded == HEED_OK ? TOOL_DONE : tool_fail_status(t->command, loaded);
+  const size_t count = heed_transformer_parameters(unrounded, &parameters);
+  for (size_t i = 0; i < count && status == TOOL_DONE; i++) {
+    const int64_t elements = heed_tensor_count(parameters[i].value);
+    float *data = malloc((size_t)elements * sizeof *data + 1);
+    loaded = data ? heed_tensor_download_f32(parameters[i].value, data, elements) : HEED_ERROR_OUT_OF_MEMORY;
+    status = loaded == HEED_OK ? tool_share_set(&t->share, t->optimizer, "master", i, data)
+                               : tool_fail(t->command, "out of memory");
+    free(data);
+  }
+  heed_transformer_destroy(unrounded);
+  return status;
 }
 
 // What --force replaces: a new model beside the state of an older run would go on as that one.
@@ -186,24 +250,40 @@ static void remove_old_state(const trainer *t) {
 }
 
 // The state is last: whoever finds it finds a model that is as new or newer, and goes on from the state alone.
+static int write_all(trainer *t, const heed_safetensors *state) {
+  if (!t->s.resume && t->saved_step < 0) remove_old_state(t);
+  const heed_status saved = save_model(t, t->s.save, state);
+  return saved == HEED_OK ? write_state(t, state) : tool_fail_status(t->command, saved);
+}
+
 int lm_train_save(trainer *t) {
+  heed_safetensors *state = NULL;
   if (!t->s.save) return TOOL_DONE;
   tool_progress_show(t->args->progress, "step %" PRId64 "/%" PRId64 ", saving", t->step, t->s.steps);
-  if (!t->s.resume && t->saved_step < 0) remove_old_state(t);
-  const heed_status saved = save_model(t, t->s.save);
-  const int status = saved == HEED_OK ? write_state(t) : tool_fail_status(t->command, saved);
+  int status = build_state(t, true, &state);
+  if (status != TOOL_DONE && t->ranks) {  // the ranks no longer go together
+    heed_safetensors_destroy(state);
+    return status;
+  }
+  if (status == TOOL_DONE && tool_ranks_leads(t->ranks)) status = write_all(t, state);
+  heed_safetensors_destroy(state);
   t->save_failed = status != TOOL_DONE;
   if (!t->save_failed) t->saved_step = t->step;
   return TOOL_DONE;
 }
 
 int lm_train_save_best(trainer *t) {
+  heed_safetensors *values = NULL;
   char *path = lm_train_path_in(t->s.save, "best");
   if (!path) return tool_fail(t->command, "out of memory");
-  if (mkdir(t->s.save, 0777) != 0 && errno != EEXIST)
-    tool_say(t->command, "%s: cannot make the folder: %s", t->s.save, strerror(errno));
-  const heed_status saved = save_model(t, path);
-  if (saved != HEED_OK) t->save_failed = tool_fail_status(t->command, saved) != TOOL_DONE;
+  int status = t->ranks ? build_state(t, false, &values) : TOOL_DONE;
+  if (status == TOOL_DONE && tool_ranks_leads(t->ranks)) {
+    if (mkdir(t->s.save, 0777) != 0 && errno != EEXIST)
+      tool_say(t->command, "%s: cannot make the folder: %s", t->s.save, strerror(errno));
+    const heed_status saved = save_model(t, path, values);
+    if (saved != HEED_OK) t->save_failed = tool_fail_status(t->command, saved) != TOOL_DONE;
+  }
+  heed_safetensors_destroy(values);
   free(path);
-  return TOOL_DONE;
+  return status;
 }

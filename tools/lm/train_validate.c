@@ -32,22 +32,39 @@ static int validate_batch(trainer *t, int64_t first, int64_t windows, heed_tenso
   return TOOL_DONE;
 }
 
-int lm_train_validate(trainer *t, double *loss) {
-  const int64_t batch = t->s.batch, fit = (heed_token_data_count(t->validation) - 1) / t->s.context;
-  int64_t batches = (fit + batch - 1) / batch;  // so many would read all of it
-  if (batches > t->s.eval_batches) batches = t->s.eval_batches;
-  heed_tensor *device = NULL;
-  TOOL_HEED(t->command, heed_tensor_slice(t->losses, 0, 0, 1, &device));
-  int status = TOOL_DONE;
-  *loss = 0;
-  for (int64_t i = 0; i < batches && status == TOOL_DONE; i++) {
-    float value = NAN;
-    status = validate_batch(t, i * batch, batches * batch, device, &value);
-    *loss += (double)value / (double)batches;
+// values[i]: of batch i, which rank i mod ranks has.
+static int share_values(const trainer *t, int64_t batches, float *values, float *all) {
+  const int ranks = tool_ranks_count(t->ranks);
+  TOOL_TRY(tool_ranks_gather(t->ranks, values, (size_t)batches * sizeof *values, all));
+  for (int64_t i = 0; i < batches; i++) values[i] = all[i % ranks * batches + i];
+  return TOOL_DONE;
+}
+
+static int validate_share(trainer *t, int64_t batches, heed_tensor *device, float *values, float *all) {
+  const int ranks = tool_ranks_count(t->ranks);
+  for (int64_t i = tool_ranks_own(t->ranks); i < batches; i += ranks) {
+    TOOL_TRY(validate_batch(t, i * t->s.batch, batches * t->s.batch, device, &values[i]));
     if (tool_progress_due(t->args->progress))
       tool_progress_show(t->args->progress, "step %" PRId64 "/%" PRId64 ", validating: %" PRId64 " of %" PRId64,
                          t->step, t->s.steps, i + 1, batches);
   }
+  return share_values(t, batches, values, all);
+}
+
+int lm_train_validate(trainer *t, double *loss) {
+  const int64_t batch = t->s.batch, fit = (heed_token_data_count(t->validation) - 1) / t->s.context;
+  int64_t batches = (fit + batch - 1) / batch;  // so many would read all of it
+  if (batches > t->s.eval_batches) batches = t->s.eval_batches;
+  const size_t ranks = (size_t)tool_ranks_count(t->ranks);
+  float *values = calloc((size_t)batches * (ranks + 1) + 1, sizeof *values);
+  heed_tensor *device = NULL;
+  if (!values) return tool_fail(t->command, "out of memory");
+  const heed_status sliced = heed_tensor_slice(t->losses, 0, 0, 1, &device);
+  const int status = sliced == HEED_OK ? validate_share(t, batches, device, values, values + batches)
+                                       : tool_fail_status(t->command, sliced);
+  *loss = 0;
+  for (int64_t i = 0; i < batches; i++) *loss += (double)values[i] / (double)batches;
+  free(values);
   heed_tensor_destroy(device);
   return status;
 }

@@ -101,6 +101,7 @@ void heed__cl_close(heed_context *ctx) {
 static heed_status make_state(heed_context *ctx, cl_device_id device, const struct heed__cl_config *config,
                               struct heed__cl **out) {
   HEED__TRY(heed__cl_describe(device, &ctx->device));
+  if (config->parts > 1) ctx->device.memory /= (uint64_t)config->parts;
   HEED__TRY(require_usable(device, &ctx->device));
   struct heed__cl *cl = calloc(1, sizeof *cl);
   HEED__REQUIRE(cl, HEED_ERROR_OUT_OF_MEMORY, "open: no host memory for a context");
@@ -137,8 +138,8 @@ static void attach(heed_context *ctx, struct heed__cl *cl, const struct heed__ba
   ctx->backend = backend;
 }
 
-heed_status heed__cl_open(heed_context *ctx, cl_device_id device, const struct heed__cl_config *config,
-                          const struct heed__backend *backend) {
+static heed_status open_device(heed_context *ctx, cl_device_id device, const struct heed__cl_config *config,
+                               const struct heed__backend *backend) {
   struct heed__cl *cl = NULL;
   HEED__TRY(make_state(ctx, device, config, &cl));
   const cl_context_properties properties[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)cl->platform, 0};
@@ -155,6 +156,15 @@ heed_status heed__cl_open(heed_context *ctx, cl_device_id device, const struct h
   }
   attach(ctx, cl, backend);
   return HEED_OK;
+}
+
+heed_status heed__cl_open(heed_context *ctx, cl_device_id device, const struct heed__cl_config *config,
+                          const struct heed__backend *backend) {
+  cl_device_id part = NULL;
+  if (config->parts > 1) HEED__TRY(heed__cl_part(device, config->parts, config->part, &part));
+  const heed_status status = open_device(ctx, part ? part : device, config, backend);
+  if (part) clReleaseDevice(part);  // the context holds it
+  return status;
 }
 
 // The caller's objects must belong together, and the queue must run commands in the order they are given.

@@ -75,6 +75,7 @@ struct heed__cl_config {
   const char *cache_dir;   // NULL: none
   bool load_only;          // add no program to it if that means compiling the program again
   const char *kernel_dir;  // NULL: embedded
+  int parts, part;         // parts > 1: a part of the device
 };
 // Makes context and queue on a device (or retains the caller's), fills in ctx->device and attaches the backend. The backend's rooms open
 // afterwards.
@@ -82,6 +83,8 @@ heed_status heed__cl_open(heed_context *ctx, cl_device_id device, const struct h
                           const struct heed__backend *backend);
 heed_status heed__cl_open_with(heed_context *ctx, cl_context context, cl_device_id device, cl_command_queue queue,
                                const struct heed__cl_config *config, const struct heed__backend *backend);
+// part.c: gives part `part` of a CPU divided equally, of its units in turn if they are fewer than the parts; clReleaseDevice() it.
+heed_status heed__cl_part(cl_device_id device, int parts, int part, cl_device_id *out);
 void heed__cl_close(heed_context *ctx);  // after the queue has finished and the rooms have closed
 
 // devices.c: lists the devices. Each entry has the device's handle beside its info.

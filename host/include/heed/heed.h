@@ -53,7 +53,8 @@ extern "C" {
   X(HEED_ERROR_UNSUPPORTED, "the backend or the device cannot do this")        \
   X(HEED_ERROR_IO, "a file cannot be read or written")                         \
   X(HEED_ERROR_FORMAT, "a file is not what it should be")                      \
-  X(HEED_ERROR_MISMATCH, "a device's result differs from the host's")
+  X(HEED_ERROR_MISMATCH, "a device's result differs from the host's")          \
+  X(HEED_ERROR_RANK, "another process of the run failed, or does not answer")
 
 typedef enum heed_status {
 #define HEED_STATUS_ENUM(name, text) name,
@@ -82,7 +83,7 @@ typedef struct heed_context heed_context;
 // Also read from the environment: HEED_VALIDATE, HEED_GEMM, HEED_GEMM_PROBE, HEED_TF32, HEED_CACHE, HEED_KERNELS, HEED_TUNE and
 // HEED_SELF_TEST; heed_open_options says what each does.
 // Errors: NO_DEVICE when no device or several fit (the message lists the devices), DEVICE, UNSUPPORTED when the device has no
-// compiler, MISMATCH when the device failed heed's self-test (see heed_open_with()), INVALID_ARGUMENT for an unknown choice, or for a
+// compiler or has no parts, MISMATCH when the device failed heed's self-test (see heed_open_with()), INVALID_ARGUMENT for an unknown choice, or for a
 // folder of HEED_CACHE or HEED_KERNELS that cannot serve.
 HEED_API HEED_MUST_CHECK heed_status heed_open(const char *spec, heed_context **out);
 
@@ -128,6 +129,10 @@ typedef struct heed_open_options {
                               // $XDG_CONFIG_HOME/heed/tune/<device id>.json, see heed/tune.h
   heed_progress_fn progress;  // told of long work, by this call and by later calls on the context; NULL: nobody is
   void *progress_user;        // passed to `progress`
+  int parts,
+      part;  // parts > 1: only part `part`, from 0, of a CPU that is divided into equal parts, which several processes share: of its
+  // memory, and of its compute units, of which each part has one at least, in turn if there are fewer than parts. On the
+  // host, of the threads that OpenMP gives this thread. Results have the bits of the whole device. 0: all of the device
 } heed_open_options;
 HEED_API HEED_MUST_CHECK heed_status heed_open_with(const heed_open_options *options, heed_context **out);
 // Self-test: when a device, its driver and this version of heed meet for the first time, heed compares a few small calls with the

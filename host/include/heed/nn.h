@@ -185,6 +185,10 @@ typedef struct heed_transformer_loss_options {
   double weight;             // factor on all gradients, for example 1/micro-batches; 0: 1
   uint64_t seed;             // of the dropout: with the same seed, the same is dropped
   const heed_tensor *scale;  // F32 [1] on the device, another factor on all gradients (loss scaling); NULL: 1
+  // Called when the work that makes the gradients of parameters [first, first + count) final is queued: once for each, the last block first.
+  // It may queue work on these gradients; an error ends the call. NULL: nobody is told.
+  heed_status (*final)(size_t first, size_t count, void *user);
+  void *user;
 } heed_transformer_loss_options;
 // Forward, loss and backward: writes the mean cross-entropy of the logits with targets (class indices [B, L]; −100 is not
 // counted) to loss (F32 [1]), and the gradients to the parameters. logits: [B, L, vocab], or NULL if the caller does not want them;
@@ -276,6 +280,10 @@ typedef struct heed_optimizer_config {
   double max_norm;           // clips the gradients of all parameters together; 0: no clipping
   double loss_scale;         // AdamW: the first loss scale, for gradients in F16; 0: the loss is not scaled
   heed_grad_control_options loss_scaling;  // how it changes; max_norm is not read
+  const heed_tensor *
+      squares;  // AdamW: F32 [1], the sum of squares by which a step judges and clips, for an optimizer of a part of the
+  // gradients, or of sums in a tree; the caller writes it before each step, and it outlives the optimizer.
+  // NULL: the optimizer sums
 } heed_optimizer_config;
 
 // Steps parameters. An optimizer keeps what its kind remembers of each parameter. SGD keeps a momentum buffer, unless momentum is 0. AdamW
@@ -319,6 +327,36 @@ HEED_API const heed_tensor *heed_optimizer_counts(const heed_optimizer *optimize
 // The loss scale of the next step: F32 [1], AdamW with config.loss_scale. The gradients of a step must be those of loss_scale · loss: hand
 // it to a loss's backward as dloss.
 HEED_API heed_tensor *heed_optimizer_loss_scale(const heed_optimizer *optimizer);
+
+// ---------------------------------------------------------------- sums over micro-batches
+
+// Sums the gradients of a step's M micro-batches in a tree that M alone defines: M = 2^k m with m odd; a leaf is a run of m micro-batches,
+// summed in order by the backward (`accumulate`); above the leaves, neighbours are added two by two. A process that has 2^j neighbouring
+// leaves sums their branch, so processes that share the micro-batches, and meet as their branches do, get the bits of one that has them all.
+// It takes memory for j sums beside the gradients themselves.
+typedef struct heed_grad_tree heed_grad_tree;
+// For the parameters of one module. own: how many of the micro-batches are summed here; M: all.
+// Errors: INVALID_ARGUMENT when they are no whole branch; SHAPE when the gradients do not lie one after another; OUT_OF_MEMORY.
+HEED_API HEED_MUST_CHECK heed_status heed_grad_tree_create(const heed_parameter *parameters, size_t count,
+                                                           int64_t micro_batches, int64_t own, heed_grad_tree **out);
+HEED_API void heed_grad_tree_destroy(heed_grad_tree *tree);
+// Tells whether the next micro-batch's backward adds to the gradients.
+HEED_API bool heed_grad_tree_accumulates(const heed_grad_tree *tree);
+// After each micro-batch's backward. After the last of a step, the gradients are the sum of all; the next call begins another step.
+HEED_API HEED_MUST_CHECK heed_status heed_grad_tree_add(heed_grad_tree *tree);
+// The same after a step's last micro-batch, for elements [first, first + count) alone, whose gradients are final. The step ends when each
+// element was part of a call.
+HEED_API HEED_MUST_CHECK heed_status heed_grad_tree_add_part(heed_grad_tree *tree, int64_t first, int64_t count);
+// The gradients of all parameters, [N]. The tensor belongs to the tree.
+HEED_API heed_tensor *heed_grad_tree_grads(const heed_grad_tree *tree);
+// The norm of the sum is taken by pieces, of which there are as many as leaves, 2^k: piece i of `count` elements begins at
+// heed_grad_piece(count, pieces, i) and ends where the next begins; pieces may be empty.
+HEED_API int64_t heed_grad_pieces(int64_t micro_batches);
+HEED_API int64_t heed_grad_piece(int64_t count, int64_t pieces, int64_t piece);
+// squares[i] = Σ g² of piece i, for `count` pieces from `first` on. squares: F32 [pieces]. Their sum, by heed_reduce_sum(), is for
+// heed_optimizer_config.squares.
+HEED_API HEED_MUST_CHECK heed_status heed_grad_tree_squares(const heed_grad_tree *tree, int64_t first, int64_t count,
+                                                            heed_tensor *squares);
 
 // ---------------------------------------------------------------- learning rates
 
