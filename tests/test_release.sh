@@ -27,6 +27,9 @@ says CITATION.cff '^version: (.*)$'
 says CHANGELOG.md '^## ([0-9.]+).*$'
 for page in tools/man/*.1; do says "$page" '^\.TH .* "heed ([0-9.]+)".*$'; done
 says tools/man/heed-tune.1 '^ *"heed": "([0-9.]+)",$'
+for consumer in tests/consumer tests/consumer/cxx; do
+  grep -qF "find_package(heed ${version%.*} " $consumer/CMakeLists.txt || fail "$consumer does not ask for heed ${version%.*}"
+done
 # Tables that tell another version are refused before they are read any further.
 for table in tests/fuzz/corpus/tune_file/*; do
   if grep -q '"heed": "' "$table"; then says "$table" '^.*"heed": "([0-9.]+)".*$'; fi
