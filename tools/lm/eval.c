@@ -67,7 +67,12 @@ static int open_data(measuring *m) {
                                         .template_tokens = m->s->template_tokens,
                                         .progress = told,
                                         .user = m};
-  TOOL_HEED(command, heed_token_data_open(&m->s->data, 1, &open, &m->data, NULL));
+  const char *path = m->s->data;
+  lm_input input = {0};
+  TOOL_TRY(lm_input_begin(command, "--data", &path, &input));
+  const heed_status opened = heed_token_data_open(&path, 1, &open, &m->data, NULL);
+  lm_input_end(&input);  // what is mapped stays
+  if (opened != HEED_OK) return tool_fail_status(command, opened);
   m->context = m->s->context ? m->s->context : c->context;
   m->stride = m->s->stride ? m->s->stride : m->context;
   if (m->context > c->context)
