@@ -165,4 +165,4 @@ left=$(find "$scratch/dest" -type d -name heed)
 [ -z "$left" ] || fail "uninstall leaves the folders $left"
 ! "$cmake" -P "$build/uninstall.cmake" >"$scratch/log" 2>&1 && grep -q 'nothing was installed' "$scratch/log" ||
   fail "a second uninstall does not say that there is nothing: $(cat "$scratch/log")"
-echo "installed, compiled against, linked and run seven ways; $(wc -w <<<"$declared") functions; $(wc -w <<<"$commands") commands have man pages"
+echo "installed, compiled against, linked and run seven ways; $(declared "${headers[@]}" | wc -w) functions; $(wc -w <<<"$commands") commands have man pages"
