@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <link.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -33,8 +34,18 @@ static struct {
 } state;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
+// The OpenCL function, or the kernel, in which the driver crashes; empty: in none.
+static char crash[64];
+
+void fault_crash(const char *name) {
+  if (!crash[0] || strcmp(name, crash) != 0) return;
+  signal(SIGSEGV, SIG_DFL);
+  raise(SIGSEGV);
+}
+
 // The error that this call is to give, or NULL: let it pass.
 const struct error *fault_inject(enum fault_kind kind, const char *function, const struct error *errors, int count) {
+  if (kind == FAULT_CL) fault_crash(function);
   if (kind != state.kind || state.paused) return NULL;
   const long call = ++state.calls;
   if (state.at == 0 || call < state.at || (call > state.at && !state.onward)) return NULL;
@@ -178,8 +189,8 @@ static char report_path[4096];
 
 // What heed starts (gnuplot) is not under test.
 static void leave_children_alone(void) {
-  static const char *const names[] = {"LD_PRELOAD",  "FAULT_KIND",   "FAULT_AT",
-                                      "FAULT_ERROR", "FAULT_ONWARD", "FAULT_REPORT"};
+  static const char *const names[] = {"LD_PRELOAD",   "FAULT_KIND",   "FAULT_AT",   "FAULT_ERROR",
+                                      "FAULT_ONWARD", "FAULT_REPORT", "FAULT_CRASH"};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) unsetenv(names[i]);
 }
 
@@ -189,6 +200,7 @@ __attribute__((constructor)) static void start(void) {
   const char *kind = getenv("FAULT_KIND"), *at = getenv("FAULT_AT"), *error = getenv("FAULT_ERROR");
   const char *report = getenv("FAULT_REPORT");
   const bool onward = getenv("FAULT_ONWARD") != NULL;
+  if (getenv("FAULT_CRASH")) snprintf(crash, sizeof crash, "%s", getenv("FAULT_CRASH"));
   if (kind && at && report) {
     snprintf(report_path, sizeof report_path, "%s", report);
     arm(*kind == 'c' ? FAULT_CL : *kind == 'm' ? FAULT_MEMORY : FAULT_FILE, atol(at), error ? atoi(error) : 0, onward);

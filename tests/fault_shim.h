@@ -29,6 +29,7 @@ struct fault_shim {
 };
 // Found with dlsym(RTLD_DEFAULT, "fault_shim").
 // Without such a program the environment arms it: FAULT_KIND=cl|memory|file, FAULT_AT, FAULT_ERROR, FAULT_ONWARD=1; the report goes to the
-// file FAULT_REPORT at the end of the process.
+// file FAULT_REPORT at the end of the process. FAULT_CRASH: the name of an OpenCL function or of a kernel; calling, or launching it is a
+// segmentation fault.
 
 #endif

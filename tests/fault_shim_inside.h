@@ -22,6 +22,9 @@ struct error {
 const struct error *fault_inject(enum fault_kind kind, const char *function, const struct error *errors, int count);
 #define INJECT(kind, errors) fault_inject(kind, __func__, errors, (int)(sizeof errors / sizeof *errors))
 
+// Ends the process as a driver's fault would, if `name` is where it is to crash.
+void fault_crash(const char *name);
+
 enum object { CONTEXT, QUEUE, BUFFER, PROGRAM, KERNEL, EVENT, DEVICE, OBJECTS };
 void fault_hold(enum object object, const void *address);
 void fault_let_go(enum object object, const void *address);

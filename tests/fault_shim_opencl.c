@@ -141,10 +141,20 @@ CREATES(cl_program, clCreateProgramWithBinary, PROGRAM, binary_errors,
 CREATES(cl_kernel, clCreateKernel, KERNEL, kernel_errors, (cl_program it, const char *name, cl_int *errcode),
         (it, name, errcode))
 
-COMMAND(clEnqueueNDRangeKernel, launch_errors,
-        (cl_command_queue it, cl_kernel kernel, cl_uint dims, const size_t *offset, const size_t *global,
-         const size_t *local, WAIT_PARAMETERS),
-        (it, kernel, dims, offset, global, local, WAIT_ARGUMENTS))
+// A driver may crash in one kernel alone.
+static cl_int launch(cl_command_queue it, cl_kernel kernel, cl_uint dims, const size_t *offset, const size_t *global,
+                     const size_t *local, WAIT_PARAMETERS) {
+  char name[64] = "";
+  if (REAL(clGetKernelInfo)(kernel, CL_KERNEL_FUNCTION_NAME, sizeof name, name, NULL) == CL_SUCCESS) fault_crash(name);
+  return REAL(clEnqueueNDRangeKernel)(it, kernel, dims, offset, global, local, WAIT_ARGUMENTS);
+}
+EXPORT cl_int clEnqueueNDRangeKernel(cl_command_queue it, cl_kernel kernel, cl_uint dims, const size_t *offset,
+                                     const size_t *global, const size_t *local, WAIT_PARAMETERS) {
+  const struct error *error = INJECT(FAULT_CL, launch_errors);
+  const cl_int code = error ? error->code : launch(it, kernel, dims, offset, global, local, WAIT_ARGUMENTS);
+  if (code == CL_SUCCESS && event) fault_hold(EVENT, *event);
+  return code;
+}
 COMMAND(clEnqueueReadBuffer, transfer_errors,
         (cl_command_queue it, cl_mem buffer, cl_bool block, size_t offset, size_t size, void *data, WAIT_PARAMETERS),
         (it, buffer, block, offset, size, data, WAIT_ARGUMENTS))

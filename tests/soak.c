@@ -119,7 +119,7 @@ static heed_status run_commands(struct soak *s) {
               "model"));
   TRY(COMMAND(cmd_eval, "eval", "--data", data, "--model", "model"));
   TRY(COMMAND(cmd_run, "run", "softmax", "-i", "in.safetensors", "-o", "out.safetensors"));
-  return COMMAND(cmd_check, "check", "--op", "relu", "--quick", "--json");
+  return COMMAND(cmd_check, "check", "--op", "relu", "--quick", "--json", "--serial");
 }
 
 static heed_status write_input(struct soak *s) {

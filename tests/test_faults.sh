@@ -132,10 +132,10 @@ all_faults file 4 lm generate --model lm --prompt The --tokens 4 --device host
 all_faults memory 8 lm generate --model lm --prompt The --tokens 4 --device host --json
 all_faults memory 8 lm eval --model lm --data text --device host --json
 all_faults memory 6 devices --json
-all_faults memory 6 check --quick --op fill --device host
+all_faults memory 6 check --quick --op fill --serial --device host
 if [ "${HEED_TEST_HOST_ONLY:-0}" != 1 ] && [ "${HEED_DEVICE:-}" != host ]; then
   all_faults cl 8 devices
-  all_faults cl 4 check --quick --op fill
+  all_faults cl 4 check --quick --op fill --serial
   all_faults cl 12 "${train[@]}"
   all_faults cl 6 "${lm_train[@]}" --resume lm --steps 4
   all_faults cl 4 lm generate --model lm --prompt The --tokens 4

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -218,13 +219,15 @@ static void weights_that_are_no_numbers_are_found(void **state) {
   ASSERT_LM(1, "weights", "generate", "--model", "run", "--prompt", "the", "--tokens", "2");
 }
 
-// In a child, on the host: an OpenCL runtime may not outlive a fork. Returns what waitpid() says.
+// In a child, on the host: an OpenCL runtime may not outlive a fork. The signal is sent when there is something in the file `when`. Returns
+// what waitpid() says.
 static int interrupted_run(const char *const *words, int signal_number, const char *when) {
   fflush(NULL);
   const pid_t child = fork();
   assert_true(child >= 0);
   if (child == 0) _exit(support_lm(words));
-  for (int i = 0; i < 3000 && access(when, R_OK) != 0; i++) usleep(10000);
+  struct stat info = {0};
+  for (int i = 0; i < 3000 && (stat(when, &info) != 0 || info.st_size == 0); i++) usleep(10000);
   usleep(30000);
   assert_int_equal(kill(child, signal_number), 0);
   int status = 0;
@@ -263,6 +266,18 @@ static void ctrl_c_saves_a_state_to_go_on_from(void **state) {
     ASSERT_TRAIN(0, "", SMALL, "--steps", steps, "--save", "whole", "--save-every", "20", "--dropout", "0.1");
     support_assert_same_folders("whole", "run");
   }
+}
+
+// A step of a million micro-batches would take minutes.
+static void ctrl_c_does_not_wait_for_a_long_step(void **state) {
+  (void)state;
+  remove_folder("run");
+  const int status = interrupted_run((const char *const[]){"train", "--data", "text", SMALL, "--accumulate", "1000000",
+                                                           "--steps", "1", "--save", "run", "--log", "started", NULL},
+                                     SIGINT, "started");
+  assert_true(WIFEXITED(status));
+  assert_int_equal(WEXITSTATUS(status), 130);
+  assert_int_equal(steps_of("run/heed_state.safetensors"), 0);
 }
 
 static void what_a_kill_leaves_is_removed_by_the_next_run(void **state) {
@@ -336,6 +351,7 @@ static void force_replaces_an_older_run_and_its_state(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(ctrl_c_does_not_wait_for_a_long_step),  // first: OpenMP's threads do not outlive a fork
       cmocka_unit_test(a_run_that_goes_on_ends_in_the_same_bits),
       cmocka_unit_test(so_does_a_run_of_any_shape),
       cmocka_unit_test(options_that_agree_may_be_given_again),

@@ -68,7 +68,7 @@ if [ "${HEED_TEST_LONG:-0}" = 1 ]; then
   [ -s operators ]
   while read -r op; do
     start=$SECONDS
-    oclgrind_run "check_$op" -- timeout 3600 "$build/heed" check --quick --op "$op"
+    oclgrind_run "check_$op" -- timeout 3600 "$build/heed" check --quick --serial --op "$op"
     echo "heed check --quick --op $op: $((SECONDS - start)) s"
   done <operators
 fi

@@ -43,11 +43,11 @@ for package in "${packages[@]}"; do
     [ -n "$(field "$package" "$name")" ] || fail "$package has no $name"
   done
   holds "$package" "share/doc/$package/copyright"
-  # Owned by root, readable by all, written by root alone; only programs may be run.
+  # Owned by root, readable by all, written by root alone; only programs may be run, and scripts among the examples.
   dpkg-deb -c "$(deb "$package")" >"$scratch/list"
   ! awk '$2 != "root/root"' "$scratch/list" | grep . || fail "$package has files that are not root's"
   ! awk '$1 !~ /^(drwxr-xr-x|-rw-r--r--|-rwxr-xr-x|lrwxrwxrwx)$/' "$scratch/list" | grep . || fail "$package has other permissions than Debian's"
-  ! awk '$1 == "-rwxr-xr-x" && $6 !~ "/(bin/heed|libheed(_mpi)?[.]so[.0-9]*)$"' "$scratch/list" | grep . || fail "$package has files that may be run and are no programs"
+  ! awk '$1 == "-rwxr-xr-x" && $6 !~ "/(bin/heed|libheed(_mpi)?[.]so[.0-9]*|examples/[a-z_]*[.]sh)$"' "$scratch/list" | grep . || fail "$package has files that may be run and are no programs"
   mkdir "$scratch/$package.control"
   dpkg-deb -e "$(deb "$package")" "$scratch/$package.control"
   [ -s "$scratch/$package.control/md5sums" ] || fail "$package has no md5sums"

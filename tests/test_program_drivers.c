@@ -101,6 +101,8 @@ static void a_log_is_told_from_its_first_error_on(void **state) {
   const heed_status status = launch(ctx, "broken.cl");
   build_log = NULL;
   ASSERT_FAILS(HEED_ERROR_BUILD, "\nbroken.cl:3: error: 3\n4\n", status);
+  // For whoever shows the first line alone, it says why.
+  assert_non_null(strstr(heed_last_error(), "(-11): broken.cl:3: error: 3; options "));
   const char *end = "11\nline 12", *said = heed_last_error();
   assert_string_equal(said + strlen(said) - strlen(end), end);
   assert_null(strstr(said, "warning: 1"));

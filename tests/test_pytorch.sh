@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The lines of Python in README load a model that `heed train` saved, and PyTorch computes with it what heed computes. What heed says
+# The lines of Python in docs/commands.md load a model that `heed train` saved, and PyTorch computes with it what heed computes. What heed says
 # of a file of PyTorch or NumPy converts it. heed reads what the format's own library writes.
 # Usage: tests/test_pytorch.sh BUILD-DIR      HEED_PYTHON names a Python that has torch and safetensors; skipped without
 set -euo pipefail
@@ -16,14 +16,14 @@ if ! "$python" -c 'import torch, safetensors.torch' >/dev/null 2>&1; then
   exit 77
 fi
 
-# The block of README that loads a model.
+# The blocks that load a model.
 awk '/^```python$/ { block = ""; inside = 1; next } /^```$/ { if (inside && block ~ /load_state_dict/) printf "%s", block; inside = 0 } inside { block = block $0 "\n" }' \
-  "$source_dir/README.md" >readme.py
-grep -q load_state_dict readme.py || { echo "README.md has no lines of Python that load a model" >&2; exit 1; }
+  "$source_dir/docs/commands.md" >load_model.py
+grep -q load_state_dict load_model.py || { echo "docs/commands.md has no lines of Python that load a model" >&2; exit 1; }
 
 "$heed" train --data synthetic --max-steps 20 --save model.safetensors >/dev/null 2>&1
 "$heed" train --data synthetic --arch vit --max-steps 2 --save vit.safetensors >/dev/null 2>&1
-cat readme.py - >load.py <<'EOF'
+cat load_model.py - >load.py <<'EOF'
 import torch
 from safetensors.torch import save_file
 torch.manual_seed(0)

@@ -1,15 +1,21 @@
 // The self-test: a device that computes wrong, by way of a kernel with a defect, is passed over by "auto" and refused by name; the
 // verdict is remembered for these kernels; one switch opens the device all the same.
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define CL_TARGET_OPENCL_VERSION 120
+#include <CL/cl.h>
+
 #include "support_files.h"
 #include "support_values.h"
 
-static char spec[96];                          // the device that the tests run on
-static bool is_auto;                           // what "auto" picks is this device
+static char spec[96];   // the device that the tests run on
+static bool is_auto;    // what "auto" picks is this device
+static char place[24];  // its two numbers, as a spec: what a device is called changes its id
+static bool is_cpu;
 static char root[64], cache[96], kernels[96];  // a cache and a kernel folder for each test
 
 static int open_all(void **state) {
@@ -23,6 +29,8 @@ static int open_all(void **state) {
   const heed_device_info *device = heed_context_device(opened);
   snprintf(spec, sizeof spec, "id:%s", device->id);
   is_auto = device->is_auto;
+  snprintf(place, sizeof place, "%d:%d", device->platform_index, device->device_index);
+  is_cpu = device->type == HEED_DEVICE_CPU;
   support_close(&opened);
   *state = spec;
   return 0;
@@ -159,6 +167,45 @@ static void without_a_cache_only_who_asks_is_answered(void **state) {
   ASSERT_FAILS(HEED_ERROR_MISMATCH, "softmax_fwd", try_open(spec, kernels, 1, &ctx));
 }
 
+// The platform's name that heed is told; NULL: its own.
+static const char *platform;
+
+// In the place of the loader's, for heed.
+cl_int clGetPlatformInfo(cl_platform_id id, cl_platform_info what, size_t size, void *value, size_t *size_ret) {
+  static cl_int (*real)(cl_platform_id, cl_platform_info, size_t, void *, size_t *);
+  if (!real) *(void **)&real = dlsym(RTLD_NEXT, "clGetPlatformInfo");
+  if (!platform || what != CL_PLATFORM_NAME) return real(id, what, size, value, size_ret);
+  const size_t needed = strlen(platform) + 1;
+  if (value) snprintf(value, size, "%s", platform);
+  if (size_ret) *size_ret = needed;
+  return value && size < needed ? CL_INVALID_VALUE : CL_SUCCESS;
+}
+
+static void a_kernel_that_does_not_build_is_told_with_the_compilers_word(void **state) {
+  begin(state);
+  static const char broken[] = "#error no such processor\n";
+  char path[600];
+  snprintf(path, sizeof path, "%s/ops/softmax.cl", kernels);
+  support_write_file(path, broken, sizeof broken - 1);
+  heed_context *ctx = NULL;
+  ASSERT_FAILS(HEED_ERROR_MISMATCH, "no such processor", try_open(spec, kernels, 0, &ctx));
+}
+
+static void runtimes_of_intel_are_told_to_take_an_older_processor(void **state) {
+  static const char *const names[] = {NULL, "Intel(R) OpenCL"};
+  for (int i = 0; i < 2; ++i) {
+    begin(state);
+    heed_context *ctx = NULL;
+    platform = names[i];
+    const heed_status status = try_open(place, kernels, 1, &ctx);
+    platform = NULL;
+    ASSERT_FAILS(HEED_ERROR_MISMATCH, "softmax_fwd", status);
+    const bool told = strstr(heed_last_error(), "CL_CONFIG_CPU_TARGET_ARCH=core-avx2") != NULL;
+    assert_int_equal(told, i == 1 && is_cpu);
+    assert_int_equal(end(state), 0);
+  }
+}
+
 #define IN_FOLDER(test) cmocka_unit_test_teardown(test, end)
 
 int main(void) {
@@ -167,6 +214,8 @@ int main(void) {
       IN_FOLDER(a_wrong_device_is_refused_by_name_and_passed_over_by_auto),
       IN_FOLDER(one_switch_opens_it_all_the_same),
       IN_FOLDER(only_what_is_used_is_tested_but_a_failure_counts_for_all),
+      IN_FOLDER(a_kernel_that_does_not_build_is_told_with_the_compilers_word),
+      IN_FOLDER(runtimes_of_intel_are_told_to_take_an_older_processor),
       IN_FOLDER(without_a_cache_only_who_asks_is_answered),
   };
   return cmocka_run_group_tests_name("self-test", tests, open_all, NULL);

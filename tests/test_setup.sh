@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # tools/setup and CONTRIBUTING.md name the same packages. On Debian, setup installs what is missing and what apt knows; elsewhere it says
-# what to install, in the names of that system. The package managers are stand-ins.
-# tools/setup and CONTRIBUTING.md name the same packages; where there is no Debian, setup says what to install. Every program in tools tells
-# with --help how to use it, and does nothing else.
+# what to install, in the names of that system. The package managers are stand-ins. Every program in tools tells with --help how to use it,
+# and does nothing else.
 # Usage: tests/test_setup.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,8 +15,8 @@ for script in tools/setup tools/demo tools/test tools/fetch-text tools/dev/fetch
   bash -n "$script" && [ -x "$script" ] || fail "$script is no program"
 done
 
-for script in tools/demo tools/test tools/setup tools/fetch-text tools/dev/*; do
-  [ -x "$script" ] || continue
+for script in tools/demo tools/test tools/setup tools/fetch-text tools/dev/* tools/packaging/*; do
+  [ -f "$script" ] && [ -x "$script" ] || continue
   help=$(cd / && "$OLDPWD/$script" --help </dev/null 2>&1) || fail "$script --help fails: $help"
   grep -qi "^usage: .*${script##*/}" <<<"$help" || fail "$script --help shows no usage: $help"
   grep -qiE 'option|environment' <<<"$help" || fail "$script --help tells of no options and no environment: $help"

@@ -327,14 +327,15 @@ static bool is_stopped(const struct defect *d, heed_case c, bool forced, heed_co
 }
 
 static int silent_check(const char *name) {
-  const char *argv[] = {"check", "--device", spec, "--case", name};
+  // In this process: it has used OpenCL, and cannot fork any more.
+  const char *argv[] = {"check", "--serial", "--device", spec, "--case", name};
   fflush(stdout);
   fflush(stderr);
   const int out = dup(1), err = dup(2), null = open("/dev/null", O_WRONLY);
   assert_true(out >= 0 && err >= 0 && null >= 0);
   dup2(null, 1);
   dup2(null, 2);
-  const int status = cmd_check(5, argv);
+  const int status = cmd_check(6, argv);
   fflush(stdout);
   dup2(out, 1);
   dup2(err, 2);

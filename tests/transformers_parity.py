@@ -234,7 +234,7 @@ GPT4 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s
 
 
 def train_tokenizer(kind, size):
-    """Learned from README.md, with what models of this kind have around the merges."""
+    """Learned from README.md and docs/commands.md, with what models of this kind have around the merges."""
     pre, processors = tokenizers.pre_tokenizers, tokenizers.processors
     made = tokenizers.Tokenizer(tokenizers.models.BPE(ignore_merges=kind == "split"))
     byte_level = pre.ByteLevel(add_prefix_space=False, use_regex=kind != "split")
@@ -253,7 +253,7 @@ def train_tokenizer(kind, size):
         special_tokens=["<|endoftext|>"],
         show_progress=False,
     )
-    made.train([os.path.join(ROOT, "README.md")], trainer)
+    made.train([os.path.join(ROOT, "README.md"), os.path.join(ROOT, "docs", "commands.md")], trainer)
     made.add_special_tokens(["<|end|>"])
     made.add_tokens(["don't"])
     if kind == "digits":

@@ -19,7 +19,7 @@ enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static void print_usage(FILE *stream) {
   fputs(
-      "Usage: heed COMMAND [options]\n\nAttention and MLP training, forward and backward, on any OpenCL "
+      "Usage: heed COMMAND [options]\n\nAttention, MLPs and transformers, forward and backward, on any OpenCL "
       "device.\n\nCommands:\n",
       stream);
   for (size_t i = 0; i < COMMANDS; i++) fprintf(stream, "  %-10s %s\n", commands[i].name, commands[i].help);

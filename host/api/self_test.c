@@ -218,13 +218,33 @@ static bool is_lasting(const struct memory *memory, const heed_context *ctx, hee
   return status == HEED_OK || status == HEED_ERROR_MISMATCH;
 }
 
+// What helps where a processor runs OpenCL of a vendor whose runtime is older than the processor. Empty: nothing that heed knows of.
+static const char *remedy_of(const heed_device_info *device) {
+  const bool is_cpu = device->type == HEED_DEVICE_CPU || device->type == HEED_DEVICE_ACCELERATOR;
+  if (!is_cpu || !strcasestr(device->platform, "intel")) return "";
+  return "; a runtime that does not know this processor needs CL_CONFIG_CPU_TARGET_ARCH=core-avx2";
+}
+
+// Why a part failed, in one line: as much of the message's first one as there is room for, and the remedy.
+static void tell_failure(const char *message, heed_device_info *info) {
+  const char *remedy = remedy_of(info);
+  const size_t room = sizeof info->self_test_reason - 1 - strlen(remedy);
+  size_t length = strcspn(message, "\n");
+  if (length > room) length = room;
+  char reason[sizeof info->self_test_reason];
+  const int written = snprintf(reason, sizeof reason, "%.*s%s", (int)length, message, remedy);
+  set_verdict(info, HEED_SELF_TEST_FAILED, reason, (size_t)written);
+}
+
 // Runs one part, and keeps the verdict if heed keeps any.
 static heed_status run_part(heed_context *ctx, const struct memory *memory, const struct part *part,
                             heed_device_info *info) {
   const heed_status status = run_calls(ctx, part);
   if (status == HEED_ERROR_OUT_OF_MEMORY) return status;
-  const char *reason = status == HEED_OK ? "" : heed_last_error();
-  set_verdict(info, status == HEED_OK ? HEED_SELF_TEST_OK : HEED_SELF_TEST_FAILED, reason, strcspn(reason, "\n"));
+  if (status == HEED_OK)
+    set_verdict(info, HEED_SELF_TEST_OK, "", 0);
+  else
+    tell_failure(heed_last_error(), info);
   char *own = is_lasting(memory, ctx, status) ? part_key(memory, part) : NULL;
   if (own) remember(memory, own, info);
   free(own);

@@ -49,9 +49,8 @@ static heed_status measure(struct opening *o) {
     bool is_tokens = false;
     HEED__TRY(heed__token_file_peek(o->paths[i], &is_tokens, &o->sizes[i]));
     if (i == 0) o->tokens = is_tokens;
-    HEED__REQUIRE(is_tokens == o->tokens, HEED_ERROR_FORMAT,
-                  "%s is a %s and %s is a %s: files that follow one another are of one kind", o->paths[0],
-                  o->tokens ? "token file" : "text", o->paths[i], is_tokens ? "token file" : "text");
+    HEED__REQUIRE(is_tokens == o->tokens, HEED_ERROR_FORMAT, "%s is a %s and %s is a %s: all files must be of one kind",
+                  o->paths[0], o->tokens ? "token file" : "text", o->paths[i], is_tokens ? "token file" : "text");
     HEED__REQUIRE(is_tokens || o->options->tokenizer, HEED_ERROR_FORMAT,
                   "%s: is no token file; a text needs a tokenizer", o->paths[i]);
   }

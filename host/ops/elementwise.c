@@ -75,7 +75,7 @@ heed_status heed_reduce_sum(const heed_tensor *x, heed_tensor *y, bool accumulat
     fits = dims[axis] == 1 || dims[axis] == x->dims[axis];
   }
   HEED__REQUIRE(fits, HEED_ERROR_SHAPE,
-                "reduce_sum: y %s is not x %s with axes that are 1, or leading ones that are missing",
+                "reduce_sum: y %s must be x %s with some axes made 1, or with leading axes left out",
                 heed__tensor_text(y), heed__tensor_text(x));
   if (y->count == 0) return HEED_OK;
   if (x->count == 0) return accumulate ? HEED_OK : heed_fill(y, 0);

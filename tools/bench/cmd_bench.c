@@ -297,6 +297,26 @@ static int refuse_others(const tool_args *args, const char *op) {
   return TOOL_DONE;
 }
 
+// heed bench times any device, but a device that computes wrong has no times worth knowing.
+static heed_status note_verdict(const tool_args *args, const heed_device_info *device) {
+  heed_device_list *list;
+  if (device->type == HEED_DEVICE_HOST) return HEED_OK;
+  const heed_status status = heed_device_list_create(&list);
+  if (status != HEED_OK) return status;
+  for (size_t i = 0; i < heed_device_list_count(list); ++i) {
+    const heed_device_info *listed = heed_device_list_get(list, i);
+    if (listed->platform_index != device->platform_index || listed->device_index != device->device_index) continue;
+    if (listed->self_test == HEED_SELF_TEST_FAILED)
+      tool_note(args, "warning: this device has FAILED heed's self-test, these are times of wrong results: %s",
+                listed->self_test_reason);
+    else if (listed->self_test == HEED_SELF_TEST_UNTESTED)
+      tool_note(args, "this device is untested; heed check --quick --device %d:%d tells whether its results are right",
+                device->platform_index, device->device_index);
+  }
+  heed_device_list_destroy(list);
+  return HEED_OK;
+}
+
 static int bench(const tool_args *args, const bench_settings *s) {
   heed_case cases[BENCH_MAX_CASES];
   size_t count = 0;
@@ -318,7 +338,9 @@ static int bench(const tool_args *args, const bench_settings *s) {
   heed_context *ctx;
   TOOL_TRY(tool_open(args, true, &ctx));
   bench_run_of run = {.args = args, .settings = s, .ctx = ctx, .silent = silent};
-  const int status = s->compare ? compare_case(args, ctx, &cases[0]) : bench_cases(&run, cases, count);
+  const heed_status noted = note_verdict(args, heed_context_device(ctx));
+  int status = noted == HEED_OK ? TOOL_DONE : tool_fail_status(command, noted);
+  if (status == TOOL_DONE) status = s->compare ? compare_case(args, ctx, &cases[0]) : bench_cases(&run, cases, count);
   heed_context_destroy(ctx);
   return status;
 }

@@ -1,9 +1,7 @@
 // heed check: runs every case of the table on this device and on the host and compares. The exit status is the verdict.
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 #include "check/check.h"
 #include "cli/files.h"
@@ -27,7 +25,7 @@ static const tool_option options[] = {
     TOOL_OPTION_FLAG("full", check_settings, full,
                      "also large cases, CLBlast's products and finite differences; takes many minutes"),
     TOOL_OPTION_FLAG("serial", check_settings, serial,
-                     "run in one process; otherwise a second process runs half of the cases"),
+                     "run in this process, for debuggers; otherwise others run the cases, and a driver may crash"),
     TOOL_OPTION_TEXT("junit", check_settings, junit, "FILE",
                      "also write a JUnit XML report; -: on standard output, instead of the table"),
 };
@@ -60,71 +58,6 @@ static bool selected_for(const heed_case *c, const check_settings *s, check_kind
   return s->full && c->family->has_providers;
 }
 
-// Writes the command that repeats only this case.
-static void repro_text(const check_state *state, const heed_case *c, check_kind kind, char *text, size_t size) {
-  const heed_device_info *device = heed_context_device(state->device);
-  const char *gemm = kind == CHECK_CLBLAST ? "HEED_GEMM=clblast " : "", *full = kind == CHECK_GRADIENT  ? "--full "
-                                                                                : state->settings->tiny ? "--tiny "
-                                                                                                        : "";
-  if (device->type == HEED_DEVICE_HOST)
-    snprintf(text, size, "heed check --device host %s--case %s", full, c->name);
-  else
-    snprintf(text, size, "%sheed check --device %d:%d %s--case %s", gemm, device->platform_index, device->device_index,
-             full, c->name);
-}
-
-static void note_failure(check_state *state, const char *op, const heed_case *c, const case_result *result,
-                         const char *repro) {
-  state->failed += 1;
-  tool_say(command, "FAILED %s %s: %s\n  repeat it with: %s", op, c->name, result->message, repro);
-  json_t *failure = json_object();
-  tool_json_add(failure, "op", json_string(op));
-  tool_json_add(failure, "case", json_string(c->name));
-  tool_json_add(failure, "dtype", json_string(heed_dtype_string(c->dtype)));
-  tool_json_add(failure, "error", json_string(result->message));
-  tool_json_add(failure, "repeat", json_string(repro));
-  tool_json_append(state->failures, failure);
-}
-
-static void show_progress(check_state *state, const heed_case *c) {
-  if (state->done > 0 && !tool_progress_due(state->args->progress)) return;
-  char left[32];
-  const double passed = tool_seconds() - state->started;
-  tool_progress_show(
-      state->args->progress, "%zu of %zu, %zu failed, about %s left  %s", state->done + 1, state->total, state->failed,
-      tool_duration_text(passed * (double)(state->total - state->done) / (double)(state->done + 1), left), c->name);
-}
-
-static void run_task(const check_state *state, size_t number, check_outcome *outcome) {
-  const check_task *task = &state->tasks[number];
-  *outcome = (check_outcome){.task = number};
-  const double start = tool_seconds();
-  // The result contains the status: a case that cannot run has failed, and the next one gets its turn.
-  const heed_status ignored = task->kind == CHECK_GRADIENT
-                                  ? case_compare_gradient(task->c, state->host, &outcome->result)
-                                  : case_compare(task->c, task->kind == CHECK_CLBLAST ? state->clblast : state->device,
-                                                 state->host, &outcome->result);
-  (void)ignored;
-  outcome->seconds = tool_seconds() - start;
-}
-
-static void account(check_state *state, const check_outcome *outcome) {
-  static const char *const suffixes[CHECK_KINDS] = {"", " slopes", " CLBlast"};
-  check_task *task = &state->tasks[outcome->task];
-  const case_result *result = &outcome->result;
-  char op[40], repro[224];
-  snprintf(op, sizeof op, "%s%s", task->c->family->op, suffixes[task->kind]);
-  repro_text(state, task->c, task->kind, repro, sizeof repro);
-  task->told = true;
-  state->done += 1;
-  if (!check_summary_add(&state->summary, op, task->c->name, result)) {
-    state->failed += 1;
-    tool_say(command, "no host memory to count case %s", task->c->name);
-  }
-  junit_add(&state->report, op, task->c->name, outcome->seconds, result->passed ? NULL : result->message, repro);
-  if (!result->passed) note_failure(state, op, task->c, result, repro);
-}
-
 static int no_case(const check_settings *s) {
 #define LISTED(name) " " #name
   static const char list[] = CASE_FAMILIES(LISTED);
@@ -140,33 +73,12 @@ static int no_case(const check_settings *s) {
 // Nobody asked for the host by name: "auto" fell back on it, because there is no device to check.
 static bool is_fallback(const check_state *state) {
   const char *spec = state->args->device ? state->args->device : getenv("HEED_DEVICE");
-  return heed_context_device(state->device)->type == HEED_DEVICE_HOST &&
-         !(spec && *spec && strcasecmp(spec, "auto") != 0);
+  return state->device.type == HEED_DEVICE_HOST && !(spec && *spec && strcasecmp(spec, "auto") != 0);
 }
 
 static check_verdict judge(const check_state *state) {
   if (*state->interrupted) return CHECK_INTERRUPTED;
   return state->failed ? CHECK_FAILED : is_fallback(state) ? CHECK_NO_DEVICE : CHECK_OK;
-}
-
-static int open_contexts(check_state *state) {
-  TOOL_TRY(tool_open(state->args, false, &state->device));
-  TOOL_HEED(command, heed_open("host", &state->host));
-  const heed_device_info *device = heed_context_device(state->device);
-  if (device->type == HEED_DEVICE_HOST)
-    tool_note(state->args,
-              "the device is the host itself: this only shows that the cases run and repeat their results");
-  else if (state->settings->full) {
-    char spec[TOOL_ID_TEXT];
-    tool_id_text(device, spec);
-    TOOL_HEED(command, heed_open_with(&(heed_open_options){.device = spec,
-                                                           .gemm = "clblast",
-                                                           .self_test = -1,
-                                                           .progress = tool_progress_told,
-                                                           .progress_user = state->args->progress},
-                                      &state->clblast));
-  }
-  return TOOL_DONE;
 }
 
 static int make_tasks(check_state *state, const heed_case *cases, size_t count) {
@@ -179,83 +91,19 @@ static int make_tasks(check_state *state, const heed_case *cases, size_t count) 
   return TOOL_DONE;
 }
 
-// Half of a CPU's time goes to compiling attention in F32, and those programs share nothing with the other cases'.
-static bool is_helpers(const check_task *task) {
-  return task->c->family != &attention_family || task->c->dtype != HEED_F32;
-}
-
-static bool is_there(const check_state *state, const check_task *task) {
-  return task->kind != CHECK_CLBLAST || state->clblast;
-}
-
-static int help(void *context, int to) {
-  check_state *state = context;
-  if (open_contexts(state) != TOOL_DONE) return TOOL_FAILED;
-  for (size_t i = 0; i < state->total; ++i) {
-    if (!is_helpers(&state->tasks[i]) || !is_there(state, &state->tasks[i])) continue;
+static int run_here(check_state *state) {
+  check_contexts on = {0};
+  int status = check_open(state, &on);
+  if (status == TOOL_DONE) state->device = *heed_context_device(on.device);
+  for (size_t i = 0; status == TOOL_DONE && i < state->total && !*state->interrupted; ++i) {
+    if (!check_is_there(state, &state->tasks[i])) continue;
+    check_show_progress(state, state->tasks[i].c);
     check_outcome outcome;
-    run_task(state, i, &outcome);
-    check_helper_tell(to, &outcome);
+    check_run(state, &on, i, &outcome);
+    check_account(state, &outcome);
   }
-  const size_t left = heed_context_live_tensors(state->device) + heed_context_live_tensors(state->host);
-  heed_context_destroy(state->clblast);
-  heed_context_destroy(state->device);
-  heed_context_destroy(state->host);
-  return left ? TOOL_FAILED : TOOL_DONE;
-}
-
-static void start_helper(check_state *state) {
-  const check_settings *s = state->settings;
-  const bool split = !s->serial && !s->name && !s->op && sysconf(_SC_NPROCESSORS_ONLN) > 1;
-  if (split) check_helper_start(&state->helper, help, state);
-}
-
-// Takes in the outcomes that the helper has sent; with `wait`, all that it will send.
-static void listen(check_state *state, bool wait) {
-  check_outcome outcome;
-  while (!*state->interrupted) {
-    if (!check_helper_next(&state->helper, wait, &outcome)) {
-      if (wait && errno == EINTR) continue;
-      return;
-    }
-    if (outcome.task < state->total) account(state, &outcome);
-    if (wait && outcome.task < state->total) show_progress(state, state->tasks[outcome.task].c);
-  }
-}
-
-// The first outcome that the helper owes is of the case in which it ended; the later cases did not run.
-static void settle_debts(check_state *state, const char *reason) {
-  for (size_t i = 0; i < state->total; ++i) {
-    if (state->tasks[i].told || !is_there(state, &state->tasks[i])) continue;
-    check_outcome outcome = {.task = i};
-    snprintf(outcome.result.message, sizeof outcome.result.message, "%s", reason);
-    account(state, &outcome);
-    reason = "not run: its process had already ended";
-  }
-}
-
-static int run_all(check_state *state) {
-  const bool helped = state->helper.pid != 0;
-  for (size_t i = 0; i < state->total && !*state->interrupted; ++i) {
-    if ((helped && is_helpers(&state->tasks[i])) || !is_there(state, &state->tasks[i])) continue;
-    show_progress(state, state->tasks[i].c);
-    check_outcome outcome;
-    run_task(state, i, &outcome);
-    account(state, &outcome);
-    listen(state, false);
-  }
-  int status = TOOL_DONE;
-  if (helped) listen(state, true);
-  if (*state->interrupted) {
-    check_helper_stop(&state->helper);
-  } else if (helped) {
-    char reason[160] = "its process ended without a report";
-    const bool ended_well = check_helper_end(&state->helper, reason, sizeof reason);
-    const size_t failed = state->failed;
-    settle_debts(state, reason);
-    if (!ended_well && state->failed == failed) status = tool_fail(command, "the helper process: %s", reason);
-  }
-  return status;
+  const int closed = check_close(&on);
+  return status == TOOL_DONE ? closed : status;
 }
 
 static int report(check_state *state, int status) {
@@ -269,24 +117,15 @@ static int report(check_state *state, int status) {
   return status == TOOL_DONE ? statuses[verdict] : status;
 }
 
-static int run_opened(check_state *state) {
-  const int opened = open_contexts(state);
-  if (opened != TOOL_DONE) {
-    check_helper_stop(&state->helper);
-    return opened;
-  }
-  const int status = report(state, run_all(state));
-  const size_t left = heed_context_live_tensors(state->device) + heed_context_live_tensors(state->host);
-  return left ? tool_fail(command, "%zu tensors are still alive after the last case", left) : status;
-}
-
 static int run_cases(check_state *state, const heed_case *cases, size_t count) {
   TOOL_TRY(make_tasks(state, cases, count));
   if (state->total == 0) return no_case(state->settings);
   if (state->settings->list) return check_print_list(state);
   state->interrupted = tool_interrupt_start();
-  start_helper(state);
-  const int status = run_opened(state);
+  int status = state->settings->serial ? TOOL_PROCEED : check_run_in_workers(state);
+  if (status == TOOL_PROCEED) status = run_here(state);
+  // Without a device there is nothing to report of.
+  if (state->device.name[0]) status = report(state, status);
   tool_interrupt_end();
   return status;
 }
@@ -307,9 +146,6 @@ static int check(const tool_args *args, const check_settings *settings) {
   const int status = run_cases(&state, cases, count);
   junit_free(&state.report);
   check_summary_free(&state.summary);
-  heed_context_destroy(state.clblast);
-  heed_context_destroy(state.device);
-  heed_context_destroy(state.host);
   free(state.tasks);
   json_decref(state.failures);
   free(cases);

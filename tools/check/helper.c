@@ -10,7 +10,7 @@
 
 #include "cli/child.h"
 
-void check_helper_start(check_helper *helper, int (*work)(void *state, int to), void *state) {
+void check_helper_start(check_helper *helper, bool silent, int (*work)(void *state, int to), void *state) {
   *helper = (check_helper){0};
   int ends[2];
   fflush(NULL);
@@ -21,8 +21,14 @@ void check_helper_start(check_helper *helper, int (*work)(void *state, int to), 
     // Ctrl-C goes to the whole group; the parent decides what becomes of the child.
     signal(SIGINT, SIG_IGN);
     signal(SIGTERM, SIG_IGN);
-    child_silence();  // it reports through the pipe, and the parent prints the same warnings itself
-    _exit(work(state, ends[1]));
+    // stdout is the parent's: it may be a JSON object.
+    if (silent)
+      child_silence();
+    else
+      (void)dup2(STDERR_FILENO, STDOUT_FILENO);
+    const int status = work(state, ends[1]);
+    fflush(stderr);
+    _exit(status);
   }
   close(ends[1]);
   if (pid < 0)
@@ -31,9 +37,9 @@ void check_helper_start(check_helper *helper, int (*work)(void *state, int to), 
     *helper = (check_helper){.pid = pid, .from = ends[0]};
 }
 
-void check_helper_tell(int to, const check_outcome *outcome) {
-  const char *at = (const char *)outcome;
-  for (size_t left = sizeof *outcome; left > 0;) {
+void check_helper_tell(int to, const check_message *message) {
+  const char *at = (const char *)message;
+  for (size_t left = sizeof *message; left > 0;) {
     const ssize_t written = write(to, at, left);
     if (written < 0 && errno == EINTR) continue;
     if (written <= 0) _exit(1);  // nobody reads any more
@@ -42,12 +48,21 @@ void check_helper_tell(int to, const check_outcome *outcome) {
   }
 }
 
-bool check_helper_next(check_helper *helper, bool wait, check_outcome *outcome) {
-  errno = 0;
-  if (!helper->pid) return false;
-  struct pollfd ready = {.fd = helper->from, .events = POLLIN};
-  if (poll(&ready, 1, wait ? -1 : 0) <= 0) return false;
-  return child_read(helper->from, outcome, sizeof *outcome);
+check_helper *check_helper_next(check_helper *helpers, int count, check_message *message, bool *ended) {
+  enum { MOST = 4 };
+  struct pollfd ready[MOST];
+  int alive = 0;
+  for (int i = 0; i < count && i < MOST; ++i) {
+    ready[i] = (struct pollfd){.fd = helpers[i].pid ? helpers[i].from : -1, .events = POLLIN};
+    alive += helpers[i].pid != 0;
+  }
+  if (alive == 0 || poll(ready, (nfds_t)count, -1) <= 0) return NULL;
+  for (int i = 0; i < count; ++i) {
+    if (ready[i].fd < 0 || !ready[i].revents) continue;
+    *ended = !child_read(ready[i].fd, message, sizeof *message);
+    return &helpers[i];
+  }
+  return NULL;
 }
 
 bool check_helper_end(check_helper *helper, char *reason, size_t size) {

@@ -8,7 +8,7 @@
 static const char *const verdicts[] = {"ok", "failed", "no device", "interrupted"};
 
 static void print_verdict(const check_state *state, check_verdict verdict) {
-  const heed_device_info *device = heed_context_device(state->device);
+  const heed_device_info *device = &state->device;
   if (verdict == CHECK_INTERRUPTED) {
     printf("interrupted after %zu of %zu cases on %s (driver %s), %zu of them FAILED\n", state->done, state->total,
            device->name, device->driver, state->failed);
@@ -63,7 +63,7 @@ static json_t *operator_json(const check_operator *s) {
 
 int check_print_json(const check_state *state, check_verdict verdict) {
   json_t *root = tool_json_start(state->args), *operators = json_array();
-  tool_json_device(root, heed_context_device(state->device));
+  tool_json_device(root, &state->device);
   tool_json_add(root, "cases", json_integer((json_int_t)state->done));
   tool_json_add(root, "failed", json_integer((json_int_t)state->failed));
   tool_json_number(root, "seconds", tool_seconds() - state->started);
@@ -83,7 +83,7 @@ int check_print_json(const check_state *state, check_verdict verdict) {
 int check_write_junit(check_state *state, check_verdict verdict) {
   const char *path = state->settings->junit;
   if (!path) return TOOL_DONE;
-  const heed_device_info *device = heed_context_device(state->device);
+  const heed_device_info *device = &state->device;
   char id[TOOL_ID_TEXT];
   const char *const properties[] = {
       "device", device->name,   "platform", device->platform,  "driver", device->driver, "id", tool_id_text(device, id),

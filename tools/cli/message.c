@@ -27,6 +27,11 @@ __attribute__((format(printf, 2, 0))) static void say_failure(const char *comman
   say(command, format, list);
 }
 
+int tool_failed_elsewhere(const char *text) {
+  snprintf(failure, sizeof failure, "%s", text);
+  return TOOL_FAILED;
+}
+
 const char *tool_last_failure(void) { return failure; }
 
 void tool_note(const tool_args *args, const char *format, ...) {

@@ -76,6 +76,10 @@ void tool_progress_clear(tool_progress *progress) {
 void tool_progress_told(const heed_progress *told, void *user) {
   tool_progress *progress = user;
   char line[256];
+  if (progress->pass_on) {
+    progress->pass_on(told, progress->pass_on_user);
+    return;
+  }
   if (told->activity == HEED_ACTIVITY_SELF_TEST) {
     tool_progress_show(progress, "testing the device: %s, %zu of %zu", told->name, told->done + 1, told->total);
     return;

@@ -107,6 +107,9 @@ typedef struct tool_progress {
   double interval, last;  // seconds between two lines that are not urgent; when the last one was written
   size_t compiled;        // kernel files that drivers compiled so far
   char stage[128];        // what they are compiled for, "14 of 219"; may be empty
+  // Not NULL, in a second process: takes what heed tells, and shows nothing here.
+  void (*pass_on)(const heed_progress *told, void *user);
+  void *pass_on_user;
 } tool_progress;
 
 // What a subcommand has done so far, for tool_finish().
@@ -186,6 +189,8 @@ __attribute__((format(printf, 2, 3))) void tool_note(const tool_args *args, cons
 __attribute__((format(printf, 2, 3))) void tool_detail(const tool_args *args, const char *format, ...);
 // Whether messages are not written, but only remembered: another process reports them.
 void tool_messages_hold(bool hold);
+// Keeps the text of a failure that another process has reported; returns TOOL_FAILED.
+int tool_failed_elsewhere(const char *text);
 // The text of the last tool_fail() or tool_usage(); empty if there was none.
 const char *tool_last_failure(void);
 // Reports heed_last_error(); returns TOOL_FAILED. Call it before the next heed call.

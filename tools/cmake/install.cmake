@@ -14,6 +14,7 @@ if(heed_MPI) # apart, so that nobody gets MPI who does not ask for it
 endif()
 install(TARGETS heed_static EXPORT heed_static ARCHIVE COMPONENT libheed-dev)
 install(FILES LICENSE README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT libheed-dev)
+install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT libheed-dev)
 install(DIRECTORY tools/examples DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT libheed-dev USE_SOURCE_PERMISSIONS)
 if(heed_PROGRAM)
   install(TARGETS heed RUNTIME COMPONENT heed)

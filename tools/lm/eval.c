@@ -23,10 +23,10 @@ static const tool_option options[] = {
     TOOL_OPTION_INTEGER("context", settings, context, 1, TOOL_MAX_COUNT, "at least 1",
                         "tokens of a window (default: the model's context)"),
     TOOL_OPTION_INTEGER("stride", settings, stride, 1, TOOL_MAX_COUNT, "at least 1",
-                        "from the beginning of a window to that of the next, of which only the tokens count that no "
-                        "window before has counted (default: --context)"),
+                        "tokens from the start of a window to that of the next; each token counts once (default: "
+                        "--context)"),
     TOOL_OPTION_FLAG("template", settings, template_tokens,
-                     "put the tokens of the tokenizer's template around the text"),
+                     "also the tokens that the tokenizer's template puts around the text"),
     TOOL_OPTION_CHOICE("dtype", settings, dtype, lm_dtypes, "f32|f16|bf16",
                        "what weights and activations are rounded to (default f32)"),
 };
@@ -67,7 +67,12 @@ static int open_data(measuring *m) {
                                         .template_tokens = m->s->template_tokens,
                                         .progress = told,
                                         .user = m};
-  TOOL_HEED(command, heed_token_data_open(&m->s->data, 1, &open, &m->data, NULL));
+  const char *path = m->s->data;
+  lm_input input = {0};
+  TOOL_TRY(lm_input_begin(command, "--data", &path, &input));
+  const heed_status opened = heed_token_data_open(&path, 1, &open, &m->data, NULL);
+  lm_input_end(&input);  // what is mapped stays
+  if (opened != HEED_OK) return tool_fail_status(command, opened);
   m->context = m->s->context ? m->s->context : c->context;
   m->stride = m->s->stride ? m->s->stride : m->context;
   if (m->context > c->context)

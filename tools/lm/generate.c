@@ -38,7 +38,7 @@ static const tool_option options[] = {
     TOOL_OPTION_FLAG("slide", settings, slide,
                      "where the context is full, forget the older half of it and go on, instead of refusing"),
     TOOL_OPTION_FLAG("template", settings, template_tokens,
-                     "put the tokens of the tokenizer's template around the prompt"),
+                     "also the tokens that the tokenizer's template puts around the prompt"),
     TOOL_OPTION_FLAG("show-ids", settings, show_ids, "also print the token ids, in a line of their own"),
     TOOL_OPTION_CHOICE("dtype", settings, dtype, lm_dtypes, "f32|f16|bf16",
                        "what weights and activations are rounded to (default f32)"),

@@ -69,6 +69,13 @@ int lm_model_open(const tool_args *args, const char *path, lm_model *model);
 int lm_model_load(lm_model *model, const heed_transformer_config *config, int64_t prompt, int64_t length,
                   const char *advice);
 void lm_model_close(lm_model *model);
+// Data are mapped and read more than once, so standard input is copied to a file first: *path becomes its name, if it is "-" and no file
+// before was. lm_input_end() removes the file.
+typedef struct lm_input {
+  char *copy;  // NULL: there is none
+} lm_input;
+int lm_input_begin(const char *command, const char *option, const char **path, lm_input *input);
+void lm_input_end(lm_input *input);
 // Tells whether a folder has a tokenizer's files.
 bool lm_has_tokenizer(const char *folder);
 // Opens what --tokenizer names: "bytes"; "chars", the characters of these files; or a folder.

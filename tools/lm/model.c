@@ -1,10 +1,32 @@
 // A model from a folder, on a device.
 #include "lm/lm.h"
+#include "cli/files.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+int lm_input_begin(const char *command, const char *option, const char **path, lm_input *input) {
+  if (!tool_is_dash(*path)) return TOOL_DONE;
+  if (input->copy) return tool_usage(command, "%s -: standard input can be read once", option);
+  input->copy = calloc(1, TOOL_COPY_PATH);
+  if (!input->copy) return tool_fail(command, "out of memory");
+  const int status = tool_copy_input(command, input->copy);
+  if (status == TOOL_DONE) {
+    *path = input->copy;
+    return TOOL_DONE;
+  }
+  free(input->copy);
+  input->copy = NULL;
+  return status;
+}
+
+void lm_input_end(lm_input *input) {
+  if (input->copy) unlink(input->copy);
+  free(input->copy);
+  input->copy = NULL;
+}
 
 bool lm_has_tokenizer(const char *folder) {
   static const char *const files[] = {"tokenizer.json", "vocab.json"};

@@ -184,7 +184,9 @@ static int run(trainer *t) {
     bool interrupted = false;
     TOOL_TRY(tool_ranks_any(t->ranks, *t->interrupted, &interrupted));
     if (interrupted) return stop_early(t);
-    TOOL_TRY(step_and_look(t));
+    const int status = step_and_look(t);
+    if (status == TOOL_INTERRUPTED) return stop_early(t);
+    TOOL_TRY(status);
     if (train_has(t->s.compare_every, t->step))
       TOOL_TRY(tool_ranks_compare(t->ranks, t->parameters, t->parameter_count));
     TOOL_TRY(between(t));

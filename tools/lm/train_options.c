@@ -12,7 +12,8 @@ static const char *const tokenizers[] = {"bytes", "chars", NULL};
 #define PART(name, field, text) TOOL_OPTION_REAL(name, S, field, 0, 0.99999999, "from 0 to below 1", text)
 
 static const tool_option options[] = {
-    TOOL_OPTION_TEXT("data", S, data, "FILE[,FILE...]", "texts, or token files of llm.c, which follow one another"),
+    TOOL_OPTION_TEXT("data", S, data, "FILE[,FILE...]",
+                     "texts, or token files of llm.c; several are read as one, in this order"),
     TOOL_OPTION_TEXT("val", S, val, "FILE", "text or token file for validation, instead of the end of --data"),
     PART("val-fraction", val_fraction, "the part at the end of --data that is for validation (default 0.1; 0: none)"),
     TOOL_OPTION_TEXT("save", S, save, "DIR", "write the model and the state of the run to this folder"),
@@ -25,7 +26,8 @@ static const tool_option options[] = {
     COUNT("heads", heads, 1, "attention heads (default 4)"),
     COUNT("kv-heads", kv_heads, 1, "heads of keys and values (default: --heads)"),
     COUNT("width", width, 1, "width of the residual stream (default 128)"),
-    COUNT("ffn", ffn, 1, "hidden units of an mlp (default: gpt2 4 width; else 8/3 width, up to a multiple of 32)"),
+    COUNT("ffn", ffn, 1,
+          "hidden units of an mlp (default: gpt2: 4 times --width; else 8/3 times, rounded up to a multiple of 32)"),
     COUNT("context", context, 1, "tokens of a row (default 64; with --init: the model's context)"),
     COUNT("vocab", vocab, 1, "token ids of a new model (default: the tokenizer's)"),
     TOOL_OPTION_FLAG("tie", S, tie, "the head's weight is the embedding's (default for gpt2)"),
@@ -38,9 +40,10 @@ static const tool_option options[] = {
      .help = "how texts become tokens: bytes, the characters that occur, or the tokenizer of a folder (default: that "
              "of --init, else bytes)"},
     TOOL_OPTION_FLAG("template", S, template_tokens,
-                     "put the tokens of the tokenizer's template around each part of a text"),
+                     "also the tokens that the tokenizer's template puts around a text"),
     COUNT("batch", batch, 1, "rows of a micro-batch (default 12)"),
-    COUNT("accumulate", accumulate, 1, "micro-batches of a step (default 1)"),
+    TOOL_OPTION_INTEGER("accumulate", S, accumulate, 1, 1e6, "from 1 to 1000000",
+                        "micro-batches of a step (default 1)"),
     COUNT("steps", steps, 0, "steps to train, with those of a resumed run (default 1000)"),
     TOOL_OPTION_CHOICE("order", S, order, lm_train_orders, "random|sequential", "where rows begin (default random)"),
     TOOL_OPTION_UNSIGNED("seed", S, seed, "seed of initial values, order and dropout (default 1)"),

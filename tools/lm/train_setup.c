@@ -28,9 +28,16 @@ typedef struct files {
   char *copy;
   const char **paths;  // one more than count: --val goes there for those who want all
   size_t count;
+  lm_input input;
 } files;
 
+static int read_input(trainer *t, files *f) {
+  for (size_t i = 0; i < f->count; i++) TOOL_TRY(lm_input_begin(t->command, "--data", &f->paths[i], &f->input));
+  return t->s.val ? lm_input_begin(t->command, "--val", &t->s.val, &f->input) : TOOL_DONE;
+}
+
 static void files_free(files *f) {
+  lm_input_end(&f->input);
   free(f->copy);
   free(f->paths);
 }
@@ -350,6 +357,7 @@ int lm_train_set_up(trainer *t) {
   if (status == TOOL_DONE && t->s.resume) status = lm_train_state_open(t, &state);
   if (status == TOOL_DONE) status = share_batches(t);
   if (status == TOOL_DONE) status = split(t->command, t->s.data, &f.copy, &f.paths, &f.count);
+  if (status == TOOL_DONE) status = read_input(t, &f);
   if (status == TOOL_DONE) status = prepare(t, &f, state);
   heed_safetensors_destroy(state);
   files_free(&f);

@@ -60,7 +60,12 @@ static int add_micro_batch(trainer *t, int64_t micro) {
 int lm_train_step(trainer *t) {
   const int64_t first = t->share.first_micro;
   tool_share_begin(&t->share);
-  for (int64_t micro = first; micro < first + t->share.own_micro; micro++) TOOL_TRY(add_micro_batch(t, micro));
+  for (int64_t micro = first; micro < first + t->share.own_micro; micro++) {
+    // Ctrl-C does not wait for all of a long step: what it has added up is let go, and a run that goes on begins it anew. Several ranks
+    // agree before a step.
+    if (!t->ranks && *t->interrupted) return TOOL_INTERRUPTED;
+    TOOL_TRY(add_micro_batch(t, micro));
+  }
   TOOL_TRY(tool_share_sum(&t->share, t->losses));
   TOOL_HEED(t->command, heed_optimizer_set_learning_rate(t->optimizer, lm_train_rate_now(t)));
   TOOL_HEED(t->command, heed_optimizer_step(t->optimizer));

@@ -83,7 +83,7 @@ static heed_status run(heed_context *ctx, const struct heed__call *call) {
   union heed__cl_attention_plan staged;
   HEED__REQUIRE(
       heed__cl_attention_staged.plan(ctx, &a, NULL, &staged), HEED_ERROR_UNSUPPORTED,
-      "%s leaves a kernel's loops after 65535 rounds and says nothing; q %s on k %s and v %s needs more: choose "
+      "%s ends a kernel's loops after 65535 rounds without a word, and q %s on k %s and v %s needs more: choose "
       "another device",
       ctx->device.name, heed__tensor_text(a.q), heed__tensor_text(a.k), heed__tensor_text(a.v));
   return heed__fail(HEED_ERROR_UNSUPPORTED, "the fused path cannot do q %s on k %s and v %s on %s; take staged or auto",

@@ -132,6 +132,7 @@ static heed_status dot(heed_context *ctx, const struct heed__cl_gemm_problem *p,
                        const struct heed__cl_gemm_cpu_plan *plan) {
   struct heed__cl_kernel k;
   begin(&k, ctx, "gemm/cpu_small.cl", "gemm_dot", p->c->dtype);
+  heed__cl_define_int(&k, "DOT_ROWS", plan->tile_rows);
   heed__cl_gemm_epilogue_define(&k, p);
   const heed_tensor *tensors[] = {p->a, p->b, p->c};
   for (int i = 0; i < 3; ++i) {
@@ -145,7 +146,8 @@ static heed_status dot(heed_context *ctx, const struct heed__cl_gemm_problem *p,
   heed__cl_uint(&k, (uint32_t)p->n);
   heed__cl_uint(&k, (uint32_t)p->k);
   heed__cl_uint(&k, (uint32_t)plan->rows);
-  return launch(&k, heed__ceil_div(p->n, HEED__GEMM_DOT_EDGE), heed__ceil_div(p->m, plan->rows), p->batches);
+  heed__cl_uint(&k, (uint32_t)plan->panel);
+  return launch(&k, heed__ceil_div(p->n, plan->panel), heed__ceil_div(p->m, plan->rows), p->batches);
 }
 
 static heed_status run_product(heed_context *ctx, struct product *x) {

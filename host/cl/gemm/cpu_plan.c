@@ -124,9 +124,14 @@ static bool fits(const struct heed__cl_gemm_cpu_plan *plan, const struct heed__c
           (uint64_t)floats <= most_bytes / sizeof(float));
 }
 
+// A single row needs no tile of rows. Where A has no more rows than a tile, each row of B is read once, and a work-item takes as many as a
+// vector of C has columns, if that leaves enough work-items.
 static void plan_dot(struct heed__cl_gemm_cpu_plan *plan, const struct heed__cl_gemm_problem *p, int64_t rows,
-                     int64_t cores) {
+                     int64_t vector, int64_t cores) {
   const int64_t columns = heed__ceil_div(p->n, HEED__GEMM_DOT_EDGE) * p->batches;
+  plan->tile_rows = p->m == 1 ? 1 : HEED__GEMM_DOT_EDGE;
+  const bool once = p->m <= HEED__GEMM_DOT_EDGE && heed__ceil_div(p->n, vector) * p->batches >= 8 * cores;
+  plan->panel = once ? vector : HEED__GEMM_DOT_EDGE;
   plan->rows = heed__round_up(rows ? rows : p->m, HEED__GEMM_DOT_EDGE);
   while (!rows && plan->rows > HEED__GEMM_DOT_EDGE && columns * heed__ceil_div(p->m, plan->rows) < 8 * cores)
     plan->rows = heed__round_up(plan->rows / 2, HEED__GEMM_DOT_EDGE);
@@ -140,7 +145,7 @@ bool heed__cl_gemm_cpu_make_plan(const heed_context *ctx, const struct heed__cl_
   *plan = (struct heed__cl_gemm_cpu_plan){0};
   plan->dot = wants_dot(p, asked(choice, HEED__TUNE_dot), vector);
   if (plan->dot) {
-    plan_dot(plan, p, asked(choice, HEED__TUNE_rows), cores);
+    plan_dot(plan, p, asked(choice, HEED__TUNE_rows), vector, cores);
     return true;
   }
   plan->swap = wants_swap(p, asked(choice, HEED__TUNE_swap), vector);
@@ -161,7 +166,8 @@ void heed__cl_gemm_cpu_specimen(const struct heed__cl_gemm_problem *p, const str
   int64_t *values = specimen->choice.values;
   values[HEED__TUNE_dot] = cpu->dot ? 1 : -1;
   if (cpu->dot) {
-    specimen->class = 1;
+    if (cpu->tile_rows == 1) specimen->m = 1;
+    specimen->class = cpu->tile_rows == 1 ? 5 : 1;
     return;
   }
   values[HEED__TUNE_vectors] = cpu->tile_vectors;

@@ -48,7 +48,7 @@ static inline bool heed__cl_gemm_is_packed(const heed_tensor *t) {
 
 // cpu_plan.c. T = R V is C or Cᵀ. R is what the rows of a tile read, V what its columns read: A and B, or swapped.
 struct heed__cl_gemm_cpu_plan {
-  bool dot;               // dot products, for a small A Bᵀ; of what follows only `rows` counts then
+  bool dot;               // dot products, for a small A Bᵀ; of what follows only tile_rows, panel and rows count then
   bool swap;              // T is Cᵀ, not C
   bool pack_r, pack_v;    // copy R, or V, into panels first
   bool through_parts;     // gemm_reduce adds up F32 parts: for splits, or for blocks of k with a 16-bit C

@@ -107,10 +107,12 @@ static heed_status build_failure(heed_context *ctx, const struct program *progra
     log = calloc(length + 1, 1);
   if (log && clGetProgramBuildInfo(built, cl->device, CL_PROGRAM_BUILD_LOG, length, log, NULL) == CL_SUCCESS)
     head_of_log(log);
+  const char *said = log && *log ? log : "(the driver wrote no build log)";
+  // The first line says why, for whoever shows only that line.
   const heed_status status =
-      heed__fail(HEED_ERROR_BUILD, "kernel file %s does not build on %s (%s, driver %s): %s (%d); options %s\n%s",
+      heed__fail(HEED_ERROR_BUILD, "kernel file %s does not build on %s (%s, driver %s): %s (%d): %.*s; options %s\n%s",
                  program->file, ctx->device.name, ctx->device.platform, ctx->device.driver, heed__cl_error_name(error),
-                 (int)error, program->options, log && *log ? log : "(the driver wrote no build log)");
+                 (int)error, (int)heed__min((int64_t)strcspn(said, "\n"), 160), said, program->options, said);
   free(log);
   return status;
 }

@@ -1,4 +1,4 @@
-// heed: attention and MLP training, forward and backward, on any OpenCL device or on the CPU.
+// heed: attention, MLPs and transformers, forward and backward, on any OpenCL device or on the CPU.
 //
 // This header holds status, contexts, devices and tensors, and includes the others that every program needs: heed/operators.h,
 // heed/attention.h, and heed/measure.h, which has what only tools and tests need.
@@ -35,7 +35,7 @@ extern "C" {
 #define HEED_MUST_CHECK
 #endif
 
-#define HEED_VERSION_STRING "0.1.0"
+#define HEED_VERSION_STRING "0.2.0"
 
 // ---------------------------------------------------------------- status
 
