@@ -42,6 +42,9 @@ for i in {1..200}; do echo "Line $i of a text, on which $((i * 37 % 101)) ranks 
 small=(lm train --data text --layers 1 --width 32 --heads 2 --context 16 --batch 2 --accumulate 8 --clip 1 --eval-batches 3)
 
 # ---------------------------------------------------------------- the library
+for library in "$build"/libheed.so "$build"/libheed.a; do
+  [ ! -e "$library" ] || ! nm -u "$library" 2>/dev/null | grep -E ' U P?MPI_' || fail "$library calls MPI"
+done
 for count in 1 "${counts[@]}"; do
   HEED_DEVICE=host ranks "$count" "$build/tests/mpi_program" >program.log 2>&1 || fail "mpi_program on $count: $(cat program.log)"
 done

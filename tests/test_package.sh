@@ -80,7 +80,7 @@ if command -v lintian >/dev/null; then
   findings=$(lintian --fail-on none --suppress-tags no-changelog "$scratch"/*.deb 2>/dev/null | grep '^E:' || true)
   [ -z "$findings" ] || fail "lintian: $findings"
 fi
-echo "three packages and a tarball, $(wc -l <<<"$all") files"
+echo "the packages and a tarball, $(wc -l <<<"$all") files"
 
 # ---- in a clean system
 [ "${HEED_TEST_LONG:-0}" = 1 ] || exit 0
