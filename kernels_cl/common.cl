@@ -252,6 +252,7 @@ void storev_BF16(__global ushort *p, idx i, idx end, floatv value) {
 
 // Halving keeps the lanes in vector registers.
 #define LANES_1(x, combine) (x)
+#define LANES_2(x, combine) combine((x).s0, (x).s1)
 #define LANES_4(x, combine) combine(combine((x).s0, (x).s2), combine((x).s1, (x).s3))
 #define LANES_8(x, combine) LANES_4(combine((x).lo, (x).hi), combine)
 #define LANES_16(x, combine) LANES_8(combine((x).lo, (x).hi), combine)
