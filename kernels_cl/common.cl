@@ -11,6 +11,13 @@ typedef int idx;
 #define INFINITY as_float(0x7f800000)
 #endif
 
+// Kernels with many registers may ask for small subgroups (cl_intel_required_subgroup_size), which leave more registers to a work-item.
+#ifdef SUBGROUP
+#define SUBGROUP_SIZE __attribute__((intel_reqd_sub_group_size(SUBGROUP)))
+#else
+#define SUBGROUP_SIZE
+#endif
+
 // Storage of a dtype, and element access that converts to and from float. Names come in as -DX_DTYPE=F16, so that a
 // kernel says LOAD(X_DTYPE, x, i). 16-bit floats need no cl_khr_fp16: vload_half is core.
 #define TYPE_F32 float

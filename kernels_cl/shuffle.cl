@@ -3,8 +3,7 @@
 //   0  not at all
 //   1  emulated in local memory, so that every device can run, and test, what the others do
 //   2  cl_khr_subgroup_shuffle
-//   3  cl_intel_subgroups
-// No standard says that items lie in a subgroup's lanes in their order: host/cl/runtime/shuffle.c tries it before it chooses 2 or 3.
+// No standard says that items lie in a subgroup's lanes in their order: host/cl/runtime/shuffle.c tries it before it chooses 2.
 #ifndef SHUFFLE
 #define SHUFFLE 0
 #endif
@@ -17,9 +16,6 @@
 #pragma OPENCL EXTENSION cl_khr_subgroups : enable
 #pragma OPENCL EXTENSION cl_khr_subgroup_shuffle : enable
 #define SHUFFLE_XOR(x, mask) sub_group_shuffle_xor(x, (uint)(mask))
-#elif SHUFFLE == 3
-#pragma OPENCL EXTENSION cl_intel_subgroups : enable
-#define SHUFFLE_XOR(x, mask) intel_sub_group_shuffle_xor(x, (uint)(mask))
 #endif
 // Whether `items` neighbours, a power of two, lie in one subgroup: a compiler may choose its size anew for every kernel.
 #ifndef SHUFFLE_REACHES

@@ -28,7 +28,7 @@ struct draw {
   size_t work_group;
   uint64_t local_memory;
   uint32_t compute_units;
-  bool shuffle;
+  bool shuffle, few_registers;
   heed_attention_options options;
 };
 
@@ -247,6 +247,12 @@ static heed_status step_as_gpu(const struct draw *d, const struct side *s) {
   if (d->work_group < traits->max_work_group) traits->max_work_group = d->work_group;
   if (d->local_memory < traits->local_memory) traits->local_memory = d->local_memory;
   traits->compute_units = d->compute_units;
+  if (d->few_registers) {
+    traits->scores_an_item = 16;
+    traits->sums_an_item = 32;
+    traits->floats_an_item = 56;
+    traits->launch_flops = 1e5;
+  }
   const heed_status status = step(d, s);
   *traits = real;
   return status;
@@ -319,6 +325,20 @@ static void tile_edges_agree_with_the_host(void **state) {
                                            .window_right = 31}};
         failures += !run(&d, device, host);
       }
+  heed_context_destroy(host);
+  assert_int_equal(failures, 0);
+}
+
+// Tiles of devices whose work-items have half the registers, and calls that are cut into many launches.
+static void few_registers_and_small_launches_agree_with_the_host(void **state) {
+  heed_context *device = support_context(state), *host;
+  ASSERT_OK(heed_open("host", &host));
+  int failures = 0;
+  for (uint64_t seed = 501; seed <= 503; ++seed) {
+    struct draw d = draw_one(seed, seed);
+    d.few_registers = true;
+    failures += !run(&d, device, host);
+  }
   heed_context_destroy(host);
   assert_int_equal(failures, 0);
 }
@@ -463,6 +483,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(random_draws_agree_with_the_host),
       cmocka_unit_test(tile_edges_agree_with_the_host),
+      cmocka_unit_test(few_registers_and_small_launches_agree_with_the_host),
       cmocka_unit_test(shuffles_agree_with_the_host),
       cmocka_unit_test(a_key_alone_moves_no_score_under_dropout),
       cmocka_unit_test(values_without_weight_never_count),

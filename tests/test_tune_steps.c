@@ -153,8 +153,10 @@ static const heed_tune_problem a_problem = {
 static void steps_of_products_on_gpus_are_the_other_providers(void **state) {
   heed_context *ctx = gpu_context(state);
   const struct steps own = steps_from(ctx, &a_problem, "default"), back = steps_from(ctx, &a_problem, "gpu");
-  assert_false(has_step(&own, "clblast"));  // what is used where nothing is tuned
-  assert_true(has_step(&own, "gpu"));
+  const struct steps other = steps_from(ctx, &a_problem, "clblast");
+  assert_false(has_step(&own, "gpu"));  // what is used where nothing is tuned
+  assert_true(has_step(&own, "clblast"));
+  assert_true(has_step(&other, "gpu"));
   assert_true(has_step(&back, "clblast"));
   heed_tune_problem half = a_problem;
   half.dtype = HEED_F16;  // CLBlast would sum in F16

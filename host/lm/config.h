@@ -6,8 +6,8 @@
 #include <heed/lm.h>
 #include <jansson.h>
 
-// Reads the file. The configuration is complete; *json is the whole file, to be released. Errors: as of heed_model_folder_open().
-heed_status heed__lm_config_read(const char *path, heed_transformer_config *out, json_t **json);
+// Reads the file. The configuration is complete; *kept is the whole file, to be released. Errors: as of heed_model_folder_open().
+heed_status heed__lm_config_read(const char *path, heed_transformer_config *out, json_t **kept);
 // Tells whether an id ends a text by this file: eos_token_id is a number, a list or nothing.
 bool heed__lm_config_is_end(const json_t *json, int64_t id);
 // Writes the file of a configuration. like: the file to change where it must be, or NULL. end: the id that ends a text if `like` is NULL;

@@ -69,7 +69,7 @@ static heed_status ask_all(heed_mpi *mpi, const struct heed__mpi_awaited *awaite
   HEED__MPI_TRY(answer_for(mpi, answer_within, awaited, answered, done));
   for (int rank = 0; rank < mpi->ranks; ++rank) {
     silent = silent || !answered[rank];
-    lower = lower || (answered[rank] && rank < mpi->rank);
+    lower = lower || (rank < mpi->rank && answered[rank]);
   }
   if (*done || !silent) return HEED_OK;
   if (lower) HEED__MPI_TRY(answer_for(mpi, report_within, awaited, answered, done));

@@ -36,7 +36,7 @@ struct heed__mpi_awaited {
 };
 heed_status heed__mpi_await(heed_mpi *mpi, const struct heed__mpi_awaited *awaited);
 // Waits for all requests. Errors: RANK, when one failed or a rank no longer answers.
-heed_status heed__mpi_wait(heed_mpi *mpi, MPI_Request *requests, int count, const char *what);
+heed_status heed__mpi_wait(heed_mpi *mpi, MPI_Request *list, int count, const char *what);
 
 #define HEED__MPI_TRY(call)                       \
   do {                                            \

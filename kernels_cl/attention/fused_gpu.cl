@@ -46,7 +46,7 @@
 #define OUT_ITEM_Y (ITEM / OUT_X)
 #define COLUMNS(WIDTH) (WIDTH##_VECTOR * WIDTH##_VECTORS)
 #define PADDED(WIDTH) (OUT_X * COLUMNS(WIDTH))
-#define ITEMS_GROUP __attribute__((reqd_work_group_size(ITEMS, 1, 1)))
+#define ITEMS_GROUP SUBGROUP_SIZE __attribute__((reqd_work_group_size(ITEMS, 1, 1)))
 #define LOG2E 1.44269504f
 #include "shuffle.cl"
 

@@ -8,6 +8,7 @@
 __kernel void gemm_parts(const __global float *parts, __global real *c, long c_offset, long c_stride0, long c_stride1,
                          long c_ld, EPILOGUE_ARGUMENTS, uint batches1, long m, long n, uint splits) {
   const long col = (long)get_global_id(0) * VECTOR, row = get_global_id(1), batch = get_global_id(2);
+  if (col >= n || row >= m) return;
   const long batch0 = batch / batches1, batch1 = batch % batches1;
   const int count = (int)min(n - col, (long)VECTOR);
   const struct epilogue e = EPILOGUE(batch0, batch1);

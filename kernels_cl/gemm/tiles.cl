@@ -117,7 +117,21 @@ INLINE void multiply(const __local float4 *a, const __local float4 *b, float4 su
   }
 }
 
-__attribute__((reqd_work_group_size(ITEMS, 1, 1))) __kernel void gemm_tiles(GRID_ARGUMENTS) {
+// Stores a vector of the item's sums. The calls are written out, not left to a loop: a compiler that does not unroll a loop around so much
+// code (Intel's) indexes `sum` by a variable, and then keeps it in memory from the first step of k on.
+#define STORE_VECTOR(i, j)                                                                                       \
+  {                                                                                                              \
+    const long row = at.row + ITEM_ROW + (i) / 4 * 16 + (i) % 4, col = at.col + ITEM_COL + 32 * (j);             \
+    if (row < m && col < n) finish(sum[i][j], c + row * c_ld + col, row, col, (int)min(n - col, 4L), e);         \
+  }
+#if COL_VECTORS == 2
+#define STORE_ROW(i) STORE_VECTOR(i, 0) STORE_VECTOR(i, 1)
+#else
+#define STORE_ROW(i) STORE_VECTOR(i, 0)
+#endif
+#define STORE_FOUR_ROWS(i) STORE_ROW(i) STORE_ROW((i) + 1) STORE_ROW((i) + 2) STORE_ROW((i) + 3)
+
+SUBGROUP_SIZE __attribute__((reqd_work_group_size(ITEMS, 1, 1))) __kernel void gemm_tiles(GRID_ARGUMENTS) {
   __local float4 a_blocks[2][DEPTH * PITCH], b_blocks[2][DEPTH * PITCH];
   struct place at;
   FIND_PLACE(TILE, &at);
@@ -146,11 +160,13 @@ __attribute__((reqd_work_group_size(ITEMS, 1, 1))) __kernel void gemm_tiles(GRID
   }
 
   c += C_OFFSET(at);
-  UNROLL_OUTER for (int i = 0; i < 4 * ROW_VECTORS; ++i) {
-    const long row = at.row + ITEM_ROW + i / 4 * 16 + i % 4;
-    UNROLL_OUTER for (int j = 0; j < COL_VECTORS; ++j) {
-      const long col = at.col + ITEM_COL + 32 * j;
-      if (row < m && col < n) finish(sum[i][j], c + row * c_ld + col, row, col, (int)min(n - col, 4L), e);
-    }
-  }
+#if ON_CPU
+  for (int i = 0; i < 4 * ROW_VECTORS; ++i)
+    for (int j = 0; j < COL_VECTORS; ++j) STORE_VECTOR(i, j)
+#else
+  STORE_FOUR_ROWS(0)
+#if ROW_VECTORS == 2
+  STORE_FOUR_ROWS(4)
+#endif
+#endif
 }

@@ -12,6 +12,7 @@
 __kernel void epilogue(__global real *c, long c_offset, long c_stride0, long c_stride1, long c_ld, EPILOGUE_ARGUMENTS,
                        long batches1, long m, long n) {
   const long col = (long)get_global_id(0) * VECTOR, row = get_global_id(1), batch = get_global_id(2);
+  if (col >= n || row >= m) return;
   const struct epilogue e = EPILOGUE(batch / batches1, batch % batches1);
   c += c_offset + batch / batches1 * c_stride0 + batch % batches1 * c_stride1 + row * c_ld + col;
   finish(LOADV(X_DTYPE, c, 0, (idx)(n - col), 0), c, row, col, n - col < VECTOR ? (int)(n - col) : VECTOR, e);

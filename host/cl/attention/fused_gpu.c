@@ -6,9 +6,6 @@
 
 #include "cl/attention/call.h"
 
-// Floating-point operations of one launch: half a second on a slow GPU, where a watchdog ends what takes longer.
-#define LAUNCH_FLOPS 1e11
-
 struct fused {
   heed_context *ctx;
   const struct heed__cl_attention *a;
@@ -79,6 +76,8 @@ static void begin(struct job *job, const struct fused *f, const char *file, cons
   define_tile(k, &job->tile);
   heed__cl_attention_fused_gpu_define(k, a);
   heed__cl_define_int(k, "ALIGNED", aligned);
+  if (heed__cl_state(f->ctx)->traits.subgroup > 0)
+    heed__cl_define_int(k, "SUBGROUP", heed__cl_state(f->ctx)->traits.subgroup);
   if (f->gate) heed__cl_define_int(k, "GATED", 1);
   job->numbers = heed__cl_attention_numbers(a);
   job->numbers.splits = f->plan->splits;
@@ -159,7 +158,7 @@ static void describe_backward(const struct fused *f, enum heed__cl_attention_gpu
 }
 
 static heed_status launch(struct job *job) {
-  const double fitting = LAUNCH_FLOPS / fmax(job->flops, 1);
+  const double fitting = heed__cl_state(job->kernel.ctx)->traits.launch_flops / fmax(job->flops, 1);
   const int64_t most = fitting >= (double)job->work_groups ? job->work_groups : heed__max((int64_t)fitting, 1);
   const size_t local = (size_t)job->tile.items;
   for (int64_t first = 0; first < job->work_groups; first += most) {

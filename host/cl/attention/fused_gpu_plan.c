@@ -2,8 +2,6 @@
 // top of kernels_cl/attention/fused_gpu*.cl.
 #include "cl/attention/fused_gpu.h"
 
-// What an item may keep in registers: scores of a tile, and sums of outputs.
-enum { SCORES_AN_ITEM = 32, SUMS_AN_ITEM = 64 };
 // The widest head. Wider ones would leave tiles of a few rows.
 enum { WIDTH_MAX = 512 };
 // Query rows up to which the heads of a group share a tile: decoding then reads each key once for all of them.
@@ -40,12 +38,12 @@ static struct heed__cl_attention_width lay_out(int64_t width, int out_x) {
 static int columns(const struct heed__cl_attention_width *w) { return w->vector * w->vectors; }
 
 // Completes a tile of queries x keys; false where registers or local memory do not hold it.
-static bool fit(enum heed__cl_attention_gpu_kernel kernel, int64_t dim, int64_t value_dim, uint64_t local_memory,
-                struct heed__cl_attention_gpu_tile *t) {
+static bool fit(const struct heed__cl_traits *traits, enum heed__cl_attention_gpu_kernel kernel, int64_t dim,
+                int64_t value_dim, struct heed__cl_attention_gpu_tile *t) {
   const int score_x = t->keys / 4, rows = kernel == HEED__GPU_KEYS_BWD ? t->keys : t->queries;
   const int depth_rows = kernel == HEED__GPU_KEYS_BWD ? t->queries : t->keys;
-  if (score_x > t->items || t->items / score_x > t->queries || t->queries * t->keys / t->items > SCORES_AN_ITEM)
-    return false;
+  const int scores = t->queries * t->keys / t->items;
+  if (score_x > t->items || t->items / score_x > t->queries || scores > traits->scores_an_item) return false;
   const int64_t widest = kernel == HEED__GPU_FORWARD       ? value_dim
                          : kernel == HEED__GPU_QUERIES_BWD ? dim
                                                            : heed__max(dim, value_dim);
@@ -57,7 +55,8 @@ static bool fit(enum heed__cl_attention_gpu_kernel kernel, int64_t dim, int64_t 
   int sums = 0, padded = 0;
   if (kernel == HEED__GPU_FORWARD || kernel == HEED__GPU_KEYS_BWD) sums += columns(&t->v);
   if (kernel == HEED__GPU_QUERIES_BWD || kernel == HEED__GPU_KEYS_BWD) sums += columns(&t->qk);
-  if (kernel != HEED__GPU_ROWS && rows * t->out_x / t->items * sums > SUMS_AN_ITEM) return false;
+  sums *= rows * t->out_x / t->items;
+  if (sums > traits->sums_an_item || 2 * scores + sums > traits->floats_an_item) return false;
   if (kernel == HEED__GPU_FORWARD || kernel == HEED__GPU_KEYS_BWD) padded = t->out_x * columns(&t->v);
   if (kernel == HEED__GPU_QUERIES_BWD || kernel == HEED__GPU_KEYS_BWD)
     padded = (int)heed__max(padded, t->out_x * columns(&t->qk));
@@ -65,7 +64,7 @@ static bool fit(enum heed__cl_attention_gpu_kernel kernel, int64_t dim, int64_t 
   t->qk.rows = (int)heed__min(power_of_two_down(t->stage / (t->out_x * columns(&t->qk))), depth_rows);
   t->v.rows = (int)heed__min(power_of_two_down(t->stage / (t->out_x * columns(&t->v))), depth_rows);
   const int64_t floats = t->stage + t->queries * (t->keys + 4) + 3 * t->queries + 4;
-  return (uint64_t)floats * sizeof(float) <= local_memory;
+  return (uint64_t)floats * sizeof(float) <= traits->local_memory;
 }
 
 // The largest tile that fits, of `least` to `most` query rows; *t stays where none does.
@@ -77,7 +76,7 @@ static bool choose_within(const struct heed__cl_traits *traits, enum heed__cl_at
     for (int keys = 64; keys >= 4; keys /= 2)
       for (int depth = 16; depth >= 8; depth /= 2) {
         struct heed__cl_attention_gpu_tile tile = {.items = items, .queries = queries, .keys = keys, .depth = depth};
-        if (queries * keys <= area || !fit(kernel, a->dim, a->value_dim, traits->local_memory, &tile)) continue;
+        if (queries * keys <= area || !fit(traits, kernel, a->dim, a->value_dim, &tile)) continue;
         area = queries * keys;
         *t = tile;
       }

@@ -95,7 +95,7 @@ static heed_status clear_flags(const struct fused *f) {
   begin(&k, f, "attention_tensor_begin", false);
   heed__cl_buffer(&k, f->flags);
   const size_t one = 1;
-  return heed__cl_launch(&k, 1, &one, NULL);
+  return heed__cl_launch(&k, 1, &one, &one);
 }
 
 // The general kernels follow, and leave at once where the flag is not up. Under emulation the host looks first: CPUs take seconds

@@ -57,6 +57,5 @@ heed_status heed__cl_gemm_epilogue_run(heed_context *ctx, const struct heed__cl_
   heed__cl_long(&k, p->c->dims[1]);
   heed__cl_long(&k, p->m);
   heed__cl_long(&k, p->n);
-  const size_t global[] = {(size_t)heed__ceil_div(p->n, vector), (size_t)p->m, (size_t)p->batches};
-  return heed__cl_launch(&k, 3, global, NULL);
+  return heed__cl_launch_matrices(&k, heed__ceil_div(p->n, vector), p->m, p->batches);
 }

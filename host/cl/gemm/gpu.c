@@ -1,6 +1,7 @@
 // gemm on devices with work-groups and local memory: chooses the tile of C for a work-group, cuts k, and launches tiles.cl, warp.cl (tensor
 // cores) and parts.cl.
 #include "cl/gemm/variant.h"
+#include "cl/runtime/grid.h"
 
 // If k exceeds SLICE, compute it in several parts or slices: this keeps a work-group's work short enough for watchdogs, and llvmpipe
 // silently ends a work-item's loops after 65535 iterations in total. Products with too few tiles for a GPU use parts, too, for speed.
@@ -189,7 +190,9 @@ static void describe(struct heed__cl_kernel *k, heed_context *ctx, const struct 
     heed__cl_define_int(k, "B_ALONG_K", p->trans_b);
     heed__cl_define_int(k, "WARP_EMULATED", !heed__cl_state(ctx)->traits.tensor_cores);
   } else {
+    const int subgroup = heed__cl_state(ctx)->traits.subgroup;
     heed__cl_define_int(k, "DEPTH", plan->kind->depth);
+    if (subgroup > 0) heed__cl_define_int(k, "SUBGROUP", subgroup);
     if (ctx->device.type == HEED_DEVICE_CPU) heed__cl_define(k, "ON_CPU", "1");
   }
   if (plan->splits == 1) heed__cl_gemm_epilogue_define(k, p);
@@ -200,12 +203,12 @@ static void describe(struct heed__cl_kernel *k, heed_context *ctx, const struct 
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; ++i) heed__cl_uint(k, (uint32_t)numbers[i]);
 }
 
-// A launch has the work that a slow GPU does in about half a second: 4 GFLOP per compute unit, 30 on its tensor cores.
+// A launch has as much work as the device does in a moment; eight times as much where tensor cores do it.
 static heed_status launch_all(const struct heed__cl_kernel *described, const struct heed__cl_gemm_gpu_plan *plan,
                               const struct heed__cl_gemm_problem *p) {
-  const double unit = plan->kind->warps ? 3e10 : 4e9, units = heed__cl_state(described->ctx)->traits.compute_units;
+  const double flops = heed__cl_state(described->ctx)->traits.launch_flops * (plan->kind->warps ? 8 : 1);
   const double work = 2.0 * (double)(plan->kind->side * plan->kind->side) * (double)plan->share;
-  const int64_t most = heed__max(1, (int64_t)(unit * units / work)), tiles = tiles_of(plan->kind, p);
+  const int64_t most = heed__max(1, (int64_t)(flops / work)), tiles = tiles_of(plan->kind, p);
   const int64_t batches = p->batches * plan->splits, batches_once = heed__max(1, most / tiles);
   for (int64_t batch = 0; batch < batches; batch += batches_once)
     for (int64_t tile = 0; tile < tiles; tile += most) {
@@ -237,8 +240,7 @@ static heed_status add_parts(heed_context *ctx, const struct heed__cl_gemm_gpu_p
   heed__cl_long(&k, p->m);
   heed__cl_long(&k, p->n);
   heed__cl_uint(&k, (uint32_t)plan->splits);
-  const size_t global[] = {(size_t)heed__ceil_div(p->n, 4), (size_t)p->m, (size_t)p->batches};
-  return heed__cl_launch(&k, 3, global, NULL);
+  return heed__cl_launch_matrices(&k, heed__ceil_div(p->n, 4), p->m, p->batches);
 }
 
 // Queues the whole sum over p's k.

@@ -4,7 +4,9 @@
 #include "cl/gemm/variant.h"
 
 // From fast to general: the first variant that supports a problem computes it, and the last one supports all. CLBlast comes after the
-// variants that are faster than it: heed's kernels for CPUs and for tensor cores.
+// variants that are faster than it: heed's kernels for CPUs and for tensor cores; and, on a GPU, those for GPUs, whose inner loop has a
+// larger share of multiply-adds and reads less local memory than CLBlast's where CLBlast does not know the device, and which need no
+// launches of their own to transpose, pad and finish. `heed tune` finds the products for which CLBlast is faster all the same.
 static const struct heed__cl_gemm_variant *const variants[] = {
     &heed__cl_gemm_cpu,     &heed__cl_gemm_panels, &heed__cl_gemm_tensor,
     &heed__cl_gemm_clblast, &heed__cl_gemm_gpu,    &heed__cl_gemm_panels_small,
@@ -14,11 +16,12 @@ enum { VARIANTS = sizeof variants / sizeof *variants };
 const struct heed__cl_gemm_variant *heed__cl_gemm_variant_at(size_t i) { return i < VARIANTS ? variants[i] : NULL; }
 
 const struct heed__cl_gemm_variant *heed__cl_gemm_preferred(const heed_context *ctx, size_t i) {
-  if (heed__cl_gemm_state(ctx)->provider != HEED__GEMM_CLBLAST) return heed__cl_gemm_variant_at(i);
-  if (i == 0) return &heed__cl_gemm_clblast;
   size_t at = 0;
   while (variants[at] != &heed__cl_gemm_clblast) ++at;
-  return heed__cl_gemm_variant_at(i <= at ? i - 1 : i);
+  if (heed__cl_gemm_state(ctx)->provider == HEED__GEMM_CLBLAST)
+    return i == 0 ? &heed__cl_gemm_clblast : heed__cl_gemm_variant_at(i <= at ? i - 1 : i);
+  if (heed__cl_state(ctx)->traits.cpu_like) return heed__cl_gemm_variant_at(i);
+  return heed__cl_gemm_variant_at(i == at ? at + 1 : i == at + 1 ? at : i);  // the two change places
 }
 
 bool heed__cl_gemm_allows(const heed_context *ctx, const struct heed__cl_gemm_variant *variant) {

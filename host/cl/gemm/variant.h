@@ -115,7 +115,8 @@ extern const struct heed__cl_gemm_variant heed__cl_gemm_cpu, heed__cl_gemm_panel
 
 // plan.c. The i-th variant, from fast to general; NULL past the last one. The last one supports every problem.
 const struct heed__cl_gemm_variant *heed__cl_gemm_variant_at(size_t i);
-// The i-th variant that a context tries for a problem: as above, but a provider that the caller asked for comes first. NULL past the last.
+// The i-th variant that a context tries for a problem: as above, but a provider that the caller asked for comes first, and on GPUs heed's
+// kernels before CLBlast's. NULL past the last.
 const struct heed__cl_gemm_variant *heed__cl_gemm_preferred(const heed_context *ctx, size_t i);
 // Tells whether a context uses a variant at all: `provider` allows it, and it has not failed there.
 bool heed__cl_gemm_allows(const heed_context *ctx, const struct heed__cl_gemm_variant *variant);

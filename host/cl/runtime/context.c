@@ -22,10 +22,54 @@ static cl_uint compute_capability(cl_device_id device) {
   return error == CL_SUCCESS && given == sizeof major ? major : 0;
 }
 
-// NVIDIA devices have neither extension; their work-items exchange values through local memory.
-static enum heed__cl_shuffle shuffle_of(cl_device_id device) {
-  if (heed__cl_has_extension(device, "cl_intel_subgroups")) return HEED__SHUFFLE_INTEL;
-  return heed__cl_has_extension(device, "cl_khr_subgroup_shuffle") ? HEED__SHUFFLE_KHR : HEED__SHUFFLE_NONE;
+// NVIDIA devices do not have the extension; their work-items exchange values through local memory. So do Intel's: their compiler takes
+// subgroups of 8 for kernels with many registers, which reach too few neighbours, or spills what the exchange needs on top.
+static enum heed__cl_shuffle shuffle_of(cl_device_id device, bool is_intel) {
+  return !is_intel && heed__cl_has_extension(device, "cl_khr_subgroup_shuffle") ? HEED__SHUFFLE_KHR
+                                                                                : HEED__SHUFFLE_NONE;
+}
+
+// Reads a number that heed can do without; 0 if the driver does not have it.
+static cl_uint number_of(cl_device_id device, cl_device_info what) {
+  cl_uint number = 0;
+  size_t given = 0;
+  const cl_int error = clGetDeviceInfo(device, what, sizeof number, &number, &given);
+  return error == CL_SUCCESS && given == sizeof number ? number : 0;
+}
+
+// Intel's drivers count execution units as compute units. A subslice (or Xe core) has 8 or 16 of them.
+static uint32_t cores_of_intel(cl_device_id device, uint32_t units) {
+  enum { NUM_SLICES_INTEL = 0x4252, NUM_SUB_SLICES_PER_SLICE_INTEL = 0x4253, UNITS_A_CORE = 8 };
+  const uint32_t slices = number_of(device, NUM_SLICES_INTEL);
+  const uint32_t cores = slices * number_of(device, NUM_SUB_SLICES_PER_SLICE_INTEL);
+  return cores ? cores : units > UNITS_A_CORE ? units / UNITS_A_CORE : 1;
+}
+
+// The smallest size of subgroups if kernels may ask for it and the compiler might take a larger one that leaves too few registers to an
+// item: where 8 is not to be had (GPU Max), it takes 32. Else 0.
+static int subgroup_of_intel(cl_device_id device) {
+  enum { SUB_GROUP_SIZES_INTEL = 0x4108, SIZES = 8 };
+  size_t sizes[SIZES] = {0}, given = 0, least = 0;
+  if (!heed__cl_has_extension(device, "cl_intel_required_subgroup_size")) return 0;
+  if (clGetDeviceInfo(device, SUB_GROUP_SIZES_INTEL, sizeof sizes, sizes, &given) != CL_SUCCESS) return 0;
+  for (size_t i = 0; i < SIZES && i < given / sizeof *sizes; ++i)
+    if (least == 0 || sizes[i] < least) least = sizes[i];
+  return least == 16 ? 16 : 0;
+}
+
+// Others give an item up to 255 registers. A thread of Intel's has 128 for 8 items or, twice as wide, for 16: 128 floats for each.
+static void read_registers(cl_device_id device, bool is_intel, struct heed__cl_traits *traits) {
+  traits->scores_an_item = is_intel ? 16 : 32;
+  traits->sums_an_item = is_intel ? 32 : 64;
+  traits->floats_an_item = is_intel ? 56 : 128;
+  if (!is_intel) return;
+  traits->subgroup = subgroup_of_intel(device);
+  traits->compute_units = cores_of_intel(device, traits->compute_units);
+}
+
+// Operations a second of a device whose cores do 32 multiply-adds a clock tick, as small GPUs' do; others do up to four times as many.
+static double slow_rate(uint32_t cores, cl_uint megahertz) {
+  return 64.0 * cores * 1e6 * (megahertz >= 100 ? megahertz : 500);
 }
 
 static heed_status read_traits(cl_device_id device, const heed_device_info *info, struct heed__cl_traits *traits) {
@@ -51,11 +95,14 @@ static heed_status read_traits(cl_device_id device, const heed_device_info *info
   traits->shares_host = heed__cl_shares_host(info);
   traits->cache = cache;
   traits->compute_units = info->compute_units ? info->compute_units : 1;
+  const bool is_intel = !traits->cpu_like && heed__cl_has_extension(device, "cl_intel_subgroups");
   traits->nvidia = heed__cl_has_extension(device, "cl_nv_device_attribute_query");
   traits->compiles_late = strstr(info->platform, "Portable Computing Language") != NULL;
   traits->tensor_cores = traits->nvidia && compute_capability(device) >= 8;
   traits->short_loops = strncasecmp(info->name, "llvmpipe", strlen("llvmpipe")) == 0;
-  traits->shuffle = traits->cpu_like ? HEED__SHUFFLE_NONE : shuffle_of(device);
+  traits->shuffle = traits->cpu_like ? HEED__SHUFFLE_NONE : shuffle_of(device, is_intel);
+  read_registers(device, is_intel, traits);
+  traits->launch_flops = 0.25 * slow_rate(traits->compute_units, number_of(device, CL_DEVICE_MAX_CLOCK_FREQUENCY));
   return HEED_OK;
 }
 

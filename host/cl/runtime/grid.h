@@ -97,6 +97,22 @@ static inline heed_status heed__cl_launch_runs(struct heed__cl_kernel *k, struct
   return runs.share > 1 ? heed__cl_launch_walks(k, items) : heed__cl_launch_items(k, items);
 }
 
+// Launches a kernel whose work-items are vectors of the rows of matrices: (`across`, rows, batches) of them. The kernel returns from
+// items past the end. Left to itself a driver must divide the numbers of items, and makes groups of one or three out of primes.
+static inline heed_status heed__cl_launch_matrices(struct heed__cl_kernel *k, int64_t across, int64_t rows,
+                                                   int64_t batches) {
+  const struct heed__cl_traits *traits = &heed__cl_state(k->ctx)->traits;
+  const size_t exact[] = {(size_t)across, (size_t)rows, (size_t)batches};
+  if (traits->cpu_like) return heed__cl_launch(k, 3, exact, NULL);
+  const int64_t most = heed__min((int64_t)traits->max_work_group, 64);
+  size_t local[] = {1, 1, 1};
+  while ((int64_t)local[0] < across && (int64_t)local[0] * 2 <= most) local[0] *= 2;
+  while ((int64_t)(local[0] * local[1]) * 2 <= most && (int64_t)local[1] < rows) local[1] *= 2;
+  const size_t global[] = {(size_t)heed__round_up(across, (int64_t)local[0]),
+                           (size_t)heed__round_up(rows, (int64_t)local[1]), (size_t)batches};
+  return heed__cl_launch(k, 3, global, local);
+}
+
 // Launches a kernel as a single work-group that goes over everything.
 static inline heed_status heed__cl_launch_group(struct heed__cl_kernel *k, struct heed__cl_rows layout) {
   const size_t size = (size_t)layout.group;

@@ -16,8 +16,7 @@
 enum heed__cl_shuffle {
   HEED__SHUFFLE_NONE,
   HEED__SHUFFLE_EMULATED,  // for tests
-  HEED__SHUFFLE_KHR,
-  HEED__SHUFFLE_INTEL
+  HEED__SHUFFLE_KHR
 };
 
 // The properties of the device by which heed chooses kernels. heed reads them once, when it opens the context; only tests change them
@@ -27,14 +26,21 @@ struct heed__cl_traits {
   int vector_width;  // native float width, clamped to 4, 8 or 16 (cpu-like); 1 or 4 on GPUs
   size_t max_work_group;
   uint64_t local_memory, max_allocation, memory, cache;
-  uint32_t compute_units, address_bits;
+  uint32_t compute_units;  // cores: what holds several work-groups at once, with local memory of its own
+  uint32_t address_bits;
   enum heed__cl_shuffle shuffle;  // what the device offers; heed__cl_shuffle() says whether it works
-  bool shares_host;               // a CPU's memory is the machine's, which other programs take from, too
-  bool nvidia;                    // inline PTX may be tried
-  bool compiles_late;             // PoCL: compiles at the first launch, and again for a binary
-  bool tensor_cores;              // an NVIDIA device's, which multiply fragments as warp.cl does
-  bool emulate_warps;             // warp.cl without PTX: for tests on other devices
-  bool short_loops;               // llvmpipe silently ends a work-item's loops after 65535 iterations in total
+  // What a work-item's registers hold beside the factors of products: floats of a tile's scores, of sums of outputs, and of both together,
+  // where scores count twice.
+  int scores_an_item, sums_an_item, floats_an_item;
+  // Floating-point operations of one launch: a quarter of a second on a slow device of this size, since watchdogs end what takes seconds.
+  double launch_flops;
+  int subgroup;        // the size of subgroups that kernels with many registers ask for; 0: they ask for none
+  bool shares_host;    // a CPU's memory is the machine's, which other programs take from, too
+  bool nvidia;         // inline PTX may be tried
+  bool compiles_late;  // PoCL: compiles at the first launch, and again for a binary
+  bool tensor_cores;   // an NVIDIA device's, which multiply fragments as warp.cl does
+  bool emulate_warps;  // warp.cl without PTX: for tests on other devices
+  bool short_loops;    // llvmpipe silently ends a work-item's loops after 65535 iterations in total
 };
 
 enum { HEED__CL_KEPT = 4 };  // so many rooms above the runtime may keep something in a context
