@@ -169,7 +169,7 @@ static void they_refuse(void **state) {
   ASSERT_REFUSED(HEED_ERROR_SHAPE, "mul", "a F32[2, 3] does not broadcast to y F32[2]", heed_mul(x, two, two));
   ASSERT_REFUSED(HEED_ERROR_DTYPE, "mul", "b is F16[3]", heed_mul(x, half, y));
   ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "mul", "y is NULL", heed_mul(x, x, NULL));
-  ASSERT_REFUSED(HEED_ERROR_SHAPE, "reduce_sum", "y F32[2] is not x F32[2, 3]", heed_reduce_sum(x, two, false));
+  ASSERT_REFUSED(HEED_ERROR_SHAPE, "reduce_sum", "y F32[2] must be x F32[2, 3]", heed_reduce_sum(x, two, false));
   ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "reduce_sum", "x is NULL", heed_reduce_sum(NULL, y, false));
   ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "reduce_sum", "y overlaps x", heed_reduce_sum(x, x, false));
   ASSERT_REFUSED(HEED_ERROR_INVALID_ARGUMENT, "dropout_fwd", "options is NULL", heed_dropout_fwd(x, NULL, y));

@@ -82,7 +82,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     fclose(stderr);
     stderr = before;
     FUZZ_REQUIRE(status == TOOL_DONE || status == TOOL_FAILED || status == TOOL_USAGE);
-    FUZZ_REQUIRE((status == TOOL_DONE || (said_bytes > 0 && said[said_bytes - 1] == '\n')));
+    // heed check opens the device in a process of its own, which speaks for itself; this one knows what it said.
+    const bool elsewhere = command == cmd_check && *tool_last_failure();
+    FUZZ_REQUIRE((status == TOOL_DONE || elsewhere || (said_bytes > 0 && said[said_bytes - 1] == '\n')));
     free(said);
     said = NULL;
   }
