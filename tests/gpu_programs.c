@@ -89,11 +89,14 @@ static const struct gpu {
   uint64_t local_memory;
   size_t max_work_group;
   int scores_an_item, sums_an_item, floats_an_item, subgroup;
-  bool tensor_cores;
+  bool tensor_cores, tf32;
 } gpus[] = {
-    {"nvidia", 48 << 10, 1024, 32, 64, 128, 0, false},     {"nvidia-tensor", 48 << 10, 1024, 32, 64, 128, 0, true},
-    {"amd", 64 << 10, 256, 32, 64, 128, 0, false},         {"intel", 64 << 10, 256, 16, 32, 56, 0, false},
-    {"intel-max", 128 << 10, 1024, 16, 32, 56, 16, false},
+    {"nvidia", 48 << 10, 1024, 32, 64, 128, 0, false, false},
+    {"nvidia-tensor", 48 << 10, 1024, 32, 64, 128, 0, true, false},
+    {"nvidia-tf32", 48 << 10, 1024, 32, 64, 128, 0, true, true},
+    {"amd", 64 << 10, 256, 32, 64, 128, 0, false, false},
+    {"intel", 64 << 10, 256, 16, 32, 56, 0, false, false},
+    {"intel-max", 128 << 10, 1024, 16, 32, 56, 16, false, false},
 };
 
 static void pose(heed_context *ctx, const struct gpu *gpu) {
@@ -125,6 +128,7 @@ static const struct {
     {"attention", {.dim = 128}},
     {"attention", {.dim = 64, .dtype = 1}},
     {"attention", {.dim = 128, .dtype = 1}},
+    {"attention", {.dim = 128, .dtype = 2}},
     {"attention", {.seq = 1, .kv_seq = 2048, .kv_heads = 2, .dim = 128}},
 };
 
@@ -140,8 +144,12 @@ static heed_status run_work(heed_context *ctx, const heed_case *c) {
 }
 
 static heed_status run_gpu(const struct gpu *gpu) {
-  const heed_open_options options = {
-      .cache_dir = "off", .self_test = -1, .gemm = "native", .gemm_probe = -1, .tf32 = -1, .validate = -1};
+  const heed_open_options options = {.cache_dir = "off",
+                                     .self_test = -1,
+                                     .gemm = "native",
+                                     .gemm_probe = -1,
+                                     .tf32 = gpu->tf32 ? 1 : -1,
+                                     .validate = -1};
   heed_context *ctx;
   TRY(heed_open_with(&options, &ctx));
   heed_status status = HEED_OK;
