@@ -15,14 +15,6 @@
 // check with: -DKERNEL=1 -DX_DTYPE=F32 -DDIM=128 -DTILE=16 -DSOFTCAP=1 -DHAS_MASK=1
 // check with: -DKERNEL=2 -DX_DTYPE=F32
 // check with: -DKERNEL=2 -DX_DTYPE=F32 -DDIM=128 -DTILE=16 -DDROPOUT=1 -DHAS_LENGTHS=1
-// check-ptx with: -DKERNEL=1 -DX_DTYPE=F16
-// check-ptx with: -DKERNEL=1 -DX_DTYPE=BF16 -DDIM=128 -DTILE=16
-// check-ptx with: -DKERNEL=2 -DX_DTYPE=F16
-// check-ptx with: -DKERNEL=2 -DX_DTYPE=BF16 -DDIM=128 -DTILE=16
-// check-ptx with: -DKERNEL=1 -DX_DTYPE=F32
-// check-ptx with: -DKERNEL=1 -DX_DTYPE=F32 -DDIM=128 -DTILE=16
-// check-ptx with: -DKERNEL=2 -DX_DTYPE=F32
-// check-ptx with: -DKERNEL=2 -DX_DTYPE=F32 -DDIM=128 -DTILE=16
 #ifndef TILE
 #define TILE 32 // rows of the tiles that come through local memory
 #endif

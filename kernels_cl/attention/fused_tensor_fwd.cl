@@ -5,10 +5,6 @@
 // check with: -DX_DTYPE=BF16 -DHAS_MASK=1 -DMASK_DTYPE=F16 -DSOFTCAP=1
 // check with: -DX_DTYPE=F32 -DKEYS=32
 // check with: -DX_DTYPE=F32 -DKEYS=32 -DDIM=128 -DHAS_MASK=1 -DMASK_DTYPE=F32 -DSOFTCAP=1 -DDROPOUT=1
-// check-ptx with: -DX_DTYPE=F16
-// check-ptx with: -DX_DTYPE=BF16 -DDIM=128
-// check-ptx with: -DX_DTYPE=F32 -DKEYS=32
-// check-ptx with: -DX_DTYPE=F32 -DKEYS=32 -DDIM=128
 #ifndef KEYS
 #define KEYS 64 // of a tile
 #endif

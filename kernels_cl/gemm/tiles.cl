@@ -119,10 +119,14 @@ INLINE void multiply(const __local float4 *a, const __local float4 *b, float4 su
 
 // Stores a vector of the item's sums. The calls are written out, not left to a loop: a compiler that does not unroll a loop around so much
 // code (Intel's) indexes `sum` by a variable, and then keeps it in memory from the first step of k on.
+// Places are counted from the tile's corner, in int: with long ones NVIDIA's compiler takes more than 128 registers, and half of the
+// work-groups find room.
 #define STORE_VECTOR(i, j)                                                                                       \
   {                                                                                                              \
-    const long row = at.row + ITEM_ROW + (i) / 4 * 16 + (i) % 4, col = at.col + ITEM_COL + 32 * (j);             \
-    if (row < m && col < n) finish(sum[i][j], c + row * c_ld + col, row, col, (int)min(n - col, 4L), e);         \
+    const int row = (int)at.row + ITEM_ROW + (i) / 4 * 16 + (i) % 4, col = (int)at.col + ITEM_COL + 32 * (j);   \
+    if (row < (int)m && col < (int)n)                                                                            \
+      finish(sum[i][j], corner + (ITEM_ROW + (i) / 4 * 16 + (i) % 4) * c_ld + ITEM_COL + 32 * (j), row, col,     \
+             min((int)n - col, 4), e);                                                                           \
   }
 #if COL_VECTORS == 2
 #define STORE_ROW(i) STORE_VECTOR(i, 0) STORE_VECTOR(i, 1)
@@ -136,6 +140,7 @@ SUBGROUP_SIZE __attribute__((reqd_work_group_size(ITEMS, 1, 1))) __kernel void g
   struct place at;
   FIND_PLACE(TILE, &at);
   const struct epilogue e = EPILOGUE(at.batch0, at.batch1);
+  __global real *const corner = c + C_OFFSET(at) + at.row * c_ld + at.col;
   struct stage a_stage, b_stage;
   set_stage(&a_stage, MATRIX_AT(a), a_x, a_k, at.row, m, (form & FORM_A_ALONG_K) != 0, (form & FORM_A_ALIGNED) != 0);
   set_stage(&b_stage, MATRIX_AT(b), b_x, b_k, at.col, n, (form & FORM_B_ALONG_K) != 0, (form & FORM_B_ALIGNED) != 0);
@@ -159,7 +164,6 @@ SUBGROUP_SIZE __attribute__((reqd_work_group_size(ITEMS, 1, 1))) __kernel void g
     now ^= 1;
   }
 
-  c += C_OFFSET(at);
 #if ON_CPU
   for (int i = 0; i < 4 * ROW_VECTORS; ++i)
     for (int j = 0; j < COL_VECTORS; ++j) STORE_VECTOR(i, j)

@@ -3,9 +3,6 @@
 // memory, STAGES - 1 of them on their way while one is used. Every row of a factor in memory is 16-byte aligned, whatever its length.
 //
 // check with: -DVECTOR=2 -DX_DTYPE=F16
-// check-ptx with: -DVECTOR=2 -DX_DTYPE=F16
-// check-ptx with: -DVECTOR=2 -DX_DTYPE=BF16 -DA_ALONG_K=0 -DB_ALONG_K=0
-// check-ptx with: -DVECTOR=2 -DX_DTYPE=F32 -DY_DTYPE=TF32 -DA_ALONG_K=0
 // check with: -DVECTOR=2 -DX_DTYPE=BF16 -DTILE=64 -DA_ALONG_K=0 -DB_ALONG_K=0 -DGELU=2
 // check with: -DVECTOR=2 -DX_DTYPE=F32 -DY_DTYPE=TF32
 // check with: -DVECTOR=2 -DX_DTYPE=F32 -DY_DTYPE=TF32 -DTILE=64 -DA_ALONG_K=0 -DB_ALONG_K=0
