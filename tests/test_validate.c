@@ -57,7 +57,7 @@ static const struct defect defects[] = {
     {"gelu.cl", "#define CUBIC 0.044715f", "#define CUBIC 0.0447f", "gelu", "gelu_", 0, AS_IT_IS},
     {"gelu.cl", "INVERSE_SQRT_TWO_PI 0.398", "INVERSE_SQRT_TWO_PI 0.399", "gelu", "gelu_bwd", 0, AS_IT_IS},
     {"exp.cl", "4.999999404e-01f", "5.01e-01f", "softmax", "softmax_fwd", 0, AS_IT_IS},
-    {"ops/silu.cl", "near = 1 / (1 + e)", "near = 1 / (1.001f + e)", "silu", "silu_", 0, AS_IT_IS},
+    {"ops/silu.cl", "PUT(y, i, at * shares_of", "PUT(y, i, 1.001f * at * shares_of", "silu", "silu_", 0, AS_IT_IS},
     {"ops/silu.cl", "(1 + x * s.rest)", "(1 - x * s.rest)", "swiglu", "swiglu_bwd", 0, AS_IT_IS},
     {"ops/rope.cl", "b * cosine + a * sine", "b * cosine - a * sine", "rope", "rope_", 0, AS_IT_IS},
     {"ops/rope.cl", "*b = (floatv)(ODD(low)", "*b = (floatv)(EVEN(low)", "rope", "rope_", 0, AS_IT_IS},

@@ -76,8 +76,6 @@ typedef struct lm_input {
 } lm_input;
 int lm_input_begin(const char *command, const char *option, const char **path, lm_input *input);
 void lm_input_end(lm_input *input);
-// Tells whether a folder has a tokenizer's files.
-bool lm_has_tokenizer(const char *folder);
 // Opens what --tokenizer names: "bytes"; "chars", the characters of these files; or a folder.
 int lm_open_tokenizer(const char *command, const char *name, const char *const *texts, size_t count,
                       heed_tokenizer **out);

@@ -28,16 +28,16 @@ void lm_input_end(lm_input *input) {
   input->copy = NULL;
 }
 
-bool lm_has_tokenizer(const char *folder) {
+static int find_tokenizer(const char *command, const char *folder, bool *found) {
   static const char *const files[] = {"tokenizer.json", "vocab.json"};
-  bool found = false;
-  for (int i = 0; i < 2 && !found; i++) {
+  *found = false;
+  for (int i = 0; i < 2 && !*found; i++) {
     char *path = NULL;
-    if (asprintf(&path, "%s/%s", folder, files[i]) < 0) return false;
-    found = access(path, F_OK) == 0;
+    if (asprintf(&path, "%s/%s", folder, files[i]) < 0) return tool_fail(command, "out of memory");
+    *found = access(path, F_OK) == 0;
     free(path);
   }
-  return found;
+  return TOOL_DONE;
 }
 
 int lm_check_vocabulary(const char *command, const char *name, const heed_tokenizer *tokenizer, int64_t vocab) {
@@ -70,7 +70,9 @@ int lm_open_device(const tool_args *args, heed_context **out) {
 int lm_model_open(const tool_args *args, const char *path, lm_model *model) {
   model->args = args;
   TOOL_HEED(args->command, heed_model_folder_open(path, &model->folder));
-  if (!lm_has_tokenizer(path)) return TOOL_DONE;
+  bool has_tokenizer;
+  TOOL_TRY(find_tokenizer(args->command, path, &has_tokenizer));
+  if (!has_tokenizer) return TOOL_DONE;
   TOOL_HEED(args->command, heed_tokenizer_open(path, &model->tokenizer));
   return lm_check_vocabulary(args->command, path, model->tokenizer, heed_model_folder_config(model->folder)->vocab);
 }
