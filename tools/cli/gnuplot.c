@@ -40,6 +40,8 @@ static void become_gnuplot(int input, int output) {
   sigaddset(&held, SIGINT);
   sigprocmask(SIG_BLOCK, &held, NULL);
   if (dup2(input, STDIN_FILENO) < 0 || dup2(output, STDOUT_FILENO) < 0) _exit(CANNOT_START);
+  // In a locale without the degree sign gnuplot complains of it whenever a script is in UTF-8, as heed's are.
+  setenv("LC_ALL", "C.UTF-8", 1);
   execlp("gnuplot", "gnuplot", "-", (char *)NULL);
   _exit(errno == ENOENT ? NOT_FOUND : CANNOT_START);
 }
