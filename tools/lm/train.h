@@ -3,6 +3,7 @@
 #define HEED_LM_TRAIN_H
 
 #include "cli/curves.h"
+#include "cli/log.h"
 #include "lm/lm.h"
 #include "ranks/share.h"
 
@@ -74,8 +75,9 @@ typedef struct trainer {
   bool looking;
   double last_loss;
   double looked, told;
-  FILE *log, *results;
-  bool log_lines, log_failed, save_failed;
+  tool_log log;
+  FILE *results;
+  bool save_failed;
   tool_curves *curves;
   const volatile sig_atomic_t *interrupted;
 } trainer;
@@ -131,7 +133,6 @@ void lm_train_log_step(trainer *t, const train_look *look, double loss, double r
 void lm_train_log_eval(trainer *t, double loss);
 void lm_train_log_sample(trainer *t, const lm_stream *text);
 void lm_train_log_end(trainer *t, const char *outcome);
-void lm_train_log_close(trainer *t);
 double lm_train_rate(const trainer *t, int64_t steps, double seconds);  // tokens a second
 double lm_train_peak_fraction(const trainer *t, double rate);           // NaN: not known
 

@@ -40,58 +40,25 @@ static int find_end(const trainer *t, FILE *log, off_t *end) {
 }
 
 static int continue_log(trainer *t) {
+  FILE *log = t->log.file;
   struct stat info;
   off_t end = 0;
-  t->log = fopen(t->s.log, "a+");
-  if (!t->log) return tool_fail(t->command, "--log %s: %s", t->s.log, strerror(errno));
-  if (fstat(fileno(t->log), &info) != 0 || !S_ISREG(info.st_mode)) return TOOL_DONE;  // a pipe, a device
-  rewind(t->log);
-  TOOL_TRY(find_end(t, t->log, &end));
-  if (end < info.st_size && ftruncate(fileno(t->log), end) != 0)
+  if (fstat(fileno(log), &info) != 0 || !S_ISREG(info.st_mode)) return TOOL_DONE;  // a pipe, a device
+  rewind(log);
+  TOOL_TRY(find_end(t, log, &end));
+  if ((end < info.st_size && ftruncate(fileno(log), end) != 0) || fseeko(log, 0, SEEK_END) != 0)
     return tool_fail(t->command, "--log %s: %s", t->s.log, strerror(errno));
-  return fseeko(t->log, 0, SEEK_END) == 0 ? TOOL_DONE
-                                          : tool_fail(t->command, "--log %s: %s", t->s.log, strerror(errno));
+  return TOOL_DONE;
 }
 
 int lm_train_log_open(trainer *t) {
-  const char *path = t->s.log;
-  t->log_lines = t->args->json || tool_is_dash(path);
-  t->results = t->log_lines ? NULL : stdout;
-  if (!path || tool_is_dash(path)) return TOOL_DONE;
-  if (t->s.resume) return continue_log(t);
-  t->log = fopen(path, "w");
-  return t->log ? TOOL_DONE : tool_fail(t->command, "--log %s: %s", path, strerror(errno));
+  TOOL_TRY(tool_log_open(&t->log, t->args, t->s.log, t->s.resume ? "a+" : "w"));
+  t->results = t->log.on_stdout ? NULL : stdout;
+  return t->log.file && t->s.resume ? continue_log(t) : TOOL_DONE;
 }
 
 // Asked before the log is open, too.
 bool lm_train_log_wanted(const trainer *t) { return t->s.log || t->args->json; }
-
-static void write_to_file(trainer *t, const json_t *object) {
-  if (!t->log || t->log_failed) return;
-  char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
-  errno = 0;
-  if (!text || fprintf(t->log, "%s\n", text) < 0 || fflush(t->log) != 0) {
-    tool_say(t->command, "--log %s: cannot write: %s; training continues without the log", t->s.log,
-             strerror(errno ? errno : ENOMEM));
-    t->log_failed = true;
-  }
-  free(text);
-}
-
-// Takes the reference.
-static void write_line(trainer *t, json_t *object) {
-  write_to_file(t, object);
-  if (t->log_lines)
-    (void)tool_json_print(t->args, object, true);  // tool_flush() tells if stdout fails
-  else
-    json_decref(object);
-}
-
-static json_t *line(const trainer *t, const char *event) {
-  json_t *object = tool_json_start(t->args);
-  tool_json_add(object, "event", json_string(event));
-  return object;
-}
 
 double lm_train_rate(const trainer *t, int64_t steps, double seconds) {
   return (double)steps * (double)(t->s.accumulate * t->s.batch * t->s.context) / seconds;
@@ -157,13 +124,13 @@ static void add_options(const trainer *t, json_t *object) {
 
 void lm_train_log_start(trainer *t) {
   if (!lm_train_log_wanted(t)) return;
-  json_t *object = line(t, "start");
+  json_t *object = tool_log_line(&t->log, "start");
   tool_json_device(object, heed_context_device(t->model.ctx));
   add_model(t, object);
   add_options(t, object);
   tool_json_add(object, "memory", memory_json(&t->memory));
   tool_json_number(object, "peak_gflops", t->peak_gflops);
-  write_line(t, object);
+  tool_log_write(&t->log, object);
 }
 
 // Of rank 0, in seconds: the gradients; their sum over the ranks, of which a part is hidden behind the backward; the values that come back.
@@ -180,7 +147,7 @@ static json_t *trace_json(const tool_trace *trace) {
 
 void lm_train_log_step(trainer *t, const train_look *look, double loss, double rate) {
   if (!lm_train_log_wanted(t)) return;
-  json_t *object = line(t, "step");
+  json_t *object = tool_log_line(&t->log, "step");
   tool_json_add(object, "step", json_integer(look->step));
   tool_json_number(object, "loss", loss);
   tool_json_number(object, "lr", look->lr);
@@ -188,31 +155,31 @@ void lm_train_log_step(trainer *t, const train_look *look, double loss, double r
   tool_json_number(object, "tokens_per_s", rate);
   tool_json_number(object, "peak_fraction", lm_train_peak_fraction(t, rate));
   if (t->ranks) tool_json_add(object, "exchange", trace_json(&look->trace));
-  write_line(t, object);
+  tool_log_write(&t->log, object);
 }
 
 void lm_train_log_eval(trainer *t, double loss) {
   if (!lm_train_log_wanted(t)) return;
-  json_t *object = line(t, "eval");
+  json_t *object = tool_log_line(&t->log, "eval");
   tool_json_add(object, "step", json_integer(t->step));
   tool_json_number(object, "loss", loss);
-  write_line(t, object);
+  tool_log_write(&t->log, object);
 }
 
 void lm_train_log_sample(trainer *t, const lm_stream *text) {
   if (!lm_train_log_wanted(t)) return;
-  json_t *object = line(t, "sample"), *ids = json_array();
+  json_t *object = tool_log_line(&t->log, "sample"), *ids = json_array();
   tool_json_add(object, "step", json_integer(t->step));
   for (size_t i = 0; i < text->count; i++) tool_json_append(ids, json_integer(text->ids[i]));
   tool_json_add(object, "ids", ids);
   lm_json_text(object, t->model.tokenizer ? text : NULL);
-  write_line(t, object);
+  tool_log_write(&t->log, object);
 }
 
 void lm_train_log_end(trainer *t, const char *outcome) {
   if (!lm_train_log_wanted(t)) return;
   const bool ok = strcmp(outcome, "done") == 0;
-  json_t *object = line(t, "end");
+  json_t *object = tool_log_line(&t->log, "end");
   tool_json_add(object, "outcome", json_string(outcome));
   tool_json_add(object, "step", json_integer(t->step));
   tool_json_number(object, "loss", t->last_loss);
@@ -222,10 +189,5 @@ void lm_train_log_end(trainer *t, const char *outcome) {
   tool_json_add(object, "ok", json_boolean(ok));
   tool_json_add(object, "error",
                 ok ? json_null() : json_string(strcmp(outcome, "failed") == 0 ? tool_last_failure() : outcome));
-  write_line(t, object);
-}
-
-void lm_train_log_close(trainer *t) {
-  if (t->log) fclose(t->log);
-  t->log = NULL;
+  tool_log_write(&t->log, object);
 }

@@ -365,7 +365,7 @@ int lm_train_set_up(trainer *t) {
 }
 
 void lm_train_release(trainer *t) {
-  lm_train_log_close(t);
+  tool_log_close(&t->log);
   tool_curves_close(t->curves);
   heed_read_destroy(t->look.loss);
   heed_read_destroy(t->look.norm);

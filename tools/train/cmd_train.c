@@ -148,7 +148,7 @@ static int create_tensors(trainer *t) {
 }
 
 static void release(trainer *t) {
-  train_log_close(t);
+  tool_log_close(&t->log);
   train_picture_close(t);
   heed_tensor *const all[] = {t->x, t->logits, t->losses, t->shares};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) heed_tensor_destroy(all[i]);

@@ -242,5 +242,5 @@ int train_loop(trainer *t) {
                 : status == TOOL_INTERRUPTED ? "interrupted"
                                              : "failed",
                 tool_seconds() - started);
-  return status == TOOL_DONE && (t->save_failed || t->log_failed || t->picture.failed) ? TOOL_FAILED : status;
+  return status == TOOL_DONE && (t->save_failed || t->log.failed || t->picture.failed) ? TOOL_FAILED : status;
 }

@@ -4,6 +4,7 @@
 
 #include <heed/nn.h>
 
+#include "cli/log.h"
 #include "ranks/share.h"
 #include "train/dataset.h"
 #include "train/evaluate.h"
@@ -37,10 +38,9 @@ typedef struct trainer {
   int64_t epoch, step;               // epochs complete; steps into the next one
   int64_t applied;      // AdamW's steps up to the checkpoint that was resumed, without those that it skipped
   int64_t saved_steps;  // steps in the last checkpoint; -1: none was written
-  FILE *log;            // NULL: none
-  bool log_lines;       // --json, or --log -: the log's lines on stdout
-  FILE *results;        // where the line after each epoch goes: stdout, unless a machine reads that; NULL: nowhere
-  bool log_failed, save_failed;
+  tool_log log;
+  FILE *results;  // where the line after each epoch goes: stdout, unless a machine reads that; NULL: nowhere
+  bool save_failed;
   train_picture picture;
   const volatile sig_atomic_t *interrupted;
 } trainer;
@@ -86,6 +86,5 @@ void train_log_start(trainer *t);
 void train_log_step(trainer *t, double loss);
 void train_log_epoch(trainer *t, double loss, const evaluation *result, double seconds, double images_per_second);
 void train_log_end(trainer *t, const char *outcome, double seconds);
-void train_log_close(trainer *t);
 
 #endif
