@@ -23,7 +23,7 @@ static heed_status dense_bwd(const heed_tensor *x, const struct heed__dense *den
 heed_status heed__undrop(heed_transformer *t, const struct heed__pass *pass, int64_t layer, int site,
                          const heed_tensor *dy, const heed_tensor **out) {
   *out = dy;
-  if (t->config.dropout == 0) return HEED_OK;
+  if (!pass->drops || t->config.dropout == 0) return HEED_OK;
   heed_tensor *kept = t->shared[HEED__S_DBRANCH].tensor;
   const heed_dropout_options options = {.p = t->config.dropout, .seed = heed__drop_seed(pass->seed, layer, site)};
   *out = kept;

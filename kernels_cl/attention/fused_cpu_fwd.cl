@@ -3,10 +3,10 @@
 // k and v are packed once per key head, so that every tile reads them in order: blocks of KEY_BLOCK keys, k transposed into panels.
 // A work-item takes QUERY_BLOCK rows of one head; blocks of keys are its outer loop, so that a block comes from memory once for all
 // of these rows, and stays in the second cache meanwhile. Blocks, and panels inside them, that no row of a tile may attend are
-// skipped. Sizes: a row of scores of a block times TILE_ROWS (12 KB) fits the first cache; QUERY_BLOCK is what makes the loads of a
+// skipped. Sizes: a row of scores of a block times TILE_ROWS (at most 8 KB) fits the first cache; QUERY_BLOCK is what makes the loads of a
 // block vanish behind its products.
 //
-// check with: -DVECTOR=16 -DTILE_ROWS=12
+// check with: -DVECTOR=16 -DTILE_ROWS=8
 // check with: -DVECTOR=8 -DHEAD_D=33 -DHEAD_DV=7 -DMASK=1 -DMASK_DTYPE=BOOL -DX_DTYPE=F16 -DDROPOUT=1
 // check with: -DVECTOR=4 -DTILE_ROWS=8 -DMASK=2 -DMASK_DTYPE=F16 -DX_DTYPE=BF16 -DLENGTH_DTYPE=I64 -DSOFTCAP=1
 #include "attention/fused_cpu_common.cl"

@@ -77,7 +77,7 @@ typedef struct trainer {
   double looked, told;
   tool_log log;
   FILE *results;
-  bool save_failed;
+  bool save_failed, best_failed;
   tool_curves *curves;
   const volatile sig_atomic_t *interrupted;
 } trainer;

@@ -225,7 +225,7 @@ int lm_train_loop(trainer *t) {
   tool_interrupt_end();
   if (status == TOOL_DONE) say_end(t);
   lm_train_log_end(t, status == TOOL_DONE ? "done" : status == TOOL_INTERRUPTED ? "interrupted" : "failed");
-  return status == TOOL_DONE && (t->save_failed || t->log.failed) ? TOOL_FAILED : status;
+  return status == TOOL_DONE && (t->save_failed || t->best_failed || t->log.failed) ? TOOL_FAILED : status;
 }
 
 int lm_train(int argc, const char **argv) {

@@ -43,7 +43,7 @@ static const tool_option options[] = {
                      "also the tokens that the tokenizer's template puts around a text"),
     COUNT("batch", batch, 1, "rows of a micro-batch (default 12)"),
     TOOL_OPTION_INTEGER("accumulate", S, accumulate, 1, 1e6, "from 1 to 1000000",
-                        "micro-batches of a step (default 1)"),
+                        "micro-batches of a step (default 1; mpirun: one a rank)"),
     COUNT("steps", steps, 0, "steps to train, with those of a resumed run (default 1000)"),
     TOOL_OPTION_CHOICE("order", S, order, lm_train_orders, "random|sequential", "where rows begin (default random)"),
     TOOL_OPTION_UNSIGNED("seed", S, seed, "seed of initial values, order and dropout (default 1)"),

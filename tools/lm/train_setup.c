@@ -28,12 +28,14 @@ typedef struct files {
   char *copy;
   const char **paths;  // one more than count: --val goes there for those who want all
   size_t count;
+  const char *val;  // NULL: not given
   lm_input input;
 } files;
 
 static int read_input(trainer *t, files *f) {
   for (size_t i = 0; i < f->count; i++) TOOL_TRY(lm_input_begin(t->command, "--data", &f->paths[i], &f->input));
-  return t->s.val ? lm_input_begin(t->command, "--val", &t->s.val, &f->input) : TOOL_DONE;
+  f->val = t->s.val;
+  return f->val ? lm_input_begin(t->command, "--val", &f->val, &f->input) : TOOL_DONE;
 }
 
 static void files_free(files *f) {
@@ -52,8 +54,8 @@ static int is_text(const trainer *t, const files *f, bool *text) {
 }
 
 static int make_tokenizer(trainer *t, files *f) {
-  f->paths[f->count] = t->s.val;
-  return lm_open_tokenizer(t->command, t->s.tokenizer, f->paths, f->count + (t->s.val != NULL), &t->model.tokenizer);
+  f->paths[f->count] = f->val;
+  return lm_open_tokenizer(t->command, t->s.tokenizer, f->paths, f->count + (f->val != NULL), &t->model.tokenizer);
 }
 
 // A run that goes on has its tokenizer.
@@ -188,7 +190,7 @@ static int open_data(trainer *t, const files *f) {
   if (!tool_ranks_leads(t->ranks)) TOOL_TRY(tool_ranks_after_first(t->ranks));  // they find the tokens in the cache
   TOOL_HEED(t->command, heed_token_data_open(f->paths, f->count, &open, &t->data, &t->validation));
   open.validation = 0;
-  if (t->s.val) TOOL_HEED(t->command, heed_token_data_open(&t->s.val, 1, &open, &t->validation, NULL));
+  if (f->val) TOOL_HEED(t->command, heed_token_data_open(&f->val, 1, &open, &t->validation, NULL));
   const int64_t count = heed_token_data_count(t->data);
   if (count <= t->s.context)
     return tool_fail(t->command, "%s has %" PRId64 " tokens to train on; a row of --context %" PRId64 " needs %" PRId64,

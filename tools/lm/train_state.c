@@ -1,6 +1,5 @@
 // The state of a run of heed lm train, from which it goes on bit for bit: DIR/heed_state.safetensors. Its order is fixed, and it holds no
 // path, time or device, so that the same training gives the same bytes.
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -234,8 +233,9 @@ int lm_train_load_masters(trainer *t) {
     const int64_t elements = heed_tensor_count(parameters[i].value);
     float *data = malloc((size_t)elements * sizeof *data + 1);
     loaded = data ? heed_tensor_download_f32(parameters[i].value, data, elements) : HEED_ERROR_OUT_OF_MEMORY;
-    status = loaded == HEED_OK ? tool_share_set(&t->share, t->optimizer, "master", i, data)
-                               : tool_fail(t->command, "out of memory");
+    status = !data               ? tool_fail(t->command, "out of memory")
+             : loaded != HEED_OK ? tool_fail_status(t->command, loaded)
+                                 : tool_share_set(&t->share, t->optimizer, "master", i, data);
     free(data);
   }
   heed_transformer_destroy(unrounded);
@@ -278,10 +278,8 @@ int lm_train_save_best(trainer *t) {
   if (!path) return tool_fail(t->command, "out of memory");
   int status = t->ranks ? build_state(t, false, &values) : TOOL_DONE;
   if (status == TOOL_DONE && tool_ranks_leads(t->ranks)) {
-    if (mkdir(t->s.save, 0777) != 0 && errno != EEXIST)
-      tool_say(t->command, "%s: cannot make the folder: %s", t->s.save, strerror(errno));
     const heed_status saved = save_model(t, path, values);
-    if (saved != HEED_OK) t->save_failed = tool_fail_status(t->command, saved) != TOOL_DONE;
+    t->best_failed = saved != HEED_OK && tool_fail_status(t->command, saved) != TOOL_DONE;
   }
   heed_safetensors_destroy(values);
   free(path);

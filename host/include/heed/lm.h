@@ -47,7 +47,7 @@ typedef struct heed_model_save_options {
       *optimizer;  // of a model in F16 or BF16: its masters are saved, and not the values. It must have been made
                    // with the transformer's parameters alone. NULL: the values
   const heed_model_folder
-      *like;  // the folder that the model was loaded from: all of its config.json is kept. NULL: a new one
+      *like;  // the folder that the model was loaded from: its config.json is kept, but for the dtype. NULL: a new one
   const heed_tokenizer *tokenizer;  // is saved, too; NULL: none
 } heed_model_save_options;
 // Writes config.json, model.safetensors and the tokenizer's files, which AutoModelForCausalLM and AutoTokenizer of `transformers` open.
