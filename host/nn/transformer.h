@@ -169,6 +169,8 @@ struct heed__shape heed__shared_shape(const heed_transformer_config *config, enu
 
 // ---------------------------------------------------------------- passes
 
+// heed_transformer_complete() of all but the vocabulary, which an encoder does not have.
+heed_status heed__transformer_complete_blocks(heed_transformer_config *config);
 // The list of parameters of a complete configuration, in the order of the files of `transformers`. *plans: to be freed.
 heed_status heed__transformer_plan(const heed_transformer_config *config, struct heed__parameter_plan **plans,
                                    size_t *count);
@@ -190,6 +192,14 @@ struct heed__pass heed__pass_over(const heed_tensor *tokens);
 heed_status heed__transformer_check_loss(const heed_transformer *t, const heed_tensor *tokens,
                                          const heed_tensor *targets, const heed_tensor *logits,
                                          const heed_tensor *loss);
+// What a loss that leaves gradients needs more. logits: [N, vocab], kept for the caller; NULL: they are not kept.
+struct heed__loss_gradients {
+  const heed_transformer_loss_options *options;
+  heed_tensor *logits;
+};
+// From NORMED: loss F32 [1] = the mean over the rows that count; targets [N]. With gradients: DH, the gradient of NORMED, and the head's.
+heed_status heed__transformer_head_loss(heed_transformer *t, const struct heed__pass *pass, const heed_tensor *targets,
+                                        const struct heed__loss_gradients *gradients, heed_tensor *loss);
 // Computes up to NORMED.
 heed_status heed__transformer_body(heed_transformer *t, const struct heed__pass *pass);
 // Its backward: from DH, the gradient of NORMED, to DX, that of the first block's input.

@@ -1,6 +1,4 @@
-// A transformer's loss and backward: head and loss by chunks of rows, the blocks from the last to the first, then the embeddings.
-#include <inttypes.h>
-
+// A transformer's loss and backward: head and loss (transformer_loss.c), the blocks from the last to the first, then the embeddings.
 #include "nn/transformer.h"
 
 // ---------------------------------------------------------------- parts
@@ -89,24 +87,30 @@ static heed_status block_bwd(heed_transformer *t, const struct heed__pass *pass,
 }
 
 static heed_status tell(const struct heed__pass *pass, size_t first, size_t count) {
-  return pass->told && pass->told->final ? pass->told->final(first, count, pass->told->user) : HEED_OK;
+  return pass->told->final ? pass->told->final(first, count, pass->told->user) : HEED_OK;
 }
 
-// The list has the embeddings, the blocks, the last norm, and a head of its own.
+// The list has the embeddings, the blocks, the last norm, and a head of its own. An encoder's list is its owner's, whom nobody asks.
 static size_t before_blocks(const heed_transformer *t) { return t->positions.value ? 2 : 1; }
 static size_t behind_blocks(const heed_transformer *t) {
   return (heed__is_gpt2(&t->config) ? 2 : 1) + (size_t)(t->config.tied < 0);
 }
+static heed_status tell_last(const heed_transformer *t, const struct heed__pass *pass) {
+  return tell(pass, t->count - behind_blocks(t), behind_blocks(t));
+}
+static heed_status tell_block(const heed_transformer *t, const struct heed__pass *pass, int64_t layer) {
+  const size_t before = before_blocks(t), all = t->count - before - behind_blocks(t);
+  const size_t each = all / (size_t)t->config.layers;
+  return tell(pass, before + (size_t)layer * each, each);
+}
 
 heed_status heed__transformer_body_bwd(heed_transformer *t, const struct heed__pass *pass, bool accumulate) {
-  const size_t behind = behind_blocks(t), before = before_blocks(t);
-  const size_t each = (t->count - before - behind) / (size_t)t->config.layers;
   HEED__TRY(norm_bwd(t, &t->norm, t->shared[HEED__S_LAST].tensor, t->shared[HEED__S_DH].tensor, NULL,
                      t->shared[HEED__S_DX].tensor, accumulate));
-  HEED__TRY(tell(pass, t->count - behind, behind));
+  if (pass->told) HEED__TRY(tell_last(t, pass));
   for (int64_t layer = t->config.layers - 1; layer >= 0; --layer) {
     HEED__TRY(block_bwd(t, pass, layer, accumulate));
-    HEED__TRY(tell(pass, before + (size_t)layer * each, each));
+    if (pass->told) HEED__TRY(tell_block(t, pass, layer));
   }
   return HEED_OK;
 }
@@ -143,81 +147,7 @@ static heed_status embed_bwd(heed_transformer *t, const struct heed__pass *pass,
   return status;
 }
 
-// ---------------------------------------------------------------- head and loss
-
-// The tensors of one chunk of rows, views of the whole.
-struct chunk {
-  heed_tensor *normed, *dnormed, *targets, *logits, *dlogits, *loss;
-};
-
-static void chunk_destroy(struct chunk *chunk) {
-  heed_tensor_destroy(chunk->normed);
-  heed_tensor_destroy(chunk->dnormed);
-  heed_tensor_destroy(chunk->targets);
-  heed_tensor_destroy(chunk->logits);
-  heed_tensor_destroy(chunk->dlogits);
-  heed_tensor_destroy(chunk->loss);
-}
-
-// targets, logits: [N], [N, vocab] or NULL.
-static heed_status chunk_create(heed_transformer *t, int64_t first, int64_t rows, int64_t index,
-                                const heed_tensor *targets, const heed_tensor *logits, struct chunk *chunk) {
-  const heed_tensor *scratch = t->shared[HEED__S_LOGITS].tensor;
-  HEED__TRY(heed_tensor_slice(t->shared[HEED__S_NORMED].tensor, 0, first, rows, &chunk->normed));
-  HEED__TRY(heed_tensor_slice(t->shared[HEED__S_DH].tensor, 0, first, rows, &chunk->dnormed));
-  HEED__TRY(heed_tensor_slice(targets, 0, first, rows, &chunk->targets));
-  HEED__TRY(heed_tensor_slice(scratch, 0, 0, rows, &chunk->dlogits));
-  if (logits) HEED__TRY(heed_tensor_slice(logits, 0, first, rows, &chunk->logits));
-  return heed_tensor_slice(t->shared[HEED__S_LOSSES].tensor, 0, index, 1, &chunk->loss);
-}
-
-// The gradient of a chunk's logits takes their place, unless the caller keeps them.
-static heed_status chunk_loss(heed_transformer *t, const struct chunk *chunk, bool accumulate) {
-  const heed_cross_entropy_options options = {.reduction = HEED_REDUCTION_SUM};
-  heed_tensor *logits = chunk->logits ? chunk->logits : chunk->dlogits;
-  HEED__TRY(heed_linear_fwd(chunk->normed, t->head.value, NULL, logits));
-  HEED__TRY(heed_cross_entropy_fwd_bwd(logits, chunk->targets, &options, t->shared[HEED__S_FACTOR].tensor, chunk->loss,
-                                       chunk->dlogits));
-  return heed_linear_bwd(chunk->normed, t->head.value, chunk->dlogits, chunk->dnormed, t->head.grad, NULL, accumulate);
-}
-
-static heed_status head_and_loss(heed_transformer *t, const struct heed__pass *pass, const heed_tensor *targets,
-                                 const heed_transformer_loss_options *options, const heed_tensor *logits,
-                                 heed_tensor *loss) {
-  heed_tensor *share = t->shared[HEED__S_SHARE].tensor, *factor = t->shared[HEED__S_FACTOR].tensor;
-  HEED__TRY(heed_cross_entropy_share(targets, NULL, share));
-  HEED__TRY(heed_add(options->weight != 0 ? options->weight : 1, share, 0, share, factor));
-  if (options->scale) HEED__TRY(heed_mul(factor, options->scale, factor));
-  const int64_t chunk_rows = heed__logit_rows(&t->config, pass->rows);
-  for (int64_t first = 0, index = 0; first < pass->rows; first += chunk_rows, ++index) {
-    const int64_t rows = pass->rows - first < chunk_rows ? pass->rows - first : chunk_rows;
-    struct chunk chunk = {0};
-    heed_status status = chunk_create(t, first, rows, index, targets, logits, &chunk);
-    if (status == HEED_OK) status = chunk_loss(t, &chunk, options->accumulate || index > 0);
-    chunk_destroy(&chunk);
-    HEED__TRY(status);
-  }
-  HEED__TRY(heed_reduce_sum(t->shared[HEED__S_LOSSES].tensor, loss, false));
-  return heed_mul(loss, share, loss);
-}
-
-heed_status heed__transformer_check_loss(const heed_transformer *t, const heed_tensor *tokens,
-                                         const heed_tensor *targets, const heed_tensor *logits,
-                                         const heed_tensor *loss) {
-  HEED__TRY(heed__transformer_check_tokens(t, "tokens", tokens));
-  const int64_t dims[] = {heed_tensor_dim(tokens, 0), heed_tensor_dim(tokens, 1), t->config.vocab};
-  HEED__REQUIRE(heed__has_shape(targets, 2, dims), HEED_ERROR_SHAPE,
-                "transformer: targets is %s; [%" PRId64 ", %" PRId64 "] is needed, as tokens have it",
-                heed_tensor_describe(targets), dims[0], dims[1]);
-  HEED__REQUIRE(!logits || heed__has_shape(logits, 3, dims), HEED_ERROR_SHAPE,
-                "transformer: logits is %s; [%" PRId64 ", %" PRId64 ", %" PRId64 "] is needed",
-                heed_tensor_describe(logits), dims[0], dims[1], dims[2]);
-  HEED__REQUIRE(heed__has_shape(loss, 1, (int64_t[]){1}) && heed_tensor_dtype(loss) == HEED_F32, HEED_ERROR_SHAPE,
-                "transformer: loss is %s; F32[1] is needed", heed_tensor_describe(loss));
-  const struct heed__named outputs[] = {{"logits", logits}, {"loss", loss}};
-  const struct heed__named inputs[] = {{"tokens", tokens}, {"targets", targets}};
-  return heed__check_apart("transformer", outputs, 2, inputs, 2, t->parameters, t->count);
-}
+// ---------------------------------------------------------------- loss
 
 heed_status heed_transformer_loss(heed_transformer *t, const heed_tensor *tokens, const heed_tensor *targets,
                                   const heed_transformer_loss_options *options, heed_tensor *logits,
@@ -239,7 +169,8 @@ heed_status heed_transformer_loss(heed_transformer *t, const heed_tensor *tokens
   heed_status status = heed_tensor_reshape(targets, 1, &pass.rows, &flat_targets);
   if (status == HEED_OK && logits)
     status = heed_tensor_reshape(logits, 2, (int64_t[]){pass.rows, t->config.vocab}, &flat_logits);
-  if (status == HEED_OK) status = head_and_loss(t, &pass, flat_targets, options, flat_logits, loss);
+  const struct heed__loss_gradients gradients = {.options = options, .logits = flat_logits};
+  if (status == HEED_OK) status = heed__transformer_head_loss(t, &pass, flat_targets, &gradients, loss);
   heed_tensor_destroy(flat_targets);
   heed_tensor_destroy(flat_logits);
   HEED__TRY(status);

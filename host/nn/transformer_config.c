@@ -18,19 +18,22 @@ enum { MOST_LAYERS = 1 << 16 };
 
 static int64_t otherwise(int64_t value, int64_t fallback) { return value != 0 ? value : fallback; }
 
-static heed_status check_sizes(const heed_transformer_config *c) {
-  const struct {
-    const char *name;
-    int64_t value;
-  } sizes[] = {{"layers", c->layers},   {"width", c->width},       {"heads", c->heads},       {"vocab", c->vocab},
-               {"context", c->context}, {"kv_heads", c->kv_heads}, {"head_dim", c->head_dim}, {"ffn", c->ffn}};
-  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; ++i) {
-    HEED__REQUIRE(sizes[i].value >= 1, HEED_ERROR_INVALID_ARGUMENT,
-                  "transformer: %s is %" PRId64 "; at least 1 is needed", sizes[i].name, sizes[i].value);
-    HEED__REQUIRE(sizes[i].value <= INT32_MAX, HEED_ERROR_OVERFLOW,
-                  "transformer: %s is %" PRId64 "; at most %d is possible", sizes[i].name, sizes[i].value, INT32_MAX);
-  }
+static heed_status check_size(const char *name, int64_t value) {
+  HEED__REQUIRE(value >= 1, HEED_ERROR_INVALID_ARGUMENT, "transformer: %s is %" PRId64 "; at least 1 is needed", name,
+                value);
+  HEED__REQUIRE(value <= INT32_MAX, HEED_ERROR_OVERFLOW, "transformer: %s is %" PRId64 "; at most %d is possible", name,
+                value, INT32_MAX);
   return HEED_OK;
+}
+
+static heed_status check_sizes(const heed_transformer_config *c) {
+  HEED__TRY(check_size("layers", c->layers));
+  HEED__TRY(check_size("width", c->width));
+  HEED__TRY(check_size("heads", c->heads));
+  HEED__TRY(check_size("context", c->context));
+  HEED__TRY(check_size("kv_heads", c->kv_heads));
+  HEED__TRY(check_size("head_dim", c->head_dim));
+  return check_size("ffn", c->ffn);
 }
 
 static heed_status check_heads(const heed_transformer_config *c) {
@@ -65,8 +68,7 @@ static heed_status check_numbers(const heed_transformer_config *c) {
   return HEED_OK;
 }
 
-heed_status heed_transformer_complete(heed_transformer_config *c) {
-  HEED__REQUIRE(c, HEED_ERROR_INVALID_ARGUMENT, "heed_transformer_complete: the configuration is NULL");
+heed_status heed__transformer_complete_blocks(heed_transformer_config *c) {
   HEED__REQUIRE(heed_architecture_string(c->architecture)[0], HEED_ERROR_INVALID_ARGUMENT,
                 "transformer: architecture %d is unknown", (int)c->architecture);
   const bool gpt2 = heed__is_gpt2(c);
@@ -83,4 +85,10 @@ heed_status heed_transformer_complete(heed_transformer_config *c) {
   HEED__TRY(check_sizes(c));
   HEED__TRY(check_heads(c));
   return check_numbers(c);
+}
+
+heed_status heed_transformer_complete(heed_transformer_config *c) {
+  HEED__REQUIRE(c, HEED_ERROR_INVALID_ARGUMENT, "heed_transformer_complete: the configuration is NULL");
+  HEED__TRY(heed__transformer_complete_blocks(c));
+  return check_size("vocab", c->vocab);
 }

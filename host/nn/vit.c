@@ -47,11 +47,9 @@ static heed_status complete(heed_vit_config *c, heed_transformer_config *blocks)
                                       .norm_eps = c->norm_eps,
                                       .dropout = c->dropout,
                                       .dtype = c->dtype,
-                                      .vocab = 1,
                                       .context = c->rows / c->patch * (c->cols / c->patch)};
-  const heed_status status = heed_transformer_complete(blocks);
+  const heed_status status = heed__transformer_complete_blocks(blocks);
   if (status != HEED_OK) return heed__fail_prefix(status, "vit");
-  blocks->vocab = 0;  // an encoder
   c->ffn = blocks->ffn;
   c->norm_eps = blocks->norm_eps;
   c->prefix = NULL;
