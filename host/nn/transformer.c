@@ -1,5 +1,5 @@
 // A transformer's creation and end. transformer_config.c has its configuration, transformer_parameters.c the parameters, transformer_fwd.c,
-// _bwd.c and _decode.c what is computed with them, transformer_shapes.c the activations.
+// _bwd.c, _loss.c and _decode.c what is computed with them, transformer_shapes.c the activations.
 #include "nn/transformer.h"
 
 #include <stdlib.h>
