@@ -1,5 +1,5 @@
-// exp() in vectors of VECTOR, for sums that hold at least 1 beside it, and the logistic function that is made of it. The including file says
-// whether products contract.
+// exp() in vectors of VECTOR, and the logistic function that is made of it: for sums that hold at least 1 beside it, and for factors whose
+// product is lost below 2^-126 in any case. The including file says whether products contract.
 
 // e^x for x <= 88, in vectors where a driver's exp() goes lane by lane: relative error 8e-8; results below 2^-126 are 0, which a
 // sum of at least 1 does not notice; NaN stays NaN. x = n ln 2 + f with |f| <= ln 2 / 2: adding `magic` leaves n + 127 in the low
