@@ -177,3 +177,15 @@ void gradient_check(struct gradient_case *c) {
   }
   free(w);
 }
+
+void gradient_slopes(double (*value_at)(void *of), void *of, double *values, int64_t count, double width,
+                     double *gradient) {
+  for (int64_t i = 0; i < count; ++i) {
+    const double kept = values[i];
+    values[i] = kept + width;
+    const double up = value_at(of);
+    values[i] = kept - width;
+    gradient[i] = (up - value_at(of)) / (2 * width);
+    values[i] = kept;
+  }
+}

@@ -43,4 +43,9 @@ heed_tensor *gradient_of(const struct gradient_case *c, const char *name);  // N
 // Fails the running test where a gradient is off.
 void gradient_check(struct gradient_case *c);
 
+// The slopes of an F64 function along each of the values that it reads from `of`, by central differences of this width; the values stay as they
+// are.
+void gradient_slopes(double (*value_at)(void *of), void *of, double *values, int64_t count, double width,
+                     double *gradient);
+
 #endif

@@ -8,6 +8,7 @@
 
 #include "base/random.h"
 #include "support_devices.h"
+#include "support_gradients.h"
 
 enum { BATCH = 2, MAX_VALUES = 256, MAX_PARAMETERS = 8, MAX_KEYS = 16 };
 enum given { QUERY_ALONE = 0, WITH_KEY = 1, WITH_VALUE = 2 };
@@ -136,7 +137,8 @@ static void reference_out(const struct reference *r, double *out) {
   project(r, 3, o, BATCH * lq, o_width, c->out_dim, out);
 }
 
-static double reference_loss(const struct reference *r) {
+static double reference_loss(void *of) {
+  const struct reference *r = of;
   double out[MAX_VALUES], loss = 0;
   reference_out(r, out);
   for (int64_t i = 0; i < BATCH * r->p.lq * r->p.config.out_dim; ++i) loss += out[i] * r->dout[i];
@@ -145,15 +147,7 @@ static double reference_loss(const struct reference *r) {
 
 // Central differences; with this step their error is about 1e-9, four digits below what is asked.
 static void reference_gradient(struct reference *r, double *values, int64_t count, double *gradient) {
-  const double step = 1e-5;
-  for (int64_t i = 0; i < count; ++i) {
-    const double kept = values[i];
-    values[i] = kept + step;
-    const double up = reference_loss(r);
-    values[i] = kept - step;
-    gradient[i] = (up - reference_loss(r)) / (2 * step);
-    values[i] = kept;
-  }
+  gradient_slopes(reference_loss, r, values, count, 1e-5, gradient);
 }
 
 // ---------------------------------------------------------------- the module

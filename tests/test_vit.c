@@ -3,6 +3,7 @@
 #include <heed/nn.h>
 #include <stdlib.h>
 
+#include "support_gradients.h"
 #include "support_values.h"
 
 enum { N = 3, ROWS = 4, COLS = 6, SIDE = 2, PATCHES = 6, VALUES = SIDE * SIDE, PIXELS = ROWS * COLS };
@@ -117,7 +118,8 @@ static void reference_logits(struct reference *r, int n, double logits[CLASSES])
   linear(mean, last[2], last[3], WIDTH, CLASSES, logits);
 }
 
-static double reference_loss(struct reference *r) {
+static double reference_loss(void *of) {
+  struct reference *r = of;
   double loss = 0;
   for (int n = 0; n < N; ++n) {
     double logits[CLASSES], sum = 0;
@@ -130,15 +132,7 @@ static double reference_loss(struct reference *r) {
 
 // Slopes of the F64 loss by central differences, whose error at this step is about 1e-10.
 static void reference_gradient(struct reference *r, double *values, int64_t count, double *gradient) {
-  const double step = 1e-5;
-  for (int64_t i = 0; i < count; ++i) {
-    const double kept = values[i];
-    values[i] = kept + step;
-    const double up = reference_loss(r);
-    values[i] = kept - step;
-    gradient[i] = (up - reference_loss(r)) / (2 * step);
-    values[i] = kept;
-  }
+  gradient_slopes(reference_loss, r, values, count, 1e-5, gradient);
 }
 
 static void read_parameters(const heed_vit *vit, struct reference *r) {
