@@ -1,6 +1,6 @@
 // Runs gnuplot as a child process: the script is its input. Its output goes to a temporary file beside the target, which is renamed when it
 // is complete.
-#include "cli/gnuplot.h"
+#include "draw/gnuplot.h"
 
 #include <errno.h>
 #include <fcntl.h>
