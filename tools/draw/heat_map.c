@@ -8,7 +8,7 @@
 #include "draw/gnuplot.h"
 
 // In points. PITCH: from one label to the next; LETTER: of a label's characters; AXIS: what stands beside a panel but for labels.
-enum { CELLS = 256, SIDE = 220, PITCH = 13, LETTER = 7, AXIS = 60, RIGHT = 96, TOP = 76, TITLE = 28 };
+enum { CELLS = 256, SIDE = 220, PITCH = 13, LETTER = 6, AXIS = 60, RIGHT = 96, TOP = 76, TITLE = 28 };
 
 typedef struct layout {
   const heat_map *map;
@@ -30,8 +30,8 @@ static void arrange(const heat_map *map, layout *l) {
   l->panel_width = SIDE;
   l->panel_height = fmin(fmax(SIDE * (double)map->queries / (double)map->keys, 40), 2 * SIDE);
   if (map->labels) l->panel_width = l->panel_height = fmax(SIDE, PITCH * (double)map->keys);
-  l->left = map->labels ? labels + 36 : AXIS;  // where every panel has its labels, there is room for them beside each
-  l->below = map->labels ? labels + 30 : AXIS - 4;
+  l->left = map->labels ? labels + 40 : AXIS;  // where every panel has its labels, there is room for them beside each
+  l->below = map->labels ? labels + 36 : AXIS - 4;
   const double across = map->labels ? l->left : 44, down = map->labels ? l->below + TITLE : 44;
   l->width = l->left + RIGHT + (l->panel_width + across) * l->columns - across;
   l->height = TOP + l->below + (l->panel_height + down) * l->rows - down;
@@ -89,6 +89,18 @@ static void put_headings(FILE *f, const layout *l) {
   fprintf(f, " at screen %.5f,%.5f textcolor rgb '#505050'\n", 16 / l->width, 1 - 46 / l->height);
 }
 
+// In a label of an axis, % begins a format.
+static void put_label(FILE *f, const char *label) {
+  char text[256];
+  size_t used = 0;
+  for (; *label && used + 3 < sizeof text; label++) {
+    if (*label == '%') text[used++] = '%';
+    text[used++] = *label;
+  }
+  text[used] = '\0';
+  gnuplot_put_text(f, text);
+}
+
 static void put_tics(FILE *f, const char *axis, int64_t length, const heat_map *m) {
   if (!m->labels) {
     fprintf(f, "set %s 0,%.6g\n", axis, fmax(gnuplot_round((double)length / 5, true), 1));
@@ -97,7 +109,7 @@ static void put_tics(FILE *f, const char *axis, int64_t length, const heat_map *
   fprintf(f, "set %s font ',10' %s(", axis, *axis == 'x' ? "rotate by 90 right " : "");
   for (int64_t i = 0; i < length; i++) {
     fputs(i ? ", " : "", f);
-    gnuplot_put_text(f, m->labels[i]);
+    put_label(f, m->labels[i]);
     fprintf(f, " %lld", (long long)i);
   }
   fputs(")\n", f);
@@ -107,7 +119,10 @@ static void put_frame(FILE *f, const char *path, const layout *l) {
   const heat_map *m = l->map;
   gnuplot_put_terminal(f, path, l->width, l->height);
   put_headings(f, l);
-  fprintf(f, "set multiplot\nunset key\nset palette gray negative\nset cbrange [%.6g:%.6g]\n", l->low, l->high);
+  fputs(
+      m->are_weights ? "set palette functions 1-sqrt(gray),1-sqrt(gray),1-sqrt(gray)\n" : "set palette gray negative\n",
+      f);
+  fprintf(f, "set multiplot\nunset key\nset cbrange [%.6g:%.6g]\n", l->low, l->high);
   fputs("set border lc rgb '#404040'\nset tics nomirror out scale 0.5 textcolor rgb '#404040'\n", f);
   fprintf(f, "set colorbox user origin screen %.5f,%.5f size screen %.5f,%.5f\n", (l->width - RIGHT + 20) / l->width,
           l->below / l->height, 14 / l->width, fmin(l->height - TOP - l->below, 1.5 * SIDE) / l->height);
@@ -117,6 +132,23 @@ static void put_frame(FILE *f, const char *path, const layout *l) {
           (double)((m->queries - 1) / l->down * l->down + l->down) - 0.5);
   put_tics(f, "xtics", m->keys, m);
   put_tics(f, "ytics", m->queries, m);
+}
+
+// Below the panels of the lowest row and beside those of the first column. gnuplot reckons with wider labels than there are, so the names
+// of axes with labels are put here.
+static void name_axes(FILE *f, const layout *l, int panel, double left, double top) {
+  const bool is_lowest = panel + l->columns >= l->panels, is_first = panel % l->columns == 0;
+  if (!l->map->labels) {
+    fputs(is_lowest ? "set xlabel 'key'\n" : "unset xlabel\n", f);
+    fputs(is_first ? "set ylabel 'query'\n" : "unset ylabel\n", f);
+    return;
+  }
+  if (is_lowest)
+    fprintf(f, "set label 'key' at screen %.5f,%.5f center\n", (left + l->panel_width / 2) / l->width,
+            (top - l->panel_height - l->below + 14) / l->height);
+  if (is_first)
+    fprintf(f, "set label 'query' at screen %.5f,%.5f center rotate\n", (left - l->left + 16) / l->width,
+            (top - l->panel_height / 2) / l->height);
 }
 
 static void put_panel(FILE *f, const layout *l, int panel) {
@@ -133,11 +165,11 @@ static void put_panel(FILE *f, const layout *l, int panel) {
   fputs("set title ", f);
   gnuplot_put_text(f, name);
   fputs(" offset 0,-0.7\n", f);
-  fputs(panel + l->columns >= l->panels ? "set xlabel 'key'\n" : "unset xlabel\n", f);
-  fputs(column == 0 ? "set ylabel 'query'\n" : "unset ylabel\n", f);
+  name_axes(f, l, panel, left, top);
   fprintf(f, "plot $panel%d matrix using ($1*%lld+%g):($2*%lld+%g):3 with image\n", panel, (long long)l->across,
           (double)(l->across - 1) / 2, (long long)l->down, (double)(l->down - 1) / 2);
-  if (panel == 0) fputs("unset colorbox\nunset label\n", f);
+  fputs("unset label\n", f);  // of the picture or of the panel
+  if (panel == 0) fputs("unset colorbox\n", f);
 }
 
 int heat_map_draw(const char *command, const char *option, const char *path, const heat_map *map) {

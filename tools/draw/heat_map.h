@@ -2,6 +2,7 @@
 #ifndef HEED_DRAW_HEAT_MAP_H
 #define HEED_DRAW_HEAT_MAP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -9,6 +10,7 @@ enum { HEAT_MAP_PANELS = 36, HEAT_MAP_LABELS = 40 };  // the most that are drawn
 
 typedef struct heat_map {
   const float *values;  // [panels, queries, keys]; −inf stays white
+  bool are_weights;     // from 0 to 1: the small ones are drawn darker than in proportion, as many keys share a query
   int64_t panels, queries, keys;
   const char *title, *note;  // the note, below the title, goes on with what the picture leaves out
   const char *unit;          // what panels are: "heads"

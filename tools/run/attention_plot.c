@@ -17,6 +17,7 @@ static int draw(const run_call *run, const heed_tensor *weights, const float *va
                         .panels = dims[1],
                         .queries = dims[2],
                         .keys = dims[3],
+                        .are_weights = run->settings.weights <= 1,
                         .title = titles[run->settings.weights],
                         .note = "first batch",
                         .unit = "heads",
