@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cli/curves.h"
+#include "draw/curves.h"
 #include "support_files.h"
 
 static const char command[] = "heed test";

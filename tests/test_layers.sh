@@ -41,17 +41,19 @@ tables='
       quoted["host/text/parts"] = "^(base|text/parts)/"
       quoted["host/text/read"] = "^(base|text/(parts|read))/"
       quoted["host/mpi"] = "^mpi/"
-      # The rooms of the program: cli is for all, cases for those that run operators on shapes; no subcommand uses another.
+      # The rooms of the program: cli is for all, draw for those that make pictures, cases for those that run
+      # operators on shapes; no subcommand uses another.
       quoted["tools"] = "^cli/"
       quoted["tools/cli"] = "^cli/"
+      quoted["tools/draw"] = "^(cli|draw)/"
       quoted["tools/cases"] = "^(cli|cases)/"
       quoted["tools/check"] = "^(cli|cases|check)/"
-      quoted["tools/bench"] = "^(cli|cases|bench)/"
+      quoted["tools/bench"] = "^(cli|draw|cases|bench)/"
       quoted["tools/tune"] = "^(cli|cases|tune)/"
-      quoted["tools/run"] = "^(cli|run)/"
-      quoted["tools/train"] = quoted["tools/train/pictures"] = "^(cli|ranks|train)/"
-      quoted["tools/plot"] = "^(cli|plot)/"
-      quoted["tools/lm"] = "^(cli|lm|ranks)/"
+      quoted["tools/run"] = "^(cli|draw|run)/"
+      quoted["tools/train"] = quoted["tools/train/pictures"] = "^(cli|draw|ranks|train)/"
+      quoted["tools/plot"] = "^(cli|draw|plot)/"
+      quoted["tools/lm"] = "^(cli|draw|lm|ranks)/"
       quoted["tools/ranks"] = "^(cli|ranks)/"
       quoted["tools/examples"] = "^$"  # programs of strangers: public headers alone
       angled["host/cpu"] = "^omp[.]h$"
@@ -66,7 +68,7 @@ tables='
       angled["host/mpi"] = "^mpi[.]h$"
       for (room in quoted) if (room ~ "^tools" && room != "tools/examples") angled[room] = "^(jansson|popt|zlib)[.]h$"
       system_headers = "^(assert|ctype|dirent|dlfcn|errno|fcntl|float|inttypes|limits|locale|math|poll|pthread|sched|signal|stdarg|" \
-        "stdatomic|stdbool|stddef|stdint|stdio|stdlib|string|strings|time|unistd|sys/[a-z]+)[.]h$"
+        "stdatomic|stdbool|stddef|stdint|stdio|stdlib|string|strings|time|unistd|wchar|sys/[a-z]+)[.]h$"
       # What each folder, or file, may call beside the files that it may include: "FILE SYMBOL". Names with one underscore are public.
       calls["host/cl/attention"] = " heed__cl_(fill|copy)$"
       calls["host/cl/ops/linear.c"] = "^cl/gemm/"

@@ -313,6 +313,9 @@ static void runs_are_drawn_side_by_side(void **state) {
   ASSERT_SVG("runs.svg", "b: loss<");
   assert_null(strstr(picture, "one/log"));
   assert_non_null(strstr(printed, "\"output\": \"runs.svg\""));
+  assert_int_equal(CALL(cmd_plot, "plot", "runs", "one/log", "two/log", "-o", "runs.svg", "--labels", "''tis,'"),
+                   TOOL_DONE);
+  ASSERT_SVG("runs.svg", ">''tis: loss<", ">': loss<");
   assert_int_equal(CALL(cmd_plot, "plot", "runs", "two/log", "-o", "run.png"), TOOL_DONE);
   assert_png("run.png");
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Holds heed against `transformers`, `tokenizers` and PyTorch, in both directions, on tiny models that are made here.
 
-  folders     what transformers writes (dtypes, shards, spellings of configurations), heed reads: logits, loss, ids, size
+  folders     what transformers writes (dtypes, shards, spellings of configurations), heed reads: logits, loss, ids, size, attention weights
   written     what heed trains and writes, transformers opens: logits, greedy ids, tokenizer, the keys of config.json
   tokenizers  what the library tokenizers writes, heed reads: ids, and texts again from ids
   steps       ten steps of AdamW from a folder of transformers: losses, rates, norms, weights
@@ -76,6 +76,21 @@ def compare_eval(heed, model, folder):
         expect(found["bits_per_byte"] is None, "bits per byte without a tokenizer")
 
 
+def compare_attention(heed, model, folder):
+    """The weights of every layer and head for a text."""
+    support.write_characters(folder)
+    text = "The quick brown fox, 13 (or 5) lazy dogs."
+    result = os.path.join(folder, "attention.out")
+    heed.run("lm", "attention", "--model", folder, "--text", text, "--layer", "all", "-o", result)
+    found = load_file(result)
+    expect_ids(found["tokens"].tolist(), [ord(character) - 32 for character in text], "tokens")
+    with torch.no_grad():
+        expected = model(found["tokens"][None].long(), output_attentions=True).attentions
+    expect(len(expected) == len(found) - 1, f"{len(found) - 1} layers, not {len(expected)}")
+    for layer, weights in enumerate(expected):
+        expect_close(found[f"attentions.{layer}"], weights, FORWARD, f"the weights of layer {layer}")
+
+
 def compare_info(heed, model, folder):
     found = heed.lm("info", "--model", folder)
     expected = sum(parameter.numel() for parameter in model.parameters())
@@ -93,6 +108,7 @@ def check_folder(heed, work, architecture, form, seed):
     compare_info(heed, model, folder)
     compare_eval(heed, model, folder)
     compare_greedy(heed, model, folder)
+    compare_attention(heed, model, folder)
 
 
 def check_first_files(heed, work):

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import tempfile
 
+import tokenizers
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
@@ -105,7 +106,9 @@ def configuration(architecture, vocab=97, **more):
 
 def make_model(architecture, seed, **more):
     torch.manual_seed(seed)
-    model = transformers.AutoModelForCausalLM.from_config(configuration(architecture, **more)).float().eval()
+    config = configuration(architecture, **more)
+    opener = transformers.AutoModelForCausalLM.from_config
+    model = opener(config, attn_implementation="eager").float().eval()  # others do not give attention weights
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() == 1:  # weights of norms and biases that are not just ones and zeros
@@ -145,6 +148,14 @@ def new_spelling(config):
     if "rope_theta" in config:
         config["rope_parameters"] = {"rope_theta": config.pop("rope_theta"), "rope_type": "default"}
     config.pop("rope_scaling", None)
+
+
+def write_characters(folder):
+    """A tokenizer of the characters of ASCII that can be printed, ids from 0."""
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel({chr(32 + i): i for i in range(95)}, unk_token="<unk>"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Split(tokenizers.Regex(r"[\s\S]"), behavior="isolated")
+    made.decoder = tokenizers.decoders.Fuse()
+    made.save(os.path.join(folder, "tokenizer.json"))
 
 
 def draw_tokens(model, seed, batch=2, length=CONTEXT):

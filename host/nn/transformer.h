@@ -116,6 +116,7 @@ struct heed__pass {
   heed_kv_cache *cache;                       // NULL: keys and values are those of the call alone
   bool is_full;                               // each token attends all others: attention is not causal
   const heed_transformer_loss_options *told;  // of a loss: whom it tells which gradients are final; NULL: nobody
+  heed_tensor *const *weights;                // [layers] where attention weights go; NULL, or NULL for a layer: nowhere
 };
 
 struct heed_transformer {

@@ -88,6 +88,9 @@ static heed_status attend(heed_transformer *t, const struct heed__pass *pass, in
   if (pass->cache) HEED__TRY(heed__cache_append(pass->cache, layer, heads, &inputs));
   const heed_attention_options options = heed__attention_options(t, pass, layer);
   heed_tensor *lse = pass->train ? tensors->tensor[HEED__A_LSE].tensor : NULL;
+  // A call of its own: those that write weights compute by other kernels, and the forward is to have the bits that it has without.
+  if (pass->weights && pass->weights[layer])
+    HEED__TRY(heed_attention_fwd(&inputs, &options, heads->out, NULL, pass->weights[layer]));
   HEED__TRY(heed_attention_fwd(&inputs, &options, heads->out, lse, NULL));
   heed_tensor *branch = t->shared[HEED__S_BRANCH].tensor;
   HEED__TRY(dense_fwd(tensors->tensor[HEED__A_HEADS].tensor, &block->out, branch));

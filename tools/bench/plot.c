@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "bench/bench.h"
-#include "cli/gnuplot.h"
+#include "draw/gnuplot.h"
 #include "cli/tool.h"
 
 static const char option[] = "--plot";

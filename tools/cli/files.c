@@ -28,6 +28,33 @@ int tool_write_tensors(const char *command, const char *path, const heed_safeten
   return TOOL_DONE;
 }
 
+static int read_stream(const char *command, const char *what, const char *name, FILE *stream, char **text,
+                       size_t *bytes) {
+  for (size_t room = 0;;) {
+    if (*bytes + 1 >= room) {
+      room = 2 * room + (1 << 16);
+      char *grown = realloc(*text, room);
+      if (!grown) return tool_fail(command, "no memory to read %s%s", what, name);
+      *text = grown;
+    }
+    const size_t got = fread(*text + *bytes, 1, room - *bytes - 1, stream);
+    if (ferror(stream)) return tool_fail(command, "%s%s: %s", what, name, strerror(errno));
+    *bytes += got;
+    (*text)[*bytes] = '\0';
+    if (got == 0) return TOOL_DONE;
+  }
+}
+
+int tool_read_text(const char *command, const char *what, const char *path, char **text, size_t *bytes) {
+  FILE *stream = tool_is_dash(path) ? stdin : fopen(path, "rb");
+  *text = NULL;
+  *bytes = 0;
+  if (!stream) return tool_fail(command, "%s%s: %s", what, path, strerror(errno));
+  const int status = read_stream(command, what, tool_input_name(path), stream, text, bytes);
+  if (stream != stdin) fclose(stream);
+  return status;
+}
+
 // Tries to make a file in the folder; access() would not tell what a file system refuses to root. Returns 0 or an errno.
 static int try_folder(const char *folder) {
   char *path = NULL;

@@ -12,6 +12,9 @@ const char *tool_input_name(const char *path);
 int tool_read_tensors(const char *command, const char *path, heed_safetensors **out);
 int tool_open_store(const char *command, const char *path, heed_store **out);
 int tool_write_tensors(const char *command, const char *path, const heed_safetensors *file);
+// Reads a whole file, or standard input. A zero byte follows the text, which `bytes` does not count. `what` stands before the path in
+// messages, "--prompt-file ". The caller frees *text in any case.
+int tool_read_text(const char *command, const char *what, const char *path, char **text, size_t *bytes);
 // Checks that `path` can be written, so that no work is done in vain; `what` stands before it in the message. With `make_folders` the
 // writer makes folders that are missing. Refuses a terminal for "-" if the file is `binary`.
 int tool_check_target(const char *command, const char *what, const char *path, bool make_folders, bool binary);

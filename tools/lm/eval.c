@@ -183,7 +183,7 @@ static int evaluate(measuring *m) {
   if (config.architecture != HEED_ARCHITECTURE_GPT2) config.context = m->context;  // angles of no other positions
   config.dropout = 0;
   config.dtype = (heed_dtype)m->s->dtype;
-  TOOL_TRY(lm_model_load(&m->model, &config, m->rows * m->context, 0, "try a smaller --context or --dtype bf16"));
+  TOOL_TRY(lm_model_load(&m->model, &config, m->rows * m->context, 0, 0, "try a smaller --context or --dtype bf16"));
   TOOL_TRY(measure(m));
   return print(m);
 }

@@ -1,5 +1,4 @@
 // heed lm generate: a model continues a text.
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,27 +70,6 @@ static int encode(const lm_model *model, const settings *s, const char *text, si
   return TOOL_DONE;
 }
 
-static int read_prompt_file(const char *path, char **text, size_t *bytes) {
-  FILE *file = tool_is_dash(path) ? stdin : fopen(path, "rb");
-  if (!file) return tool_fail(command, "--prompt-file %s: %s", path, strerror(errno));
-  size_t room = 0;
-  int status = TOOL_DONE;
-  for (*bytes = 0; status == TOOL_DONE;) {
-    if (*bytes == room) {
-      char *grown = realloc(*text, room = room * 2 + 4096);
-      if (!grown) status = tool_fail(command, "out of memory");
-      if (grown) *text = grown;
-    }
-    const size_t count = status == TOOL_DONE ? fread(*text + *bytes, 1, room - *bytes, file) : 0;
-    *bytes += count;
-    if (count == 0) break;
-  }
-  if (status == TOOL_DONE && ferror(file))
-    status = tool_fail(command, "--prompt-file %s: %s", tool_input_name(path), strerror(errno));
-  if (file != stdin) fclose(file);
-  return status;
-}
-
 static int read_ids(const settings *s, int64_t vocab, prompt *out) {
   size_t room = 1;
   for (const char *at = s->ids; *at; at++) room += *at == ',';
@@ -118,8 +96,8 @@ static int read_prompt(const lm_model *model, const settings *s, prompt *out) {
   if (s->prompt) return encode(model, s, s->prompt, strlen(s->prompt), out);
   char *text = NULL;
   size_t bytes = 0;
-  int status = read_prompt_file(s->prompt_file, &text, &bytes);
-  if (status == TOOL_DONE) status = encode(model, s, text ? text : "", bytes, out);
+  int status = tool_read_text(command, "--prompt-file ", s->prompt_file, &text, &bytes);
+  if (status == TOOL_DONE) status = encode(model, s, text, bytes, out);
   free(text);
   return status;
 }
@@ -195,7 +173,7 @@ static int with_prompt(const tool_args *args, lm_model *model, settings *s, cons
   config.dtype = (heed_dtype)s->dtype;
   TOOL_TRY(fit_context(args, s, p->count, &config));
   const int64_t all = (int64_t)p->count + s->tokens;
-  TOOL_TRY(lm_model_load(model, &config, (int64_t)p->count, all < config.context ? all : config.context,
+  TOOL_TRY(lm_model_load(model, &config, (int64_t)p->count, all < config.context ? all : config.context, 0,
                          "try --dtype bf16 or fewer --tokens"));
   return write_text(args, model, s, p);
 }

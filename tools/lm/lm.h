@@ -13,6 +13,7 @@
   X(train, "train a language model on texts, or fine-tune one of a folder") \
   X(eval, "measure a model's loss on a text")                               \
   X(generate, "let a model continue a text")                                \
+  X(attention, "show which tokens of a text a model looks at")              \
   X(tokenize, "turn a text into token ids, and back")                       \
   X(info, "tell a model's shapes and the memory that it needs")
 
@@ -64,9 +65,9 @@ typedef struct lm_model {
 int lm_open_device(const tool_args *args, heed_context **out);
 // Opens a folder and, where there is one, its tokenizer.
 int lm_model_open(const tool_args *args, const char *path, lm_model *model);
-// Opens the device and loads the weights into a transformer of this configuration, which is to run on texts of `length` tokens, of which
-// `prompt` come at a time.
-int lm_model_load(lm_model *model, const heed_transformer_config *config, int64_t prompt, int64_t length,
+// Opens the device and loads the weights into a transformer of this configuration, which is to run on texts of `prompt` tokens at a time, with
+// a cache of keys and values of `length` tokens (0: none), beside `more` bytes that the caller is going to take.
+int lm_model_load(lm_model *model, const heed_transformer_config *config, int64_t prompt, int64_t length, uint64_t more,
                   const char *advice);
 void lm_model_close(lm_model *model);
 // Data are mapped and read more than once, so standard input is copied to a file first: *path becomes its name, if it is "-" and no file
@@ -85,6 +86,20 @@ int lm_check_vocabulary(const char *command, const char *name, const heed_tokeni
 double lm_step_flops(const heed_transformer_config *config, int64_t batch, int64_t length);
 // How many parameters the model has.
 int64_t lm_parameters(const heed_transformer_config *config);
+
+// ---------------------------------------------------------------- tokens as they are shown
+
+// The character of UTF-8 at `text`, which has at least one byte: how long it is and its code point; 0: it is none. Shortest forms alone, no
+// surrogates, nothing over U+10FFFF.
+size_t lm_character(const char *text, size_t bytes, uint32_t *code);
+// A token for a table or a picture, in UTF-8: blanks and control characters are visible, bytes that are no character are \xe2. A text that
+// is too wide ends in "…".
+enum { LM_LABEL_WIDTH = 14 };
+typedef struct lm_label {
+  char text[96];
+  int width;  // in columns of a terminal, up to LM_LABEL_WIDTH
+} lm_label;
+void lm_labels(const heed_tokenizer *tokenizer, const int32_t *ids, size_t count, lm_label *labels);
 
 // ---------------------------------------------------------------- writing
 
@@ -114,7 +129,9 @@ int lm_stream_token(int32_t id, bool *stop, void *stream);  // an lm_token_funct
 // Shows what was held back.
 void lm_stream_end(lm_stream *stream);
 void lm_stream_free(lm_stream *stream);
-// Adds the field "text". JSON is UTF-8: a byte that belongs to no character becomes U+FFFD, as where `transformers` decodes. NULL: null.
+// A text as JSON, which is UTF-8: a byte that belongs to no character becomes U+FFFD, as where `transformers` decodes. NULL without memory.
+json_t *lm_json_of(const char *text, size_t bytes);
+// Adds the field "text". NULL: null.
 void lm_json_text(json_t *object, const lm_stream *stream);
 
 #endif

@@ -77,7 +77,7 @@ int lm_model_open(const tool_args *args, const char *path, lm_model *model) {
   return lm_check_vocabulary(args->command, path, model->tokenizer, heed_model_folder_config(model->folder)->vocab);
 }
 
-int lm_model_load(lm_model *model, const heed_transformer_config *config, int64_t prompt, int64_t length,
+int lm_model_load(lm_model *model, const heed_transformer_config *config, int64_t prompt, int64_t length, uint64_t more,
                   const char *advice) {
   const char *command = model->args->command;
   heed_transformer_config complete = *config;
@@ -85,6 +85,7 @@ int lm_model_load(lm_model *model, const heed_transformer_config *config, int64_
   complete.empty = true;
   TOOL_TRY(lm_open_device(model->args, &model->ctx));
   TOOL_HEED(command, lm_memory_to_run(config, prompt, length, heed_context_device(model->ctx)->type, &memory));
+  memory.bytes[LM_ACTIVATIONS] += more;
   TOOL_TRY(lm_memory_check(command, model->ctx, &memory, advice));
   tool_progress_show(model->args->progress, "loading the model");
   TOOL_HEED(command, heed_transformer_create(model->ctx, &complete, 0, &model->transformer));

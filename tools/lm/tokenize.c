@@ -1,5 +1,4 @@
 // heed lm tokenize: a text's ids, one a line, and back.
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,31 +50,6 @@ typedef struct content {
   char *text;
   size_t bytes;
 } content;
-
-static int read_stream(FILE *stream, const char *name, content *out) {
-  for (size_t room = 0;;) {
-    if (out->bytes + 1 >= room) {
-      room = 2 * room + (1 << 16);
-      char *grown = realloc(out->text, room);
-      if (!grown) return tool_fail(command, "no memory to read %s", name);
-      out->text = grown;
-    }
-    const size_t got = fread(out->text + out->bytes, 1, room - out->bytes - 1, stream);
-    if (ferror(stream)) return tool_fail(command, "%s: %s", name, strerror(errno));
-    out->bytes += got;
-    out->text[out->bytes] = '\0';
-    if (got == 0) return TOOL_DONE;
-  }
-}
-
-static int read_input(const char *path, content *out) {
-  if (tool_is_dash(path)) return read_stream(stdin, tool_input_name(path), out);
-  FILE *stream = fopen(path, "rb");
-  if (!stream) return tool_fail(command, "%s: %s", path, strerror(errno));
-  const int status = read_stream(stream, path, out);
-  fclose(stream);
-  return status;
-}
 
 // ---------------------------------------------------------------- ids of a text
 
@@ -168,7 +142,7 @@ static int execute(const tool_args *args, const tokenize_settings *settings, con
                    ? tool_fail(command, "%s", heed_last_error())
                    : TOOL_DONE;
   if (!settings->model) status = lm_open_tokenizer(command, name, &from, 1, &tokenizer);
-  if (status == TOOL_DONE) status = read_input(from, &input);
+  if (status == TOOL_DONE) status = tool_read_text(command, "", from, &input.text, &input.bytes);
   if (status == TOOL_DONE)
     status = settings->decode ? decode(args, tokenizer, path, &input) : encode(args, settings, tokenizer, path, &input);
   if (copied) unlink(copy);

@@ -2,7 +2,7 @@
 #ifndef HEED_LM_TRAIN_H
 #define HEED_LM_TRAIN_H
 
-#include "cli/curves.h"
+#include "draw/curves.h"
 #include "cli/log.h"
 #include "lm/lm.h"
 #include "ranks/share.h"

@@ -7,7 +7,7 @@
 
 #include "plot/plot.h"
 #include "cli/files.h"
-#include "cli/gnuplot.h"
+#include "draw/gnuplot.h"
 
 enum {
   FILES = 4,

@@ -4,7 +4,7 @@
 
 #include "plot/plot.h"
 #include "cli/files.h"
-#include "cli/gnuplot.h"
+#include "draw/gnuplot.h"
 #include "cli/json.h"
 
 static const char command[] = "heed plot";

@@ -1,6 +1,6 @@
 // heed plot runs: training runs in one picture, by their logs.
 #include "plot/plot.h"
-#include "cli/curves.h"
+#include "draw/curves.h"
 #include "cli/files.h"
 
 static int read_all(const plot_call *call, tool_run *runs) {

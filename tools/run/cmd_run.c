@@ -5,7 +5,7 @@
 
 #include "run/run.h"
 #include "cli/files.h"
-#include "cli/gnuplot.h"
+#include "draw/gnuplot.h"
 #include "cli/json.h"
 
 static const char command[] = "heed run";

@@ -2,7 +2,7 @@
 #include "train/pictures/confusion.h"
 #include "train/evaluate.h"
 #include "cli/files.h"
-#include "cli/gnuplot.h"
+#include "draw/gnuplot.h"
 
 static const char command[] = "heed eval";
 

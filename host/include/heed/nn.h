@@ -202,6 +202,15 @@ HEED_API HEED_MUST_CHECK heed_status heed_transformer_loss(heed_transformer *tra
 // No more than a part of the logits is in memory at a time. Errors: SHAPE, DTYPE, OUT_OF_MEMORY.
 HEED_API HEED_MUST_CHECK heed_status heed_transformer_evaluate(heed_transformer *transformer, const heed_tensor *tokens,
                                                                const heed_tensor *targets, heed_tensor *loss);
+// The attention weights of layers in a forward without dropout, which is that of heed_transformer_fwd(), to the same bits:
+//   weights[layer] = softmax(q kᵀ/√head_dim + mask), [B, heads, L, L], of the model's dtype
+// for the layer's queries and keys, rotated where the architecture does. The mask leaves each query its own position and those before it,
+// and with a window the last `window` of them; the others weigh 0. A query head has the keys of its group.
+// weights: a tensor for each layer, or NULL where the caller does not want them. Queues work, and does not wait. A token outside the
+// vocabulary makes the weights of those who attend it NaN. Errors: SHAPE, DTYPE, OUT_OF_MEMORY; INVALID_ARGUMENT when no layer is wanted
+// or tensors overlap.
+HEED_API HEED_MUST_CHECK heed_status heed_transformer_attention(heed_transformer *transformer,
+                                                                const heed_tensor *tokens, heed_tensor *const *weights);
 // Reckons what a model of this configuration needs to train on [batch, length] tokens; batch 0: to run only. cache: texts × tokens
 // of a heed_kv_cache. Errors: those of heed_transformer_complete().
 HEED_API HEED_MUST_CHECK heed_status heed_transformer_reckon(const heed_transformer_config *config, int64_t batch,

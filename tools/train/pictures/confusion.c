@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/gnuplot.h"
+#include "draw/gnuplot.h"
 
 enum {
   WORST = 12,

@@ -2,7 +2,7 @@
 #ifndef HEED_TRAIN_PICTURE_H
 #define HEED_TRAIN_PICTURE_H
 
-#include "cli/curves.h"
+#include "draw/curves.h"
 
 typedef struct train_picture {
   tool_curves *curves;  // NULL: no --plot

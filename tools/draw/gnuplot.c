@@ -1,6 +1,6 @@
 // Runs gnuplot as a child process: the script is its input. Its output goes to a temporary file beside the target, which is renamed when it
 // is complete.
-#include "cli/gnuplot.h"
+#include "draw/gnuplot.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -175,6 +175,10 @@ void gnuplot_put_terminal(FILE *script, const char *path, double width, double h
 }
 
 void gnuplot_put_text(FILE *script, const char *text) {
+  // Two quotes that begin a text are an empty text to gnuplot, so quotes at the beginning stand in a text of their own.
+  const int quotes = (int)strspn(text, "'");
+  if (quotes > 0) fprintf(script, "\"%.*s\".", quotes, text);
+  text += quotes;
   fputc('\'', script);
   for (; *text; ++text) {
     if (*text == '\'') fputc('\'', script);

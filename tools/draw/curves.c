@@ -1,5 +1,5 @@
 // The points of training runs: of one that goes on, and of logs. curves_draw.c draws them.
-#include "cli/curves.h"
+#include "draw/curves.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "cli/files.h"
-#include "cli/gnuplot.h"
+#include "draw/gnuplot.h"
 
 static const char option[] = "--plot";
 static const double share = 0.02;  // of the time, that refreshing the picture may take

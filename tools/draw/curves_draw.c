@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/curves.h"
-#include "cli/gnuplot.h"
+#include "draw/curves.h"
+#include "draw/gnuplot.h"
 
 enum {
   WIDTH = 960,

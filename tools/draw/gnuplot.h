@@ -19,7 +19,7 @@ int gnuplot_draw(const char *command, const char *option, const char *path, FILE
 
 // Names the terminal for `path`, as tall and wide as a picture of width × height points needs.
 void gnuplot_put_terminal(FILE *script, const char *path, double width, double height);
-// Writes gnuplot's single-quoted text, in which only the quote itself has a meaning.
+// Writes text as gnuplot's expression: single-quoted, where only the quote itself has a meaning.
 void gnuplot_put_text(FILE *script, const char *text);
 // The next of 1, 2, 5, 10, ... below or above a value > 0.
 double gnuplot_round(double value, bool up);

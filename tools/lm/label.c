@@ -1,0 +1,106 @@
+// Tokens as they are shown: what has no shape of its own is made visible, and what is long is cut.
+#include <locale.h>
+#include <stdlib.h>
+#include <string.h>
+#include <wchar.h>
+
+#include "lm/lm.h"
+
+size_t lm_character(const char *text, size_t bytes, uint32_t *code) {
+  const unsigned char *at = (const unsigned char *)text, first = at[0];
+  const size_t length = first < 0x80   ? 1
+                        : first < 0xc2 ? 0
+                        : first < 0xe0 ? 2
+                        : first < 0xf0 ? 3
+                        : first < 0xf5 ? 4
+                                       : 0;
+  if (length == 0 || length > bytes) return 0;
+  *code = length == 1 ? first : first & (0xffU >> (length + 1));
+  for (size_t i = 1; i < length; i++) {
+    if ((at[i] & 0xc0) != 0x80) return 0;
+    *code = *code << 6 | (at[i] & 0x3fU);
+  }
+  if ((first == 0xe0 && at[1] < 0xa0) || (first == 0xed && at[1] > 0x9f)) return 0;
+  if ((first == 0xf0 && at[1] < 0x90) || (first == 0xf4 && at[1] > 0x8f)) return 0;
+  return length;
+}
+
+// ---------------------------------------------------------------- pieces of a label
+
+typedef struct piece {
+  char text[16];
+  int width;
+} piece;
+
+// Characters that only change how others are shown: soft hyphen, marks of direction, joiners, separators, tags.
+static bool only_formats(uint32_t code) {
+  static const uint32_t ranges[][2] = {{0xad, 0xad},     {0x61c, 0x61c},   {0x200b, 0x200f}, {0x2028, 0x202e},
+                                       {0x2060, 0x206f}, {0xfeff, 0xfeff}, {0xfff9, 0xfffb}, {0xe0000, 0xe007f}};
+  for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+    if (code >= ranges[i][0] && code <= ranges[i][1]) return true;
+  return false;
+}
+
+static piece escaped(const char *format, uint32_t value) {
+  piece p;
+  p.width = snprintf(p.text, sizeof p.text, format, value);
+  return p;
+}
+
+// A character of `length` bytes at `text`. A mark that belongs on the character before gets a circle where there is none.
+static piece of_character(const char *text, size_t length, uint32_t code, bool is_first) {
+  static const char circle[] = "\xe2\x97\x8c";
+  piece p = {.width = 1};
+  if (code == ' ') return (piece){"\xe2\x90\xa3", 1};
+  if (code == '\n') return (piece){"\\n", 2};
+  if (code == '\t') return (piece){"\\t", 2};
+  if (code == '\r') return (piece){"\\r", 2};
+  if (code == '\\') return (piece){"\\\\", 2};
+  if (code < 0x20 || code == 0x7f) return escaped("\\x%02x", code);
+  if (code >= 0x80) p.width = wcwidth((wchar_t)code);
+  if (p.width < 0 || only_formats(code)) return escaped(code > 0xffff ? "\\U%08x" : "\\u%04x", code);
+  snprintf(p.text, sizeof p.text, "%s%.*s", is_first && p.width == 0 ? circle : "", (int)length, text);
+  if (is_first && p.width == 0) p.width = 1;
+  return p;
+}
+
+static void fill(const char *text, size_t bytes, lm_label *label) {
+  static const char more[] = "\xe2\x80\xa6";
+  size_t used = 0, kept = 0;  // kept: what leaves room for "more"
+  int kept_width = 0;
+  *label = (lm_label){0};
+  for (size_t at = 0; at < bytes;) {
+    uint32_t code = 0;
+    const size_t length = lm_character(text + at, bytes - at, &code);
+    const piece p =
+        length ? of_character(text + at, length, code, at == 0) : escaped("\\x%02x", (unsigned char)text[at]);
+    if (label->width + p.width > LM_LABEL_WIDTH || used + strlen(p.text) + sizeof more > sizeof label->text) {
+      memcpy(label->text + kept, more, sizeof more);
+      label->width = kept_width + 1;
+      return;
+    }
+    used += (size_t)snprintf(label->text + used, sizeof label->text - used, "%s", p.text);
+    label->width += p.width;
+    if (label->width < LM_LABEL_WIDTH) {
+      kept = used;
+      kept_width = label->width;
+    }
+    at += length ? length : 1;
+  }
+}
+
+void lm_labels(const heed_tokenizer *tokenizer, const int32_t *ids, size_t count, lm_label *labels) {
+  // For wcwidth(), on this thread alone; where there is no such locale, it takes other characters than ASCII as its own does.
+  const locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+  const locale_t before = utf8 ? uselocale(utf8) : (locale_t)0;
+  for (size_t i = 0; i < count; i++) {
+    size_t bytes = 0;
+    const char *text = heed_tokenizer_token(tokenizer, ids[i], &bytes);
+    fill(text ? text : "", text ? bytes : 0, &labels[i]);
+    if (labels[i].width == 0) labels[i].width = snprintf(labels[i].text, sizeof labels[i].text, "(empty)");
+  }
+  if (utf8) {
+    uselocale(before);
+    freelocale(utf8);
+  }
+}
