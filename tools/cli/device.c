@@ -19,6 +19,7 @@ int tool_open(const tool_args *args, bool profile, heed_context **out) {
                                      .store_programs = args->passing ? -1 : 0,
                                      .self_test = args->diagnoses ? -1 : 0,
                                      .uses = args->uses,
+                                     .mends_tuning = args->mends_tuning,
                                      .progress = tool_progress_told,
                                      .progress_user = args->progress};
   const double started = tool_seconds();

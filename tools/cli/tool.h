@@ -144,6 +144,7 @@ typedef struct tool_args {
   bool diagnoses;         // a subcommand sets it to open a device even if that fails heed's self-test
   unsigned uses;          // a subcommand sets it if it calls only these kinds, HEED_USES_...
   bool passing;           // a subcommand sets it if no other run needs its programs: the cache need not keep them
+  bool mends_tuning;      // a subcommand sets it to open a device whose named table of tuned choices it writes anew
   const char **operands;  // the arguments that are not options, up to NULL
   int operand_count;
   char *given;  // the subcommand's own options as on the command line, "--causal --scale 0.05"; empty if there are none

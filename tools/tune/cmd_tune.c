@@ -208,7 +208,14 @@ static int tune(const tool_args *args, const tune_settings *s, heed_context *ctx
   return status;
 }
 
-static int run(const tool_args *args, const tune_settings *s) {
+// A table that HEED_TUNE names, and that is damaged or not for this device, is only replaced or deleted by those who ask for that.
+static bool may_mend(const tune_settings *s) {
+  const char *named = getenv("HEED_TUNE");
+  return s->import || s->reset || (named && access(named, F_OK) != 0);
+}
+
+static int run(tool_args *args, const tune_settings *s) {
+  args->mends_tuning = may_mend(s);
   if (args->validate)
     return tool_usage(
         command,
