@@ -29,7 +29,7 @@ grep -qF $'\ropening the device' seen || fail "no progress: $(cat -v seen)"
 grep -qF "${erase}a  " seen || fail "progress is not erased before the table: $(cat -v seen)"
 grep -qF "${erase}2               1.41421354" seen || fail "progress is not erased before a row: $(cat -v seen)"
 on_terminal 80 "$heed check --tiny --op relu --device host"
-grep -qF $'\r1 of 2, 0 failed' seen || fail "heed check shows no progress: $(cat -v seen)"
+grep -qF $'\rcase 1 of 2, 0 failed' seen || fail "heed check shows no progress: $(cat -v seen)"
 for quiet in "env TERM=dumb" "env NO_COLOR=1" "env -u TERM"; do
   on_terminal 80 "$quiet $heed sqrt 2 --device host"
   ! grep -qF $'\033' seen || fail "progress in spite of $quiet"
@@ -49,7 +49,14 @@ if [ "${HEED_TEST_HOST_ONLY:-0}" != 1 ] && [ "${HEED_DEVICE:-}" != host ]; then
 fi
 if [ "$device" != host ]; then
   on_terminal 80 "$heed sqrt 2 --device $device -v"
-  grep -qE 'compiling kernels: 1 \(ops/' seen || fail "nothing is said of kernels that compile: $(cat -v seen)"
+  grep -qE 'compiling kernels: root 1 of 1, file 1 \(ops/' seen || fail "nothing is said of kernels that compile: $(cat -v seen)"
+  on_terminal 80 "$heed check --tiny --op relu --device $device"
+  grep -qE 'compiling kernels: case [12] of 2, file 1 \(ops/' seen || fail "heed check does not say which case compiles: $(cat -v seen)"
+  on_terminal 80 "$heed bench softmax --rows 3 --cols 5 --device $device"
+  grep -qE 'compiling kernels: case 1 of 1, file [0-9]+ \(ops/' seen || fail "heed bench does not say which case compiles: $(cat -v seen)"
+  on_terminal 80 "HEED_SELF_TEST=on $heed sqrt 2 --device $device"
+  grep -qE 'compiling kernels: self-test 1 of [1-4], file [0-9]+ \(' seen || fail "the self-test is not counted: $(cat -v seen)"
+  on_terminal 80 "$heed sqrt 2 --device $device -v"
   grep -qE 'compiled [1-9][0-9]* kernel files' seen || fail "-v does not count kernels: $(cat -v seen)"
 fi
 
