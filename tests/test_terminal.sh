@@ -29,7 +29,7 @@ grep -qF $'\ropening the device' seen || fail "no progress: $(cat -v seen)"
 grep -qF "${erase}a  " seen || fail "progress is not erased before the table: $(cat -v seen)"
 grep -qF "${erase}2               1.41421354" seen || fail "progress is not erased before a row: $(cat -v seen)"
 on_terminal 80 "$heed check --tiny --op relu --device host"
-grep -qF $'\r1 of 2, 0 failed' seen || fail "heed check shows no progress: $(cat -v seen)"
+grep -qF $'\rcase 1 of 2, 0 failed' seen || fail "heed check shows no progress: $(cat -v seen)"
 for quiet in "env TERM=dumb" "env NO_COLOR=1" "env -u TERM"; do
   on_terminal 80 "$quiet $heed sqrt 2 --device host"
   ! grep -qF $'\033' seen || fail "progress in spite of $quiet"
@@ -49,7 +49,14 @@ if [ "${HEED_TEST_HOST_ONLY:-0}" != 1 ] && [ "${HEED_DEVICE:-}" != host ]; then
 fi
 if [ "$device" != host ]; then
   on_terminal 80 "$heed sqrt 2 --device $device -v"
-  grep -qE 'compiling kernels: 1 \(ops/' seen || fail "nothing is said of kernels that compile: $(cat -v seen)"
+  grep -qE 'compiling kernels: root 1 of 1, file 1 \(ops/' seen || fail "nothing is said of kernels that compile: $(cat -v seen)"
+  on_terminal 80 "$heed check --tiny --op relu --device $device"
+  grep -qE 'compiling kernels: case [12] of 2, file 1 \(ops/' seen || fail "heed check does not say which case compiles: $(cat -v seen)"
+  on_terminal 80 "$heed bench softmax --rows 3 --cols 5 --device $device"
+  grep -qE 'compiling kernels: case 1 of 1, file [0-9]+ \(ops/' seen || fail "heed bench does not say which case compiles: $(cat -v seen)"
+  on_terminal 80 "HEED_SELF_TEST=on $heed sqrt 2 --device $device"
+  grep -qE 'compiling kernels: self-test 1 of [1-4], file [0-9]+ \(' seen || fail "the self-test is not counted: $(cat -v seen)"
+  on_terminal 80 "$heed sqrt 2 --device $device -v"
   grep -qE 'compiled [1-9][0-9]* kernel files' seen || fail "-v does not count kernels: $(cat -v seen)"
 fi
 
@@ -59,7 +66,8 @@ for width in 40 60 80; do
   for command in "devices --device host" "sqrt 2 9 25 --device host" "check --tiny --op relu --device host" \
     "bench softmax --rows 3 --cols 5 --device host"; do
     on_terminal "$width" "$heed $command --no-progress 2>/dev/null"
-    widest=$(grep -E '^(  device|a  |operator|relu|op |softmax|host)' seen | tr -d '\r' | awk '{ if (length > widest) widest = length } END { print widest + 0 }')
+    # The line with the device's name may be longer.
+    widest=$(grep -v ' (driver ' seen | grep -E '^(  device|a  |operator|relu|op |softmax|host)' | tr -d '\r' | awk '{ if (length > widest) widest = length } END { print widest + 0 }')
     [ "$widest" -gt 0 ] && [ "$widest" -le "$width" ] || fail "heed $command: a table of $widest columns on a terminal of $width: $(cat seen)"
   done
 done
@@ -100,9 +108,22 @@ if [ "$device" != host ]; then
     SECONDS=0
     HEED_TUNE=$target "$heed" tune --op gemm --device "$device" >out 2>err || status=$?
     [ "$status" -eq 1 ] && [ "$SECONDS" -lt 30 ] || fail "heed tune into $target: exit status $status after $SECONDS s"
-    grep -qF "the table $target: " err || fail "heed tune into $target: $(cat err)"
+    grep -qE "(the table|\(HEED_TUNE\):) $target: " err || fail "heed tune into $target: $(cat err)"
     ! grep -q . out || fail "heed tune into $target measures: $(cat out)"
   done
+
+  # A table that is named and cannot serve is an error of every command; only --reset deletes what is no table.
+  echo "my thesis" >thesis
+  for command in "sqrt 2" "check --tiny --op relu" "bench softmax" "tune --op gemm --time-budget 1"; do
+    status=0
+    # shellcheck disable=SC2086 # words
+    HEED_TUNE=$scratch/thesis "$heed" $command --device "$device" >out 2>err || status=$?
+    [ "$status" -eq 1 ] || fail "heed $command with a broken HEED_TUNE: exit status $status"
+    grep -qE '\(HEED_TUNE\): .*/thesis: line 1: not JSON.* or off for none' err || fail "heed $command with a broken HEED_TUNE: $(cat err)"
+  done
+  grep -qx "my thesis" thesis || fail "heed tune writes over what is no table"
+  ! HEED_TUNE=$scratch/absent "$heed" sqrt 2 --device "$device" >out 2>err || fail "heed sqrt does without the table that HEED_TUNE names"
+  HEED_TUNE=$scratch/thesis "$heed" tune --reset --device "$device" 2>err && [ ! -e thesis ] || fail "heed tune --reset: $(cat err)"
 fi
 [ "$failures" -eq 0 ] || exit 1
 echo "terminals of 40, 60 and 80 columns; interrupted 6 times; on $device"

@@ -1,5 +1,5 @@
-// Tuned choices: what a table may say and what is refused, that it changes plans and never results, and that the search of `heed tune`
-// does not take what computes wrong, however fast.
+// Tuned choices: what a table may say, where it lies, and what is refused. test_tune_steps.c has what a choice changes, and
+// test_tune_search.c how `heed tune` finds one.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,7 +7,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cl/attention/fused_cpu.h"
 #include "cl/operators.h"
 #include "cl/tuning/tuning.h"
 #include "support_devices.h"
@@ -52,14 +51,31 @@ static char *read_text(const char *path) {
   return text;
 }
 
-// A context on the group's device with this table, which need not exist.
-static heed_context *open_with(void **state, const char *tuning, const char *kernels) {
+// Opens the group's device.
+static heed_status try_open(void **state, const heed_open_options *given, heed_context **out) {
   char spec[96];
-  heed_context *ctx = NULL;
   snprintf(spec, sizeof spec, "id:%s", heed_context_device(support_context(state))->id);
-  const heed_open_options options = {.device = spec, .tuning = tuning, .kernel_dir = kernels, .validate = -1};
-  ASSERT_OK(heed_open_with(&options, &ctx));
+  heed_open_options options = *given;
+  options.device = spec;
+  options.validate = -1;
+  return heed_open_with(&options, out);
+}
+
+// A context on the group's device with this table.
+static heed_context *open_with(void **state, const char *tuning, const char *kernels) {
+  heed_context *ctx = NULL;
+  ASSERT_OK(try_open(state, &(heed_open_options){.tuning = tuning, .kernel_dir = kernels}, &ctx));
   return ctx;
+}
+
+// A table that was named and cannot serve: the message has the file, what is wrong with it, and what to do.
+static void assert_refused(void **state, const char *path, heed_status status, const char *part) {
+  heed_context *ctx = NULL;
+  ASSERT_FAILS(status, part, try_open(state, &(heed_open_options){.tuning = path}, &ctx));
+  assert_null(ctx);
+  assert_non_null(strstr(heed_last_error(), path));
+  assert_non_null(strstr(heed_last_error(), "(HEED_TUNE)"));
+  assert_non_null(strstr(heed_last_error(), "or off for none"));
 }
 
 // "cpu: vectors=2" is a choice anywhere, whether the device takes it or not.
@@ -73,6 +89,16 @@ static void assert_choice(heed_context *ctx, const heed_tune_problem *problem, c
   heed_tune_choice choice;
   ASSERT_OK(heed_tune_get(ctx, problem, &choice));
   assert_string_equal(choice.text, expected);
+}
+
+// The context was opened in spite of its table, and says what is wrong with it and what to do.
+static void assert_ignored(heed_context *ctx, const char *path, const char *part) {
+  const char *const parts[] = {part, path, "heed tune --reset"};
+  for (size_t i = 0; i < sizeof parts / sizeof *parts; ++i)
+    if (!strstr(heed_context_notice(ctx), parts[i]))
+      fail_msg("'%s' is not in the notice '%s'", parts[i], heed_context_notice(ctx));
+  assert_choice(ctx, &a_problem, "default");
+  heed_context_destroy(ctx);
 }
 
 static heed_tune_problem with_size(heed_tune_problem problem, int i, int64_t size) {
@@ -184,8 +210,10 @@ static void the_host_has_nothing_to_tune(void **state) {
 static void a_table_comes_back_from_its_file(void **state) {
   const char *path = in_root("a/b/table.json");
   char *before, *after;
-  heed_context *ctx = open_with(state, path, NULL);
-  assert_non_null(strstr(heed_context_notice(ctx), "No such file"));  // it was named, so it should be there
+  heed_context *ctx = NULL;
+  assert_refused(state, path, HEED_ERROR_IO, "No such file");  // it was named, so it should be there
+  ASSERT_OK(try_open(state, &(heed_open_options){.tuning = path, .mends_tuning = 1}, &ctx));
+  assert_string_equal(heed_context_notice(ctx), "");
   assert_string_equal(heed_tune_path(ctx), path);
   ASSERT_OK(heed_tune_set(ctx, &a_problem, a_choice, 1.25));
   ASSERT_OK(heed_tune_set(ctx, &an_attention, "fused-cpu: key_block=192", 0));
@@ -227,6 +255,11 @@ static void the_usual_place_is_the_users_alone_and_may_be_empty(void **state) {
   ctx = open_with(state, "off", NULL);  // as HEED_TUNE=off
   assert_choice(ctx, &a_problem, "default");
   heed_context_destroy(ctx);
+  write_text(path, "not a table");  // nobody named it, so work goes on without it
+  assert_ignored(open_with(state, NULL, NULL), path, "line 1: not JSON");
+  setenv("HEED_TUNE", path, 1);
+  ASSERT_FAILS(HEED_ERROR_FORMAT, "line 1: not JSON", try_open(state, &(heed_open_options){0}, &ctx));
+  unsetenv("HEED_TUNE");
   assert_int_equal(unlink(path), 0);  // deleting it restores the defaults
   ctx = open_with(state, NULL, NULL);
   assert_string_equal(heed_context_notice(ctx), "");
@@ -275,16 +308,15 @@ static void a_default_goes_before_a_wider_range(void **state) {
   heed_context_destroy(ctx);
 }
 
-// The table is ignored, opening says why, and loading it is an error with the same words.
-static void assert_ignored(void **state, const char *path, const char *part) {
-  heed_context *ctx = open_with(state, path, NULL);
-  if (!strstr(heed_context_notice(ctx), part) || !strstr(heed_context_notice(ctx), path))
-    fail_msg("'%s' is not in the notice '%s'", part, heed_context_notice(ctx));
-  assert_choice(ctx, &a_problem, "default");
-  heed_context_destroy(ctx);
+// Whoever names the table gets an error; for a program that mends it, opening says why it is ignored.
+static void assert_useless(void **state, const char *path, heed_status status, const char *part) {
+  heed_context *ctx = NULL;
+  assert_refused(state, path, status, part);
+  ASSERT_OK(try_open(state, &(heed_open_options){.tuning = path, .mends_tuning = 1}, &ctx));
+  assert_ignored(ctx, path, part);
 }
 
-static void a_broken_file_is_reported_and_ignored(void **state) {
+static void a_broken_file_is_refused(void **state) {
   static const struct {
     const char *piece, *other, *part;
   } edits[] = {
@@ -311,7 +343,7 @@ static void a_broken_file_is_reported_and_ignored(void **state) {
   const char *path = in_root("broken.json");
   for (size_t i = 0; i < sizeof edits / sizeof *edits; ++i) {
     write_table(state, path, edits[i].piece, edits[i].other);
-    assert_ignored(state, path, edits[i].part);
+    assert_useless(state, path, HEED_ERROR_FORMAT, edits[i].part);
   }
   write_table(state, path, "\"heed\"", "\"heed\"");
   struct stat info;
@@ -319,13 +351,13 @@ static void a_broken_file_is_reported_and_ignored(void **state) {
   for (int64_t size = 0; size + 2 < info.st_size; size += 37) {  // cut off anywhere
     write_table(state, path, "\"heed\"", "\"heed\"");
     assert_int_equal(truncate(path, size), 0);
-    assert_ignored(state, path, "not JSON");
+    assert_useless(state, path, HEED_ERROR_FORMAT, "not JSON");
   }
   assert_int_equal(truncate(path, 2 << 20), 0);
-  assert_ignored(state, path, "too many");
+  assert_useless(state, path, HEED_ERROR_FORMAT, "too many");
 }
 
-static void a_foreign_file_is_reported_and_ignored(void **state) {
+static void a_foreign_file_is_refused(void **state) {
   const char *path = in_root("foreign.json");
   static const char *const names[] = {"heed", "device", "name", "driver"};
   for (size_t i = 0; i < sizeof names / sizeof *names; ++i) {
@@ -333,26 +365,26 @@ static void a_foreign_file_is_reported_and_ignored(void **state) {
     snprintf(piece, sizeof piece, "\"%s\": \"", names[i]);
     snprintf(other, sizeof other, "\"%s\": \"another ", names[i]);
     write_table(state, path, piece, other);
-    assert_ignored(state, path, "another ");
+    assert_useless(state, path, HEED_ERROR_UNSUPPORTED, "another ");
   }
   write_table(state, path, "\"compute_units\": ", "\"compute_units\": 9");
-  assert_ignored(state, path, "compute units");
+  assert_useless(state, path, HEED_ERROR_UNSUPPORTED, "compute units");
 }
 
 static void a_file_that_others_could_have_made_is_not_trusted(void **state) {
   const char *path = in_root("mine.json"), *link = in_root("link.json"), *other = in_root("other.json");
   write_table(state, path, "\"heed\"", "\"heed\"");
   assert_int_equal(symlink(path, link), 0);
-  assert_ignored(state, link, "symbolic link");
+  assert_useless(state, link, HEED_ERROR_IO, "symbolic link");
   assert_int_equal(chmod(path, 0622), 0);
-  assert_ignored(state, path, "others may write");
+  assert_useless(state, path, HEED_ERROR_IO, "others may write");
   assert_int_equal(chmod(path, 0600), 0);
   assert_int_equal(mkfifo(other, 0600), 0);
-  assert_ignored(state, other, "not a file");  // and nobody waits for a writer
-  assert_ignored(state, root, "not a file");
+  assert_useless(state, other, HEED_ERROR_IO, "not a file");  // and nobody waits for a writer
+  assert_useless(state, root, HEED_ERROR_IO, "not a file");
   if (geteuid() != 0) return;
   assert_int_equal(chown(path, 65534, 65534), 0);
-  assert_ignored(state, path, "another user");
+  assert_useless(state, path, HEED_ERROR_IO, "another user");
 }
 
 static void what_cannot_be_loaded_or_saved_changes_nothing(void **state) {
@@ -383,82 +415,6 @@ static void what_cannot_be_loaded_or_saved_changes_nothing(void **state) {
   heed_context_destroy(ctx);
 }
 
-// ---------------------------------------------------------------- plans
-
-static heed_context *cpu_context(void **state) {
-  heed_context *ctx = open_with(state, "off", NULL);
-  if (heed__cl_state(ctx)->traits.cpu_like) return ctx;
-  heed_context_destroy(ctx);
-  skip();
-  return NULL;
-}
-
-// The plan of a call that the kernels for CPUs do.
-static struct heed__cl_attention_fused_cpu cpu_plan(heed_context *ctx, const struct heed__cl_attention *a) {
-  const struct heed__cl_attention_way way = heed__cl_attention_choose(ctx, a);
-  assert_ptr_equal(way.variant, &heed__cl_attention_fused_cpu);
-  return way.plan.fused_cpu;
-}
-
-static void tuned_blocks_are_whole_tiles_and_fit_a_stack(void **state) {
-  heed_context *ctx = cpu_context(state);
-  const struct heed__attention_params params = {.scale = 1};
-  const struct heed_tensor t = {.ctx = ctx, .dtype = HEED_F32, .rank = 4};
-  static const char *const choices[] = {"default", "fused-cpu: key_block=100", "fused-cpu: query_block=50",
-                                        "fused-cpu: tile_rows=7",
-                                        "fused-cpu: tile_rows=16 key_block=1024 query_block=1024"};
-  for (size_t i = 0; i < sizeof choices / sizeof *choices; ++i)
-    for (int backward = 0; backward < 2; ++backward)
-      for (int64_t dim = 5; dim <= 512; dim *= 10) {
-        struct heed__cl_attention a = {.params = &params,
-                                       .backward = backward,
-                                       .q = &t,
-                                       .batch = 2,
-                                       .heads = 4,
-                                       .kv_heads = 2,
-                                       .group = 2,
-                                       .queries = 100,
-                                       .keys = 200,
-                                       .dim = dim,
-                                       .value_dim = dim};
-        ASSERT_OK(heed_tune_force(ctx, backward ? HEED_TUNE_ATTENTION_BWD : HEED_TUNE_ATTENTION_FWD, choices[i]));
-        const struct heed__cl_attention_fused_cpu plan = cpu_plan(ctx, &a);
-        assert_int_equal(plan.key_block % (2 * plan.vector), 0);
-        assert_int_equal(plan.query_block % plan.tile_rows, 0);
-        if (backward) assert_int_equal(plan.key_block % plan.tile_rows, 0);
-        const int64_t floats = backward ? 5 * plan.key_block * dim + 2 * (int64_t)plan.key_block * plan.query_block
-                                        : 2 * plan.query_block * dim + (int64_t)plan.tile_rows * plan.key_block;
-        assert_true(floats * 4 <= 2 << 20);
-      }
-  heed_context_destroy(ctx);
-}
-
-static void a_tuned_choice_reaches_the_plan_of_its_class(void **state) {
-  heed_context *ctx = cpu_context(state);
-  const struct heed__attention_params params = {.scale = 1, .causal = HEED_CAUSAL_TOP_LEFT};
-  const struct heed_tensor t = {.ctx = ctx, .dtype = HEED_F16, .rank = 4};
-  struct heed__cl_attention a = {.params = &params,
-                                 .backward = true,
-                                 .q = &t,
-                                 .batch = 4,
-                                 .heads = 8,
-                                 .kv_heads = 8,
-                                 .group = 1,
-                                 .queries = 1024,
-                                 .keys = 1024,
-                                 .dim = 64,
-                                 .value_dim = 64};
-  const struct heed__cl_attention_fused_cpu own = cpu_plan(ctx, &a);
-  ASSERT_OK(heed_tune_set(ctx, &an_attention, "fused-cpu: key_block=192", 0));
-  const struct heed__cl_attention_fused_cpu tuned = cpu_plan(ctx, &a);
-  assert_int_equal(tuned.key_block, 192);
-  assert_int_equal(tuned.query_block, own.query_block);
-  a.keys = 4096;
-  const struct heed__cl_attention_fused_cpu outside = cpu_plan(ctx, &a);
-  assert_int_equal(outside.key_block, own.key_block);
-  heed_context_destroy(ctx);
-}
-
 int main(void) {
   setenv("HEED_TUNE", "off", 1);
   const struct CMUnitTest tests[] = {
@@ -471,12 +427,10 @@ int main(void) {
       cmocka_unit_test(a_table_comes_back_from_its_file),
       cmocka_unit_test(the_usual_place_is_the_users_alone_and_may_be_empty),
       cmocka_unit_test(a_default_goes_before_a_wider_range),
-      cmocka_unit_test(a_broken_file_is_reported_and_ignored),
-      cmocka_unit_test(a_foreign_file_is_reported_and_ignored),
+      cmocka_unit_test(a_broken_file_is_refused),
+      cmocka_unit_test(a_foreign_file_is_refused),
       cmocka_unit_test(a_file_that_others_could_have_made_is_not_trusted),
       cmocka_unit_test(what_cannot_be_loaded_or_saved_changes_nothing),
-      cmocka_unit_test(tuned_blocks_are_whole_tiles_and_fit_a_stack),
-      cmocka_unit_test(a_tuned_choice_reaches_the_plan_of_its_class),
   };
   void *nothing = NULL;
   if (make_root(&nothing) != 0) return 1;

@@ -115,8 +115,6 @@ static tune_outcome search(heed_context *ctx, heed_context *host) {
                                .ctx = ctx,
                                .host = host,
                                .progress = &progress,
-                               .number = "1",
-                               .numbers = "1",
                                .deadline = end,
                                .last = end,
                                .end = end,

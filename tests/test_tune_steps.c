@@ -1,5 +1,5 @@
-// The steps that the search of `heed tune` may take from a choice: what heed_tune_neighbours() offers on CPUs and, by their traits, on
-// GPUs. Nothing is run; that every choice gives the same results is test_tune_search's.
+// The steps that the search of `heed tune` may take from a choice (what heed_tune_neighbours() offers on CPUs and, by their traits, on
+// GPUs), and what a choice makes of a plan. Nothing is run; that every choice gives the same results is test_tune_search's.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -173,11 +173,76 @@ static void steps_of_products_on_gpus_are_the_other_providers(void **state) {
   heed_context_destroy(ctx);
 }
 
+// ---------------------------------------------------------------- plans
+
+static void tuned_blocks_are_whole_tiles_and_fit_a_stack(void **state) {
+  heed_context *ctx = cpu_context(state);
+  const struct heed__attention_params params = {.scale = 1};
+  const struct heed_tensor t = {.ctx = ctx, .dtype = HEED_F32, .rank = 4};
+  static const char *const choices[] = {"default", "fused-cpu: key_block=100", "fused-cpu: query_block=50",
+                                        "fused-cpu: tile_rows=7",
+                                        "fused-cpu: tile_rows=16 key_block=1024 query_block=1024"};
+  for (size_t i = 0; i < sizeof choices / sizeof *choices; ++i)
+    for (int backward = 0; backward < 2; ++backward)
+      for (int64_t dim = 5; dim <= 512; dim *= 10) {
+        struct heed__cl_attention a = {.params = &params,
+                                       .backward = backward,
+                                       .q = &t,
+                                       .batch = 2,
+                                       .heads = 4,
+                                       .kv_heads = 2,
+                                       .group = 2,
+                                       .queries = 100,
+                                       .keys = 200,
+                                       .dim = dim,
+                                       .value_dim = dim};
+        ASSERT_OK(heed_tune_force(ctx, backward ? HEED_TUNE_ATTENTION_BWD : HEED_TUNE_ATTENTION_FWD, choices[i]));
+        const struct heed__cl_attention_fused_cpu plan = cpu_plan(ctx, &a);
+        assert_int_equal(plan.key_block % (2 * plan.vector), 0);
+        assert_int_equal(plan.query_block % plan.tile_rows, 0);
+        if (backward) assert_int_equal(plan.key_block % plan.tile_rows, 0);
+        const int64_t floats = backward ? 5 * plan.key_block * dim + 2 * (int64_t)plan.key_block * plan.query_block
+                                        : 2 * plan.query_block * dim + (int64_t)plan.tile_rows * plan.key_block;
+        assert_true(floats * 4 <= 2 << 20);
+      }
+  heed_context_destroy(ctx);
+}
+
+static void a_tuned_choice_reaches_the_plan_of_its_class(void **state) {
+  heed_context *ctx = cpu_context(state);
+  const struct heed__attention_params params = {.scale = 1, .causal = HEED_CAUSAL_TOP_LEFT};
+  const struct heed_tensor t = {.ctx = ctx, .dtype = HEED_F16, .rank = 4};
+  const heed_tune_problem its_class = {
+      .op = HEED_TUNE_ATTENTION_BWD, .dtype = HEED_F16, .causal = true, .sizes = {64, 1024, 1024, 32}};
+  struct heed__cl_attention a = {.params = &params,
+                                 .backward = true,
+                                 .q = &t,
+                                 .batch = 4,
+                                 .heads = 8,
+                                 .kv_heads = 8,
+                                 .group = 1,
+                                 .queries = 1024,
+                                 .keys = 1024,
+                                 .dim = 64,
+                                 .value_dim = 64};
+  const struct heed__cl_attention_fused_cpu own = cpu_plan(ctx, &a);
+  ASSERT_OK(heed_tune_set(ctx, &its_class, "fused-cpu: key_block=192", 0));
+  const struct heed__cl_attention_fused_cpu tuned = cpu_plan(ctx, &a);
+  assert_int_equal(tuned.key_block, 192);
+  assert_int_equal(tuned.query_block, own.query_block);
+  a.keys = 4096;
+  const struct heed__cl_attention_fused_cpu outside = cpu_plan(ctx, &a);
+  assert_int_equal(outside.key_block, own.key_block);
+  heed_context_destroy(ctx);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(each_step_of_attention_on_cpus_is_another_plan),
       cmocka_unit_test(steps_of_attention_on_gpus_are_tiles_and_variants),
       cmocka_unit_test(steps_of_products_on_gpus_are_the_other_providers),
+      cmocka_unit_test(tuned_blocks_are_whole_tiles_and_fit_a_stack),
+      cmocka_unit_test(a_tuned_choice_reaches_the_plan_of_its_class),
   };
   return cmocka_run_group_tests(tests, support_open_device, support_close);
 }

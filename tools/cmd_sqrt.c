@@ -197,7 +197,8 @@ static int find_roots(const tool_args *args, const sqrt_settings *settings) {
   for (int i = 0; i < args->operand_count && tensors[2]; i++) {
     result r = {0};
     if (read_operand(args->operands[i], &value) != TOOL_DONE) break;
-    tool_progress_show(args->progress, "root %d of %d", i + 1, args->operand_count);
+    tool_progress_count(args->progress, "root", i + 1, args->operand_count);
+    tool_progress_again(args->progress);
     const int found = find_root(args, settings, value, tensors, &r);
     if (found != TOOL_DONE || show(args, &out, &r) != TOOL_DONE) status = TOOL_FAILED;
   }

@@ -37,7 +37,7 @@ struct heed__driver_verdicts {
 
 // heed/tune.h on a context of this driver, with arguments that have been checked.
 struct heed__driver_tuning {
-  heed_status (*open)(heed_context *ctx, const char *folder, const char *file, bool off);
+  heed_status (*open)(heed_context *ctx, const char *folder, const char *file, bool off, bool mends);
   void (*get)(heed_context *ctx, const heed_tune_problem *problem, heed_tune_choice *choice);
   heed_status (*set)(heed_context *ctx, const heed_tune_problem *problem, const char *choice, double speedup);
   heed_status (*force)(heed_context *ctx, heed_tune_op op, const char *choice);

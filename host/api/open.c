@@ -17,7 +17,8 @@ static heed_status open_tuning(const heed_open_options *options, heed_context *c
   char folder[4096];
   const bool off = heed__config_is_off(given);
   const bool has_folder = heed__config_folder("XDG_CONFIG_HOME", ".config", "heed/tune", folder, sizeof folder);
-  return tuning->open(ctx, has_folder ? folder : NULL, off || heed__config_is_on(given) ? NULL : given, off);
+  return tuning->open(ctx, has_folder ? folder : NULL, off || heed__config_is_on(given) ? NULL : given, off,
+                      options->mends_tuning > 0);
 }
 
 static heed_status attach_validation(const heed_open_options *options, heed_context *ctx) {

@@ -50,8 +50,8 @@ heed_status heed__cl_backend_open_with(heed_context *ctx, cl_context context, cl
   return heed__cl_gemm_open(ctx, &config->gemm);
 }
 
-heed_status heed__cl_backend_tune(heed_context *ctx, const char *folder, const char *file, bool off) {
-  return heed__cl_tuning_open(ctx, heed__cl_tuned_operators, folder, file, off);
+heed_status heed__cl_backend_tune(heed_context *ctx, const char *folder, const char *file, bool off, bool mends) {
+  return heed__cl_tuning_open(ctx, heed__cl_tuned_operators, folder, file, off, mends);
 }
 
 heed_status heed__cl_backend_check_cache(const char *dir) { return heed__cl_cache_check(dir); }

@@ -19,7 +19,7 @@ heed_status heed__cl_backend_open(heed_context *ctx, cl_device_id device, const 
 heed_status heed__cl_backend_open_with(heed_context *ctx, cl_context context, cl_device_id device,
                                        cl_command_queue queue, const struct heed__cl_backend_config *config);
 // Reads the table of tuned choices; see heed__cl_tuning_open.
-heed_status heed__cl_backend_tune(heed_context *ctx, const char *folder, const char *file, bool off);
+heed_status heed__cl_backend_tune(heed_context *ctx, const char *folder, const char *file, bool off, bool mends);
 
 // Check a folder that the caller named, for compiled kernels or with kernel files. Errors: INVALID_ARGUMENT with the reason.
 heed_status heed__cl_backend_check_cache(const char *dir);

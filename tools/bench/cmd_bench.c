@@ -193,7 +193,8 @@ static int time_cases(const bench_run_of *b, const heed_case *cases, size_t coun
     const double started = tool_seconds();
     bench_record described;
     bench_describe(&cases[i], &described);
-    tool_progress_show(b->args->progress, "%zu of %zu  %s %s", i + 1, count, described.op, described.shape_text);
+    tool_progress_count(b->args->progress, "case", (int64_t)i + 1, (int64_t)count);
+    tool_progress_show(b->args->progress, "%s %s", described.op, described.shape_text);
     TOOL_HEED(command, bench_run(&cases[i], b->ctx, b->settings->runs, &watch, &records[i]));
     if (records[i].runs == 0) break;
     TOOL_HEED(command, measure_peak(b, &after));

@@ -84,11 +84,12 @@ static void note_failure(check_state *state, const char *op, const heed_case *c,
 }
 
 void check_show_progress(check_state *state, const heed_case *c) {
+  tool_progress_count(state->args->progress, "case", (int64_t)state->done + 1, (int64_t)state->total);
   if (state->done > 0 && !tool_progress_due(state->args->progress)) return;
   char left[32];
   const double passed = tool_seconds() - state->started;
   tool_progress_show(
-      state->args->progress, "%zu of %zu, %zu failed, about %s left  %s", state->done + 1, state->total, state->failed,
+      state->args->progress, "%zu failed, about %s left  %s", state->failed,
       tool_duration_text(passed * (double)(state->total - state->done) / (double)(state->done + 1), left), c->name);
 }
 

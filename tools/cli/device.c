@@ -19,11 +19,14 @@ int tool_open(const tool_args *args, bool profile, heed_context **out) {
                                      .store_programs = args->passing ? -1 : 0,
                                      .self_test = args->diagnoses ? -1 : 0,
                                      .uses = args->uses,
+                                     .mends_tuning = args->mends_tuning,
                                      .progress = tool_progress_told,
                                      .progress_user = args->progress};
   const double started = tool_seconds();
   tool_progress_show(args->progress, "opening the device");
-  TOOL_HEED(args->command, heed_open_with(&options, out));
+  const heed_status opened = heed_open_with(&options, out);
+  tool_progress_count(args->progress, NULL, 0, 0);  // the self-test's parts are over
+  TOOL_HEED(args->command, opened);
   const char *notice = heed_context_notice(*out);
   if (*notice) tool_note(args, "warning: %s", notice);
   describe(args, *out, tool_seconds() - started);

@@ -1,6 +1,7 @@
 // The progress line: one line on a terminal's stderr that rewrites itself, and the clock for it; and how values went, in a line.
 #include "cli/tool.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -50,19 +51,26 @@ static void show(tool_progress *progress, const char *line) {
   progress->last = tool_seconds();
 }
 
-void tool_progress_show(tool_progress *progress, const char *format, ...) {
-  if (!progress->terminal) return;
-  char line[256];
-  va_list list;
-  va_start(list, format);
-  vsnprintf(line, sizeof line, format, list);
-  va_end(list);
-  snprintf(progress->stage, sizeof progress->stage, "%s", line);
-  show(progress, line);
+void tool_progress_count(tool_progress *progress, const char *what, int64_t number, int64_t total) {
+  progress->count[0] = progress->text[0] = '\0';
+  if (what) snprintf(progress->count, sizeof progress->count, "%s %" PRId64 " of %" PRId64, what, number, total);
 }
 
 void tool_progress_again(tool_progress *progress) {
-  if (progress->terminal && shown) show(progress, progress->stage);
+  if (!progress->terminal) return;
+  char line[sizeof progress->count + sizeof progress->text + 2];
+  const char *between = progress->count[0] && progress->text[0] ? ", " : "";
+  snprintf(line, sizeof line, "%s%s%s", progress->count, between, progress->text);
+  show(progress, line);
+}
+
+void tool_progress_show(tool_progress *progress, const char *format, ...) {
+  if (!progress->terminal) return;
+  va_list list;
+  va_start(list, format);
+  vsnprintf(progress->text, sizeof progress->text, format, list);
+  va_end(list);
+  tool_progress_again(progress);
 }
 
 void tool_progress_clear(tool_progress *progress) {
@@ -75,19 +83,22 @@ void tool_progress_clear(tool_progress *progress) {
 
 void tool_progress_told(const heed_progress *told, void *user) {
   tool_progress *progress = user;
-  char line[256];
+  char line[320];
   if (progress->pass_on) {
     progress->pass_on(told, progress->pass_on_user);
     return;
   }
   if (told->activity == HEED_ACTIVITY_SELF_TEST) {
-    tool_progress_show(progress, "testing the device: %s, %zu of %zu", told->name, told->done + 1, told->total);
+    tool_progress_count(progress, "self-test", (int64_t)told->done + 1, (int64_t)told->total);
+    tool_progress_show(progress, "%s", told->name);
     return;
   }
   ++progress->compiled;
   if (!progress->terminal) return;
-  // The number comes first, because the end of a line may be cut off. It counts those of all contexts.
-  snprintf(line, sizeof line, "compiling kernels: %zu (%s)  %s", progress->compiled, told->name, progress->stage);
+  // What can be counted comes first, because the end of a line may be cut off. The files are those of all contexts.
+  snprintf(line, sizeof line, "compiling kernels: %s%sfile %zu (%s)%s%s", progress->count,
+           progress->count[0] ? ", " : "", progress->compiled, told->name, progress->text[0] ? ", " : "",
+           progress->text);
   show(progress, line);
 }
 

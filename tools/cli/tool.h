@@ -106,7 +106,8 @@ typedef struct tool_progress {
   bool terminal;
   double interval, last;  // seconds between two lines that are not urgent; when the last one was written
   size_t compiled;        // kernel files that drivers compiled so far
-  char stage[128];        // what they are compiled for, "14 of 219"; may be empty
+  char count[64];         // what the work is at, of all that it is: "case 14 of 219"; may be empty
+  char text[128];         // what else the last line said
   // Not NULL, in a second process: takes what heed tells, and shows nothing here.
   void (*pass_on)(const heed_progress *told, void *user);
   void *pass_on_user;
@@ -144,6 +145,7 @@ typedef struct tool_args {
   bool diagnoses;         // a subcommand sets it to open a device even if that fails heed's self-test
   unsigned uses;          // a subcommand sets it if it calls only these kinds, HEED_USES_...
   bool passing;           // a subcommand sets it if no other run needs its programs: the cache need not keep them
+  bool mends_tuning;      // a subcommand sets it to open a device whose named table of tuned choices it writes anew
   const char **operands;  // the arguments that are not options, up to NULL
   int operand_count;
   char *given;  // the subcommand's own options as on the command line, "--causal --scale 0.05"; empty if there are none
@@ -239,9 +241,12 @@ void tool_interrupt_end(void);
 double tool_seconds(void);  // monotonic clock
 void tool_progress_start(tool_progress *progress, double interval);
 bool tool_progress_due(const tool_progress *progress);  // a terminal, and the interval has passed
-// Shows a line at once. The same text stands before "compiling kernels" from then on.
+// From now on the line says how far the work is, "case 14 of 219". Only whoever planned the work calls this, with a total that is certain:
+// nobody knows beforehand how many kernels a driver will compile. what NULL: the work is not counted. Shows nothing yet.
+void tool_progress_count(tool_progress *progress, const char *what, int64_t number, int64_t total);
+// Shows the count, and this text behind it, at once.
 __attribute__((format(printf, 2, 3))) void tool_progress_show(tool_progress *progress, const char *format, ...);
-// Shows the last such line again, when what "compiling kernels" stood for is over.
+// Shows the count, and what was shown with it: before the first text, or when what "compiling kernels" stood for is over.
 void tool_progress_again(tool_progress *progress);
 void tool_progress_clear(tool_progress *progress);
 // For heed_open_options.progress; user is the tool_progress.

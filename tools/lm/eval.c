@@ -141,10 +141,11 @@ static int measure(measuring *m) {
   if (!m->tokens || !m->targets) return tool_fail(command, "out of memory");
   for (int64_t window = 0; window < m->windows; window += m->rows) {
     const int64_t left = m->windows - window;
+    tool_progress_count(m->args->progress, "window", window + 1, m->windows);
+    if (window == 0) tool_progress_again(m->args->progress);
     TOOL_TRY(measure_rows(m, window, left < m->rows ? left : m->rows));
     if (tool_progress_due(m->args->progress))
-      tool_progress_show(m->args->progress, "window %" PRId64 " of %" PRId64 ", loss %.4f", window + 1, m->windows,
-                         m->loss / (double)m->counted);
+      tool_progress_show(m->args->progress, "loss %.4f", m->loss / (double)m->counted);
   }
   return TOOL_DONE;
 }

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/files.h"
 #include "cli/json.h"
@@ -145,24 +146,47 @@ static void print_ids(const lm_stream *text) {
   puts("");
 }
 
+typedef struct output {
+  lm_stream text;
+  tool_progress *progress;
+  int64_t tokens;  // at most
+} output;
+
+// Where the text comes on a terminal, it is its own progress, and a line that erases itself would erase words.
+static int take_token(int32_t id, bool *stop, void *user) {
+  output *out = user;
+  if (out->text.to && out->text.tokenizer && isatty(fileno(out->text.to))) {
+    tool_progress_clear(out->progress);
+    out->progress->terminal = false;
+  }
+  TOOL_TRY(lm_stream_token(id, stop, &out->text));
+  if (tool_progress_due(out->progress))
+    tool_progress_show(out->progress, "token %zu, at most %" PRId64, out->text.count, out->tokens);
+  return TOOL_DONE;
+}
+
 static int write_text(const tool_args *args, const lm_model *model, const settings *s, const prompt *p) {
   const lm_writing writing = {
       .sample = {.temperature = s->temperature, .top_k = s->top_k, .top_p = s->top_p, .seed = s->seed},
       .tokens = s->tokens,
       .ignore_end = s->ignore_eos,
       .slide = s->slide};
-  lm_stream text = {.tokenizer = model->tokenizer, .stop = s->stop, .to = args->json ? NULL : stdout};
-  tool_progress_clear(args->progress);
+  output out = {.text = {.tokenizer = model->tokenizer, .stop = s->stop, .to = args->json ? NULL : stdout},
+                .progress = args->progress,
+                .tokens = s->tokens};
+  lm_stream *text = &out.text;
+  tool_progress_show(args->progress, "reading a prompt of %zu tokens", p->count);
   const double started = tool_seconds();
-  int status = lm_write(model, p->ids, p->count, &writing, lm_stream_token, &text);
-  lm_stream_end(&text);
-  if (status == TOOL_DONE) tool_detail(args, "%zu tokens in %.2f s", text.count, tool_seconds() - started);
-  if (status == TOOL_DONE && args->json) status = print_json(args, model, &text, p->count);
+  int status = lm_write(model, p->ids, p->count, &writing, take_token, &out);
+  tool_progress_clear(args->progress);
+  lm_stream_end(text);
+  if (status == TOOL_DONE) tool_detail(args, "%zu tokens in %.2f s", text->count, tool_seconds() - started);
+  if (status == TOOL_DONE && args->json) status = print_json(args, model, text, p->count);
   if (status == TOOL_DONE && !args->json) {
     if (model->tokenizer) puts("");
-    if (s->show_ids || !model->tokenizer) print_ids(&text);
+    if (s->show_ids || !model->tokenizer) print_ids(text);
   }
-  lm_stream_free(&text);
+  lm_stream_free(text);
   return status;
 }
 

@@ -54,7 +54,7 @@ typedef struct content {
 // ---------------------------------------------------------------- ids of a text
 
 static heed_status print_ids(const int32_t *ids, size_t count, void *user) {
-  (void)user;
+  tool_progress_clear(user);
   for (size_t i = 0; i < count; i++) printf("%" PRId32 "\n", ids[i]);
   return HEED_OK;
 }
@@ -69,8 +69,8 @@ static int encode(const tool_args *args, const tokenize_settings *settings, cons
   const heed_encode_options how = {.template_tokens = settings->template};
   json_t *ids = args->json ? json_array() : NULL;
   if (args->json && !ids) return tool_fail(command, "out of memory");
-  if (heed_tokenizer_encode(tokenizer, input->text, input->bytes, &how, args->json ? list_ids : print_ids, ids) !=
-      HEED_OK) {
+  if (heed_tokenizer_encode(tokenizer, input->text, input->bytes, &how, args->json ? list_ids : print_ids,
+                            args->json ? (void *)ids : args->progress) != HEED_OK) {
     json_decref(ids);
     return tool_fail(command, "%s: %s", tool_input_name(path), heed_last_error());
   }
@@ -103,6 +103,7 @@ static int read_ids(const char *path, content *input, int32_t *ids, size_t *coun
 
 static int print_text(const tool_args *args, const char *text, size_t bytes) {
   if (!args->json) {
+    tool_progress_clear(args->progress);
     fwrite(text, 1, bytes, stdout);
     return TOOL_DONE;
   }
@@ -138,6 +139,8 @@ static int execute(const tool_args *args, const tokenize_settings *settings, con
   content input = {0};
   if (copied) TOOL_TRY(tool_copy_input(command, copy));
   const char *from = copied ? copy : path;
+  tool_progress_show(args->progress, "%s %s", settings->decode ? "writing the text of" : "tokenizing",
+                     tool_input_name(path));
   int status = settings->model && heed_tokenizer_open(name, &tokenizer) != HEED_OK
                    ? tool_fail(command, "%s", heed_last_error())
                    : TOOL_DONE;

@@ -70,8 +70,7 @@ static void show_progress(trainer *t, double loss, double rate) {
     snprintf(speed, sizeof speed, ", %.0f tokens/s%s, %s left", rate, share,
              tool_duration_text((tool_seconds() - t->timed) / (double)done * (double)(t->s.steps - t->step), left));
   if (tool_progress_due(t->args->progress)) {
-    tool_progress_show(t->args->progress, "step %" PRId64 "/%" PRId64 ", loss %.4f, lr %.3g%s", t->step, t->s.steps,
-                       loss, t->look.lr, speed);
+    tool_progress_show(t->args->progress, "loss %.4f, lr %.3g%s", loss, t->look.lr, speed);
   } else if (!t->args->progress->terminal && tool_seconds() - t->told >= line_seconds) {
     t->told = tool_seconds();
     tool_note(t->args, "step %" PRId64 "/%" PRId64 ", loss %.4f, lr %.3g%s", t->step, t->s.steps, loss, t->look.lr,
@@ -110,6 +109,7 @@ static int look_at_last(trainer *t) {
 // One step more is queued before the last one is read, so that the device does not wait for the host.
 static int step_and_look(trainer *t) {
   const double rate = lm_train_rate_now(t);
+  tool_progress_count(t->args->progress, "step", t->step + 1, t->s.steps);
   TOOL_TRY(lm_train_step(t));
   TOOL_TRY(end_look(t));
   const bool wanted = lm_train_log_wanted(t) && (t->step - 1) % t->s.log_every == 0;
@@ -219,6 +219,8 @@ int lm_train_loop(trainer *t) {
   t->args->progress->interval = 0.25;  // a look waits for the queue
   t->started = t->looked = t->told = tool_seconds();
   lm_train_log_start(t);
+  tool_progress_count(t->args->progress, "step", t->step + 1, t->s.steps);
+  tool_progress_again(t->args->progress);
   int status = run(t);
   if (tool_curves_draw(t->curves) != TOOL_DONE && status == TOOL_DONE) status = TOOL_FAILED;
   tool_progress_clear(t->args->progress);

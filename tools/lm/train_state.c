@@ -259,7 +259,7 @@ static int write_all(trainer *t, const heed_safetensors *state) {
 int lm_train_save(trainer *t) {
   heed_safetensors *state = NULL;
   if (!t->s.save) return TOOL_DONE;
-  tool_progress_show(t->args->progress, "step %" PRId64 "/%" PRId64 ", saving", t->step, t->s.steps);
+  tool_progress_show(t->args->progress, "saving");
   int status = build_state(t, true, &state);
   if (status != TOOL_DONE && t->ranks) {  // the ranks no longer go together
     heed_safetensors_destroy(state);

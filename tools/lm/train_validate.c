@@ -45,8 +45,7 @@ static int validate_share(trainer *t, int64_t batches, heed_tensor *device, floa
   for (int64_t i = tool_ranks_own(t->ranks); i < batches; i += ranks) {
     TOOL_TRY(validate_batch(t, i * t->s.batch, batches * t->s.batch, device, &values[i]));
     if (tool_progress_due(t->args->progress))
-      tool_progress_show(t->args->progress, "step %" PRId64 "/%" PRId64 ", validating: %" PRId64 " of %" PRId64,
-                         t->step, t->s.steps, i + 1, batches);
+      tool_progress_show(t->args->progress, "validating: %" PRId64 " of %" PRId64, i + 1, batches);
   }
   return share_values(t, batches, values, all);
 }
@@ -79,6 +78,7 @@ int lm_train_sample(trainer *t) {
                               .tokens = SAMPLE_TOKENS,
                               .slide = true};
   lm_stream text = {.tokenizer = t->model.tokenizer};
+  tool_progress_show(t->args->progress, "writing a sample of %d tokens", SAMPLE_TOKENS);
   int status = lm_write(&t->model, &first, 1, &writing, lm_stream_token, &text);
   if (status == TOOL_DONE) {
     lm_train_log_sample(t, &text);

@@ -96,6 +96,7 @@ static int draw(const tool_args *args, const plot_kind *kind, const plot_setting
                           .labels = labels,
                           .count = (size_t)args->operand_count,
                           .output = settings->output};
+  if (!gnuplot_is_stdout(settings->output)) tool_progress_show(args->progress, "drawing %s", settings->output);
   TOOL_TRY(kind->draw(&call));
   return args->json ? print_json(&call, kind) : TOOL_DONE;
 }

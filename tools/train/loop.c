@@ -140,6 +140,12 @@ static int mean_loss(trainer *t, int64_t from, int64_t to, double *mean) {
   return TOOL_DONE;
 }
 
+// Of this epoch, which --max-steps may end early.
+static int64_t last_step(const trainer *t) {
+  const int64_t most = t->settings.max_steps, end = most - t->epoch * t->steps_per_epoch;
+  return most > 0 && end < t->steps_per_epoch ? end : t->steps_per_epoch;
+}
+
 static int report(trainer *t, bool log, int64_t first, double started) {
   double loss = NAN;
   TOOL_TRY(mean_loss(t, t->step - 1, t->step, &loss));
@@ -152,10 +158,8 @@ static int report(trainer *t, bool log, int64_t first, double started) {
   const int64_t left = (most > 0 && most < all ? most : all) - train_steps(t);
   char eta[32];
   tool_progress_show(
-      t->args->progress,
-      "epoch %" PRId64 "/%" PRId64 "  batch %" PRId64 "/%" PRId64 "  loss %.4f  %.0f images/s  ETA %s", t->epoch + 1,
-      t->settings.epochs, t->step, t->steps_per_epoch, loss, rate,
-      tool_duration_text((double)left * (double)(t->settings.batch * t->settings.accumulate) / rate, eta));
+      t->args->progress, "batch %" PRId64 " of %" PRId64 ", loss %.4f, %.0f images/s, %s left", t->step, last_step(t),
+      loss, rate, tool_duration_text((double)left * (double)(t->settings.batch * t->settings.accumulate) / rate, eta));
   return TOOL_DONE;
 }
 
@@ -180,6 +184,7 @@ static int finish_epoch(trainer *t, int64_t first, double started) {
   const double rate = (double)(images_before(t, t->step) - images_before(t, first)) / seconds;
   evaluation result = {0};
   bool interrupted = false;
+  tool_progress_show(t->args->progress, "measuring the accuracy");
   if (tool_ranks_leads(t->ranks)) TOOL_TRY(evaluator_run(&t->tester, &t->model, &result));
   TOOL_HEED(t->command, heed_sync(t->ctx));
   TOOL_TRY(tool_ranks_any(t->ranks, *t->interrupted, &interrupted));
@@ -197,6 +202,8 @@ static int run_epoch(trainer *t) {
   const double started = tool_seconds();
   const int64_t first = t->step;
   double looked = started;
+  tool_progress_count(t->args->progress, "epoch", t->epoch + 1, t->settings.epochs);
+  tool_progress_show(t->args->progress, "batch %" PRId64 " of %" PRId64, t->step + 1, last_step(t));
   TOOL_TRY(start_order(t));
   while (t->step < t->steps_per_epoch && !is_done(t)) {
     bool interrupted = false;

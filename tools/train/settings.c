@@ -68,7 +68,7 @@ static const tool_option options[] = {
     TOOL_OPTION_INTEGER("compare-every", train_settings, compare_every, 0, TOOL_MAX_COUNT, "at least 0",
                         "mpirun: steps between two comparisons of the ranks' parameters (default 100; 0: none)"),
     TOOL_OPTION_REAL("timeout", train_settings, timeout, 0, TOOL_MAX_REAL, "at least 0",
-                     "mpirun: seconds after which a rank that does not answer ends the run (default 600)"),
+                     "mpirun: seconds after which a rank that does not answer ends the run (default 600; 0: never)"),
     TOOL_OPTION_TEXT("plot", train_settings, plot, "FILE",
                      "draw loss, test loss and learning rate, again while training; FILE ends in .svg or .png"),
 };

@@ -140,12 +140,8 @@ static int tune_classes_of(const tool_args *args, const tune_settings *s, tune_s
   tool_table table;
   if (!args->json) print_header(args, heed_context_device(env->ctx), &table);
   const size_t wanted = count_wanted(s->op);
-  char number[16], numbers[16];
   size_t done = 0;
   int failed = 0, discarded = 0;
-  env->number = number;
-  env->numbers = numbers;
-  snprintf(numbers, sizeof numbers, "%zu", wanted);
   for (size_t i = 0; i < tune_class_count && !*env->interrupted; ++i) {
     const double now = tool_seconds();
     if (!is_wanted(&tune_classes[i], s->op) || now >= env->end) continue;
@@ -153,7 +149,7 @@ static int tune_classes_of(const tool_args *args, const tune_settings *s, tune_s
     const double share = fmin(2 * (env->end - now) / (double)(wanted - done + 1), env->end - now);
     env->deadline = now + 0.7 * share;
     env->last = now + share;
-    snprintf(number, sizeof number, "%zu", ++done);
+    tool_progress_count(env->progress, "class", (int64_t)++done, (int64_t)wanted);
     tune_outcome *outcome = &outcomes[i];
     const heed_status status = tune_search(env, &tune_classes[i], outcome);
     tool_progress_clear(env->progress);
@@ -208,7 +204,14 @@ static int tune(const tool_args *args, const tune_settings *s, heed_context *ctx
   return status;
 }
 
-static int run(const tool_args *args, const tune_settings *s) {
+// A table that HEED_TUNE names, and that is damaged or not for this device, is only replaced or deleted by those who ask for that.
+static bool may_mend(const tune_settings *s) {
+  const char *named = getenv("HEED_TUNE");
+  return s->import || s->reset || (named && access(named, F_OK) != 0);
+}
+
+static int run(tool_args *args, const tune_settings *s) {
+  args->mends_tuning = may_mend(s);
   if (args->validate)
     return tool_usage(
         command,

@@ -35,8 +35,8 @@ static bool is_new(struct search *s, const char *choice) {
 static void show(const struct search *s, const char *choice) {
   char name[TUNE_NAME], left[32];
   const double seconds = s->env->end - tool_seconds();
-  tool_progress_show(s->env->progress, "%s of %s  %s: %s  (%s left)", s->env->number, s->env->numbers,
-                     tune_name(s->class, name), choice, tool_duration_text(seconds > 0 ? seconds : 0, left));
+  tool_progress_show(s->env->progress, "%s: %s  (%s left)", tune_name(s->class, name), choice,
+                     tool_duration_text(seconds > 0 ? seconds : 0, left));
 }
 
 // Tells whether a choice may be used at all, and tells the user if it may not.

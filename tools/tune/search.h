@@ -10,8 +10,7 @@ typedef struct tune_search_env {
   const char *command;
   heed_context *ctx, *host;
   tool_progress *progress;
-  const char *number, *numbers;  // for the progress line: this is class 3 of 17
-  double deadline, last, end;    // ends of this class's search, of its last timings, of all classes; as tool_seconds()
+  double deadline, last, end;  // ends of this class's search, of its last timings, of all classes; as tool_seconds()
   const volatile sig_atomic_t *interrupted;
 } tune_search_env;
 

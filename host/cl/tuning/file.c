@@ -274,7 +274,7 @@ static char *place(const char *folder, const char *id) {
 }
 
 heed_status heed__cl_tuning_open(heed_context *ctx, const struct heed__cl_tuning_op *const *ops, const char *folder,
-                                 const char *file, bool off) {
+                                 const char *file, bool off, bool mends) {
   struct heed__cl_tuning *tuning = calloc(1, sizeof *tuning);
   HEED__REQUIRE(tuning, HEED_ERROR_OUT_OF_MEMORY, "open: no host memory for a context");
   heed__cl_state(ctx)->kept[HEED__CL_ROOM_TUNING] = tuning;
@@ -283,10 +283,16 @@ heed_status heed__cl_tuning_open(heed_context *ctx, const struct heed__cl_tuning
     tuning->path = file ? strdup(file) : place(folder, ctx->device.id);
     HEED__REQUIRE(tuning->path, HEED_ERROR_OUT_OF_MEMORY, "open: no host memory for a context");
   }
-  // The usual place may be empty, but a file that the user names must exist.
-  if (off || !tuning->path || (!file && access(tuning->path, F_OK) != 0 && errno == ENOENT)) return HEED_OK;
+  if (off || !tuning->path) return HEED_OK;
+  // The usual place may be empty, but a file that the user names must exist, unless this program makes it.
+  const bool must_serve = file && !mends;
+  if (!must_serve && access(tuning->path, F_OK) != 0 && (mends || errno == ENOENT)) return HEED_OK;
   const heed_status status = heed__cl_tuning_read(ctx, tuning->path, true);
-  if (status == HEED_ERROR_OUT_OF_MEMORY) return status;
-  if (status != HEED_OK) heed__notice_add(ctx, "tuned choices are ignored: %s", heed_last_error());
+  if (status == HEED_OK || status == HEED_ERROR_OUT_OF_MEMORY) return status;
+  if (must_serve)
+    return heed__fail(status,
+                      "open: tuned choices (HEED_TUNE): %s; name a table that heed tune made here, or off for none",
+                      heed_last_error());
+  heed__notice_add(ctx, "tuned choices are ignored: %s (heed tune --reset deletes the table)", heed_last_error());
   return HEED_OK;
 }

@@ -132,8 +132,9 @@ heed_status heed__cl_tuning_read(heed_context *ctx, const char *path, bool trust
 heed_status heed__cl_tuning_write(heed_context *ctx, const char *path);
 heed_status heed__cl_tuning_json(const heed_context *ctx, char **text);
 // Called once, when a context is opened. ops: a description for each heed_tune_op. file NULL: <device id>.json in `folder`, which may also
-// be NULL. off: only remember the place. A table that cannot be used causes a notice.
+// be NULL. off: only remember the place. A table that cannot be used causes a notice; if the user named it (file), and the program does not
+// mend it, an error.
 heed_status heed__cl_tuning_open(heed_context *ctx, const struct heed__cl_tuning_op *const *ops, const char *folder,
-                                 const char *file, bool off);
+                                 const char *file, bool off, bool mends);
 
 #endif

@@ -84,7 +84,7 @@ typedef struct heed_context heed_context;
 // HEED_SELF_TEST; heed_open_options says what each does.
 // Errors: NO_DEVICE when no device or several fit (the message lists the devices), DEVICE, UNSUPPORTED when the device has no
 // compiler or has no parts, MISMATCH when the device failed heed's self-test (see heed_open_with()), INVALID_ARGUMENT for an unknown choice, or for a
-// folder of HEED_CACHE or HEED_KERNELS that cannot serve.
+// folder of HEED_CACHE or HEED_KERNELS that cannot serve; IO, FORMAT or UNSUPPORTED (made for another device) for a file of HEED_TUNE.
 HEED_API HEED_MUST_CHECK heed_status heed_open(const char *spec, heed_context **out);
 
 // Kinds of operators that a program calls, for heed_open_options.uses.
@@ -125,14 +125,17 @@ typedef struct heed_open_options {
                    // mantissa); -1: they may not; 0: HEED_TF32, else they may not
   int gemm_probe;  // -1: use a provider of matrix products without trying it first on a small product; 1: try it; 0:
                    // HEED_GEMM_PROBE, else try it
-  const char *tuning;         // file of tuned choices, "off" for none; NULL: HEED_TUNE, else
-                              // $XDG_CONFIG_HOME/heed/tune/<device id>.json, see heed/tune.h
+  const char *tuning;  // file of tuned choices, "off" for none; NULL: HEED_TUNE, else
+                       // $XDG_CONFIG_HOME/heed/tune/<device id>.json, see heed/tune.h. One that was named and cannot
+                       // serve is an error; in that usual place heed_context_notice() tells, and it is not used
   heed_progress_fn progress;  // told of long work, by this call and by later calls on the context; NULL: nobody is
   void *progress_user;        // passed to `progress`
   int parts,
       part;  // parts > 1: only part `part`, from 0, of a CPU that is divided into equal parts, which several processes share: of its
   // memory, and of its compute units, of which each part has one at least, in turn if there are fewer than parts. On the
   // host, of the threads that OpenMP gives this thread. Results have the bits of the whole device. 0: all of the device
+  int mends_tuning;  // 1: for programs that write the file of tuned choices: a file that was named, and is not there or cannot
+                     // serve, is no error; 0: it is one
 } heed_open_options;
 HEED_API HEED_MUST_CHECK heed_status heed_open_with(const heed_open_options *options, heed_context **out);
 // Self-test: when a device, its driver and this version of heed meet for the first time, heed compares a few small calls with the
