@@ -1,6 +1,7 @@
 // Runs heed under fault_shim.c: every call of every scenario fails in turn, with every error it may give, until a run passes
 // untouched. Each time: no crash, no hang, an error that says why or the right result, nothing held at the end, and a
-// context that works again. Usage: LD_PRELOAD=libfault_shim.so fault_program [SCENARIO ...]; HEED_TEST_LONG=1 tries all, else a sample.
+// context that works again. Usage: LD_PRELOAD=libfault_shim.so fault_program [SCENARIO ...]; HEED_TEST_LONG=1 tries all, with
+// HEED_FAULT_EVERY=N each N-th call alone, else a sample.
 #include "fault_program.h"
 
 #include <dirent.h>
@@ -110,14 +111,14 @@ static void run(const struct fault_scenario *s, struct outcome *o, enum fault_ki
 // ---------------------------------------------------------------- judging it
 
 // The same numbers, up to what two correct variants of an operator may differ by: twice the error allowed for a gradient.
-static bool same(const struct fault_values *a, const struct fault_values *b) {
+static bool same(heed_dtype dtype, const struct fault_values *a, const struct fault_values *b) {
   if (a->count != b->count) return false;
   double difference = 0, size = 0;
   for (int64_t i = 0; i < a->count; i++) {
     difference += pow((double)a->values[i] - (double)b->values[i], 2);
     size += pow((double)b->values[i], 2);
   }
-  return sqrt(difference) <= 4e-5 * sqrt(size);
+  return sqrt(difference) <= 2 * heed_tolerance(dtype, true) * sqrt(size);
 }
 
 static const char *errno_text(const char *name) {
@@ -176,7 +177,7 @@ static const char *judge(const struct fault_scenario *s, enum fault_kind kind, c
   if (o->status != HEED_OK)
     return names_reason(o, kind, report, onward, s->case_op) ? NULL : "the message does not name the reason";
   const bool listing = !s->work && !s->case_op;
-  return listing || same(&o->values, &untouched->values) ? NULL : "no error, but another result";
+  return listing || same(s->dtype, &o->values, &untouched->values) ? NULL : "no error, but another result";
 }
 
 static bool try_point(const struct fault_scenario *s, enum fault_kind kind, struct point point,
@@ -206,12 +207,14 @@ static bool try_point(const struct fault_scenario *s, enum fault_kind kind, stru
 static void try_all(const struct fault_scenario *s, enum fault_kind kind, struct point from,
                     const struct outcome *untouched) {
   struct fault_report report;
+  const char *text = getenv("HEED_FAULT_EVERY");
+  const long every = text && atol(text) > 1 ? atol(text) : 1;
   for (int onward = from.onward; onward < 2; onward++, from = (struct point){.at = 1}) {
     for (struct point p = {from.at, from.error, onward}; try_point(s, kind, p, untouched, &report);)
       if (!onward && p.error + 1 < report.errors)
         p.error++;
       else
-        p.at++, p.error = 0;
+        p.at += every, p.error = 0;
   }
 }
 

@@ -9,7 +9,6 @@
 
 #include <heed/io.h>
 #include <heed/lm.h>
-#include <heed/nn.h>
 #include <heed/opencl.h>
 #include <heed/text.h>
 #include <heed/tune.h>
@@ -22,8 +21,7 @@
     if ((status) != HEED_OK) goto label; \
   } while (0)
 
-// Records a pointer that a failing call left behind. out: where the pointer is.
-static heed_status made(struct fault_values *values, heed_status status, const void *out_pointer) {
+heed_status fault_made(struct fault_values *values, heed_status status, const void *out_pointer) {
   const void *out;
   memcpy(&out, out_pointer, sizeof out);
   if (status != HEED_OK && out) values->broken = "a failing call left a pointer that is not NULL";
@@ -35,17 +33,17 @@ static float sample(uint64_t seed, uint64_t index) { return (float)(2 * heed_ran
 
 static float host_data[1 << 17];
 
-static heed_status create(heed_context *ctx, heed_dtype dtype, int rank, const int64_t *dims, uint64_t seed,
-                          struct fault_values *values, heed_tensor **out) {
+heed_status fault_create(heed_context *ctx, heed_dtype dtype, int rank, const int64_t *dims, uint64_t seed,
+                         struct fault_values *values, heed_tensor **out) {
   int64_t count = 1;
   for (int i = 0; i < rank; i++) count *= dims[i];
-  heed_status status = made(values, heed_tensor_create(ctx, dtype, rank, dims, out), out);
+  heed_status status = fault_made(values, heed_tensor_create(ctx, dtype, rank, dims, out), out);
   if (status != HEED_OK || !heed_dtype_is_float(dtype)) return status;
   for (int64_t i = 0; i < count; i++) host_data[i] = sample(seed, (uint64_t)i);
   return heed_tensor_upload_f32(*out, host_data, count);
 }
 
-static heed_status keep(struct fault_values *values, const heed_tensor *tensor) {
+heed_status fault_keep(struct fault_values *values, const heed_tensor *tensor) {
   const int64_t count = heed_tensor_count(tensor);
   if (values->count + count > FAULT_MAX_VALUES) return HEED_ERROR_OVERFLOW;
   const heed_status status = heed_tensor_download_f32(tensor, values->values + values->count, count);
@@ -63,22 +61,22 @@ static heed_status transfers(heed_context *ctx, struct fault_values *values) {
   enum { SMALL, LARGE, HALF, SLICE, TURNED, FLAT, COPY, COUNT };
   heed_tensor *t[COUNT] = {NULL};
   heed_status status;
-  TRY_TO(end, status, create(ctx, HEED_F32, 2, DIMS(6, 10), 1, values, &t[SMALL]));
-  TRY_TO(end, status, create(ctx, HEED_F32, 1, DIMS(70000), 2, values, &t[LARGE]));  // past what is copied aside
-  TRY_TO(end, status, create(ctx, HEED_F16, 2, DIMS(10, 6), 3, values, &t[HALF]));
-  TRY_TO(end, status, made(values, heed_tensor_slice(t[SMALL], 1, 2, 6, &t[SLICE]), &t[SLICE]));
-  TRY_TO(end, status, made(values, heed_tensor_permute(t[HALF], (const int[]){1, 0}, &t[TURNED]), &t[TURNED]));
-  TRY_TO(end, status, made(values, heed_tensor_reshape(t[SMALL], 1, DIMS(60), &t[FLAT]), &t[FLAT]));
+  TRY_TO(end, status, fault_create(ctx, HEED_F32, 2, DIMS(6, 10), 1, values, &t[SMALL]));
+  TRY_TO(end, status, fault_create(ctx, HEED_F32, 1, DIMS(70000), 2, values, &t[LARGE]));  // past what is copied aside
+  TRY_TO(end, status, fault_create(ctx, HEED_F16, 2, DIMS(10, 6), 3, values, &t[HALF]));
+  TRY_TO(end, status, fault_made(values, heed_tensor_slice(t[SMALL], 1, 2, 6, &t[SLICE]), &t[SLICE]));
+  TRY_TO(end, status, fault_made(values, heed_tensor_permute(t[HALF], (const int[]){1, 0}, &t[TURNED]), &t[TURNED]));
+  TRY_TO(end, status, fault_made(values, heed_tensor_reshape(t[SMALL], 1, DIMS(60), &t[FLAT]), &t[FLAT]));
   for (int i = 0; i < 36; i++) host_data[i] = sample(4, (uint64_t)i);
   TRY_TO(end, status, heed_tensor_upload_f32(t[SLICE], host_data, 36));  // strided: read, changed, written
-  TRY_TO(end, status, made(values, heed_tensor_create(ctx, HEED_F32, 2, DIMS(6, 10), &t[COPY]), &t[COPY]));
+  TRY_TO(end, status, fault_made(values, heed_tensor_create(ctx, HEED_F32, 2, DIMS(6, 10), &t[COPY]), &t[COPY]));
   TRY_TO(end, status, heed_copy(t[TURNED], t[COPY]));
   TRY_TO(end, status, heed_add(0.5, t[COPY], 2, t[SMALL], t[COPY]));
   TRY_TO(end, status, heed_fill(t[SLICE], 3));
   TRY_TO(end, status, heed_sync(ctx));
-  TRY_TO(end, status, keep(values, t[COPY]));
-  TRY_TO(end, status, keep(values, t[FLAT]));
-  TRY_TO(end, status, keep(values, t[TURNED]));
+  TRY_TO(end, status, fault_keep(values, t[COPY]));
+  TRY_TO(end, status, fault_keep(values, t[FLAT]));
+  TRY_TO(end, status, fault_keep(values, t[TURNED]));
   TRY_TO(end, status, heed_tensor_download_f32(t[LARGE], host_data, 70000));
   memcpy(values->values + values->count, host_data, 1000 * sizeof *host_data);
   values->count += 1000;
@@ -93,12 +91,12 @@ static heed_status reads(heed_context *ctx, struct fault_values *values) {
   heed_read *read[2] = {NULL};
   float *const data = values->values + values->count;
   heed_status status;
-  TRY_TO(end, status, create(ctx, HEED_F32, 2, DIMS(6, 10), 1, values, &t[0]));
-  TRY_TO(end, status, made(values, heed_tensor_slice(t[0], 1, 2, 6, &t[1]), &t[1]));
+  TRY_TO(end, status, fault_create(ctx, HEED_F32, 2, DIMS(6, 10), 1, values, &t[0]));
+  TRY_TO(end, status, fault_made(values, heed_tensor_slice(t[0], 1, 2, 6, &t[1]), &t[1]));
   TRY_TO(end, status, heed_fill(t[1], 3));
   for (int i = 0; i < 2; i++)
     TRY_TO(end, status,
-           made(values, heed_read_start(t[i], data + 60 * i, heed_tensor_bytes(t[i]), &read[i]), &read[i]));
+           fault_made(values, heed_read_start(t[i], data + 60 * i, heed_tensor_bytes(t[i]), &read[i]), &read[i]));
   bool done;
   TRY_TO(end, status, heed_read_test(read[0], &done));
   for (int i = 0; i < 2; i++) TRY_TO(end, status, heed_read_wait(read[i]));
@@ -114,12 +112,12 @@ end:
 static heed_status many_uploads(heed_context *ctx, struct fault_values *values) {
   heed_tensor *t = NULL;
   heed_status status;
-  TRY_TO(end, status, create(ctx, HEED_F32, 1, DIMS(16), 1, values, &t));
+  TRY_TO(end, status, fault_create(ctx, HEED_F32, 1, DIMS(16), 1, values, &t));
   for (int i = 0; i < 70; i++) {
     host_data[0] = (float)i;
     TRY_TO(end, status, heed_tensor_upload_f32(t, host_data, 16));
   }
-  TRY_TO(end, status, keep(values, t));
+  TRY_TO(end, status, fault_keep(values, t));
 end:
   heed_tensor_destroy(t);
   return status;
@@ -132,26 +130,26 @@ enum { Q, K, V, MASK, OUT, LSE, WEIGHTS, DOUT, DQ, DK, DV, DMASK, ATTENTION_TENS
 static heed_status attention_on(heed_context *ctx, const heed_attention_options *options, bool staged,
                                 struct fault_values *values, heed_tensor **t) {
   const int64_t q[] = {2, 4, 9, 8}, k[] = {2, 2, 11, 8}, lse[] = {2, 4, 9}, weights[] = {2, 4, 9, 11};
-  TRY(create(ctx, HEED_F32, 4, q, 1, values, &t[Q]));
-  TRY(create(ctx, HEED_F32, 4, k, 2, values, &t[K]));
-  TRY(create(ctx, HEED_F32, 4, k, 3, values, &t[V]));
-  TRY(create(ctx, HEED_F32, 4, q, 4, values, &t[DOUT]));
-  TRY(create(ctx, HEED_F32, 4, q, 0, values, &t[OUT]));
-  TRY(create(ctx, HEED_F32, 3, lse, 0, values, &t[LSE]));
-  TRY(create(ctx, HEED_F32, 4, q, 0, values, &t[DQ]));
-  TRY(create(ctx, HEED_F32, 4, k, 0, values, &t[DK]));
-  TRY(create(ctx, HEED_F32, 4, k, 0, values, &t[DV]));
+  TRY(fault_create(ctx, HEED_F32, 4, q, 1, values, &t[Q]));
+  TRY(fault_create(ctx, HEED_F32, 4, k, 2, values, &t[K]));
+  TRY(fault_create(ctx, HEED_F32, 4, k, 3, values, &t[V]));
+  TRY(fault_create(ctx, HEED_F32, 4, q, 4, values, &t[DOUT]));
+  TRY(fault_create(ctx, HEED_F32, 4, q, 0, values, &t[OUT]));
+  TRY(fault_create(ctx, HEED_F32, 3, lse, 0, values, &t[LSE]));
+  TRY(fault_create(ctx, HEED_F32, 4, q, 0, values, &t[DQ]));
+  TRY(fault_create(ctx, HEED_F32, 4, k, 0, values, &t[DK]));
+  TRY(fault_create(ctx, HEED_F32, 4, k, 0, values, &t[DV]));
   if (staged) {
-    TRY(create(ctx, HEED_F32, 2, weights + 2, 5, values, &t[MASK]));
-    TRY(create(ctx, HEED_F32, 2, weights + 2, 0, values, &t[DMASK]));
-    TRY(create(ctx, HEED_F32, 4, weights, 0, values, &t[WEIGHTS]));
+    TRY(fault_create(ctx, HEED_F32, 2, weights + 2, 5, values, &t[MASK]));
+    TRY(fault_create(ctx, HEED_F32, 2, weights + 2, 0, values, &t[DMASK]));
+    TRY(fault_create(ctx, HEED_F32, 4, weights, 0, values, &t[WEIGHTS]));
   }
   const heed_attention_inputs inputs = {.q = t[Q], .k = t[K], .v = t[V], .mask = t[MASK]};
   const heed_attention_grads grads = {.dq = t[DQ], .dk = t[DK], .dv = t[DV], .dmask = t[DMASK]};
   TRY(heed_attention_fwd(&inputs, options, t[OUT], t[LSE], t[WEIGHTS]));
   TRY(heed_attention_bwd(&inputs, options, t[OUT], t[LSE], t[DOUT], &grads));
   for (int i = OUT; i < ATTENTION_TENSORS; i++)
-    if (t[i] && i != DOUT) TRY(keep(values, t[i]));
+    if (t[i] && i != DOUT) TRY(fault_keep(values, t[i]));
   return HEED_OK;
 }
 
@@ -182,49 +180,15 @@ static heed_status attention_profiled(heed_context *ctx, struct fault_values *va
   return HEED_OK;
 }
 
-// ---------------------------------------------------------------- training
-
-static heed_status train_on(heed_context *ctx, heed_mlp **mlp, heed_optimizer **optimizer, heed_tensor **t,
-                            struct fault_values *values) {
-  const heed_optimizer_config sgd = {.sgd = {.lr = 0.1, .momentum = 0.9, .nesterov = true}};
-  const heed_mlp_config config = {.sizes = (const int64_t[]){12, 20, 5}, .count = 3, .prefix = "mlp."};
-  const heed_parameter *parameters;
-  TRY(made(values, heed_mlp_create(ctx, &config, 1, mlp), mlp));
-  const size_t count = heed_mlp_parameters(*mlp, &parameters);
-  TRY(made(values, heed_optimizer_create(parameters, count, &sgd, optimizer), optimizer));
-  TRY(create(ctx, HEED_F32, 2, DIMS(7, 12), 1, values, &t[0]));
-  TRY(made(values, heed_tensor_create_from(ctx, HEED_I32, 1, DIMS(7), (const int32_t[]){0, 1, 2, 3, 4, 0, 1}, &t[1]),
-           &t[1]));
-  TRY(create(ctx, HEED_F32, 1, DIMS(1), 0, values, &t[2]));
-  for (int step = 0; step < 2; step++) {
-    TRY(heed_mlp_loss(*mlp, t[0], t[1], NULL, t[2], false));
-    TRY(heed_optimizer_step(*optimizer));
-    TRY(keep(values, t[2]));
-  }
-  for (size_t i = 0; i < count; i++) TRY(keep(values, parameters[i].value));
-  return HEED_OK;
-}
-
-static heed_status train(heed_context *ctx, struct fault_values *values) {
-  heed_mlp *mlp = NULL;
-  heed_optimizer *optimizer = NULL;
-  heed_tensor *t[3] = {NULL};
-  const heed_status status = train_on(ctx, &mlp, &optimizer, t, values);
-  destroy_all(t, 3);
-  heed_optimizer_destroy(optimizer);
-  heed_mlp_destroy(mlp);
-  return status;
-}
-
 // ---------------------------------------------------------------- one small operator, for what happens around it
 
 static heed_status one_operator(heed_context *ctx, struct fault_values *values) {
   heed_tensor *t[2] = {NULL};
   heed_status status;
-  TRY_TO(end, status, create(ctx, HEED_F32, 2, DIMS(5, 7), 1, values, &t[0]));
-  TRY_TO(end, status, create(ctx, HEED_F32, 2, DIMS(5, 7), 0, values, &t[1]));
+  TRY_TO(end, status, fault_create(ctx, HEED_F32, 2, DIMS(5, 7), 1, values, &t[0]));
+  TRY_TO(end, status, fault_create(ctx, HEED_F32, 2, DIMS(5, 7), 0, values, &t[1]));
   TRY_TO(end, status, heed_relu_fwd(t[0], t[1]));
-  TRY_TO(end, status, keep(values, t[1]));
+  TRY_TO(end, status, fault_keep(values, t[1]));
 end:
   destroy_all(t, 2);
   return status;
@@ -233,9 +197,10 @@ end:
 static heed_status gemm(heed_context *ctx, struct fault_values *values) {
   heed_tensor *t[3] = {NULL};
   heed_status status;
-  for (int i = 0; i < 3; i++) TRY_TO(end, status, create(ctx, HEED_F32, 2, DIMS(24, 24), (uint64_t)i, values, &t[i]));
+  for (int i = 0; i < 3; i++)
+    TRY_TO(end, status, fault_create(ctx, HEED_F32, 2, DIMS(24, 24), (uint64_t)i, values, &t[i]));
   TRY_TO(end, status, heed_gemm(false, true, 1, t[0], t[1], 0, t[2]));
-  TRY_TO(end, status, keep(values, t[2]));
+  TRY_TO(end, status, fault_keep(values, t[2]));
 end:
   destroy_all(t, 3);
   return status;
@@ -250,7 +215,7 @@ static const char long_name[] = "a count of several things";
 static heed_status write_file(const heed_tensor *tensor, struct fault_values *values) {
   heed_safetensors *file = NULL;
   heed_status status;
-  TRY_TO(end, status, made(values, heed_safetensors_create(&file), &file));
+  TRY_TO(end, status, fault_made(values, heed_safetensors_create(&file), &file));
   TRY_TO(end, status, heed_safetensors_add_tensor(file, "x", tensor));
   TRY_TO(end, status, heed_safetensors_add(file, long_name, HEED_I64, 1, DIMS(2), (const int64_t[]){40, 2}));
   TRY_TO(end, status, heed_safetensors_set_metadata(file, "made by", "a test"));
@@ -265,16 +230,16 @@ static heed_status files(heed_context *ctx, struct fault_values *values) {
   heed_tensor *t[2] = {NULL};
   heed_safetensors *file = NULL;
   heed_status status;
-  TRY_TO(end, status, create(ctx, HEED_F32, 2, DIMS(30, 40), 1, values, &t[0]));
+  TRY_TO(end, status, fault_create(ctx, HEED_F32, 2, DIMS(30, 40), 1, values, &t[0]));
   TRY_TO(end, status, write_file(t[0], values));
-  TRY_TO(end, status, made(values, heed_safetensors_read("out.safetensors", &file), &file));
+  TRY_TO(end, status, fault_made(values, heed_safetensors_read("out.safetensors", &file), &file));
   const heed_array *array = heed_safetensors_find(file, "x");
   if (!array || !heed_safetensors_find(file, long_name)) {
     values->broken = "a file that was written has not what was put into it";
     goto end;
   }
-  TRY_TO(end, status, made(values, heed_array_to_tensor(array, ctx, &t[1]), &t[1]));
-  TRY_TO(end, status, keep(values, t[1]));
+  TRY_TO(end, status, fault_made(values, heed_array_to_tensor(array, ctx, &t[1]), &t[1]));
+  TRY_TO(end, status, fault_keep(values, t[1]));
 end:
   heed_safetensors_destroy(file);
   destroy_all(t, 2);
@@ -287,11 +252,11 @@ static heed_status tokens_on(heed_tokenizer **tokenizer, heed_token_data **data,
   const heed_batches batches = {.batch = 2, .length = 50, .accumulate = 1};
   heed_token_data_options options = {.validation = 0.25};
   int32_t tokens[100], targets[100];
-  TRY(made(values, heed_tokenizer_create_bytes(tokenizer), tokenizer));
+  TRY(fault_made(values, heed_tokenizer_create_bytes(tokenizer), tokenizer));
   options.tokenizer = *tokenizer;
   const heed_status status = heed_token_data_open(paths, 2, &options, &data[0], &data[1]);
-  TRY(made(values, status, &data[0]));
-  TRY(made(values, HEED_OK, &data[1]));
+  TRY(fault_made(values, status, &data[0]));
+  TRY(fault_made(values, HEED_OK, &data[1]));
   TRY(heed_batches_read(&batches, data[0], 3, 0, tokens, targets));
   for (int i = 0; i < 100; i++) values->values[values->count++] = (float)(tokens[i] + targets[i]);
   uint32_t checksum;
@@ -339,7 +304,7 @@ static heed_status tune(heed_context *ctx, struct fault_values *values) {
   TRY(heed_tune_neighbours(ctx, &problem, "cpu: vectors=2", list, 8, &count));
   TRY(heed_tune_save(ctx, NULL));
   TRY(heed_tune_load(ctx, heed_tune_path(ctx)));
-  TRY(made(values, heed_tune_json(ctx, &text), &text));
+  TRY(fault_made(values, heed_tune_json(ctx, &text), &text));
   if (!strstr(text, "cpu: vectors=2")) values->broken = "a table has not what was put into it";
   free(text);
   return HEED_OK;
@@ -368,9 +333,9 @@ static heed_status tokenize_with(heed_tokenizer *tokenizer, struct fault_values 
   size_t count = 0, bytes = 0;
   heed_status status;
   TRY_TO(end, status,
-         made(values, heed_tokenizer_encode_all(tokenizer, text, sizeof text - 1, NULL, &ids, &count), &ids));
+         fault_made(values, heed_tokenizer_encode_all(tokenizer, text, sizeof text - 1, NULL, &ids, &count), &ids));
   for (size_t i = 0; i < count; i++) values->values[values->count++] = (float)ids[i];
-  TRY_TO(end, status, made(values, heed_tokenizer_decode(tokenizer, ids, count, &back, &bytes), &back));
+  TRY_TO(end, status, fault_made(values, heed_tokenizer_decode(tokenizer, ids, count, &back, &bytes), &back));
   TRY_TO(end, status, heed_tokenizer_save(tokenizer, "tokenizer/saved"));
 end:
   free(ids);
@@ -382,13 +347,13 @@ static heed_status tokenizers(heed_context *ctx, struct fault_values *values) {
   (void)ctx;
   heed_tokenizer *opened = NULL, *saved = NULL, *chars = NULL;
   heed_status status;
-  TRY_TO(end, status, made(values, heed_tokenizer_open("tokenizer", &opened), &opened));
+  TRY_TO(end, status, fault_made(values, heed_tokenizer_open("tokenizer", &opened), &opened));
   TRY_TO(end, status, tokenize_with(opened, values));
-  TRY_TO(end, status, made(values, heed_tokenizer_open("tokenizer/saved", &saved), &saved));
+  TRY_TO(end, status, fault_made(values, heed_tokenizer_open("tokenizer/saved", &saved), &saved));
   if (heed_tokenizer_fingerprint(saved) != heed_tokenizer_fingerprint(opened))
     values->broken = "a tokenizer was saved otherwise";
   const char *const paths[] = {"tokenizer/tokenizer.json"};
-  TRY_TO(end, status, made(values, heed_tokenizer_create_chars(paths, 1, &chars), &chars));
+  TRY_TO(end, status, fault_made(values, heed_tokenizer_create_chars(paths, 1, &chars), &chars));
   values->values[values->count++] = (float)heed_tokenizer_vocab(chars);
 end:
   heed_tokenizer_destroy(opened);
@@ -406,7 +371,7 @@ static void keep_text(struct fault_values *values, const char *text) {
 // Every text that a user would see; a platform that shows no device must say why.
 heed_status fault_work_list(struct fault_values *values) {
   heed_device_list *list = NULL;
-  TRY(made(values, heed_device_list_create(&list), &list));
+  TRY(fault_made(values, heed_device_list_create(&list), &list));
   for (size_t i = 0; i < heed_device_list_count(list); i++) keep_text(values, heed_device_list_get(list, i)->name);
   for (size_t i = 0; i < heed_device_list_platforms(list); i++) {
     const heed_platform_info *platform = heed_device_list_platform(list, i);
@@ -466,7 +431,9 @@ const struct fault_scenario fault_scenarios[] = {
     {.name = "attention auto", .work = attention_auto},
     {.name = "profile", .work = attention_profiled, .options = {.profile = 1}},
     {.name = "validate", .work = one_operator, .options = {.validate = 1}},
-    {.name = "train", .work = train},
+    {.name = "train", .work = fault_work_train},
+    {.name = "gpt2", .work = fault_work_gpt2},
+    {.name = "llama f16", .work = fault_work_llama, .dtype = HEED_F16},
     {.name = "gemm clblast", .work = gemm, .options = {.gemm = "clblast"}},
     {.name = "files", .work = files, .writes_file = true},
     {.name = "tokens", .work = tokens, .own_objects = true, .cold_cache = true},

@@ -28,6 +28,15 @@ heed_status heed__mpi_check(int error, const char *what) {
   return heed__mpi_fail(HEED_ERROR_RANK, "MPI: %s: %s", what, text);
 }
 
+// One by one: compilers warn of MPICH's MPI_STATUSES_IGNORE, an address where nothing lies, for an array of known length.
+heed_status heed__mpi_test(MPI_Request *list, int count, bool *done, const char *what) {
+  int there = 1;
+  for (int i = 0; i < count && there; ++i)
+    HEED__MPI_TRY(heed__mpi_check(MPI_Test(&list[i], &there, MPI_STATUS_IGNORE), what));
+  *done = there;
+  return HEED_OK;
+}
+
 double heed__mpi_seconds(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);

@@ -146,9 +146,9 @@ static heed_status advance(heed_mpi_sum *sum, struct part *part, size_t index) {
     if (part->round < sum->rounds) HEED__MPI_TRY(start_round(sum, part, index));
   }
   while (part->round < sum->rounds) {
-    int done = 0;
+    bool done;
     int64_t from;
-    HEED__MPI_TRY(heed__mpi_check(MPI_Testall(2, part->requests, &done, MPI_STATUSES_IGNORE), "MPI_Testall"));
+    HEED__MPI_TRY(heed__mpi_test(part->requests, 2, &done, "MPI_Test"));
     if (!done) return HEED_OK;
     const int64_t count = kept(sum, part, &from);
     add(sum->dtype, at(sum, sum->own, from), at(sum, sum->other, from), count);

@@ -113,11 +113,7 @@ struct requests {
 
 static heed_status test_requests(void *user, bool *done) {
   const struct requests *requests = user;
-  int all = 0;
-  HEED__MPI_TRY(
-      heed__mpi_check(MPI_Testall(requests->count, requests->list, &all, MPI_STATUSES_IGNORE), requests->what));
-  *done = all;
-  return HEED_OK;
+  return heed__mpi_test(requests->list, requests->count, done, requests->what);
 }
 
 heed_status heed__mpi_wait(heed_mpi *mpi, MPI_Request *list, int count, const char *what) {

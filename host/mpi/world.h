@@ -35,6 +35,8 @@ struct heed__mpi_awaited {
   const char *what;
 };
 heed_status heed__mpi_await(heed_mpi *mpi, const struct heed__mpi_awaited *awaited);
+// Tells whether all requests are done.
+heed_status heed__mpi_test(MPI_Request *list, int count, bool *done, const char *what);
 // Waits for all requests. Errors: RANK, when one failed or a rank no longer answers.
 heed_status heed__mpi_wait(heed_mpi *mpi, MPI_Request *list, int count, const char *what);
 
