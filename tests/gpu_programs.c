@@ -1,6 +1,6 @@
 // Writes the programs that heed builds on GPUs, for tools/dev/check-gpus to give them to the vendors' compilers: runs products and
 // attention on a context that takes its device for a GPU. Programs are written instead of built, and launches do nothing.
-// Usage: gpu_programs FOLDER     leaves FOLDER/GPU/NUMBER.cl and NUMBER.options
+// Usage: gpu_programs FOLDER [GPU]     leaves FOLDER/GPU/NUMBER.cl, NUMBER.options and, of each kernel's first launch, NUMBER.KERNEL.launch
 #define CL_TARGET_OPENCL_VERSION 120
 #define CL_USE_DEPRECATED_OPENCL_1_2_APIS
 #include <CL/cl.h>
@@ -17,51 +17,88 @@
 static const char *folder;
 static int written;
 
-static void write_text(const char *end, const char *text, size_t length) {
+struct program {
+  char *text;
+  int number;  // of its files
+};
+#define MOST_ARGUMENTS 64
+struct kernel {
+  int number;
+  bool is_launched;
+  char name[64];
+  struct argument {
+    size_t size;
+    unsigned char value[1024];
+  } arguments[MOST_ARGUMENTS];
+  cl_uint count;
+};
+
+static FILE *begin_file(int number, const char *end) {
   char path[4096];
-  snprintf(path, sizeof path, "%s/%03d.%s", folder, written, end);
+  snprintf(path, sizeof path, "%s/%03d.%s", folder, number, end);
   FILE *file = fopen(path, "w");
-  if (!file || fwrite(text, 1, length, file) != length || fclose(file) != 0) {
-    perror(path);
-    exit(1);
-  }
+  if (file) return file;
+  perror(path);
+  exit(1);
 }
 
-// A program is its text, and a kernel is nothing.
+static void end_file(FILE *file) {
+  if (!ferror(file) && fclose(file) == 0) return;
+  perror("gpu_programs");
+  exit(1);
+}
+
+static void write_text(int number, const char *end, const char *text) {
+  FILE *file = begin_file(number, end);
+  fputs(text, file);
+  end_file(file);
+}
+
+static void *fresh(size_t size) {
+  void *memory = calloc(1, size);
+  if (!memory) abort();
+  return memory;
+}
+
+// A program is its text, and a kernel its arguments.
 cl_program clCreateProgramWithSource(cl_context context, cl_uint count, const char **texts, const size_t *lengths,
                                      cl_int *error) {
   (void)context, (void)count;
-  char *text = malloc(lengths[0] + 1);
-  *error = text ? CL_SUCCESS : CL_OUT_OF_HOST_MEMORY;
-  if (!text) return NULL;
-  memcpy(text, texts[0], lengths[0]);
-  text[lengths[0]] = 0;
-  return (cl_program)(void *)text;
+  struct program *program = fresh(sizeof *program);
+  program->text = fresh(lengths[0] + 1);
+  memcpy(program->text, texts[0], lengths[0]);
+  *error = CL_SUCCESS;
+  return (cl_program)(void *)program;
 }
 
 cl_int clBuildProgram(cl_program program, cl_uint count, const cl_device_id *devices, const char *options,
                       void(CL_CALLBACK *notify)(cl_program, void *), void *data) {
   (void)count, (void)devices, (void)notify, (void)data;
-  const char *text = (const char *)program;
-  write_text("cl", text, strlen(text));
-  write_text("options", options, strlen(options));
-  ++written;
+  struct program *p = (struct program *)(void *)program;
+  p->number = written++;
+  write_text(p->number, "cl", p->text);
+  write_text(p->number, "options", options);
   return CL_SUCCESS;
 }
 
 cl_int clReleaseProgram(cl_program program) {
+  free(((struct program *)(void *)program)->text);
   free(program);
   return CL_SUCCESS;
 }
 
 cl_kernel clCreateKernel(cl_program program, const char *name, cl_int *error) {
-  static char kernel;
-  (void)program, (void)name;
+  struct kernel *kernel = fresh(sizeof *kernel);
+  kernel->number = ((struct program *)(void *)program)->number;
+  snprintf(kernel->name, sizeof kernel->name, "%s", name);
   *error = CL_SUCCESS;
-  return (cl_kernel)(void *)&kernel;
+  return (cl_kernel)(void *)kernel;
 }
 
-cl_int clReleaseKernel(cl_kernel kernel) { return (void)kernel, CL_SUCCESS; }
+cl_int clReleaseKernel(cl_kernel kernel) {
+  free(kernel);
+  return CL_SUCCESS;
+}
 
 cl_int clGetKernelWorkGroupInfo(cl_kernel kernel, cl_device_id device, cl_kernel_work_group_info what, size_t size,
                                 void *value, size_t *size_ret) {
@@ -71,14 +108,41 @@ cl_int clGetKernelWorkGroupInfo(cl_kernel kernel, cl_device_id device, cl_kernel
 }
 
 cl_int clSetKernelArg(cl_kernel kernel, cl_uint index, size_t size, const void *value) {
-  (void)kernel, (void)index, (void)size, (void)value;
+  struct kernel *k = (struct kernel *)(void *)kernel;
+  if (index >= MOST_ARGUMENTS || size > sizeof k->arguments[index].value || !value) abort();
+  k->arguments[index].size = size;
+  memcpy(k->arguments[index].value, value, size);
+  if (k->count <= index) k->count = index + 1;
   return CL_SUCCESS;
 }
 
+// NUMBER.KERNEL.launch: work-items, those of a work-group, and a line for each argument, its bytes.
+static void write_launch(const struct kernel *k, cl_uint dims, const size_t *global, const size_t *local) {
+  char end[128];
+  snprintf(end, sizeof end, "%s.launch", k->name);
+  FILE *file = begin_file(k->number, end);
+  for (cl_uint d = 0; d < 3; ++d) fprintf(file, "%zu ", d < dims ? global[d] : 1);
+  for (cl_uint d = 0; d < 3; ++d) fprintf(file, d < 2 ? "%zu " : "%zu\n", d < dims ? local[d] : 1);
+  for (cl_uint i = 0; i < k->count; ++i) {
+    const struct argument *a = &k->arguments[i];
+    for (size_t byte = 0; byte < a->size; ++byte) fprintf(file, "%02x", a->value[byte]);
+    fputc('\n', file);
+  }
+  end_file(file);
+}
+
+// Every launch says how large its work-groups are: a driver left to choose takes groups of 1 where sizes are prime.
 cl_int clEnqueueNDRangeKernel(cl_command_queue queue, cl_kernel kernel, cl_uint dims, const size_t *offset,
                               const size_t *global, const size_t *local, cl_uint waits, const cl_event *list,
                               cl_event *event) {
-  (void)kernel, (void)dims, (void)offset, (void)global, (void)local, (void)waits, (void)list;
+  (void)offset, (void)waits, (void)list;
+  struct kernel *k = (struct kernel *)(void *)kernel;
+  if (!local) {
+    fprintf(stderr, "gpu_programs: %s is launched without a size of its work-groups\n", k->name);
+    exit(1);
+  }
+  if (!k->is_launched) write_launch(k, dims, global, local);
+  k->is_launched = true;
   return event ? clEnqueueMarkerWithWaitList(queue, 0, NULL, event) : CL_SUCCESS;
 }
 
@@ -173,8 +237,9 @@ static heed_status run_gpu(const struct gpu *gpu) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 2) return fputs("usage: gpu_programs FOLDER\n", stderr), 2;
+  if (argc != 2 && argc != 3) return fputs("usage: gpu_programs FOLDER [GPU]\n", stderr), 2;
   for (size_t i = 0; i < sizeof gpus / sizeof *gpus; ++i) {
+    if (argc == 3 && strcmp(argv[2], gpus[i].name) != 0) continue;
     char path[4096];
     snprintf(path, sizeof path, "%s/%s", argv[1], gpus[i].name);
     if (mkdir(path, 0777) != 0) return perror(path), 1;

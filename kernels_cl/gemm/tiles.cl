@@ -45,29 +45,30 @@
 
 // What an item stages of a factor: 4 elements along k of one row or column of the tile, or of 4 of them at one step of k.
 struct stage {
-  const __global factor *from;
-  long step;        // from one step of k to the next
+  const __global factor *from; // of the block that is fetched next
+  long step;    // from one step of k to the next
   int along_k, aligned;
-  int x_count;      // along_k: whether the row is there; else how many of the four are
-  int k, to;        // its first step of k in a block; where it goes in local memory, in floats
+  int x_count;  // not along_k: how many of the four are there
+  int k, to;    // its first step of k in a block; where it goes in local memory, in floats
 };
 
-INLINE void set_stage(struct stage *s, const __global factor *x, long x_step, long k_step, long x0, long extent, int along_k,
-                      int aligned) {
+INLINE void set_stage(struct stage *s, const __global factor *x, long x_step, long k_step, long x0, long extent, int k0,
+                      int along_k, int aligned) {
   s->along_k = along_k;
   s->aligned = aligned;
   s->step = k_step;
   const int at = along_k ? ITEM / 2 : ITEM % (TILE / 4) * 4;
   s->k = along_k ? ITEM % 2 * 4 : ITEM / (TILE / 4);
   s->x_count = (int)clamp(extent - x0 - at, 0L, 4L);
-  s->from = x + min(x0 + at, extent - 1) * x_step + s->k * k_step;
+  s->from = x + min(x0 + at, extent - 1) * x_step + (k0 + s->k) * k_step;
   s->to = s->k * PITCH * 4 + at;
 }
 
-INLINE float4 fetch4(const __global factor *p, int count, int aligned) {
 #define WHOLE4_F32 *(const __global float4 *)p
 #define WHOLE4_F16 vloada_half4(0, p)
 #define WHOLE4_BF16 as_float4(convert_uint4(*(const __global ushort4 *)p) << 16)
+
+INLINE float4 fetch4(const __global factor *p, int count, int aligned) {
   if (count >= 4 && aligned) return HEED_JOIN(WHOLE4_, Y_DTYPE);
   float4 value = 0;
   if (count > 0) value.x = LOAD(Y_DTYPE, p, 0);
@@ -77,12 +78,20 @@ INLINE float4 fetch4(const __global factor *p, int count, int aligned) {
   return value;
 }
 
-// The block whose first step is k0 of k_end.
-INLINE void fetch(const struct stage *s, int k0, int k_end, float4 *values) {
+// A block of which k_left steps of k are there. A row past the edge is the last one once more: nobody stores what comes of it.
+INLINE void fetch(const struct stage *s, int k_left, float4 *values) {
   UNROLL for (int load = 0; load < LOADS; ++load) {
-    const int k_count = k_end - k0 - s->k - 8 * load;
-    const int count = s->along_k ? (s->x_count > 0 ? k_count : 0) : k_count > 0 ? s->x_count : 0;
-    values[load] = fetch4(s->from + (long)(k0 + 8 * load) * s->step, count, s->aligned);
+    const int k_count = k_left - s->k - 8 * load;
+    const int count = s->along_k ? k_count : k_count > 0 ? s->x_count : 0;
+    values[load] = fetch4(s->from + 8 * load * s->step, count, s->aligned);
+  }
+}
+
+// A block that is there as a whole, of aligned vectors.
+INLINE void fetch_whole(const struct stage *s, float4 *values) {
+  UNROLL for (int load = 0; load < LOADS; ++load) {
+    const __global factor *const p = s->from + 8 * load * s->step;
+    values[load] = HEED_JOIN(WHOLE4_, Y_DTYPE);
   }
 }
 
@@ -136,32 +145,42 @@ INLINE void multiply(const __local float4 *a, const __local float4 *b, float4 su
 #define STORE_FOUR_ROWS(i) STORE_ROW(i) STORE_ROW((i) + 1) STORE_ROW((i) + 2) STORE_ROW((i) + 3)
 
 SUBGROUP_SIZE __attribute__((reqd_work_group_size(ITEMS, 1, 1))) __kernel void gemm_tiles(GRID_ARGUMENTS) {
-  __local float4 a_blocks[2][DEPTH * PITCH], b_blocks[2][DEPTH * PITCH];
+  __local float4 a_blocks[2 * DEPTH * PITCH], b_blocks[2 * DEPTH * PITCH];
   struct place at;
   FIND_PLACE(TILE, &at);
   const struct epilogue e = EPILOGUE(at.batch0, at.batch1);
   __global real *const corner = c + C_OFFSET(at) + at.row * c_ld + at.col;
+  const int a_along_k = (form & FORM_A_ALONG_K) != 0, a_aligned = (form & FORM_A_ALIGNED) != 0;
+  const int b_along_k = (form & FORM_B_ALONG_K) != 0, b_aligned = (form & FORM_B_ALIGNED) != 0;
   struct stage a_stage, b_stage;
-  set_stage(&a_stage, MATRIX_AT(a), a_x, a_k, at.row, m, (form & FORM_A_ALONG_K) != 0, (form & FORM_A_ALIGNED) != 0);
-  set_stage(&b_stage, MATRIX_AT(b), b_x, b_k, at.col, n, (form & FORM_B_ALONG_K) != 0, (form & FORM_B_ALIGNED) != 0);
+  set_stage(&a_stage, MATRIX_AT(a), a_x, a_k, at.row, m, at.k, a_along_k, a_aligned);
+  set_stage(&b_stage, MATRIX_AT(b), b_x, b_k, at.col, n, at.k, b_along_k, b_aligned);
   float4 a_next[LOADS], b_next[LOADS], sum[4 * ROW_VECTORS][COL_VECTORS];
   UNROLL for (int i = 0; i < 4 * ROW_VECTORS; ++i)
     UNROLL for (int j = 0; j < COL_VECTORS; ++j) sum[i][j] = 0;
 
-  fetch(&a_stage, at.k, at.k_end, a_next);
-  fetch(&b_stage, at.k, at.k_end, b_next);
-  int now = 0;
-  for (int k0 = at.k; k0 < at.k_end; k0 += DEPTH) {
+  // From how many steps of k on the block after the present one needs no look at what of it is there.
+  const int is_inner = a_aligned && b_aligned && (a_along_k || at.row + TILE <= m) && (b_along_k || at.col + TILE <= n);
+  const int whole_from = is_inner ? 2 * DEPTH : INT_MAX;
+  int k_left = at.k_end - at.k, now = 0;
+  fetch(&a_stage, k_left, a_next);
+  fetch(&b_stage, k_left, b_next);
+  for (; k_left > 0; k_left -= DEPTH) {
     // The block before last was read before the last barrier, so that its place is free.
-    put(&a_stage, a_next, a_blocks[now]);
-    put(&b_stage, b_next, b_blocks[now]);
+    put(&a_stage, a_next, a_blocks + now);
+    put(&b_stage, b_next, b_blocks + now);
     barrier(CLK_LOCAL_MEM_FENCE);
-    if (k0 + DEPTH < at.k_end) {
-      fetch(&a_stage, k0 + DEPTH, at.k_end, a_next);
-      fetch(&b_stage, k0 + DEPTH, at.k_end, b_next);
+    a_stage.from += DEPTH * a_stage.step;
+    b_stage.from += DEPTH * b_stage.step;
+    if (k_left >= whole_from) {
+      fetch_whole(&a_stage, a_next);
+      fetch_whole(&b_stage, b_next);
+    } else if (k_left > DEPTH) {
+      fetch(&a_stage, k_left - DEPTH, a_next);
+      fetch(&b_stage, k_left - DEPTH, b_next);
     }
-    multiply(a_blocks[now] + ITEM_ROW / 4, b_blocks[now] + ITEM_COL / 4, sum);
-    now ^= 1;
+    multiply(a_blocks + now + ITEM_ROW / 4, b_blocks + now + ITEM_COL / 4, sum);
+    now = DEPTH * PITCH - now;
   }
 
 #if ON_CPU
