@@ -63,8 +63,9 @@ typedef struct lm_model {
   heed_transformer *transformer;
 } lm_model;
 int lm_open_device(const tool_args *args, heed_context **out);
-// Opens a folder and, where there is one, its tokenizer.
+// Opens a folder, or its configuration alone, and, where there is one, its tokenizer.
 int lm_model_open(const tool_args *args, const char *path, lm_model *model);
+int lm_model_open_config(const tool_args *args, const char *path, lm_model *model);
 // Opens the device and loads the weights into a transformer of this configuration, which is to run on texts of `prompt` tokens at a time, with
 // a cache of keys and values of `length` tokens (0: none), beside `more` bytes that the caller is going to take.
 int lm_model_load(lm_model *model, const heed_transformer_config *config, int64_t prompt, int64_t length, uint64_t more,
