@@ -89,8 +89,6 @@ static bool holds_no_weight(const heed_transformer_config *c, const char *name) 
          ends_with(name, ".rotary_emb.inv_freq") || (c->tied > 0 && strcmp(name, "lm_head.weight") == 0);
 }
 
-static const char gpt2_prefix[] = "transformer.";
-
 static int by_name(const void *a, const void *b) {
   return strcmp(((const heed_parameter *)a)->name, ((const heed_parameter *)b)->name);
 }
@@ -105,7 +103,7 @@ static bool knows(const struct known *known, const char *name) {
   char full[160];
   const heed_parameter plain = {.name = name}, prefixed = {.name = full};
   if (bsearch(&plain, known->sorted, known->count, sizeof plain, by_name)) return true;
-  if (snprintf(full, sizeof full, "%s%s", gpt2_prefix, name) >= (int)sizeof full) return false;
+  if (snprintf(full, sizeof full, "%s%s", heed__lm_gpt2_prefix, name) >= (int)sizeof full) return false;
   return bsearch(&prefixed, known->sorted, known->count, sizeof prefixed, by_name) != NULL;
 }
 

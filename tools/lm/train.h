@@ -34,8 +34,8 @@ extern const tool_syntax lm_train_syntax;
 // What is on its way from the device: of one step, read while the next ones are queued.
 typedef struct train_look {
   int64_t step;
-  double lr, queued;  // queued: the time
-  bool wanted;        // a line of the log
+  double lr;
+  bool wanted;  // a line of the log
   heed_read *loss, *norm, *counts;
   float *losses;  // [accumulate]
   float norm_value;
