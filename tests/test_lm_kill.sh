@@ -27,7 +27,7 @@ options=(--layers 2 --heads 2 --width 32 --context 16 --batch 4 --dropout 0.1 --
 kills=0 finished=0 early=0
 
 start_and_kill() { # DEVICE MILLISECONDS
-  local from=("${options[@]}" --save run --force) pid status=0
+  local from=("${options[@]}" --save run) pid status=0
   if [ -e run/heed_state.safetensors ]; then from=(--resume run); else early=$((early + 1)); fi
   "${train[@]}" --device "$1" "${from[@]}" --log log >/dev/null 2>errors &
   pid=$!
@@ -77,7 +77,7 @@ chain() { # DEVICE KILLS MILLISECONDS
 
 # From wherever the last kill left it, to what an undisturbed run gives.
 finish() { # DEVICE
-  local from=("${options[@]}" --save run --force)
+  local from=("${options[@]}" --save run)
   [ ! -e run/heed_state.safetensors ] || from=(--resume run)
   "${train[@]}" --device "$1" "${from[@]}" --log log >/dev/null 2>errors || fail "the last start: $(cat errors)"
   same_files "$1"

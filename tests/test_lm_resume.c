@@ -100,7 +100,7 @@ static void options_that_do_not_agree_are_refused(void **state) {
   for (size_t i = 0; i < sizeof others / sizeof *others; i++)
     ASSERT_TRAIN(2, others[i][0], "--resume", "run", "--steps", "4", others[i][0], others[i][1]);
   ASSERT_TRAIN(2, "own folder", "--resume", "run", "--steps", "4", "--save", "elsewhere");
-  ASSERT_TRAIN(2, "--init", "--resume", "run", "--steps", "4", "--init", "run");
+  ASSERT_TRAIN(2, "--init", "--resume", "run", "--steps", "4", "--init", "elsewhere");
   ASSERT_TRAIN(2, "recompute", "--resume", "run", "--steps", "4", "--recompute");
   ASSERT_TRAIN(2, "tied", "--resume", "run", "--steps", "4", "--no-tie");
   support_assert_same_folders("run", "same");
@@ -127,6 +127,63 @@ static void the_state_is_what_counts(void **state) {
   support_copy_folder("whole", "newer/");
   assert_int_equal(rename("newer/model.safetensors", "run/model.safetensors"), 0);
   ASSERT_TRAIN(0, "", "--resume", "run", "--steps", "8", "-q");
+  support_assert_same_folders("whole", "run");
+}
+
+// Nor need they be there.
+static void a_run_goes_on_without_the_weights_beside_its_state(void **state) {
+  (void)state;
+  remove_folder("run");
+  remove_folder("whole");
+  ASSERT_TRAIN(0, "", SMALL, "--steps", "8", "--save", "whole", "--dtype", "bf16");
+  ASSERT_TRAIN(0, "", SMALL, "--steps", "4", "--save", "run", "--dtype", "bf16");
+  assert_int_equal(unlink("run/model.safetensors"), 0);
+  ASSERT_TRAIN(0, "", "--resume", "run", "--steps", "6", "-q");
+  support_write_file("run/model.safetensors", "torn", 4);
+  ASSERT_TRAIN(0, "", "--resume", "run", "--steps", "8", "-q");
+  support_assert_same_folders("whole", "run");
+  assert_int_equal(unlink("run/config.json"), 0);
+  ASSERT_TRAIN(1, "config.json", "--resume", "run", "--steps", "9", "-q");
+}
+
+// The same command line, with --resume: the model that the run began with is not read again.
+static void a_run_that_began_from_a_model_goes_on(void **state) {
+  (void)state;
+  remove_folder("first");
+  remove_folder("whole");
+  remove_folder("run");
+  ASSERT_TRAIN(0, "", SMALL, "--steps", "3", "--save", "first");
+  ASSERT_TRAIN(0, "", "--init", "first", "--steps", "5", "-q", "--save", "whole");
+  ASSERT_TRAIN(0, "", "--init", "first", "--steps", "2", "-q", "--save", "run");
+  ASSERT_TRAIN(0, "", "--init", "first", "--steps", "3", "-q", "--save", "run", "--resume", "run");
+  remove_folder("first");
+  ASSERT_TRAIN(0, "", "--init", "first", "--steps", "4", "-q", "--save", "run", "--resume", "run");
+  ASSERT_TRAIN(0, "", "--resume", "run", "--steps", "5", "-q");
+  support_assert_same_folders("whole", "run");
+  remove_folder("new");
+  ASSERT_TRAIN(0, "", SMALL, "--steps", "2", "--save", "new");
+  ASSERT_TRAIN(2, "began with a new model", "--resume", "new", "--init", "run", "--steps", "3");
+}
+
+// A run that was killed while it wrote its first checkpoint begins again by the same command line; other people's models stay.
+static void a_run_without_a_state_begins_again(void **state) {
+  (void)state;
+  remove_folder("run");
+  remove_folder("whole");
+  ASSERT_TRAIN(0, "", SMALL, "--steps", "3", "--save", "whole");
+  support_copy_folder("whole", "run/");
+  assert_int_equal(unlink("run/heed_state.safetensors"), 0);
+  ASSERT_TRAIN(1, "there is a config.json already", SMALL, "--steps", "3", "--save", "run");
+  ASSERT_TRAIN(1, "start from its model with --init", "--resume", "run", "--steps", "3");
+  support_write_file("run/.heed-unfinished", "", 0);
+  ASSERT_TRAIN(1, "ended before its first checkpoint", "--resume", "run", "--steps", "3");
+  ASSERT_TRAIN(0, "", SMALL, "--steps", "3", "--save", "run");
+  support_assert_same_folders("whole", "run");
+  // One that was killed between its first state and the end of the mark has its state.
+  support_write_file("run/.heed-unfinished", "", 0);
+  ASSERT_TRAIN(1, "--resume run goes on with it", SMALL, "--steps", "3", "--save", "run");
+  support_write_file("run/.heed-unfinished", "", 0);
+  ASSERT_TRAIN(0, "", "--resume", "run", "--steps", "3", "-q");
   support_assert_same_folders("whole", "run");
 }
 
@@ -358,6 +415,9 @@ int main(void) {
       cmocka_unit_test(options_that_do_not_agree_are_refused),
       cmocka_unit_test(other_data_are_refused),
       cmocka_unit_test(the_state_is_what_counts),
+      cmocka_unit_test(a_run_goes_on_without_the_weights_beside_its_state),
+      cmocka_unit_test(a_run_that_began_from_a_model_goes_on),
+      cmocka_unit_test(a_run_without_a_state_begins_again),
       cmocka_unit_test(a_broken_state_is_refused),
       cmocka_unit_test(the_log_goes_on_where_the_state_does),
       cmocka_unit_test(a_loss_that_is_no_number_stops_and_keeps_the_last_good_state),

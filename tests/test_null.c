@@ -137,6 +137,7 @@ static void a_call_without_its_first_argument_leaves_null(void **state) {
   LEAVES_NULL(heed_vit, heed_vit_create(NULL, NULL, 0, &out));
   LEAVES_NULL(heed_kv_cache, heed_kv_cache_create(NULL, 1, 1, &out));
   LEAVES_NULL(heed_model_folder, heed_model_folder_open(NULL, &out));
+  LEAVES_NULL(heed_model_folder, heed_model_folder_open_config(NULL, &out));
   heed_token_data *validation = (heed_token_data *)(void *)state;
   LEAVES_NULL(heed_token_data, heed_token_data_open(NULL, 1, NULL, &out, &validation));
   assert_null(validation);

@@ -7,12 +7,13 @@
 #include "base/text.h"
 #include "lm/folder.h"
 
-// GPT-2's first files have names without the prefix.
+const char heed__lm_gpt2_prefix[] = "transformer.";
+
 const heed_stored *heed__lm_find(const heed_model_folder *folder, const char *name) {
   const heed_stored *stored = heed_store_find(folder->weights, name);
-  static const char gpt2_prefix[] = "transformer.";
-  const size_t prefix = sizeof gpt2_prefix - 1;
-  if (!stored && strncmp(name, gpt2_prefix, prefix) == 0) stored = heed_store_find(folder->weights, name + prefix);
+  const size_t prefix = sizeof heed__lm_gpt2_prefix - 1;
+  if (!stored && strncmp(name, heed__lm_gpt2_prefix, prefix) == 0)
+    stored = heed_store_find(folder->weights, name + prefix);
   return stored;
 }
 

@@ -8,31 +8,50 @@
 #include "base/text.h"
 #include "lm/folder.h"
 
-static heed_status open_parts(const char *path, heed_model_folder *folder) {
+static heed_status open_config(const char *path, heed_model_folder *folder) {
   char *config = NULL;
   folder->path = strdup(path);
   if (asprintf(&config, "%s/config.json", path) < 0) config = NULL;
   HEED__REQUIRE(folder->path && config, HEED_ERROR_OUT_OF_MEMORY, "no memory to open %s", path);
-  heed_status status = heed__lm_config_read(config, &folder->config, &folder->json);
+  const heed_status status = heed__lm_config_read(config, &folder->config, &folder->json);
   free(config);
+  return status;
+}
+
+static heed_status open_parts(const char *path, heed_model_folder *folder) {
+  heed_status status = open_config(path, folder);
   if (status == HEED_OK) status = heed_store_open(path, &folder->weights);
   if (status == HEED_ERROR_IO)
     HEED__TRY(heed__lm_refuse_foreign(path));  // else the message is that of the missing file
   return status == HEED_OK ? heed__lm_check_sizes(folder) : status;
 }
 
-heed_status heed_model_folder_open(const char *path, heed_model_folder **out) {
-  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "heed_model_folder_open: out is NULL");
+static heed_status open_by(const char *call, heed_status (*open)(const char *path, heed_model_folder *folder),
+                           const char *path, heed_model_folder **out) {
+  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "%s: out is NULL", call);
   *out = NULL;
-  HEED__REQUIRE(path, HEED_ERROR_INVALID_ARGUMENT, "heed_model_folder_open: the path is NULL");
+  HEED__REQUIRE(path, HEED_ERROR_INVALID_ARGUMENT, "%s: the path is NULL", call);
   heed_model_folder *folder = calloc(1, sizeof *folder);
   HEED__REQUIRE(folder, HEED_ERROR_OUT_OF_MEMORY, "no memory to open %s", path);
-  const heed_status status = open_parts(path, folder);
+  const heed_status status = open(path, folder);
   if (status != HEED_OK) {
     heed_model_folder_close(folder);
     return status;
   }
   *out = folder;
+  return HEED_OK;
+}
+
+heed_status heed_model_folder_open(const char *path, heed_model_folder **out) {
+  return open_by("heed_model_folder_open", open_parts, path, out);
+}
+
+heed_status heed_model_folder_open_config(const char *path, heed_model_folder **out) {
+  return open_by("heed_model_folder_open_config", open_config, path, out);
+}
+
+static heed_status check_has_weights(const heed_model_folder *folder) {
+  HEED__REQUIRE(folder->weights, HEED_ERROR_INVALID_ARGUMENT, "%s was opened without its weights", folder->path);
   return HEED_OK;
 }
 
@@ -70,8 +89,6 @@ static bool holds_no_weight(const heed_transformer_config *c, const char *name) 
          ends_with(name, ".rotary_emb.inv_freq") || (c->tied > 0 && strcmp(name, "lm_head.weight") == 0);
 }
 
-static const char gpt2_prefix[] = "transformer.";
-
 static int by_name(const void *a, const void *b) {
   return strcmp(((const heed_parameter *)a)->name, ((const heed_parameter *)b)->name);
 }
@@ -86,7 +103,7 @@ static bool knows(const struct known *known, const char *name) {
   char full[160];
   const heed_parameter plain = {.name = name}, prefixed = {.name = full};
   if (bsearch(&plain, known->sorted, known->count, sizeof plain, by_name)) return true;
-  if (snprintf(full, sizeof full, "%s%s", gpt2_prefix, name) >= (int)sizeof full) return false;
+  if (snprintf(full, sizeof full, "%s%s", heed__lm_gpt2_prefix, name) >= (int)sizeof full) return false;
   return bsearch(&prefixed, known->sorted, known->count, sizeof prefixed, by_name) != NULL;
 }
 
@@ -142,6 +159,7 @@ static heed_status load_one(const heed_model_folder *folder, const heed_stored *
 
 heed_status heed_model_folder_load(const heed_model_folder *folder, heed_transformer *transformer) {
   HEED__REQUIRE(folder && transformer, HEED_ERROR_INVALID_ARGUMENT, "heed_model_folder_load: an argument is NULL");
+  HEED__TRY(check_has_weights(folder));
   const heed_parameter *parameters = NULL;
   const size_t count = heed_transformer_parameters(transformer, &parameters);
   for (size_t i = 0; i < count; ++i)
@@ -159,6 +177,7 @@ heed_status heed_model_folder_load_masters(const heed_model_folder *folder, cons
                                            const heed_optimizer *optimizer) {
   HEED__REQUIRE(folder && transformer && optimizer, HEED_ERROR_INVALID_ARGUMENT,
                 "heed_model_folder_load_masters: an argument is NULL");
+  HEED__TRY(check_has_weights(folder));
   const heed_parameter *parameters = NULL;
   const size_t count = heed_transformer_parameters(transformer, &parameters);
   for (size_t i = 0; i < count; ++i) {

@@ -15,6 +15,7 @@ struct heed_model_folder {
 // it. Errors: UNSUPPORTED.
 heed_status heed__lm_refuse_foreign(const char *path);
 
+extern const char heed__lm_gpt2_prefix[];  // "transformer.", which GPT-2's first files have not
 // The weights' tensor of this name; GPT-2's with or without "transformer.". NULL: there is none.
 const heed_stored *heed__lm_find(const heed_model_folder *folder, const char *name);
 // Fails if the tensor has other dims, of which there are one or two. Errors: FORMAT.

@@ -44,30 +44,14 @@ typedef struct facts {
   const settings *s;
   heed_transformer_config config;
   lm_memory train, run;
-  int64_t context, parameters;
+  int64_t context;
 } facts;
-
-static json_t *memory_json(const lm_memory *memory) {
-  json_t *object = json_object();
-  for (int kind = 0; kind < LM_MEMORY_KINDS; kind++)
-    if (memory->bytes[kind] > 0)
-      tool_json_add(object, lm_memory_names[kind], json_integer((json_int_t)memory->bytes[kind]));
-  return object;
-}
 
 static int print_json(const tool_args *args, const lm_model *model, const facts *f) {
   const heed_transformer_config *c = &f->config;
   json_t *object = tool_json_start(args);
-  const struct {
-    const char *name;
-    int64_t value;
-  } sizes[] = {{"layers", c->layers},     {"width", c->width},       {"heads", c->heads},
-               {"kv_heads", c->kv_heads}, {"head_dim", c->head_dim}, {"ffn", c->ffn},
-               {"vocab", c->vocab},       {"context", c->context},   {"parameters", f->parameters}};
   tool_json_add(object, "model", json_string(f->s->model));
-  tool_json_add(object, "architecture", json_string(heed_architecture_string(c->architecture)));
-  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-    tool_json_add(object, sizes[i].name, json_integer(sizes[i].value));
+  lm_json_sizes(object, c);
   tool_json_add(object, "window", c->window ? json_integer(c->window) : json_null());
   tool_json_add(object, "tied", json_boolean(c->tied > 0));
   tool_json_add(object, "tokenizer_ids",
@@ -76,8 +60,8 @@ static int print_json(const tool_args *args, const lm_model *model, const facts 
   tool_json_add(object, "length", json_integer(f->context));
   tool_json_add(object, "dtype", json_string(lm_dtypes[f->s->dtype]));
   tool_json_add(object, "recompute", json_boolean(f->s->recompute));
-  tool_json_add(object, "train_bytes", memory_json(&f->train));
-  tool_json_add(object, "run_bytes", memory_json(&f->run));
+  tool_json_add(object, "train_bytes", lm_memory_json(&f->train));
+  tool_json_add(object, "run_bytes", lm_memory_json(&f->run));
   tool_json_add(object, "ok", json_true());
   return tool_json_print(args, object, false);
 }
@@ -90,7 +74,7 @@ static void print_memory(const char *what, const lm_memory *memory) {
 static void print_text(const lm_model *model, const facts *f) {
   const heed_transformer_config *c = &f->config;
   char train[96];
-  printf("%-13s %s, %" PRId64 " parameters\n", "model", heed_architecture_string(c->architecture), f->parameters);
+  printf("%-13s %s, %" PRId64 " parameters\n", "model", heed_architecture_string(c->architecture), lm_parameters(c));
   printf("%-13s %" PRId64 " layers of width %" PRId64 ", mlp %" PRId64 "\n", "blocks", c->layers, c->width, c->ffn);
   printf("%-13s %" PRId64 " heads of %" PRId64, "attention", c->heads, c->head_dim);
   if (c->kv_heads != c->heads) printf(", keys and values of %" PRId64, c->kv_heads);
@@ -130,7 +114,6 @@ static int tell(const tool_args *args, const settings *s, lm_model *model) {
   f.config.dtype = (heed_dtype)s->dtype;
   f.config.recompute = s->recompute;
   if (tool_given(args, "dropout")) f.config.dropout = s->dropout;
-  f.parameters = lm_parameters(&f.config);
   heed_device_type device = HEED_DEVICE_HOST;
   TOOL_TRY(find_device(args, &device));
   TOOL_HEED(command, lm_memory_to_train(&f.config, s->batch, f.context, s->accumulate, device, &f.train));

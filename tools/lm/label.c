@@ -1,6 +1,5 @@
 // Tokens as they are shown: what has no shape of its own is made visible, and what is long is cut.
 #include <locale.h>
-#include <stdlib.h>
 #include <string.h>
 #include <wchar.h>
 

@@ -44,6 +44,8 @@ uint64_t lm_memory_total(const lm_memory *memory);
 // Writes "3.1 GiB: parameters 0.5 GiB, ..."; returns text.
 enum { LM_MEMORY_TEXT = 320 };
 const char *lm_memory_text(const lm_memory *memory, char text[LM_MEMORY_TEXT]);
+// An object with the bytes by kind.
+json_t *lm_memory_json(const lm_memory *memory);
 // To train by AdamW on micro-batches of [batch, length] tokens, of which the device sums `own`; and to continue a text up to `length`
 // tokens, of which `prompt` come at a time. Errors: those of heed_transformer_reckon().
 heed_status lm_memory_to_train(const heed_transformer_config *config, int64_t batch, int64_t length, int64_t own,
@@ -63,8 +65,9 @@ typedef struct lm_model {
   heed_transformer *transformer;
 } lm_model;
 int lm_open_device(const tool_args *args, heed_context **out);
-// Opens a folder and, where there is one, its tokenizer.
+// Opens a folder, or its configuration alone, and, where there is one, its tokenizer.
 int lm_model_open(const tool_args *args, const char *path, lm_model *model);
+int lm_model_open_config(const tool_args *args, const char *path, lm_model *model);
 // Opens the device and loads the weights into a transformer of this configuration, which is to run on texts of `prompt` tokens at a time, with
 // a cache of keys and values of `length` tokens (0: none), beside `more` bytes that the caller is going to take.
 int lm_model_load(lm_model *model, const heed_transformer_config *config, int64_t prompt, int64_t length, uint64_t more,
@@ -86,6 +89,8 @@ int lm_check_vocabulary(const char *command, const char *name, const heed_tokeni
 double lm_step_flops(const heed_transformer_config *config, int64_t batch, int64_t length);
 // How many parameters the model has.
 int64_t lm_parameters(const heed_transformer_config *config);
+// Adds the architecture, the sizes and the number of parameters.
+void lm_json_sizes(json_t *object, const heed_transformer_config *config);
 
 // ---------------------------------------------------------------- tokens as they are shown
 

@@ -1,5 +1,4 @@
 // The memory that a model needs, before any is allocated.
-#include <string.h>
 
 #include "lm/lm.h"
 

@@ -67,14 +67,24 @@ int lm_open_device(const tool_args *args, heed_context **out) {
   return tool_open(&passing, false, out);
 }
 
-int lm_model_open(const tool_args *args, const char *path, lm_model *model) {
-  model->args = args;
-  TOOL_HEED(args->command, heed_model_folder_open(path, &model->folder));
+static int open_tokenizer_of(const tool_args *args, const char *path, lm_model *model) {
   bool has_tokenizer;
   TOOL_TRY(find_tokenizer(args->command, path, &has_tokenizer));
   if (!has_tokenizer) return TOOL_DONE;
   TOOL_HEED(args->command, heed_tokenizer_open(path, &model->tokenizer));
   return lm_check_vocabulary(args->command, path, model->tokenizer, heed_model_folder_config(model->folder)->vocab);
+}
+
+int lm_model_open(const tool_args *args, const char *path, lm_model *model) {
+  model->args = args;
+  TOOL_HEED(args->command, heed_model_folder_open(path, &model->folder));
+  return open_tokenizer_of(args, path, model);
+}
+
+int lm_model_open_config(const tool_args *args, const char *path, lm_model *model) {
+  model->args = args;
+  TOOL_HEED(args->command, heed_model_folder_open_config(path, &model->folder));
+  return open_tokenizer_of(args, path, model);
 }
 
 int lm_model_load(lm_model *model, const heed_transformer_config *config, int64_t prompt, int64_t length, uint64_t more,

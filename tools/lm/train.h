@@ -34,8 +34,8 @@ extern const tool_syntax lm_train_syntax;
 // What is on its way from the device: of one step, read while the next ones are queued.
 typedef struct train_look {
   int64_t step;
-  double lr, queued;  // queued: the time
-  bool wanted;        // a line of the log
+  double lr;
+  bool wanted;  // a line of the log
   heed_read *loss, *norm, *counts;
   float *losses;  // [accumulate]
   float norm_value;
@@ -53,6 +53,7 @@ typedef struct trainer {
   lm_memory memory;
   heed_token_data *data, *validation;  // validation NULL: none
   uint32_t data_checksum, validation_checksum;
+  bool from_model;   // the run began from the model of an --init
   int lock;          // of the folder; −1: none
   bool made_folder;  // by this run: it goes if nothing comes to lie in it
 
@@ -119,6 +120,11 @@ int lm_train_save_best(trainer *t);
 int lm_train_enter_folder(trainer *t);
 // Fails if the disk has no room for a checkpoint.
 int lm_train_check_room(const trainer *t);
+// Marks what comes to lie in the folder as that of a run without a state, so that the same run may begin again over it, until there is one.
+int lm_train_mark_unfinished(const trainer *t);
+void lm_train_unmark(const trainer *t);
+// Whether the folder is so marked and has no state.
+bool lm_train_is_unfinished(const char *folder);
 // Lets other runs in again. A folder that was made for nothing goes.
 void lm_train_leave_folder(trainer *t);
 // The file of the state, in --save's folder; the caller frees the path. NULL without memory.

@@ -27,12 +27,35 @@ static bool holds(const char *folder, const char *name) {
   return found;
 }
 
+// Of a run that has not written its first state: what it leaves behind when it is killed is worth nothing.
+static const char unfinished_name[] = ".heed-unfinished";
+
+bool lm_train_is_unfinished(const char *folder) {
+  return holds(folder, unfinished_name) && !holds(folder, lm_train_state_name);
+}
+
+int lm_train_mark_unfinished(const trainer *t) {
+  char *path = lm_train_path_in(t->s.save, unfinished_name);
+  const int file = path ? open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666) : -1;
+  const int reason = path ? errno : ENOMEM;
+  free(path);
+  if (file < 0) return tool_fail(t->command, "--save %s: cannot write there: %s", t->s.save, strerror(reason));
+  close(file);
+  return TOOL_DONE;
+}
+
+void lm_train_unmark(const trainer *t) {
+  char *path = lm_train_path_in(t->s.save, unfinished_name);
+  if (path) unlink(path);
+  free(path);
+}
+
 // What a run would replace.
 static int check_unused(const trainer *t) {
   static const char *const names[] = {"config.json", "model.safetensors", "model.safetensors.index.json",
                                       "tokenizer.json", "vocab.json"};
   const char *folder = t->s.save, *found = NULL;
-  if (t->s.resume || t->s.force) return TOOL_DONE;
+  if (t->s.resume || t->s.force || lm_train_is_unfinished(folder)) return TOOL_DONE;
   if (holds(folder, lm_train_state_name))
     return tool_fail(t->command,
                      "--save %s: there is a model already; --resume %s goes on with it, --force replaces it", folder,
@@ -64,6 +87,7 @@ static void remove_temporaries(const char *folder) {
 
 static void remove_remains(const trainer *t) {
   char *best = lm_train_path_in(t->s.save, "best");
+  if (holds(t->s.save, lm_train_state_name)) lm_train_unmark(t);
   remove_temporaries(t->s.save);
   if (best) remove_temporaries(best);
   free(best);

@@ -7,7 +7,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cli/files.h"
 #include "cli/json.h"
 #include "lm/train.h"
 
@@ -70,26 +69,9 @@ double lm_train_peak_fraction(const trainer *t, double rate) {
          (t->peak_gflops * tool_ranks_count(t->ranks));
 }
 
-static json_t *memory_json(const lm_memory *memory) {
-  json_t *object = json_object();
-  for (int kind = 0; kind < LM_MEMORY_KINDS; kind++)
-    if (memory->bytes[kind] > 0)
-      tool_json_add(object, lm_memory_names[kind], json_integer((json_int_t)memory->bytes[kind]));
-  return object;
-}
-
 static void add_model(const trainer *t, json_t *object) {
-  const heed_transformer_config *c = &t->config;
-  const struct {
-    const char *name;
-    int64_t value;
-  } sizes[] = {{"layers", c->layers},     {"width", c->width},       {"heads", c->heads},
-               {"kv_heads", c->kv_heads}, {"head_dim", c->head_dim}, {"ffn", c->ffn},
-               {"vocab", c->vocab},       {"context", c->context},   {"parameters", lm_parameters(c)}};
   json_t *model = json_object();
-  tool_json_add(model, "architecture", json_string(heed_architecture_string(c->architecture)));
-  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-    tool_json_add(model, sizes[i].name, json_integer(sizes[i].value));
+  lm_json_sizes(model, &t->config);
   tool_json_add(object, "model", model);
 }
 
@@ -128,7 +110,7 @@ void lm_train_log_start(trainer *t) {
   tool_json_device(object, heed_context_device(t->model.ctx));
   add_model(t, object);
   add_options(t, object);
-  tool_json_add(object, "memory", memory_json(&t->memory));
+  tool_json_add(object, "memory", lm_memory_json(&t->memory));
   tool_json_number(object, "peak_gflops", t->peak_gflops);
   tool_log_write(&t->log, object);
 }

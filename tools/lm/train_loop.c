@@ -15,7 +15,6 @@ static int start_look(trainer *t, bool wanted, double rate) {
   look->step = t->step - 1;
   look->lr = rate;
   look->wanted = wanted;
-  look->queued = tool_seconds();
   look->trace = t->share.trace;
   TOOL_HEED(t->command, heed_read_start(t->losses, look->losses, heed_tensor_bytes(t->losses), &look->loss));
   TOOL_HEED(t->command, heed_read_start(heed_optimizer_norm(t->optimizer), &look->norm_value, sizeof look->norm_value,
@@ -23,7 +22,7 @@ static int start_look(trainer *t, bool wanted, double rate) {
   TOOL_HEED(t->command, heed_read_start(heed_optimizer_counts(t->optimizer), look->count_values,
                                         sizeof look->count_values, &look->counts));
   t->looking = true;
-  t->looked = look->queued;
+  t->looked = tool_seconds();
   return TOOL_DONE;
 }
 

@@ -282,13 +282,13 @@ static bool is_same_file(const char *a, const char *b) {
 static int check_options(trainer *t) {
   train_settings *s = &t->s;
   if (!s->data) return tool_usage(t->command, "name the text to train on with --data");
-  if (s->init && s->resume) return tool_usage(t->command, "--init and --resume both say where to start; give one");
   if (s->tie && s->no_tie) return tool_usage(t->command, "--tie and --no-tie exclude each other");
   if (s->val && tool_given(t->args, "val-fraction"))
     return tool_usage(t->command, "--val and --val-fraction both say what to validate on; give one");
   if (s->resume && s->save && !is_same_file(s->save, s->resume))
     return tool_usage(t->command, "--resume goes on in its own folder; to train elsewhere, use --init");
   if (s->resume) s->save = s->resume;
+  t->from_model = s->init != NULL;  // the state says so otherwise
   if (s->keep_best && !s->save) return tool_usage(t->command, "--keep-best needs a folder: --save");
   if (s->save && !*s->save) return tool_usage(t->command, "--save: the name of the folder is empty");
   return TOOL_DONE;
@@ -347,16 +347,21 @@ static int prepare(trainer *t, files *f, const heed_safetensors *state) {
   return tool_ranks_compare(t->ranks, t->parameters, t->parameter_count);
 }
 
+// The weights of a run that goes on are in its state.
+static int open_start(trainer *t) {
+  if (t->s.resume) return lm_model_open_config(t->args, t->s.resume, &t->model);
+  return t->s.init ? lm_model_open(t->args, t->s.init, &t->model) : TOOL_DONE;
+}
+
 int lm_train_set_up(trainer *t) {
   t->model.args = t->args;
   if (!tool_ranks_leads(t->ranks)) follow(t);
   TOOL_TRY(check_options(t));
   files f = {0};
   heed_safetensors *state = NULL;
-  const char *from = t->s.resume ? t->s.resume : t->s.init;
   if (tool_ranks_leads(t->ranks)) TOOL_TRY(lm_train_enter_folder(t));
-  int status = from ? lm_model_open(t->args, from, &t->model) : TOOL_DONE;
-  if (status == TOOL_DONE && t->s.resume) status = lm_train_state_open(t, &state);
+  int status = t->s.resume ? lm_train_state_open(t, &state) : TOOL_DONE;
+  if (status == TOOL_DONE) status = open_start(t);
   if (status == TOOL_DONE) status = share_batches(t);
   if (status == TOOL_DONE) status = split(t->command, t->s.data, &f.copy, &f.paths, &f.count);
   if (status == TOOL_DONE) status = read_input(t, &f);

@@ -4,7 +4,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lm/train.h"
@@ -24,12 +23,30 @@ static int read_count(const trainer *t, const heed_safetensors *state, const cha
   return text && tool_read_integer(text, value) && *value >= 0 ? TOOL_DONE : no_state(t, key);
 }
 
+// --init may be given again, as a path: what the run began with is in its state by now. States of before have no such key.
+static int recall_init(trainer *t, const heed_safetensors *state) {
+  const char *text = heed_safetensors_metadata(state, "init");
+  if (text && strcmp(text, "0") != 0 && strcmp(text, "1") != 0) return no_state(t, "init");
+  t->from_model = text ? *text == '1' : t->s.init != NULL;
+  if (t->s.init && !t->from_model)
+    return tool_usage(t->command,
+                      "--init %s does not fit the run in %s, which began with a new model; leave it out, or begin "
+                      "another run from that model in another folder",
+                      t->s.init, t->s.resume);
+  t->s.init = NULL;
+  return TOOL_DONE;
+}
+
 int lm_train_state_open(trainer *t, heed_safetensors **out) {
   char *path = lm_train_path_in(t->s.resume, lm_train_state_name);
   if (!path) return tool_fail(t->command, "out of memory");
   const bool there = access(path, F_OK) == 0;
   const heed_status status = there ? heed_safetensors_read(path, out) : HEED_OK;
   free(path);
+  if (!there && lm_train_is_unfinished(t->s.resume))
+    return tool_fail(t->command,
+                     "the run in %s was ended before its first checkpoint; begin it again, without --resume",
+                     t->s.resume);
   if (!there)
     return tool_fail(t->command, "%s has no %s to go on from; start from its model with --init", t->s.resume,
                      lm_train_state_name);
@@ -40,6 +57,7 @@ int lm_train_state_open(trainer *t, heed_safetensors **out) {
   t->first_step = t->saved_step = t->step;
   const char *best = heed_safetensors_metadata(*out, "best_loss");
   if (best && !tool_read_real(best, &t->best_loss)) return no_state(t, "best_loss");
+  TOOL_TRY(recall_init(t, *out));
   return lm_train_options_recall(t, *out);
 }
 
@@ -152,6 +170,7 @@ static int add_metadata(const trainer *t, heed_safetensors *state) {
   TOOL_HEED(t->command, heed_safetensors_set_metadata(state, "heed", heed_version()));
   snprintf(text, sizeof text, "%" PRId64, t->step);
   TOOL_HEED(t->command, heed_safetensors_set_metadata(state, "step", text));
+  TOOL_HEED(t->command, heed_safetensors_set_metadata(state, "init", t->from_model ? "1" : "0"));
   snprintf(text, sizeof text, "%08" PRIx32, t->data_checksum);
   TOOL_HEED(t->command, heed_safetensors_set_metadata(state, "data_crc32", text));
   snprintf(text, sizeof text, "%08" PRIx32, t->validation_checksum);
@@ -251,9 +270,16 @@ static void remove_old_state(const trainer *t) {
 
 // The state is last: whoever finds it finds a model that is as new or newer, and goes on from the state alone.
 static int write_all(trainer *t, const heed_safetensors *state) {
-  if (!t->s.resume && t->saved_step < 0) remove_old_state(t);
+  const bool is_first = !t->s.resume && t->saved_step < 0;
+  if (is_first) {
+    TOOL_TRY(lm_train_mark_unfinished(t));
+    remove_old_state(t);
+  }
   const heed_status saved = save_model(t, t->s.save, state);
-  return saved == HEED_OK ? write_state(t, state) : tool_fail_status(t->command, saved);
+  if (saved != HEED_OK) return tool_fail_status(t->command, saved);
+  TOOL_TRY(write_state(t, state));
+  if (is_first) lm_train_unmark(t);
+  return TOOL_DONE;
 }
 
 int lm_train_save(trainer *t) {

@@ -1,5 +1,4 @@
 // One step of heed lm train: its micro-batches, the sum of their gradients, and the optimizer.
-#include <inttypes.h>
 
 #include "lm/train.h"
 

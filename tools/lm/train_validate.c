@@ -1,6 +1,5 @@
 // What heed lm train looks at beside the loss of its steps: the loss on text that it does not train on, and text that the model writes.
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 

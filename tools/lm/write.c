@@ -1,5 +1,4 @@
 // Text that a model writes: one token after another, on a cache of keys and values.
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -18,6 +18,8 @@ typedef struct heed_model_folder heed_model_folder;
 // Errors, which name the file and the key: IO; FORMAT (no JSON, a key missing, of the wrong type or out of range, weights that are no
 // safetensors, or not of the configuration's sizes); UNSUPPORTED (a model that heed has not); OUT_OF_MEMORY.
 HEED_API HEED_MUST_CHECK heed_status heed_model_folder_open(const char *path, heed_model_folder **out);
+// The same from config.json alone, for a model whose weights come from elsewhere: heed_model_folder_load() refuses it.
+HEED_API HEED_MUST_CHECK heed_status heed_model_folder_open_config(const char *path, heed_model_folder **out);
 HEED_API void heed_model_folder_close(heed_model_folder *folder);
 // The model's configuration, complete, with dtype F32; dropout is what config.json names for the residual stream. NULL for NULL.
 HEED_API const heed_transformer_config *heed_model_folder_config(const heed_model_folder *folder);
