@@ -29,6 +29,7 @@ static const tool_syntax syntax = {
     .options = options,
     .count = sizeof options / sizeof *options,
     .max_operands = 1 << 20,
+    .operand = "A",
     .about =
         "Minimises f(x) = (x*x - a)^2 for each A by x <- x - lr 4x(x*x - a), in 32-bit floating point on a device.\n"
         "It starts from x = 1, or from x = a if a < 1. It prints a, the root, its distance from the true root, and "

@@ -39,8 +39,8 @@ static void walk_all(const tool_command *commands, size_t count,
 static const char *const *values_of(const tool_option *option) {
   return option->kind == TOOL_CHOICE ? option->choices : option->words;
 }
-static bool names_file(const tool_option *option) { return option->argument && strstr(option->argument, "FILE"); }
-static bool names_folder(const tool_option *option) { return option->argument && strstr(option->argument, "DIR"); }
+static bool is_file(const char *argument) { return argument && strstr(argument, "FILE"); }
+static bool is_folder(const char *argument) { return argument && strstr(argument, "DIR"); }
 
 static void print_words(const char *const *words, const char *between) {
   for (size_t i = 0; words && words[i]; i++) printf("%s%s", i ? between : "", words[i]);
@@ -69,7 +69,9 @@ static void bash_line(const walk *w, const tool_syntax *syntax) {
   printf("  '%s%s%s') words=\"", w->command->name, w->word ? " " : "", w->word ? w->word : "");
   print_words(syntax->operands, " ");
   bash_options(syntax->options, syntax->count);
-  fputs(" $common\" ;;\n", stdout);
+  fputs(" $common\"", stdout);
+  if (is_file(syntax->operand)) fputs("; [[ $cur == -* ]] || kind=files", stdout);
+  fputs(" ;;\n", stdout);
 }
 
 // before: the command line, or a pattern for all of them.
@@ -77,9 +79,8 @@ static void bash_value(const char *before, const tool_option *option) {
   if (option->kind == TOOL_FLAG) return;
   printf("  %s' --%s'", before, option->name);
   if (option->letter) printf(" | %s' -%c'", before, option->letter);
-  printf(") kind=%s words='", names_file(option) ? "files" : names_folder(option) ? "folders" : "value");
+  printf(") kind=%s words='", is_file(option->argument) ? "files" : is_folder(option->argument) ? "folders" : "value");
   print_words(values_of(option), " ");
-  if (names_folder(option)) fputs("synthetic", stdout);
   fputs("' ;;\n", stdout);
 }
 
@@ -148,6 +149,22 @@ static void print_bash(const tool_command *commands, size_t count) {
 
 // ---------------------------------------------------------------- zsh
 
+// What completes a value or an operand.
+static void zsh_action(const char *argument, const char *const *words) {
+  const char *files = is_file(argument) ? "_files" : is_folder(argument) ? "_files -/" : NULL;
+  if (files && words) {
+    fputs("{_alternative \"words\\:word\\:(", stdout);
+    print_words(words, " ");
+    printf(")\" \"files\\:file\\:%s\"}", files);
+  } else if (words) {
+    fputs("(", stdout);
+    print_words(words, " ");
+    fputs(")", stdout);
+  } else {
+    fputs(files ? files : "()", stdout);
+  }
+}
+
 static void zsh_option(const tool_option *option) {
   const char *value = option->kind == TOOL_FLAG ? "" : option->when_bare ? "=-" : "=";
   fputs("    ", stdout);
@@ -162,13 +179,7 @@ static void zsh_option(const tool_option *option) {
     fputs(option->when_bare ? "::" : ":", stdout);
     print_quoted(option->argument, ":\\", "'\\''");
     fputs(":", stdout);
-    if (names_file(option)) fputs("_files", stdout);
-    if (names_folder(option)) fputs("_files -/", stdout);
-    if (values_of(option)) {
-      fputs("(", stdout);
-      print_words(values_of(option), " ");
-      fputs(")", stdout);
-    }
+    zsh_action(option->argument, values_of(option));
   }
   fputs("'", stdout);
 }
@@ -179,10 +190,10 @@ static void zsh_line(const walk *w, const tool_syntax *syntax) {
     fputs(" \\\n", stdout);
     zsh_option(&syntax->options[i]);
   }
-  if (syntax->operands) {
-    fputs(" \\\n    '1:operand:(", stdout);
-    print_words(syntax->operands, " ");
-    fputs(")'", stdout);
+  if (syntax->max_operands > 0) {  // without it zsh offers no option after an operand
+    printf(" \\\n    '%s:%s:", syntax->max_operands > 1 ? "*" : "1", syntax->operand ? syntax->operand : "operand");
+    zsh_action(syntax->operand, syntax->operands);
+    fputs("'", stdout);
   }
   fputs(" ;;\n", stdout);
 }
@@ -206,15 +217,17 @@ static void print_zsh(const tool_command *commands, size_t count) {
   }
   fputs(
       "    'help:print the help of a command'\n    'completion:print the completion script of a shell'\n  )\n"
-      "  if (( CURRENT == 2 )); then\n    _describe command commands\n    return\n  fi\n"
+      "  if (( CURRENT == 2 )); then\n"
+      "    if [[ $PREFIX == -* ]]; then compadd -- --help --version; else _describe command commands; fi\n"
+      "    return\n  fi\n"
       "  local line=$words[2]\n  case $line in\n  help) _describe command commands; return ;;\n"
-      "  completion) _values shell bash zsh fish; return ;;\n",
+      "  completion) compadd -- bash zsh fish --help; return ;;\n",
       stdout);
   for (size_t i = 0; i < count; i++) {
     if (!commands[i].words) continue;
-    printf("  %s)\n    if (( CURRENT == 3 )); then\n      _values word ", commands[i].name);
+    printf("  %s)\n    if (( CURRENT == 3 )); then\n      compadd -- ", commands[i].name);
     print_words(commands[i].words, " ");
-    fputs("\n      return\n    fi\n    line+=/$words[3]\n    shift words\n    (( CURRENT-- )) ;;\n", stdout);
+    fputs(" --help\n      return\n    fi\n    line+=/$words[3]\n    shift words\n    (( CURRENT-- )) ;;\n", stdout);
   }
   fputs("  esac\n  shift words\n  (( CURRENT-- ))\n  case $line in\n", stdout);
   walk_all(commands, count, zsh_line);
@@ -223,19 +236,25 @@ static void print_zsh(const tool_command *commands, size_t count) {
 
 // ---------------------------------------------------------------- fish
 
+// What completes a value or an operand; nothing: no file either.
+static void fish_offer(const char *argument, const char *const *words) {
+  const bool folder = is_folder(argument);
+  if (is_file(argument)) fputs(" -F", stdout);
+  if (!folder && !words) return;
+  printf(" -a '%s", folder ? "(__fish_complete_directories) " : "");
+  print_words(words, " ");
+  fputs("'", stdout);
+}
+
 static void fish_option(const char *condition, const tool_option *option) {
   printf("complete -c heed -n '%s' -l %s", condition, option->name);
   if (option->letter) printf(" -s %c", option->letter);
-  if (option->kind != TOOL_FLAG && names_file(option))
-    fputs(" -r -F", stdout);
-  else if (option->kind != TOOL_FLAG && names_folder(option))
-    fputs(" -x -a '(__fish_complete_directories) synthetic'", stdout);
-  else if (option->kind != TOOL_FLAG && !option->when_bare)
-    fputs(" -x", stdout);
-  if (values_of(option)) {
-    fputs(" -a '", stdout);
-    print_words(values_of(option), " ");
-    fputs("'", stdout);
+  if (option->kind != TOOL_FLAG) {
+    if (is_file(option->argument))
+      fputs(" -r", stdout);
+    else if (!option->when_bare)
+      fputs(" -x", stdout);
+    fish_offer(option->argument, values_of(option));
   }
   fputs(" -d '", stdout);
   print_quoted(option->help, "\\", "\\'");
@@ -243,38 +262,68 @@ static void fish_option(const char *condition, const tool_option *option) {
 }
 
 static void fish_line(const walk *w, const tool_syntax *syntax) {
-  char condition[192];
-  snprintf(condition, sizeof condition, "__fish_seen_subcommand_from %s%s%s", w->command->name,
-           w->word ? "; and __fish_seen_subcommand_from " : "", w->word ? w->word : "");
+  char condition[128];
+  snprintf(condition, sizeof condition, "__heed_at %s%s%s", w->command->name, w->word ? " " : "",
+           w->word ? w->word : "");
   for (size_t i = 0; i < syntax->count; i++) fish_option(condition, &syntax->options[i]);
-  if (!syntax->operands) return;
-  printf("complete -c heed -n '%s' -a '", condition);
-  print_words(syntax->operands, " ");
-  fputs("'\n", stdout);
+  if (!syntax->operands && !is_file(syntax->operand)) return;
+  printf("complete -c heed -n '%s'", condition);
+  fish_offer(syntax->operand, syntax->operands);
+  fputs("\n", stdout);
+}
+
+static void fish_words(const tool_command *commands, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    if (!commands[i].words) continue;
+    printf("complete -c heed -n '__heed_next %s' -l help -d 'list the words'\n", commands[i].name);
+    printf("complete -c heed -n '__heed_next %s' -a '", commands[i].name);
+    print_words(commands[i].words, " ");
+    fputs("'\n", stdout);
+  }
+}
+
+// `given` are the whole words before the one at the cursor.
+static void fish_conditions(const tool_command *commands, size_t count) {
+  fputs(
+      "# fish completion for heed, made by: heed completion fish\n"
+      "function __heed_given\n  set -l given (commandline -opc)\n  string join \\n -- $given[2..-1]\nend\n"
+      "# The command line begins with these words.\n"
+      "function __heed_at\n  set -l given (__heed_given)\n  set -l many (count $argv)\n"
+      "  test (count $given) -ge $many; and test \"$given[1..$many]\" = \"$argv\"\nend\n"
+      "# It is these words, and the next one is at the cursor.\n"
+      "function __heed_next\n  set -l given (__heed_given)\n  test (count $given) -eq (count $argv); "
+      "and test \"$given\" = \"$argv\"\nend\n"
+      "# It has come to options.\n"
+      "function __heed_options\n  set -l given (__heed_given)\n  switch \"$given[1]\"\n"
+      "    case '' help completion\n      return 1\n    case",
+      stdout);
+  for (size_t i = 0; i < count; i++)
+    if (commands[i].words) printf(" %s", commands[i].name);
+  fputs("\n      test (count $given) -ge 2\n    case '*'\n      return 0\n  end\nend\ncomplete -c heed -f\n", stdout);
 }
 
 static void print_fish(const tool_command *commands, size_t count) {
   size_t common_count;
   const tool_option *common = tool_common_options(&common_count);
-  fputs("# fish completion for heed, made by: heed completion fish\ncomplete -c heed -f\n", stdout);
+  fish_conditions(commands, count);
   for (size_t i = 0; i < count; i++) {
-    printf("complete -c heed -n __fish_use_subcommand -a %s -d '", commands[i].name);
+    printf("complete -c heed -n __heed_next -a %s -d '", commands[i].name);
     print_quoted(commands[i].help, "\\", "\\'");
-    fputs("'\n", stdout);
-    if (!commands[i].words) continue;
-    printf("complete -c heed -n '__fish_seen_subcommand_from %s; and not __fish_seen_subcommand_from ",
-           commands[i].name);
-    print_words(commands[i].words, " ");
-    fputs("' -a '", stdout);
-    print_words(commands[i].words, " ");
     fputs("'\n", stdout);
   }
   fputs(
-      "complete -c heed -n __fish_use_subcommand -a help -d 'print the help of a command'\n"
-      "complete -c heed -n __fish_use_subcommand -a completion -d 'print the completion script of a shell'\n"
-      "complete -c heed -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'\n",
+      "complete -c heed -n __heed_next -a help -d 'print the help of a command'\n"
+      "complete -c heed -n __heed_next -a completion -d 'print the completion script of a shell'\n"
+      "complete -c heed -n __heed_next -l help -d 'print the list of commands'\n"
+      "complete -c heed -n __heed_next -l version -s V -d 'print the version'\n"
+      "complete -c heed -n '__heed_next completion' -l help -d 'print the help'\n"
+      "complete -c heed -n '__heed_next completion' -a 'bash zsh fish'\n"
+      "complete -c heed -n '__heed_next help' -a '",
       stdout);
-  for (size_t i = 0; i < common_count; i++) fish_option("not __fish_use_subcommand", &common[i]);
+  for (size_t i = 0; i < count; i++) printf("%s ", commands[i].name);
+  fputs("completion'\n", stdout);
+  fish_words(commands, count);
+  for (size_t i = 0; i < common_count; i++) fish_option("__heed_options", &common[i]);
   walk_all(commands, count, fish_line);
 }
 

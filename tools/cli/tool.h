@@ -129,6 +129,7 @@ typedef struct tool_syntax {
   size_t count;
   int max_operands;
   const char *const *operands;  // for shells: what an operand may be, up to NULL; or NULL
+  const char *operand;          // for shells: what an operand is; FILE: the name of a file; NULL: one of `operands`
 } tool_syntax;
 
 typedef struct tool_args {

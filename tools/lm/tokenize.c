@@ -42,6 +42,7 @@ static const tool_syntax syntax = {
     .options = options,
     .count = sizeof options / sizeof *options,
     .max_operands = 1,
+    .operand = "FILE",
 };
 
 // ---------------------------------------------------------------- input

@@ -76,7 +76,8 @@ static const tool_option options[] = {
     COUNT("log-every", log_every, 1, "steps between two step lines of the log (default 10)"),
     COUNT("compare-every", compare_every, 0,
           "mpirun: steps between two comparisons of the ranks' parameters (default 100; 0: none)"),
-    POSITIVE("timeout", timeout, "mpirun: seconds after which a rank that does not answer ends the run (default 600; 0: never)"),
+    POSITIVE("timeout", timeout,
+             "mpirun: seconds after which a rank that does not answer ends the run (default 600; 0: never)"),
     TOOL_OPTION_TEXT("plot", S, plot, "FILE.svg|png",
                      "draw loss, validation loss and learning rate, anew at each report"),
 };

@@ -110,7 +110,8 @@ static int draw_one(const plot_kind *kind, int argc, const char **argv) {
                               .about = kind->about,
                               .options = options,
                               .count = sizeof options / sizeof *options,
-                              .max_operands = PLOT_MOST_FILES};
+                              .max_operands = PLOT_MOST_FILES,
+                              .operand = "FILE"};
   plot_settings settings = {0};
   tool_args args;
   int status = tool_parse(&syntax, &settings, argc, argv, &args);

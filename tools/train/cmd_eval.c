@@ -14,8 +14,12 @@ static const tool_option options[] = {
     TOOL_OPTION_TEXT(
         "model", eval_settings, model, "FILE",
         "safetensors file with l1.weight, l1.bias, l2.weight, ..., or with a vit of heed train; -: standard input"),
-    TOOL_OPTION_TEXT("data", eval_settings, data, "DIR|synthetic",
-                     "folder with MNIST's files (default: $HEED_DATA, else ~/.local/share/heed/mnist, else synthetic)"),
+    {.name = "data",
+     .kind = TOOL_TEXT,
+     .offset = offsetof(eval_settings, data),
+     .argument = "DIR|synthetic",
+     .words = dataset_words,
+     .help = "folder with MNIST's files (default: $HEED_DATA, else ~/.local/share/heed/mnist, else synthetic)"},
     TOOL_OPTION_TEXT("plot", eval_settings, plot, "FILE",
                      "draw which classes were taken for which, and the worst errors; FILE ends in .svg or .png, or is "
                      "svg:- or png:- for standard output"),

@@ -7,6 +7,8 @@
 
 #include "train/digits.h"
 
+const char *const dataset_words[] = {"synthetic", NULL};
+
 enum { SYNTHETIC_TRAIN = 12000, SYNTHETIC_TEST = 2000, SYNTHETIC_CLASSES = 10 };
 
 // ---------------------------------------------------------------- where the files are

@@ -13,6 +13,8 @@ typedef struct dataset {
   heed_mnist test;
 } dataset;
 
+// For shells: what --data may be beside a folder; up to NULL.
+extern const char *const dataset_words[];
 // option: --data's value, or NULL for HEED_DATA, else the user's data folder if it has the files, else synthetic digits (which it says on
 // stderr). classes: labels are below it.
 int dataset_open(const tool_args *args, const char *option, bool with_train, int64_t classes, dataset *out);

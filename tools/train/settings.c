@@ -1,5 +1,6 @@
 // The options of heed train, their defaults, and what they mean to the library. settings_kept.c has their form in files.
 #include "train/settings.h"
+#include "train/dataset.h"
 
 const char *const train_optimizers[] = {"sgd", "adamw", NULL};
 const char *const train_schedules[] = {"constant", "linear", "cosine", "wsd", NULL};
@@ -7,10 +8,13 @@ const char *const train_schedules[] = {"constant", "linear", "cosine", "wsd", NU
 // ---------------------------------------------------------------- options
 
 static const tool_option options[] = {
-    TOOL_OPTION_TEXT(
-        "data", train_settings, data, "DIR|synthetic",
-        "folder with the four files of MNIST, Fashion-MNIST or EMNIST, plain or .gz (default: $HEED_DATA, else "
-        "~/.local/share/heed/mnist, else synthetic)"),
+    {.name = "data",
+     .kind = TOOL_TEXT,
+     .offset = offsetof(train_settings, data),
+     .argument = "DIR|synthetic",
+     .words = dataset_words,
+     .help = "folder with the four files of MNIST, Fashion-MNIST or EMNIST, plain or .gz (default: $HEED_DATA, else "
+             "~/.local/share/heed/mnist, else synthetic)"},
     TOOL_OPTION_CHOICE("arch", train_settings, arch, classifier_archs, "mlp|vit",
                        "multi-layer perceptron, or vision transformer (default mlp)"),
     TOOL_OPTION_TEXT("hidden", train_settings, hidden, "N[,N...]", "mlp: widths of the hidden layers (default 512)"),
