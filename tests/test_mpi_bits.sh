@@ -6,6 +6,7 @@ set -euo pipefail
 build=$(cd "$1" && pwd)
 heed=$build/heed
 long=${HEED_TEST_LONG:-0}
+source=$(cd "$(dirname "$0")/.." && pwd)
 source "$(dirname "$0")/support_images.sh"
 source "$(dirname "$0")/support_ranks.sh"
 
@@ -39,6 +40,23 @@ for device in "${devices[@]}"; do
   same "$device" --arch mistral --dtype f16
 done
 same host --arch gpt2 --dtype f16 --accumulate 24
+
+# Ten steps of models that PyTorch trained in float64, with micro-batches of a text each: test_lm_golden compares those of one process with its.
+golden=${HEED_GOLDEN_TRANSFORMER:-$source/../shared/golden-transformer}/models
+for model in gpt2 llama mistral qwen2; do
+  [ -r "$golden/$model/after_10_steps.safetensors" ] || continue
+  batch=$(head -c 4096 "$golden/$model/after_10_steps.safetensors" | grep -aoE '"batch": ?"[0-9]+"' | tr -dc 0-9)
+  context=$(head -c 4096 "$golden/$model/after_10_steps.safetensors" | grep -aoE '"context": ?"[0-9]+"' | tr -dc 0-9)
+  known=("$heed" lm train --init "$golden/$model" --data "$golden/$model/tokens.bin" --order sequential --batch 1 --accumulate "$batch"
+    --context "$context" --steps 10 --lr 1e-3 --beta2 0.95 --weight-decay 0.1 --clip 1.0 --val-fraction 0 --force -q)
+  for device in "${devices[@]}"; do
+    "${known[@]}" --device "$device" --save alone >/dev/null || fail "$model on $device"
+    ranks 2 "${known[@]}" --device "$device" --save together >/dev/null 2>together.log || fail "$model on 2 ranks, $device: $(cat together.log)"
+    same_files "$model on 2 ranks, $device" alone together
+    tell "lm train --init $model, whose float64 is known, on $device, 1 process and 2 ranks"
+    [ "$long" == 1 ] || break
+  done
+done
 
 # The losses of the log are the same, too.
 losses() { grep -o '"loss": *[^,}]*' "$1"; }
