@@ -19,7 +19,7 @@
 #include "cl/runtime/runtime.h"
 #include "fault_shim.h"
 
-enum { HANG_SECONDS = 60, CRASHES_MAX = 20 };
+enum { HANG_SECONDS = 300, CRASHES_MAX = 20 };
 
 static const struct fault_shim *shim;
 static const char *const kind_names[] = {"", "OpenCL", "memory", "files"};

@@ -81,8 +81,18 @@ static void a_provider_that_computes_wrong_is_not_used(void **state) {
 
   // CLBlast steps in, or is what was chosen in the first place.
   heed_context *automatic = open_planted("auto", folder);
+  assert_true(heed_tune_verdicts(automatic) == 0);
   ASSERT_OK(eleven(automatic, &result));
   assert_true(result == 11);
+  assert_true(heed_tune_verdicts(automatic) != 0 || !heed__cl_state(automatic)->traits.cpu_like);
+  heed_context *other = open_planted("auto", folder);
+  ASSERT_OK(eleven(other, &result));
+  assert_true(heed_tune_verdicts(other) == heed_tune_verdicts(automatic));
+  heed_context_destroy(other);
+  other = open_planted("auto", NULL);  // whose kernels are right
+  ASSERT_OK(eleven(other, &result));
+  assert_true(heed_tune_verdicts(other) == 0);
+  heed_context_destroy(other);
   const char *notice = heed_context_notice(automatic);
   assert_true(strstr(notice, "computes wrong") || !heed__cl_state(automatic)->traits.cpu_like);
   heed_context_destroy(automatic);

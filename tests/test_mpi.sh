@@ -1,45 +1,12 @@
 #!/usr/bin/env bash
-# Training over MPI gives the bits of one process for any number of ranks that may share the work, in all files; ranks that cannot, that
-# fail, are killed or hang end the run with a sentence and the last checkpoint whole. With HEED_TEST_LONG=1 also 8 ranks, and 50 kills at
-# any moment. Skipped without mpirun or a build with MPI. Usage: tests/test_mpi.sh BUILD-DIR
+# Ranks that cannot share the work, that fail, are killed or hang end a run over MPI with a sentence and the last checkpoint whole. With
+# HEED_TEST_LONG=1 also 50 kills at any moment. test_mpi_bits.sh has what runs that end well give. Skipped without mpirun or a build with MPI. Usage: tests/test_mpi.sh BUILD-DIR
 set -euo pipefail
 build=$(cd "$1" && pwd)
 heed=$build/heed
-source "$(dirname "$0")/support_images.sh"
-command -v mpirun >/dev/null && [ -x "$build/tests/mpi_program" ] || {
-  [ "${CI:-}" != true ] || { echo "mpirun, or a build with MPI, is missing" >&2 && exit 1; }
-  echo "skipped: no mpirun, or a build without MPI"
-  exit 77
-}
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-cd "$scratch"
-mkdir cache
-export HEED_CACHE=$scratch/cache HEED_SELF_TEST=off HEED_TUNE=off
 long=${HEED_TEST_LONG:-0}
-devices=(host)
-[ "${HEED_TEST_HOST_ONLY:-0}" = 1 ] || devices+=("${HEED_DEVICE:-auto}")
-unset HEED_DEVICE
-failures=0
-
-fail() {
-  echo "FAILED $*" >&2
-  failures=$((failures + 1))
-}
-
-# Open MPI refuses root and more ranks than cores unless it is told otherwise; MPICH allows both and knows no such options.
-options=()
-! mpirun --version 2>/dev/null | grep -q 'Open MPI' || options=(--oversubscribe --allow-run-as-root)
-ranks() { # COUNT COMMAND ...
-  local count=$1
-  shift
-  timeout 300 mpirun "${options[@]}" -np "$count" "$@"
-}
-counts=(2 4)
-[ "$long" != 1 ] || counts+=(8)
-
-for i in {1..200}; do echo "Line $i of a text, on which $((i * 37 % 101)) ranks train a model together."; done >text
-small=(lm train --data text --layers 1 --width 32 --heads 2 --context 16 --batch 2 --accumulate 8 --clip 1 --eval-batches 3)
+source "$(dirname "$0")/support_images.sh"
+source "$(dirname "$0")/support_ranks.sh"
 
 # ---------------------------------------------------------------- the library
 for library in "$build"/libheed.so "$build"/libheed.a; do
@@ -50,72 +17,6 @@ for count in 1 "${counts[@]}"; do
 done
 HEED_DEVICE=host ranks 4 "$build/tests/mpi_program" unlike >program.log 2>&1 || fail "mpi_program unlike: $(cat program.log)"
 
-# ---------------------------------------------------------------- the same bits
-same_files() { # WHAT FOLDER FOLDER
-  diff -rq "$2" "$3" >difference 2>&1 || fail "$1: $(cat difference)"
-}
-same() { # DEVICE OPTION ...
-  local device=$1 count
-  shift
-  rm -rf alone
-  "$heed" "${small[@]}" --device "$device" --steps 3 --keep-best --eval-every 2 --dropout 0.1 "$@" --save alone -q >/dev/null ||
-    fail "one process on $device: $*"
-  for count in 1 "${counts[@]}"; do
-    rm -rf together
-    ranks "$count" "$heed" "${small[@]}" --device "$device" --steps 3 --keep-best --eval-every 2 --dropout 0.1 "$@" --save together -q \
-      >/dev/null 2>together.log || fail "$count ranks on $device: $*: $(cat together.log)"
-    same_files "$count ranks on $device: $*" alone together
-  done
-}
-for device in "${devices[@]}"; do
-  same "$device" --arch gpt2
-  same "$device" --arch llama --dtype bf16 --kv-heads 1
-done
-same host --arch gpt2 --dtype f16 --accumulate 24
-
-# The losses of the log are the same, too.
-losses() { grep -o '"loss": *[^,}]*' "$1"; }
-"$heed" "${small[@]}" --device host --steps 5 --log alone.log --log-every 1 -q >/dev/null
-ranks 4 "$heed" "${small[@]}" --device host --steps 5 --log together.log --log-every 1 -q >/dev/null
-[ "$(losses alone.log)" == "$(losses together.log)" ] || fail "the logs differ"
-[ "$(losses alone.log | wc -l)" -ge 5 ] || fail "the log has no losses"
-
-# 4, then 2, then 1.
-"$heed" "${small[@]}" --device host --steps 9 --save unbroken -q >/dev/null
-ranks 4 "$heed" "${small[@]}" --device host --steps 3 --save broken -q >/dev/null
-ranks 2 "$heed" lm train --data text --resume broken --device host --steps 6 -q >/dev/null
-"$heed" lm train --data text --resume broken --device host --steps 9 -q >/dev/null
-same_files "resumed on 4, 2 and 1" unbroken broken
-
-# A model to go on from, whose masters are finer than its values.
-"$heed" "${small[@]}" --device host --steps 2 --dtype bf16 --init unbroken --save alone-init -q >/dev/null
-ranks 2 "$heed" "${small[@]}" --device host --steps 2 --dtype bf16 --init unbroken --save together-init -q >/dev/null
-same_files "from a model in bf16" alone-init together-init
-
-# ---------------------------------------------------------------- heed train
-# An epoch of 38 micro-batches: its last step has six.
-make_images digits 300
-same_digits() { # DEVICE OPTION ...
-  local device=$1 count
-  local digits=("$heed" train --data digits --batch 8 --accumulate 8 --epochs 2 --device "$device" -q "${@:2}")
-  "${digits[@]}" --save digits-alone >alone.txt || fail "one process on $*"
-  for count in "${counts[@]}"; do
-    ranks "$count" "${digits[@]}" --save digits-together >together.txt 2>together.log || fail "$count ranks on $*: $(cat together.log)"
-    cmp digits-alone digits-together && cmp digits-alone.state digits-together.state || fail "$count ranks on $*: other bits"
-    [ "$(sed 's/,[^,]*$//' alone.txt)" == "$(sed 's/,[^,]*$//' together.txt)" ] || fail "$count ranks on $*: $(cat together.txt)"
-  done
-}
-for device in "${devices[@]}"; do
-  same_digits "$device" --hidden 16
-  same_digits "$device" --arch vit --layers 1 --width 16 --heads 2
-done
-ranks 4 "$heed" train --data digits --batch 8 --accumulate 8 --epochs 1 --arch vit --layers 1 --width 16 --heads 2 --schedule constant \
-  --device host --save resumed -q >/dev/null
-ranks 2 "$heed" train --data digits --resume resumed --epochs 2 --device host --save resumed -q >/dev/null
-"$heed" train --data digits --batch 8 --accumulate 8 --epochs 2 --arch vit --layers 1 --width 16 --heads 2 --schedule constant \
-  --device host --save unresumed -q >/dev/null
-cmp resumed unresumed && cmp resumed.state unresumed.state || fail "heed train resumed on 4 and 2 ranks: other bits"
-
 # ---------------------------------------------------------------- refusals, once
 refused() { # STATUS TEXT COMMAND ...
   local status=0 wanted=$1 text=$2
@@ -124,6 +25,7 @@ refused() { # STATUS TEXT COMMAND ...
   [ "$status" == "$wanted" ] || fail "exit status $status, not $wanted: $*: $(cat err)"
   [ "$(grep -c "$text" err)" == 1 ] || fail "'$text' should stand there once: $(cat err)"
 }
+make_images digits 300
 refused 2 "3 ranks cannot share the 8 micro-batches .*: 1, 2, 4, 8$" ranks 3 "$heed" "${small[@]}" --device host --steps 1
 refused 2 "must be a power of two" ranks 3 "$heed" lm train --data text --device host --steps 1
 refused 2 "must be a power of two" ranks 3 "$heed" train --data digits --device host
@@ -136,26 +38,27 @@ ranks 2 "$heed" lm train --data text --layers 1 --width 16 --batch 1 --context 8
 [ "$(grep -c "validation loss" out)" == 2 ] || fail "not only rank 0 prints: $(cat out)"
 
 # A rank alone with its failure: two programs of one run.
-two() { # OPTION ... -- OPTION ...
-  local one=()
+two() { # OPTION ... -- OPTION ... [env VARIABLE=VALUE]: the variable is the other's
+  local one=() other=() variable=()
   while [ "$1" != -- ]; do one+=("$1") && shift; done
   shift
-  timeout 300 mpirun "${options[@]}" -np 1 "$heed" "${small[@]}" "${one[@]}" : -np 1 "$heed" "${small[@]}" "$@"
+  while [ $# -gt 0 ] && [ "$1" != env ]; do other+=("$1") && shift; done
+  variable=("$@")
+  timeout 300 mpirun "${options[@]}" -np 1 "$heed" "${small[@]}" "${one[@]}" : -np 1 "${variable[@]}" "$heed" "${small[@]}" "${other[@]}"
 }
 refused 1 "\[rank 1 on .*\] its version of heed, its options or its data differ" two --device host --steps 2 -- --device host --steps 3
 refused 1 "\[rank 1 on .*\] .*no-such-device" two --device host --steps 2 -- --device no-such-device --steps 2
 
+# The bits of a rank that computes with other kernels would be other ones. PoCL's device and the host are of two kinds, and say so.
+if [ "${#devices[@]}" == 2 ] && "$heed" devices --json -q | grep -q '"type": *"cpu"'; then
+  refused 1 "\[rank 1 on .*\] it takes other kernels than rank 0" \
+    two --device "${devices[1]}" --steps 2 -- --device "${devices[1]}" --steps 2 env HEED_GEMM_PROBE=off
+  ranks_of_two_kinds() { two --device "${devices[1]}" --steps 2 -- --device host --steps 2 env HEED_GEMM_PROBE=off; }
+  ranks_of_two_kinds >out 2>err || fail "devices of two kinds: $(cat err)"
+  [ "$(grep -c "of several kinds" err)" == 1 ] || fail "no warning that devices are of several kinds: $(cat err)"
+fi
+
 # ---------------------------------------------------------------- a rank that goes
-rank_of() { # NAME RANK: prints the process
-  local process
-  for process in $(pgrep -f "^$heed lm train .*--save $1( |\$)"); do
-    ! tr '\0' '\n' <"/proc/$process/environ" 2>/dev/null | grep -qE "^(OMPI_COMM_WORLD_RANK|PMI_RANK)=$2\$" || echo "$process"
-  done | head -1
-}
-await() { # FILE
-  for _ in {1..600}; do [ ! -e "$1" ] || return 0; sleep 0.1; done
-  fail "$1 does not appear"
-}
 start() { # NAME OPTION ...: sets run
   rm -rf "$1"
   ranks 4 "$heed" "${small[@]}" --device host --steps 1000000 --save-every 2 --eval-every 0 "${@:2}" -q --save "$1" >/dev/null 2>"$1.log" &
@@ -176,7 +79,7 @@ ends_within() { # SECONDS WHAT NAME
 # What a run left is whole, and goes on as if nothing had happened, on another number of ranks.
 goes_on() { # NAME
   local steps
-  steps=$(("$(grep -aoE '"step": ?"[0-9]+"' "$1/heed_state.safetensors" | tr -dc 0-9)" + 1))
+  steps=$(($(steps_of "$1") + 1))
   ranks 2 "$heed" lm train --data text --resume "$1" --device host --steps "$steps" -q >/dev/null 2>goes.log || fail "$1: $(cat goes.log)"
   rm -rf unbroken
   "$heed" "${small[@]}" --device host --save-every 2 --eval-every 0 --steps "$steps" --save unbroken -q >/dev/null

@@ -62,6 +62,7 @@ static void there_is_nothing_in_no_object(void **state) {
   assert_null(heed_device_list_platform(NULL, 0));
   assert_false(heed_difference_within(NULL, 1));
   assert_string_equal(heed_tune_path(NULL), "");
+  assert_int_equal(heed_tune_verdicts(NULL), 0);
   const heed_parameter *parameters = (const heed_parameter *)state;
   assert_int_equal(heed_mha_parameters(NULL, &parameters), 0);
   assert_null(parameters);

@@ -47,6 +47,7 @@ struct heed__driver_tuning {
   heed_status (*load)(heed_context *ctx, const char *path);
   heed_status (*save)(heed_context *ctx, const char *path);
   heed_status (*json)(const heed_context *ctx, char **text);
+  uint64_t (*verdicts)(const heed_context *ctx);
 };
 
 struct heed__driver {

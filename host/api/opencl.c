@@ -128,6 +128,7 @@ const struct heed__driver_tuning heed__opencl_tuning = {
     .load = heed__cl_tuning_load,
     .save = heed__cl_tuning_write,
     .json = heed__cl_tuning_json,
+    .verdicts = heed__cl_backend_verdicts,
 };
 const struct heed__driver_handles heed__opencl_handles = {
     .open = open_given,

@@ -70,6 +70,11 @@ const char *heed_tune_path(const heed_context *ctx) {
   return path ? path : "";
 }
 
+uint64_t heed_tune_verdicts(const heed_context *ctx) {
+  const struct heed__driver_tuning *tuning = ctx ? heed__driver_of(ctx)->tuning : NULL;
+  return tuning ? tuning->verdicts(ctx) : 0;
+}
+
 heed_status heed_tune_load(heed_context *ctx, const char *path) {
   const struct heed__driver_tuning *tuning;
   HEED__TRY(tuning_of(ctx, &tuning));

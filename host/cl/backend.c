@@ -3,6 +3,7 @@
 #include "cl/runtime/sources.h"
 #include "cl/backend.h"
 
+#include "base/hash.h"
 #include "cl/operators.h"
 
 const struct heed__cl_tuning_op *const heed__cl_tuned_operators[] = {
@@ -52,6 +53,11 @@ heed_status heed__cl_backend_open_with(heed_context *ctx, cl_context context, cl
 
 heed_status heed__cl_backend_tune(heed_context *ctx, const char *folder, const char *file, bool off, bool mends) {
   return heed__cl_tuning_open(ctx, heed__cl_tuned_operators, folder, file, off, mends);
+}
+
+uint64_t heed__cl_backend_verdicts(const heed_context *ctx) {
+  const uint64_t tensor_cores = heed__cl_state(ctx)->tensor_cores_off ? heed__hash(HEED__HASH_START, "tensor", 6) : 0;
+  return tensor_cores + heed__cl_gemm_verdicts(ctx) + heed__cl_tuning_verdicts(ctx);
 }
 
 heed_status heed__cl_backend_check_cache(const char *dir) { return heed__cl_cache_check(dir); }

@@ -20,6 +20,7 @@ heed_status heed__cl_backend_open_with(heed_context *ctx, cl_context context, cl
                                        cl_command_queue queue, const struct heed__cl_backend_config *config);
 // Reads the table of tuned choices; see heed__cl_tuning_open.
 heed_status heed__cl_backend_tune(heed_context *ctx, const char *folder, const char *file, bool off, bool mends);
+uint64_t heed__cl_backend_verdicts(const heed_context *ctx);  // heed_tune_verdicts()
 
 // Check a folder that the caller named, for compiled kernels or with kernel files. Errors: INVALID_ARGUMENT with the reason.
 heed_status heed__cl_backend_check_cache(const char *dir);

@@ -1,5 +1,6 @@
 // Waiting for messages, and finding out which rank no longer answers. A rank that waits itself answers questions meanwhile, so those that do
 // not are those that hang.
+#include <math.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,8 @@
 enum { ASK = 1, ANSWER = 2 };
 // Seconds: between two looks at questions; for an answer; in which the lowest rank that answers reports before others do.
 static const double look_every = 0.01, answer_within = 3, report_within = 3;
+// Pauses between two tests of what is awaited: a share of the time that it has taken, so that what it lasts longer stays small, too.
+static const double least_pause = 50e-6, pause_share = 0.02, most_pause = 1e-3;
 
 // ---------------------------------------------------------------- questions
 
@@ -97,11 +100,11 @@ heed_status heed__mpi_await(heed_mpi *mpi, const struct heed__mpi_awaited *await
       if (status != HEED_OK || done) return status;
       start = heed__mpi_seconds();
     }
-    // Others may need the core. A message of another machine takes some microseconds.
+    // Others may need the core: that of a rank's device, most of all. A message of another machine takes some microseconds.
     if (turn < 200)
       sched_yield();
     else
-      pause_for(50e-6);
+      pause_for(fmin(fmax(least_pause, pause_share * (now - start)), most_pause));
   }
 }
 

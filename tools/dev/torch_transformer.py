@@ -3,6 +3,8 @@
 Each runs in one of several ways: eager, compiled (torch.compile) or, for training, autocast (to BF16, eager). GPT-2 is
 written as one would for speed: fused attention, one product for q, k and v, a fused AdamW, caches written in place.
 """
+import contextlib
+
 import torch
 from torch.nn import functional
 
@@ -75,6 +77,24 @@ class GPT2(torch.nn.Module):
         return functional.linear(self.ln_f(x), self.wte.weight)
 
 
+def training_step(model, tokens, targets, forward=None, cast=contextlib.nullcontext()):
+    """A function that takes one step: gradients, clipped, and AdamW, which decays matrices. forward: the model, as it is called."""
+    decayed = [p for p in model.parameters() if p.dim() > 1]
+    others = [p for p in model.parameters() if p.dim() <= 1]
+    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95), fused=True)
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        with cast:
+            loss = (forward or model)(tokens, targets)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+    return step
+
+
 # ---------------------------------------------------------------- cases
 
 
@@ -89,22 +109,9 @@ class Transformer:
 
     def train(self, way, layers, heads, width, context, batch, vocab):
         model = GPT2(layers, heads, width, context, vocab).to(self.device)
-        decayed = [p for p in model.parameters() if p.dim() > 1]
-        others = [p for p in model.parameters() if p.dim() <= 1]
-        groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95), fused=True)
         tokens, targets = self.tokens(vocab, batch, context), self.tokens(vocab, batch, context)
-        forward = by(way, model)
-
-        def step():
-            optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(self.device, dtype=torch.bfloat16, enabled=way == "autocast"):
-                loss = forward(tokens, targets)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-
-        return step
+        cast = torch.autocast(self.device, dtype=torch.bfloat16) if way == "autocast" else contextlib.nullcontext()
+        return training_step(model, tokens, targets, by(way, model), cast)
 
     def decode(self, way, layers, heads, width, context, vocab):
         """One token behind context - 1 others."""

@@ -11,7 +11,8 @@
 struct tool_ranks {
   heed_mpi *mpi;
   const char *command;
-  bool left;  // a rank has failed, and all know
+  bool left;   // a rank has failed, and all know
+  bool mixed;  // devices are of several kinds, which may have other kernels
   double timeout;
 };
 
@@ -35,24 +36,42 @@ static int break_off(tool_ranks *ranks, const char *message) {
     if ((call) != HEED_OK) return break_off(ranks, heed_mpi_last_error()); \
   } while (0)
 
-int tool_ranks_vote(tool_ranks *ranks, int status) {
-  if (!ranks || ranks->left) return status;
-  const int count = heed_mpi_ranks(ranks->mpi), own = heed_mpi_rank(ranks->mpi);
-  int *all = calloc((size_t)count, sizeof *all), failed = 0;
-  if (!all) return break_off(ranks, "out of memory");
-  const heed_status gathered = heed_mpi_gather(ranks->mpi, &status, sizeof status, all);
-  while (failed < count && all[failed] == TOOL_DONE) failed++;
-  const int first = failed < count ? all[failed] : TOOL_DONE;
-  free(all);
-  RANKS_TRY(ranks, gathered);
-  if (first == TOOL_DONE) return TOOL_DONE;
+// Some rank has failed, and all know its status. Rank 0 says how.
+static int tell_failure(tool_ranks *ranks, int failed, int status) {
   char text[1024] = "";
+  const int own = heed_mpi_rank(ranks->mpi);
   ranks->left = true;
   if (own == failed) snprintf(text, sizeof text, "%s", tool_last_failure());
   RANKS_TRY(ranks, heed_mpi_broadcast(ranks->mpi, failed, text, sizeof text));
   if (own == 0 && failed > 0)
     tool_fail(ranks->command, "[rank %d on %s] %s", failed, heed_mpi_host(ranks->mpi, failed), text);
-  return first;
+  return status;
+}
+
+// Every rank's status, and data beside it, in one message. Returns the first status that is not TOOL_DONE.
+static int gather(tool_ranks *ranks, int status, const void *own, size_t bytes, void *all) {
+  const int count = heed_mpi_ranks(ranks->mpi);
+  const size_t each = sizeof status + bytes;
+  char *parts = malloc(each * (size_t)(count + 1)), *mine = parts;
+  if (!parts) return break_off(ranks, "out of memory");
+  memcpy(mine, &status, sizeof status);
+  if (bytes > 0) memcpy(mine + sizeof status, own, bytes);
+  const heed_status gathered = heed_mpi_gather(ranks->mpi, mine, each, parts + each);
+  int failed = -1;
+  for (int rank = count - 1; rank >= 0 && gathered == HEED_OK; rank--) {
+    int other;
+    const char *part = parts + each * (size_t)(rank + 1);
+    memcpy(&other, part, sizeof other);
+    if (bytes > 0) memcpy((char *)all + bytes * (size_t)rank, part + sizeof other, bytes);
+    if (other != TOOL_DONE) failed = rank, status = other;
+  }
+  free(parts);
+  RANKS_TRY(ranks, gathered);
+  return failed < 0 ? TOOL_DONE : tell_failure(ranks, failed, status);
+}
+
+int tool_ranks_vote(tool_ranks *ranks, int status) {
+  return !ranks || ranks->left ? status : gather(ranks, status, NULL, 0, NULL);
 }
 
 // ---------------------------------------------------------------- joining and leaving
@@ -143,6 +162,7 @@ static int compare_kinds(tool_ranks *ranks, const heed_context *ctx, bool *same)
   *same = strcmp(own, first) == 0;
   bool differs = false;
   TOOL_TRY(tool_ranks_any(ranks, !*same, &differs));
+  ranks->mixed = differs;
   if (differs && heed_mpi_rank(ranks->mpi) == 0)
     tool_say(ranks->command,
              "warning: the ranks' devices are of several kinds; the bits of the result depend on which rank has which");
@@ -192,6 +212,26 @@ int tool_ranks_tune(tool_ranks *ranks, heed_context *ctx) {
   const int status = length > 0 ? spread_tuning(ranks, text, length, ctx, same && !leads) : TOOL_DONE;
   free(text);
   return status;
+}
+
+uint64_t tool_ranks_verdicts(const tool_ranks *ranks, const heed_context *ctx) {
+  return !ranks || ranks->mixed ? 0 : heed_tune_verdicts(ctx);
+}
+
+int tool_ranks_agree(tool_ranks *ranks, const heed_context *ctx, const uint64_t *all) {
+  const int own = heed_mpi_rank(ranks->mpi), count = heed_mpi_ranks(ranks->mpi);
+  int differs = 0;
+  for (int rank = 0; rank < count; rank++) differs += all[rank] != all[0];
+  if (differs == 0) return TOOL_DONE;
+  const char *notice = heed_context_notice(ctx);
+  return tool_ranks_vote(
+      ranks, all[own] == all[0]
+                 ? TOOL_DONE
+                 : tool_fail(ranks->command,
+                             "it takes other kernels than rank 0, so the bits would depend on which rank has which "
+                             "device: HEED_GEMM or HEED_GEMM_PROBE is another, or a kernel computes wrong or fails on "
+                             "one of them alone%s%s",
+                             *notice ? "; here: " : "", notice));
 }
 
 // ---------------------------------------------------------------- micro-batches
@@ -262,24 +302,18 @@ int tool_ranks_same(tool_ranks *ranks, const char *what, const void *data, size_
 int tool_ranks_any(tool_ranks *ranks, bool own, bool *any) {
   *any = own;
   if (!ranks) return TOOL_DONE;
-  TOOL_TRY(tool_ranks_vote(ranks, TOOL_DONE));
   const int count = heed_mpi_ranks(ranks->mpi);
   bool *all = calloc((size_t)count, sizeof *all);
   if (!all) return break_off(ranks, "out of memory");
-  const heed_status status = heed_mpi_gather(ranks->mpi, &own, sizeof own, all);
+  const int status = gather(ranks, TOOL_DONE, &own, sizeof own, all);
   for (int rank = 0; rank < count; rank++) *any = *any || all[rank];
   free(all);
-  RANKS_TRY(ranks, status);
-  return TOOL_DONE;
+  return status;
 }
 
 int tool_ranks_gather(tool_ranks *ranks, const void *own, size_t bytes, void *all) {
-  if (!ranks) {
-    memcpy(all, own, bytes);
-    return TOOL_DONE;
-  }
-  TOOL_TRY(tool_ranks_vote(ranks, TOOL_DONE));
-  RANKS_TRY(ranks, heed_mpi_gather(ranks->mpi, own, bytes, all));
+  if (ranks) return gather(ranks, TOOL_DONE, own, bytes, all);
+  memcpy(all, own, bytes);
   return TOOL_DONE;
 }
 

@@ -27,6 +27,10 @@ int tool_ranks_count(const tool_ranks *ranks) { return (void)ranks, 1; }
 void tool_ranks_set_timeout(tool_ranks *ranks, double seconds) { (void)ranks, (void)seconds; }
 int tool_ranks_choose_device(tool_ranks *ranks, tool_args *args) { return (void)ranks, (void)args, TOOL_DONE; }
 int tool_ranks_tune(tool_ranks *ranks, heed_context *ctx) { return (void)ranks, (void)ctx, TOOL_DONE; }
+uint64_t tool_ranks_verdicts(const tool_ranks *ranks, const heed_context *ctx) { return (void)ranks, (void)ctx, 0; }
+int tool_ranks_agree(tool_ranks *ranks, const heed_context *ctx, const uint64_t *all) {
+  return (void)ranks, (void)ctx, (void)all, TOOL_DONE;
+}
 int tool_ranks_check(const tool_ranks *ranks, int64_t micro_batches) {
   return (void)ranks, (void)micro_batches, TOOL_DONE;
 }

@@ -26,6 +26,9 @@ void tool_ranks_set_timeout(tool_ranks *ranks, double seconds);
 int tool_ranks_choose_device(tool_ranks *ranks, tool_args *args);
 // After tool_open(): all take rank 0's tuned choices. Rank 0 says if the devices are of several kinds.
 int tool_ranks_tune(tool_ranks *ranks, heed_context *ctx);
+// heed_tune_verdicts() of this rank's device, and whether all ranks' are the same. Ranks whose devices are of several kinds do not compare.
+uint64_t tool_ranks_verdicts(const tool_ranks *ranks, const heed_context *ctx);
+int tool_ranks_agree(tool_ranks *ranks, const heed_context *ctx, const uint64_t *all);
 // Refuses to share the micro-batches of a step in a way that would change the sum, with a sentence that names what works.
 int tool_ranks_check(const tool_ranks *ranks, int64_t micro_batches);
 

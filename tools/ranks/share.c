@@ -76,7 +76,12 @@ static int make_buffers(tool_share *share) {
   const int64_t one = 1, half = share->elements - heed_grad_piece(share->elements, share->pieces, share->pieces / 2);
   const int64_t upper = heed_grad_piece(share->elements, share->pieces, share->pieces / 2);
   const int64_t room = half > upper ? half : upper;
-  if (share->pieces > 1) {
+  if (share->ranks) {
+    const int64_t numbers = share->pieces + share->micro_batches;
+    TOOL_HEED(share->command, heed_tensor_create(ctx, HEED_F32, 1, &numbers, &share->numbers));
+    TOOL_HEED(share->command, heed_tensor_slice(share->numbers, 0, 0, share->pieces, &share->squares));
+    TOOL_HEED(share->command, heed_tensor_create(ctx, HEED_F32, 1, &one, &share->square));
+  } else if (share->pieces > 1) {
     TOOL_HEED(share->command, heed_tensor_create(ctx, HEED_F32, 1, &share->pieces, &share->squares));
     TOOL_HEED(share->command, heed_tensor_create(ctx, HEED_F32, 1, &one, &share->square));
   }
@@ -118,52 +123,68 @@ void tool_share_close(tool_share *share) {
   heed_tensor_destroy(share->values);
   heed_tensor_destroy(share->room);
   heed_tensor_destroy(share->squares);
+  heed_tensor_destroy(share->numbers);
   heed_tensor_destroy(share->square);
   *share = (tool_share){0};
 }
 
 // ---------------------------------------------------------------- a step
 
-static int move_part(const tool_share *share, heed_tensor *tensor, int64_t first, int64_t count, bool up, float *data) {
-  heed_tensor *part = NULL;
-  TOOL_HEED(share->command, heed_tensor_slice(tensor, 0, first, count, &part));
-  const heed_status status =
-      up ? heed_tensor_upload_f32(part, data, count) : heed_tensor_download_f32(part, data, count);
-  heed_tensor_destroy(part);
-  return status == HEED_OK ? TOOL_DONE : tool_fail_status(share->command, status);
+// What a rank tells the others in each step, beside its verdicts: the squares of its pieces, the losses of its micro-batches.
+static size_t message_bytes(const tool_share *share) {
+  const int64_t numbers = (share->pieces + share->micro_batches) / tool_ranks_count(share->ranks);
+  return sizeof(uint64_t) + (size_t)numbers * sizeof(float);
 }
 
-// Lays what each rank has beside one another: `from` has all[rank] = {squares, losses}.
-static int lay_out(const tool_share *share, heed_tensor *losses, const float *from, float *scratch) {
+// Copies between a rank's message and its places among all numbers.
+static void copy_part(const tool_share *share, int rank, bool in, char *message, float *numbers) {
   const int ranks = tool_ranks_count(share->ranks);
-  const int64_t pieces = share->pieces / ranks, micro = share->own_micro;
-  for (int rank = 0; rank < ranks; rank++) {
-    const int64_t first = tool_ranks_first_piece(share->ranks, share->pieces, rank);
-    memcpy(scratch + first, from + rank * (pieces + micro), (size_t)pieces * sizeof *scratch);
-    memcpy(scratch + share->pieces + rank * micro, from + rank * (pieces + micro) + pieces,
-           (size_t)micro * sizeof *scratch);
+  const int64_t places[] = {tool_ranks_first_piece(share->ranks, share->pieces, rank),
+                            share->pieces + rank * share->own_micro};
+  const int64_t counts[] = {share->pieces / ranks, share->own_micro};
+  char *at = message + sizeof(uint64_t);
+  for (int i = 0; i < 2; i++) {
+    const size_t bytes = (size_t)counts[i] * sizeof *numbers;
+    memcpy(in ? (void *)(numbers + places[i]) : at, in ? at : (void *)(numbers + places[i]), bytes);
+    at += bytes;
   }
-  TOOL_TRY(move_part(share, share->squares, 0, share->pieces, true, scratch));
-  return move_part(share, losses, 0, share->micro_batches, true, scratch + share->pieces);
 }
 
-static int exchange(const tool_share *share, heed_tensor *losses, float *own, float *all, float *scratch) {
+static int exchange(const tool_share *share, float *numbers, char *own, char *all) {
+  const heed_context *ctx = heed_tensor_context(share->numbers);
   const int ranks = tool_ranks_count(share->ranks);
-  const int64_t pieces = share->pieces / ranks, micro = share->own_micro;
-  const int64_t first = tool_ranks_first_piece(share->ranks, share->pieces, tool_ranks_own(share->ranks));
-  TOOL_TRY(move_part(share, share->squares, first, pieces, false, own));
-  TOOL_TRY(move_part(share, losses, share->first_micro, micro, false, own + pieces));
-  TOOL_TRY(tool_ranks_gather(share->ranks, own, (size_t)(pieces + micro) * sizeof *own, all));
-  return lay_out(share, losses, all, scratch);
+  const size_t bytes = message_bytes(share);
+  const uint64_t verdicts = tool_ranks_verdicts(share->ranks, ctx);
+  memcpy(own, &verdicts, sizeof verdicts);
+  copy_part(share, tool_ranks_own(share->ranks), false, own, numbers);
+  TOOL_TRY(tool_ranks_gather(share->ranks, own, bytes, all));
+  uint64_t *list = (uint64_t *)(void *)own;  // it has been sent, and has room for one of each rank
+  for (int rank = 0; rank < ranks; rank++) {
+    memcpy(&list[rank], all + (size_t)rank * bytes, sizeof *list);
+    copy_part(share, rank, true, all + (size_t)rank * bytes, numbers);
+  }
+  return tool_ranks_agree(share->ranks, ctx, list);
 }
 
+// All squares and losses on every rank, through one copy from the device and one to it.
 static int exchange_all(const tool_share *share, heed_tensor *losses) {
-  const size_t numbers = (size_t)(share->pieces + share->micro_batches);
-  float *own = malloc(3 * numbers * sizeof *own);
-  if (!own) return tool_fail(share->command, "out of memory");
-  const int status = exchange(share, losses, own, own + numbers, own + 2 * numbers);
+  const int64_t count = heed_tensor_count(share->numbers);
+  const size_t ranks = (size_t)tool_ranks_count(share->ranks), bytes = message_bytes(share);
+  heed_tensor *part = NULL;
+  TOOL_HEED(share->command, heed_tensor_slice(share->numbers, 0, share->pieces, share->micro_batches, &part));
+  heed_status copied = heed_copy(losses, part);
+  float *numbers = malloc((size_t)count * sizeof *numbers);
+  char *own = malloc(bytes + ranks * sizeof(uint64_t)), *all = malloc(ranks * bytes);
+  int status = numbers && own && all ? TOOL_DONE : tool_fail(share->command, "out of memory");
+  if (status == TOOL_DONE && copied == HEED_OK) copied = heed_tensor_download_f32(share->numbers, numbers, count);
+  if (status == TOOL_DONE && copied == HEED_OK) status = exchange(share, numbers, own, all);
+  if (status == TOOL_DONE && copied == HEED_OK) copied = heed_tensor_upload_f32(share->numbers, numbers, count);
+  if (status == TOOL_DONE && copied == HEED_OK) copied = heed_copy(part, losses);
+  heed_tensor_destroy(part);
+  free(numbers);
   free(own);
-  return status;
+  free(all);
+  return status == TOOL_DONE && copied != HEED_OK ? tool_fail_status(share->command, copied) : status;
 }
 
 void tool_share_begin(tool_share *share) {

@@ -32,6 +32,7 @@ typedef struct tool_share {
   tool_ranks_sum *sum;            // of the step that is under way; NULL: none
   tool_trace trace;               // of the last step
   heed_tensor *squares, *square;  // F32 [pieces], [1]; NULL: the optimizer sums the squares itself
+  heed_tensor *numbers;  // F32 [pieces + micro-batches]: the squares, and room for losses; NULL for one process
 } tool_share;
 
 // For the parameters of one module. Call tool_share_close() also after a failure.

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/random.h"
 #include "cl/gemm/variant.h"
 #include "cl/runtime/device_key.h"
@@ -211,6 +212,18 @@ heed_status heed__cl_gemm_probe(heed_context *ctx, const struct heed__cl_gemm_pr
   HEED__TRY(recall_or_run(ctx, &probe, right));
   verdicts->known[verdicts->count++] = (struct verdict){probe.class, *right};
   return HEED_OK;
+}
+
+// A sum, for the order in which problems were met does not matter.
+uint64_t heed__cl_gemm_verdicts(const heed_context *ctx) {
+  const struct heed__cl_gemm_state *state = heed__cl_gemm_state(ctx);
+  const uint32_t chosen[] = {(uint32_t)state->provider, state->probe_off, state->clblast_failed};
+  const bool plain = state->provider == HEED__GEMM_AUTO && !state->probe_off && !state->clblast_failed;
+  uint64_t sum = plain ? 0 : heed__hash(HEED__HASH_START, chosen, sizeof chosen);
+  for (size_t i = 0; state->verdicts && i < state->verdicts->count; ++i)
+    if (!state->verdicts->known[i].right)
+      sum += heed__hash(HEED__HASH_START, &state->verdicts->known[i].class, sizeof(uint32_t));
+  return sum;
 }
 
 void heed__cl_gemm_verdicts_free(heed_context *ctx) {

@@ -179,6 +179,7 @@ const struct heed__cl_tuning_choice *heed__cl_gemm_tuned(const heed_context *ctx
 heed_status heed__cl_gemm_probe(heed_context *ctx, const struct heed__cl_gemm_problem *p,
                                 const struct heed__cl_gemm_plan *plan, bool *right);
 void heed__cl_gemm_verdicts_free(heed_context *ctx);
+uint64_t heed__cl_gemm_verdicts(const heed_context *ctx);  // its part of heed_tune_verdicts()
 
 // plans.c. The plans of problems that a context has met; NULL: it has not met this one since the last heed__cl_revise().
 const struct heed__cl_gemm_plan *heed__cl_gemm_plans_find(const heed_context *ctx,

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
+
 // ---------------------------------------------------------------- names
 
 static const struct {
@@ -152,6 +154,14 @@ void heed__cl_tuning_distrust(heed_context *ctx, const heed_tune_problem *proble
   if (strstr(ctx->notice, "tuned choice")) return;  // keep the first notice of this kind
   heed__notice_add(ctx, "the tuned choice '%s' for %s %s on this device and is not used; run heed tune again", text,
                    ops[problem->op].name, how);
+}
+
+uint64_t heed__cl_tuning_verdicts(const heed_context *ctx) {
+  const struct heed__cl_tuning *tuning = heed__cl_tuning_of(ctx);
+  uint64_t sum = 0;
+  for (size_t i = 0; tuning && i < tuning->count; ++i)
+    if (tuning->entries[i].wrong) sum += heed__hash(HEED__HASH_START, &i, sizeof i);
+  return sum;
 }
 
 // ---------------------------------------------------------------- choices as texts

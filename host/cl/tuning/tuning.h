@@ -104,6 +104,9 @@ const struct heed__cl_tuning_choice *heed__cl_tuning_find(const heed_context *ct
 // Stops using the choice for such calls in this context, and heed_context_notice() says so. how: "computes wrong", "does not run".
 void heed__cl_tuning_distrust(heed_context *ctx, const heed_tune_problem *problem, const char *how);
 
+// Their part of heed_tune_verdicts().
+uint64_t heed__cl_tuning_verdicts(const heed_context *ctx);
+
 // Adds a copy of `base` with one value changed, if there is room.
 void heed__cl_tuning_choices_add(struct heed__cl_tuning_choices *out, const struct heed__cl_tuning_choice *base,
                                  enum heed__cl_tuning_tunable what, int64_t value);

@@ -75,6 +75,11 @@ HEED_API HEED_MUST_CHECK heed_status heed_tune_save(heed_context *ctx, const cha
 // Gives the text that heed_tune_save() would write. free() it.
 HEED_API HEED_MUST_CHECK heed_status heed_tune_json(heed_context *ctx, char **text);
 
+// A number for what decides about kernels beside the table: the provider of products that the context was opened with, whether it tries
+// products first, and all that it has found to compute wrong or to fail since. Contexts on devices of one kind, with the same table and the
+// same number, give the same bits. 0 for a context that was opened without a choice and has found nothing, and for the host.
+HEED_API uint64_t heed_tune_verdicts(const heed_context *ctx);
+
 #ifdef __cplusplus
 }
 #endif
