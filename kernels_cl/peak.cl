@@ -1,16 +1,12 @@
 // What a device reaches: multiply-adds on registers, and a plain copy.
-// -DWIDTH=1|4|8|16 floats a vector; -DREQD=1 where a work-group is one work-item.
+// -DWIDTH=4|8|16 floats a vector; -DREQD=1 where a work-group is one work-item.
 #ifndef WIDTH
 #define WIDTH 4
 #define REQD 1
 #endif
 #pragma OPENCL FP_CONTRACT ON
 
-#if WIDTH == 1
-typedef float vec;
-#else
 typedef HEED_JOIN(float, WIDTH) vec;
-#endif
 
 #if REQD
 #define WORK_GROUP __attribute__((reqd_work_group_size(1, 1, 1)))
@@ -21,32 +17,37 @@ typedef HEED_JOIN(float, WIDTH) vec;
 // Twelve independent chains hide the latency of a multiply-add and fit sixteen vector registers with b and c.
 #define CHAINS 12
 
-// out[item] = a sum that keeps every chain alive. 12 · 8 · WIDTH multiply-adds a round. Each chain tends to c / (1 − b).
+// On GPUs the chain is the addend, as it is in products: instructions that do two multiply-adds at once (packed, dual) want it so. What is
+// multiplied must change from step to step, or a compiler would multiply once and only add. It is another chain, so far off that neighbours
+// may run at once; b is so small that none of them grows. On CPUs each chain tends to c / (1 − b).
+#if REQD
+#define STEP(i) acc[i] * vb + vc
+#else
+#define STEP(i) vb * acc[((i) + CHAINS / 2) % CHAINS] + acc[i]
+#endif
+
+// out[item] = a sum that keeps every chain alive. 12 · 8 · WIDTH multiply-adds a round.
 __kernel WORK_GROUP void peak_fma(__global float *out, const long rounds, const float b, const float c) {
   const idx item = get_global_id(0);
   const vec vb = (vec)(b), vc = (vec)(c);
   vec acc[CHAINS];
 #pragma unroll
-  for (int i = 0; i < CHAINS; ++i) acc[i] = (vec)((float)(item + i));
+  for (int i = 0; i < CHAINS; ++i) acc[i] = (vec)((float)(item + i + 1));
   for (long round = 0; round < rounds; ++round) {
 #pragma unroll
     for (int step = 0; step < 8; ++step) {
 #pragma unroll
-      for (int i = 0; i < CHAINS; ++i) acc[i] = acc[i] * vb + vc;
+      for (int i = 0; i < CHAINS; ++i) acc[i] = STEP(i);
     }
   }
   vec sum = (vec)(0.0f);
 #pragma unroll
   for (int i = 0; i < CHAINS; ++i) sum += acc[i];
-#if WIDTH == 1
-  out[item] = sum;
-#else
   __private float parts[WIDTH];
   HEED_JOIN(vstore, WIDTH)(sum, 0, parts);
   float total = 0.0f;
   for (int i = 0; i < WIDTH; ++i) total += parts[i];
   out[item] = total;
-#endif
 }
 
 // y = x, `count` vectors; each work-item copies `chunk` of them, side by side where it is alone in its work-group, else

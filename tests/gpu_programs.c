@@ -191,9 +191,12 @@ static const struct {
     {"attention", {.dim = 80}},
     {"attention", {.dim = 128}},
     {"attention", {.dim = 64, .dtype = 1}},
+    {"attention", {.dim = 80, .dtype = 1}},
     {"attention", {.dim = 128, .dtype = 1}},
     {"attention", {.dim = 128, .dtype = 2}},
     {"attention", {.seq = 1, .kv_seq = 2048, .kv_heads = 2, .dim = 128}},
+    {"softmax", {.rows = 64, .cols = 1024}},
+    {"transformer", {.layers = 1, .batch = 2, .context = 64}},
 };
 
 static heed_status run_work(heed_context *ctx, const heed_case *c) {

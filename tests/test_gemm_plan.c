@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cl/gemm/gemm.h"
+#include "cl/runtime/grid.h"
 #include "support_devices.h"
 #include "support_values.h"
 
@@ -173,6 +174,26 @@ static void clblast_is_tried_where_tensor_cores_are_the_default(void **state) {
   heed_context_destroy(ctx);
 }
 
+// ---------------------------------------------------------------- launches
+
+// A quarter of a second's work of a slow device; where that is less than four waves of work-groups, up to half a second's.
+static void a_launch_follows_the_device(void **state) {
+  heed_context *ctx = open_own(state);
+  struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
+  traits->compute_units = 10;
+  traits->launch_flops = 1e12;  // of which half a second has two
+  assert_int_equal(heed__cl_groups_a_launch(ctx, 1e9, 1), 1000);
+  assert_int_equal(heed__cl_groups_a_launch(ctx, 1e9, HEED__CL_TENSOR_RATE), 4000);
+  assert_int_equal(heed__cl_groups_a_launch(ctx, 1e10, 1), 120);   // four waves of three groups a core
+  assert_int_equal(heed__cl_groups_a_launch(ctx, 2.5e10, 1), 80);  // which would take too long here
+  assert_int_equal(heed__cl_groups_a_launch(ctx, 1e13, 1), 1);
+  assert_int_equal(heed__cl_groups_a_launch(ctx, 0, 1), INT32_MAX);
+  traits->compute_units = 20;
+  traits->launch_flops = 2e12;
+  assert_int_equal(heed__cl_groups_a_launch(ctx, 1e9, 1), 2000);
+  heed_context_destroy(ctx);
+}
+
 // ---------------------------------------------------------------- what a kernel leaves to others
 
 static struct heed_tensor without_memory(heed_context *ctx, heed_dtype dtype, int64_t rows, int64_t cols) {
@@ -241,6 +262,7 @@ int main(void) {
       cmocka_unit_test(a_choice_names_the_tile_and_the_parts_of_gpu_products),
       cmocka_unit_test(parts_that_do_not_fit_are_as_few_as_a_sum_may_have),
       cmocka_unit_test(clblast_is_tried_where_tensor_cores_are_the_default),
+      cmocka_unit_test(a_launch_follows_the_device),
       cmocka_unit_test(factors_too_large_to_pack_are_multiplied_as_they_lie),
       cmocka_unit_test(long_sums_of_a_large_product_go_in_slices),
   };

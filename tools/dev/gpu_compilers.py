@@ -1,22 +1,26 @@
 """GPU vendors' compilers, and what their output says of a kernel. Needs no GPU. Used by check-gpus and fma-share.
 
-NVIDIA: clang, libclc, libdevice, ptxas and cuobjdump; AMD: clang and ROCm's device libraries; Intel: ocloc. PATH says where compilers are;
-HEED_GPU_LIBRARIES, a folder, where clang's and the vendors' .bc files are if not below /usr/lib, /opt/rocm or beside ptxas.
+NVIDIA: clang, libclc, libdevice, ptxas and cuobjdump; AMD: clang, ROCm's device libraries and ROCm's LLVM, librocmllvm.so; Intel: ocloc.
+PATH says where compilers are; HEED_GPU_LIBRARIES, a folder, where the vendors' libraries are if not below /usr/lib, /opt/rocm or beside
+ptxas.
 """
+import functools
 import glob
 import os
 import re
 import shutil
 import subprocess
+import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
-# target: vendor, the folder of gpu_programs. For AMD also registers of a SIMD's lane, their granule, most waves.
-TARGETS = {'sm_75': ('nvidia', 'nvidia'), 'sm_86': ('nvidia', 'nvidia-tensor'), 'sm_90': ('nvidia', 'nvidia-tensor'),
-           'sm_80': ('nvidia', 'nvidia-tf32'),
-           'gfx90a': ('amd', 'amd', 512, 8, 8), 'gfx1030': ('amd', 'amd', 1024, 16, 16),
-           'skl': ('intel', 'intel'), 'tgllp': ('intel', 'intel'), 'acm-g10': ('intel', 'intel'),
-           'pvc': ('intel', 'intel-max')}
-# The options that tell one program of a kernel from another.
+# target: vendor, the folder of gpu_programs. For AMD also registers of a SIMD's lane, their granule, most waves, ISA, items of a wave, and
+# the processor that clang takes it for.
+TARGETS = {'sm_75': ('nvidia', 'nvidia'), 'sm_80': ('nvidia', 'nvidia-tf32'), 'sm_86': ('nvidia', 'nvidia-tensor'),
+           'sm_90': ('nvidia', 'nvidia-tensor'), 'sm_100': ('nvidia', 'nvidia-tensor'),
+           'gfx906': ('amd', 'amd', 256, 4, 10, 9006, 64, 'gfx906'), 'gfx90a': ('amd', 'amd', 512, 8, 8, 9010, 64, 'gfx90a'),
+           'gfx1030': ('amd', 'amd', 1024, 16, 16, 10300, 32, 'gfx1030'), 'gfx1100': ('amd', 'amd', 1536, 24, 16, 11000, 32, 'gfx1100'),
+           'gfx1200': ('amd', 'amd', 1536, 24, 16, 12000, 32, 'gfx1100'),
+           'skl': ('intel', 'intel'), 'tgllp': ('intel', 'intel'), 'acm-g10': ('intel', 'intel'), 'pvc': ('intel', 'intel-max')}
 
 
 class Failure(Exception):
@@ -31,13 +35,17 @@ def run(command, **more):
     return done.stdout
 
 
+@functools.lru_cache(None)
 def library(name):
     """The first file of this name where libraries of device code lie, or None."""
-    ptxas = shutil.which('ptxas')
-    places = [os.environ.get('HEED_GPU_LIBRARIES', ''), '/usr/lib', '/opt/rocm', '/usr/local/cuda']
+    own, ptxas = os.environ.get('HEED_GPU_LIBRARIES'), shutil.which('ptxas')
+    for place, _, files in os.walk(own) if own else ():
+        if name in files:
+            return os.path.join(place, name)
+    places = ['/usr/lib', '/opt/rocm', '/usr/local/cuda']
     if ptxas:
         places.append(os.path.dirname(os.path.dirname(os.path.realpath(ptxas))))
-    for place in filter(None, places):
+    for place in places:
         for depth in ('', '*/', '*/*/', '*/*/*/', '*/*/*/*/'):
             found = sorted(glob.glob(os.path.join(place, depth + name)))
             if found:
@@ -60,9 +68,9 @@ def missing(vendor):
     """What a vendor's targets lack, or None."""
     needs = {'nvidia': [clang(), shutil.which('ptxas'), shutil.which('cuobjdump'), library('nvptx64--nvidiacl.bc'),
                         library('libdevice.10.bc')],
-             'amd': [clang(), library('ocml.bc')], 'intel': [shutil.which('ocloc')]}
+             'amd': [clang(), library('ocml.bc'), library('librocmllvm.so')], 'intel': [shutil.which('ocloc')]}
     names = {'nvidia': ['clang', 'ptxas', 'cuobjdump', "libclc's nvptx64--nvidiacl.bc", 'libdevice.10.bc'],
-             'amd': ['clang', "ROCm's device libraries (ocml.bc)"], 'intel': ['ocloc']}
+             'amd': ['clang', "ROCm's device libraries (ocml.bc)", "ROCm's LLVM (librocmllvm.so)"], 'intel': ['ocloc']}
     lacking = [name for name, found in zip(names[vendor], needs[vendor]) if not found]
     return ', '.join(lacking) or None
 
@@ -82,7 +90,7 @@ def densest(lines, is_border, weight):
     return round(100 * best[0] / max(best[1], 1))
 
 
-# ---- compilers: each returns {kernel: (registers, spilled bytes, what fits, share)}, and leaves what it made in `folder`
+# ---- compilers: each returns {kernel: (registers, spilled bytes, what fits, as text, share of multiply-adds)}, and leaves what it made in `folder`
 
 def front(target, source, options, arguments, out):
     run([clang(), '-x', 'cl', '-cl-std=CL1.2', '-Xclang', '-finclude-default-header', '-w', '-O3'] + target +
@@ -147,14 +155,29 @@ def nvidia(target, spec, source, options, folder):
         warps = -(-sizes.get(kernel, 64) // 32)
         groups = 65536 // (-(-registers // 8) * 8 * 32 * warps)
         groups = min(groups, (64 if target == 'sm_75' else 100 if target == 'sm_86' else 227) * 1024 // max(memory, 1))
-        found[kernel] = (registers, spilled, '%d groups an SM' % min(groups, 16), shares.get(kernel, 0))
+        found[kernel] = (registers, spilled, '%d' % min(groups, 16), shares.get(kernel, 0))
     return found
 
 
+# What the driver says to ROCm's device libraries of a device and of plain options.
+def amd_constants(isa, wave):
+    switches = {'finite_only_opt': 0, 'unsafe_math_opt': 0, 'daz_opt': 0, 'correctly_rounded_sqrt32': 0, 'wavefrontsize64': wave == 64}
+    numbers = {'ISA_version': isa, 'ABI_version': 400}
+    return ''.join('const __constant %s __oclc_%s = %d;\n' % (kind, name, value) for kind, values in (('uchar', switches), ('uint', numbers))
+                   for name, value in values.items())
+
+
 def amd(target, spec, source, options, folder):
-    out = os.path.join(folder, 'k.s')
-    front(['-target', 'amdgcn-amd-amdhsa', '-mcpu=' + target,
-           '--rocm-device-lib-path=' + os.path.dirname(library('ocml.bc'))], source, options, ['-S'], out)
+    code, ll, out = (os.path.join(folder, 'k.' + end) for end in ('cl', 'll', 's'))
+    with open(source) as file:
+        text = file.read()
+    with open(code, 'w') as file:
+        file.write(amd_constants(spec[5], spec[6]) + '#line 1\n' + text)
+    link = ['-nogpulib', '-mcode-object-version=4', '-Xclang', '-disable-llvm-passes']
+    for name in ('opencl.bc', 'ocml.bc', 'ockl.bc'):
+        link += ['-Xclang', '-mlink-builtin-bitcode', '-Xclang', library(name)]
+    front(['-target', 'amdgcn-amd-amdhsa', '-mcpu=' + spec[7]], code, options, link + ['-S', '-emit-llvm'], ll)
+    run([sys.executable, os.path.join(os.path.dirname(os.path.realpath(__file__)), 'rocm_llvm.py'), library('librocmllvm.so'), ll, target, out])
     with open(out) as file:
         text = file.read()
     found = {}
@@ -171,7 +194,7 @@ def amd(target, spec, source, options, folder):
                               2 * ('v_pk_fma_f32' in line))
         registers = number('vgpr_count')
         waves = min(spec[4], spec[2] // (-(-max(registers, 1) // spec[3]) * spec[3]))
-        found[kernel] = (registers, 4 * number('vgpr_spill_count'), '%d waves a SIMD' % waves,
+        found[kernel] = (registers, 4 * number('vgpr_spill_count'), '%d' % waves,
                          densest(body, lambda line: re.match(r'\S+:|\ts_(c?branch|barrier|endpgm)', line), weigh))
     return found
 
@@ -199,7 +222,7 @@ def intel(target, spec, source, options, folder):
                               int(re.search(r'\((\d+)\|', line).group(1)) / wide if re.search(r'\bmad \(\d+\|.*:f\b', line)
                               else 0)
         spilled = number(r'//\.spill size (\d+)') + number(r'//\.private memory size (\d+)')
-        found[kernel.group(1)] = (number(r'numGRF=(\d+)') or 128, spilled, 'SIMD%d' % wide,
+        found[kernel.group(1)] = (number(r'numGRF=(\d+)') or 128, spilled, '%d' % wide,
                                   densest(text.splitlines(), lambda line: re.match(r'\w+:', line), weigh))
     if not found:
         raise Failure('ocloc: no kernel came of it')

@@ -2,9 +2,8 @@
 // fused_gpu_plan.c has chosen. It never forms the weights: calls that want them are the staged path's.
 #include "cl/attention/fused_gpu.h"
 
-#include <math.h>
-
 #include "cl/attention/call.h"
+#include "cl/runtime/grid.h"
 
 struct fused {
   heed_context *ctx;
@@ -158,8 +157,7 @@ static void describe_backward(const struct fused *f, enum heed__cl_attention_gpu
 }
 
 static heed_status launch(struct job *job) {
-  const double fitting = heed__cl_state(job->kernel.ctx)->traits.launch_flops / fmax(job->flops, 1);
-  const int64_t most = fitting >= (double)job->work_groups ? job->work_groups : heed__max((int64_t)fitting, 1);
+  const int64_t most = heed__cl_groups_a_launch(job->kernel.ctx, job->flops, 1);
   const size_t local = (size_t)job->tile.items;
   for (int64_t first = 0; first < job->work_groups; first += most) {
     job->numbers.first = first;

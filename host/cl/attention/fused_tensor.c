@@ -1,10 +1,9 @@
 // The fused path of attention on tensor cores, for heads that are 64 or 128 wide, of 16-bit tensors and, where rounding them to TF32
 // is allowed, of F32 ones: launches the kernels of kernels_cl/attention/fused_tensor*.cl. What they find that they cannot do, they
 // leave to the general kernels for GPUs, and so does a driver that does not take their inline PTX.
-#include <math.h>
-
 #include "cl/attention/call.h"
 #include "cl/attention/fused_gpu.h"
+#include "cl/runtime/grid.h"
 
 // What the kernels name ITEMS and OWN_ROWS (and QUERIES of the forward).
 enum { ITEMS = 128, OWN_ROWS = 64 };
@@ -12,8 +11,6 @@ enum { ITEMS = 128, OWN_ROWS = 64 };
 enum { QUERIES_MIN = 32 };
 // Of local memory, for the scratch of emulated warps.
 enum { EMULATION_BYTES = ITEMS * 24 };
-// Floating-point operations of one launch: a tenth of a second where tensor cores are slow; watchdogs end what takes seconds.
-#define LAUNCH_FLOPS 2e12
 
 enum kind { FORWARD, QUERIES_BWD, KEYS_BWD };  // those of the backward as KERNEL in its file
 
@@ -43,8 +40,7 @@ static void begin(struct heed__cl_kernel *k, const struct fused *f, const char *
 
 static heed_status launch(struct heed__cl_kernel *k, struct heed__cl_attention_numbers *numbers, int64_t work_groups,
                           double flops) {
-  const double fitting = LAUNCH_FLOPS / fmax(flops, 1);
-  const int64_t most = fitting >= (double)work_groups ? work_groups : heed__max((int64_t)fitting, 1);
+  const int64_t most = heed__cl_groups_a_launch(k->ctx, flops, HEED__CL_TENSOR_RATE);
   const size_t local = ITEMS;
   for (int64_t first = 0; first < work_groups; first += most) {
     numbers->first = first;

@@ -66,8 +66,8 @@ static double bytes_of(const struct heed__cl_attention *a, const struct heed__cl
   return total;
 }
 
-// Multiply-adds that one launch may hold: a fraction of a second on a slow GPU, where a watchdog ends what takes longer.
-#define LAUNCH_WORK 5e9
+// The staged kernels reach a smaller share of a GPU's rate than those that launch_flops is for.
+#define STAGED_RATE 0.125
 // What scores a CPU should keep in its cache between the stages.
 #define CPU_CHUNK_BYTES (32 << 20)
 
@@ -76,8 +76,8 @@ static void choose_chunks(const struct heed__cl_traits *traits, const struct hee
                           struct heed__cl_attention_staged *s) {
   s->available = fmin(fmin((double)traits->memory / 4, (double)traits->max_allocation), (double)((uint64_t)1 << 30));
   const double preferred = traits->cpu_like ? fmin(s->available, CPU_CHUNK_BYTES) : s->available;
-  const double row_work = (double)a->keys * (double)heed__max(a->dim, a->value_dim);
-  const double launch_rows = traits->cpu_like ? INFINITY : LAUNCH_WORK / fmax(row_work, 1);
+  const double row_work = 2.0 * (double)a->keys * (double)heed__max(a->dim, a->value_dim);
+  const double launch_rows = traits->cpu_like ? INFINITY : STAGED_RATE * traits->launch_flops / fmax(row_work, 1);
 
   const double group_bytes = bytes_of(a, s, a->group, a->queries);
   const double group_rows = (double)a->group * (double)a->queries;

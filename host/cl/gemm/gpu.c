@@ -203,12 +203,12 @@ static void describe(struct heed__cl_kernel *k, heed_context *ctx, const struct 
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; ++i) heed__cl_uint(k, (uint32_t)numbers[i]);
 }
 
-// A launch has as much work as the device does in a moment; eight times as much where tensor cores do it.
+// A launch has as much work as the device does in a moment.
 static heed_status launch_all(const struct heed__cl_kernel *described, const struct heed__cl_gemm_gpu_plan *plan,
                               const struct heed__cl_gemm_problem *p) {
-  const double flops = heed__cl_state(described->ctx)->traits.launch_flops * (plan->kind->warps ? 8 : 1);
-  const double work = 2.0 * (double)(plan->kind->side * plan->kind->side) * (double)plan->share;
-  const int64_t most = heed__max(1, (int64_t)(flops / work)), tiles = tiles_of(plan->kind, p);
+  const double flops = 2.0 * (double)(plan->kind->side * plan->kind->side) * (double)plan->share;
+  const int64_t most = heed__cl_groups_a_launch(described->ctx, flops, plan->kind->warps ? HEED__CL_TENSOR_RATE : 1);
+  const int64_t tiles = tiles_of(plan->kind, p);
   const int64_t batches = p->batches * plan->splits, batches_once = heed__max(1, most / tiles);
   for (int64_t batch = 0; batch < batches; batch += batches_once)
     for (int64_t tile = 0; tile < tiles; tile += most) {

@@ -113,6 +113,21 @@ static inline heed_status heed__cl_launch_matrices(struct heed__cl_kernel *k, in
   return heed__cl_launch(k, 3, global, local);
 }
 
+// Tensor cores do so many times as much as the device's rate says.
+enum { HEED__CL_TENSOR_RATE = 4 };
+
+// How many work-groups that do `flops` operations each go into one launch, of a kernel that is `rate` times as fast as the device's rate
+// says: what takes a quarter of a second on a slow device of this size. Where that is less than four waves of groups it takes up to twice as
+// many, so that the cores that end first do not wait for long.
+static inline int64_t heed__cl_groups_a_launch(const heed_context *ctx, double flops, double rate) {
+  enum { WAVES = 4, GROUPS_A_CORE = 3 };
+  const struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
+  const double fitting = traits->launch_flops * rate / (flops > 1 ? flops : 1);
+  const double waves = (double)traits->compute_units * WAVES * GROUPS_A_CORE;
+  const double most = fitting >= waves ? fitting : 2 * fitting < waves ? 2 * fitting : waves;
+  return most < 1 ? 1 : most > INT32_MAX ? INT32_MAX : (int64_t)most;
+}
+
 // Launches a kernel as a single work-group that goes over everything.
 static inline heed_status heed__cl_launch_group(struct heed__cl_kernel *k, struct heed__cl_rows layout) {
   const size_t size = (size_t)layout.group;

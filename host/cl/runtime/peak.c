@@ -39,16 +39,25 @@ static double median(struct samples *samples) {
   return samples->elapsed[samples->count / 2];
 }
 
+// Floats of a vector: GPUs that do several multiply-adds in one instruction take them from neighbours in a vector.
+static int width_of(const struct heed__cl_traits *traits) { return traits->cpu_like ? traits->vector_width : 4; }
+
 static void begin(struct heed__cl_kernel *k, heed_context *ctx, const char *kernel) {
   const struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
   heed__cl_begin(k, ctx, "peak.cl", kernel);
-  heed__cl_define_int(k, "WIDTH", traits->vector_width);
+  heed__cl_define_int(k, "WIDTH", width_of(traits));
   heed__cl_define_int(k, "REQD", traits->cpu_like);
 }
 
+// Work-items of a group.
+static size_t group_of(const struct heed__cl_traits *traits) {
+  return traits->cpu_like ? 1 : traits->max_work_group < 256 ? traits->max_work_group : 256;
+}
+
+// At least `items` work-items, in whole groups.
 static heed_status launch(struct heed__cl_kernel *k, size_t items) {
-  const size_t one = 1;
-  return heed__cl_launch(k, 1, &items, heed__cl_state(k->ctx)->traits.cpu_like ? &one : NULL);
+  const size_t group = group_of(&heed__cl_state(k->ctx)->traits), whole = (items + group - 1) / group * group;
+  return heed__cl_launch(k, 1, &whole, &group);
 }
 
 // ---------------------------------------------------------------- multiply-adds
@@ -64,7 +73,8 @@ static heed_status time_fma(const struct fma *fma, int64_t rounds, double *elaps
   begin(&k, fma->ctx, "peak_fma");
   heed__cl_buffer(&k, fma->out);
   heed__cl_long(&k, rounds);
-  heed__cl_float(&k, 0.999);
+  // See STEP in peak.cl.
+  heed__cl_float(&k, heed__cl_state(fma->ctx)->traits.cpu_like ? 0.999 : 1e-20);
   heed__cl_float(&k, 0.001);
   const double start = seconds();
   HEED__TRY(launch(&k, fma->items));
@@ -91,7 +101,8 @@ static heed_status fit_rounds(const struct fma *fma, int64_t *rounds) {
 static heed_status measure_fma(heed_context *ctx, double *gflops) {
   const struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
   // On a CPU, a few work-items per core even out differences between cores; a GPU needs thousands per unit to hide latency.
-  struct fma fma = {ctx, NULL, (size_t)traits->compute_units * (traits->cpu_like ? 4 : 2048)};
+  const size_t wanted = (size_t)traits->compute_units * (traits->cpu_like ? 4 : 2048), group = group_of(traits);
+  struct fma fma = {ctx, NULL, (wanted + group - 1) / group * group};
   HEED__TRY(heed__cl_scratch_take(ctx, fma.items * sizeof(float), &fma.out));
   int64_t rounds = 0;
   struct samples samples = {0};
@@ -103,7 +114,7 @@ static heed_status measure_fma(heed_context *ctx, double *gflops) {
   }
   heed__cl_scratch_give(ctx, fma.out);
   HEED__TRY(status);
-  const double flops = 2.0 * FMAS_A_ROUND * traits->vector_width * (double)rounds * (double)fma.items;
+  const double flops = 2.0 * FMAS_A_ROUND * width_of(traits) * (double)rounds * (double)fma.items;
   *gflops = 1e-9 * flops / median(&samples);
   return HEED_OK;
 }
@@ -163,7 +174,7 @@ static heed_status time_samples(const struct copy *copy, struct samples *samples
 }
 
 static heed_status measure_copy(heed_context *ctx, size_t bytes, double *gbytes) {
-  const size_t vector = sizeof(float) * (size_t)heed__cl_state(ctx)->traits.vector_width;
+  const size_t vector = sizeof(float) * (size_t)width_of(&heed__cl_state(ctx)->traits);
   struct copy copy = {.ctx = ctx, .count = (int64_t)(bytes / vector)};
   if (copy.count == 0) copy.count = 1;
   bytes = (size_t)copy.count * vector;

@@ -33,6 +33,7 @@ struct heed__cl_traits {
   // where scores count twice.
   int scores_an_item, sums_an_item, floats_an_item;
   // Floating-point operations of one launch: a quarter of a second on a slow device of this size, since watchdogs end what takes seconds.
+  // heed__cl_groups_a_launch in grid.h makes work-groups of it.
   double launch_flops;
   int subgroup;        // the size of subgroups that kernels with many registers ask for; 0: they ask for none
   bool shares_host;    // a CPU's memory is the machine's, which other programs take from, too
