@@ -33,8 +33,19 @@
 #define SCORE_Y (ITEMS / SCORE_X)
 #define SCORE_ROWS (QUERIES / SCORE_Y)
 #define ITEM ((int)get_local_id(0))
-#define SCORE_KEY (ITEM % SCORE_X * 4)
-#define SCORE_ROW(r) (ITEM / SCORE_X + (r)*SCORE_Y)
+#define SCORE_KEY (SCORE_ITEM_X * 4)
+#define SCORE_ROW(r) (SCORE_ITEM_Y + (r)*SCORE_Y)
+// How items lie over a tile `across` wide. LANES_IN_Z: in lots of 2 x 2, so that of the lanes of a warp neighbours share a column of items
+// and lanes two apart a row; a read of a vector by the warp then takes two cycles of local memory where it would take four. Shuffles need
+// rows of neighbours.
+#ifndef LANES_IN_Z
+#define LANES_IN_Z 0
+#endif
+#define IN_Z(across, down) (LANES_IN_Z && (across) % 2 == 0 && (down) % 2 == 0)
+#define ITEM_X(across, down) (IN_Z(across, down) ? ITEM / 4 % ((across) / 2) * 2 + ITEM / 2 % 2 : ITEM % (across))
+#define ITEM_Y(across, down) (IN_Z(across, down) ? ITEM / (2 * (across)) * 2 + ITEM % 2 : ITEM / (across))
+#define SCORE_ITEM_X ITEM_X(SCORE_X, SCORE_Y)
+#define SCORE_ITEM_Y ITEM_Y(SCORE_X, SCORE_Y)
 // float4s from a row of a chunk to the next: odd, so that neighbouring rows lie in different banks.
 #define CHUNK_PITCH (DEPTH / 4 + 1)
 // float4s from a row of weights, stored for the products over rows and keys, to the next.
@@ -42,8 +53,8 @@
 // floats of a row of partial results of a row's items
 #define PART_PITCH (SCORE_X + 1)
 #define OUT_Y (ITEMS / OUT_X)
-#define OUT_ITEM_X (ITEM % OUT_X)
-#define OUT_ITEM_Y (ITEM / OUT_X)
+#define OUT_ITEM_X ITEM_X(OUT_X, OUT_Y)
+#define OUT_ITEM_Y ITEM_Y(OUT_X, OUT_Y)
 #define COLUMNS(WIDTH) (WIDTH##_VECTOR * WIDTH##_VECTORS)
 #define PADDED(WIDTH) (OUT_X * COLUMNS(WIDTH))
 #define ITEMS_GROUP SUBGROUP_SIZE __attribute__((reqd_work_group_size(ITEMS, 1, 1)))
@@ -135,8 +146,8 @@ void stage_rows(storage x, idx stride, int row0, int row_end, int rows, int widt
 
 // s += x yᵀ over one chunk of `depth` columns.
 void multiply_chunk(const __local float4 *x, const __local float4 *y, int depth, float s[SCORE_ROWS][4]) {
-  x += ITEM / SCORE_X * CHUNK_PITCH;
-  y += ITEM % SCORE_X * CHUNK_PITCH;
+  x += SCORE_ITEM_Y * CHUNK_PITCH;
+  y += SCORE_ITEM_X * CHUNK_PITCH;
   for (int c = 0; c < depth / 4; ++c) {
     float4 factor[4];
 #pragma unroll
@@ -354,7 +365,7 @@ void update_maxima(float s[SCORE_ROWS][4], __local float *parts, __local float *
   }
 #endif
 #pragma unroll
-  for (int r = 0; r < SCORE_ROWS; ++r) parts[SCORE_ROW(r) * PART_PITCH + ITEM % SCORE_X] = most[r];
+  for (int r = 0; r < SCORE_ROWS; ++r) parts[SCORE_ROW(r) * PART_PITCH + SCORE_ITEM_X] = most[r];
   barrier(CLK_LOCAL_MEM_FENCE);
   for (int row = ITEM; row < QUERIES; row += ITEMS) {
     const float before = row_max[row];
@@ -386,7 +397,7 @@ void sum_rows(const float part[SCORE_ROWS], __local float *parts, __local float 
   }
 #endif
 #pragma unroll
-  for (int r = 0; r < SCORE_ROWS; ++r) parts[SCORE_ROW(r) * PART_PITCH + ITEM % SCORE_X] = part[r];
+  for (int r = 0; r < SCORE_ROWS; ++r) parts[SCORE_ROW(r) * PART_PITCH + SCORE_ITEM_X] = part[r];
   barrier(CLK_LOCAL_MEM_FENCE);
   for (int row = ITEM; row < QUERIES; row += ITEMS) {
     float sum = 0;
@@ -424,5 +435,5 @@ uint kept_weights(uint seed_low, uint seed_high, uint threshold, uint batch, uin
 
 // w[row][keys] of this item.
 void store_weights(__local float4 *w, int r, const float weight[4]) {
-  w[SCORE_ROW(r) * WEIGHT_PITCH + ITEM % SCORE_X] = (float4)(weight[0], weight[1], weight[2], weight[3]);
+  w[SCORE_ROW(r) * WEIGHT_PITCH + SCORE_ITEM_X] = (float4)(weight[0], weight[1], weight[2], weight[3]);
 }

@@ -8,7 +8,11 @@
 // check with: -DKERNEL=1 -DX_DTYPE=F16 -DEXACT_DELTA=1 -DHAS_MASK=1 -DMASK_IS_BOOL=1 -DMASK_DTYPE=BOOL -DDROPOUT=1
 // check with: -DKERNEL=2 -DX_DTYPE=BF16 -DALIGNED=1 -DHAS_MASK=1 -DSOFTCAP=1 -DHAS_LENGTHS=1 -DLENGTH_DTYPE=I64
 // check with: -DKERNEL=3 -DGATED=1 -DX_DTYPE=BF16 -DHAS_MASK=1 -DMASK_DTYPE=F16 -DSOFTCAP=1 -DDROPOUT=1
-#include "attention/fused_gpu.cl"
+#ifndef SHUFFLE
+#define SHUFFLE 0
+#endif
+#define LANES_IN_Z (!SHUFFLE)
+#include "attention/fused_gpu_stage.cl"
 #ifndef EXACT_DELTA
 #define EXACT_DELTA 0 // δ from P and dP, not from O, which has been rounded to 16 bits
 #endif
@@ -25,21 +29,22 @@
 #define RESULT __global TYPE(X_DTYPE) *
 #define BWD_ARGUMENTS CALL_ARGUMENTS, storage q, storage k, storage v, storage dout
 
-// The scores of a tile, in s and slope.
-#define SCORES(s, slope, whole)                                                                                      \
-  multiply_rows(q_head, 0, (idx)call.q.stride2, (int)queries, row0, row_end, k_head, (idx)call.k.stride2, key0, key_end, QK_WIDTH, \
-                true, stage, s);                                                                                           \
-  finish_scores(s, slope, reach, whole, row0, row_end, key0, (int)queries, call.scale, call.softcap, mask_head, 0,             \
+// The scores of a tile, in s and slope, and then dO vᵀ, in dp. Before the scores nobody may be reading the pool.
+#define SCORES(s, slope, whole)                                                                                          \
+  multiply_tiles(q_head, (idx)call.q.stride2, row0, row_end, k_head, (idx)call.k.stride2, key0, key_end, QK_WIDTH, true, 0, \
+                 pool, s);                                                                                               \
+  finish_scores(s, slope, reach, whole, row0, row_end, key0, (int)queries, call.scale, call.softcap, mask_head, 0,       \
                 (idx)call.mask.stride2, (idx)call.mask_stride3)
-#define DWEIGHTS(dp)                                                                                              \
-  multiply_rows(dout_head, 0, (idx)call.dout.stride2, (int)queries, row0, row_end, v_head, (idx)call.v.stride2, key0, key_end, \
-                V_WIDTH, false, stage, dp)
+#define DWEIGHTS(dp)                                                                                                     \
+  multiply_tiles(dout_head, (idx)call.dout.stride2, row0, row_end, v_head, (idx)call.v.stride2, key0, key_end, V_WIDTH,  \
+                 false, BUFFER_AFTER(QK_WIDTH, 0), pool, dp)
 
 // From the scores of a tile to its weights. stats of each row: {shift, 1/Σ exp(s − shift), δ}.
-void weights_of(float s[SCORE_ROWS][4], __global const float4 *stats, int row0, int row_end) {
+void weights_of(float s[SCORE_ROWS][4], __global const float4 *stats, int row0, int row_end, float delta[SCORE_ROWS]) {
 #pragma unroll
   for (int r = 0; r < SCORE_ROWS; ++r) {
-    const float4 row = row0 + SCORE_ROW(r) < row_end ? stats[row0 + SCORE_ROW(r)] : (float4)0;
+    const float4 row = stats[min(row0 + SCORE_ROW(r), row_end - 1)];
+    delta[r] = row.z;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       const float e = exp_of(s[r][j], row.x);
@@ -48,25 +53,23 @@ void weights_of(float s[SCORE_ROWS][4], __global const float4 *stats, int row0, 
   }
 }
 
-// dS before the softcap, to w. Where p is 0, so is dS, whatever stands in dp.
-void store_dscores(float p[SCORE_ROWS][4], float dp[SCORE_ROWS][4], float slope[SCORE_ROWS][4], uint kept,
-                   float dropout_scale, __global const float4 *stats, int row0, int row_end, __local float4 *w) {
+// From dP to dS before the softcap. Where p is 0, so is dS, whatever stands in dp.
+void dscores_of(float p[SCORE_ROWS][4], float dp[SCORE_ROWS][4], float slope[SCORE_ROWS][4], uint kept,
+                float dropout_scale, const float delta[SCORE_ROWS]) {
 #pragma unroll
   for (int r = 0; r < SCORE_ROWS; ++r) {
-    const float delta = row0 + SCORE_ROW(r) < row_end ? stats[row0 + SCORE_ROW(r)].z : 0;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       float d = dp[r][j];
 #if DROPOUT
       d = IS_KEPT(kept, r, j) ? d * dropout_scale : 0;
 #endif
-      d = p[r][j] == 0 ? 0 : p[r][j] * (d - delta);
+      d = p[r][j] == 0 ? 0 : p[r][j] * (d - delta[r]);
 #if SOFTCAP
       d = d == 0 ? 0 : d * slope[r][j];
 #endif
       dp[r][j] = d;
     }
-    store_weights(w, r, dp[r]);
   }
 }
 
@@ -77,8 +80,8 @@ void store_dscores(float p[SCORE_ROWS][4], float dp[SCORE_ROWS][4], float slope[
 // stats[b, h, i] = {shift, 1/Σ exp(s − shift), δ}: from lse and out where they have the digits for it, else from q, k, v, dout.
 ITEMS_GROUP __kernel void attention_rows(BWD_ARGUMENTS, storage out, __global const float *lse,
                                          __global float4 *stats GATE_ARGUMENT) {
-  __local float4 stage[STAGE / 4], weights[QUERIES * WEIGHT_PITCH];
-  __local float row_max[QUERIES], row_factor[QUERIES], row_delta[QUERIES];
+  __local float4 pool[2 * BUFFER];
+  __local float parts[QUERIES * PART_PITCH], row_max[QUERIES], row_factor[QUERIES], row_delta[QUERIES];
   __local int recompute;
   LEAVE_IF_CLOSED;
   const long queries = call.reach.queries, heads = call.heads, group = call.group;
@@ -131,7 +134,7 @@ ITEMS_GROUP __kernel void attention_rows(BWD_ARGUMENTS, storage out, __global co
     const bool whole = key0 >= inner_first && key0 + KEYS <= inner_end && row0 + QUERIES <= queries;
     SCORES(s, slope, whole);
     float most[SCORE_ROWS], factors[SCORE_ROWS];
-    update_maxima(s, (__local float *)weights, row_max, row_factor, most, factors);
+    update_maxima(s, parts, row_max, row_factor, most, factors);
 #if EXACT_DELTA
     float dp[SCORE_ROWS][4];
     DWEIGHTS(dp);
@@ -158,11 +161,11 @@ ITEMS_GROUP __kernel void attention_rows(BWD_ARGUMENTS, storage out, __global co
 #endif
       }
     }
+    barrier(CLK_LOCAL_MEM_FENCE);
   }
-  barrier(CLK_LOCAL_MEM_FENCE);
-  sum_rows(row_sum, (__local float *)weights, row_factor);
+  sum_rows(row_sum, parts, row_factor);
 #if EXACT_DELTA
-  sum_rows(part_delta, (__local float *)weights, row_delta);
+  sum_rows(part_delta, parts, row_delta);
 #endif
   for (int row = ITEM; row0 + row < row_end; row += ITEMS) {
     const float inverse = row_factor[row] == 0 ? 0 : 1 / row_factor[row];
@@ -178,11 +181,40 @@ DEFINE_COLUMNS(QK)
 DEFINE_NEIGHBOURS
 DEFINE_OUTPUT_OF_KEYS(V)
 DEFINE_OUTPUT_OF_KEYS(QK)
+DEFINE_ROWS(V)
+DEFINE_ROWS(QK)
+
+// sum += wᵀ x for the rows of w whose numbers among an item's are [first, first + WEIGHT_ROWS / SCORE_Y), x being the rows of the tile.
+#define DEFINE_KEYS_PRODUCT(WIDTH)                                                                                     \
+  void keys_product_##WIDTH(const float w[SCORE_ROWS][4], int first, storage x, idx stride, int row0, int row_end,     \
+                            __local float4 *pool, __local int *bad, float sum[OUT_KEYS][COLUMNS(WIDTH)]) {             \
+    struct rows_##WIDTH next;                                                                                          \
+    row0 += first * SCORE_Y;                                                                                           \
+    load_rows_##WIDTH(x, stride, row0, row_end, 0, &next);                                                             \
+    for (int row = 0; row < WEIGHT_ROWS; row += WIDTH##_ROWS) {                                                        \
+      barrier(CLK_LOCAL_MEM_FENCE);                                                                                    \
+      if (row == 0) {                                                                                                  \
+        _Pragma("unroll") for (int r = 0; r < WEIGHT_ROWS / SCORE_Y; ++r)                                              \
+            store_weights(pool, r, w[first + r]);                                                                      \
+      }                                                                                                                \
+      store_rows_##WIDTH(x, stride, row0 + row, row_end, &next, pool + STAGED, bad);                                   \
+      barrier(CLK_LOCAL_MEM_FENCE);                                                                                    \
+      if (row + WIDTH##_ROWS < WEIGHT_ROWS)                                                                            \
+        load_rows_##WIDTH(x, stride, row0 + row + WIDTH##_ROWS, row_end, 0, &next);                                    \
+      output_of_keys_##WIDTH((const __local float *)pool, row, (const __local float *)(pool + STAGED), *bad, sum);     \
+    }                                                                                                                  \
+  }
+DEFINE_KEYS_PRODUCT(V)
+DEFINE_KEYS_PRODUCT(QK)
+#define KEYS_PRODUCT(WIDTH, w, x, stride, sum)                                                \
+  keys_product_##WIDTH(w, 0, x, (idx)(stride), row0, row_end, pool, &bad, sum);               \
+  if (WEIGHT_ROWS < QUERIES)                                                                  \
+  keys_product_##WIDTH(w, SCORE_ROWS / 2, x, (idx)(stride), row0, row_end, pool, &bad, sum)
 
 // dk and dv of KEYS keys: over the query heads of the group in order, and over their tiles of rows.
 ITEMS_GROUP __kernel void attention_keys_bwd(BWD_ARGUMENTS, __global const float4 *stats, RESULT dk,
                                              RESULT dv GATE_ARGUMENT) {
-  __local float4 stage[STAGE / 4], weights[QUERIES * WEIGHT_PITCH];
+  __local float4 pool[STAGE / 4];
   __local int bad;
   LEAVE_IF_CLOSED;
   const long queries = call.reach.queries, keys = call.reach.keys, heads = call.heads, group = call.group;
@@ -215,34 +247,21 @@ ITEMS_GROUP __kernel void attention_keys_bwd(BWD_ARGUMENTS, __global const float
                          end_key(&reach, row0) >= key0 + KEYS;
       float p[SCORE_ROWS][4], slope[SCORE_ROWS][4], dp[SCORE_ROWS][4];
       SCORES(p, slope, whole);
-      weights_of(p, stats_head, row0, row_end);
+      DWEIGHTS(dp);
+      float delta[SCORE_ROWS];
+      weights_of(p, stats_head, row0, row_end, delta);
       const uint kept = kept_weights(call.seed_low, call.seed_high, call.dropout_threshold, (uint)batch,
                                      (uint)head, row0, key0, (int)queries);
-#pragma unroll
-      for (int r = 0; r < SCORE_ROWS; ++r) {
+      dscores_of(p, dp, slope, kept, call.dropout_scale, delta);
 #if DROPOUT
-        float w[4];
 #pragma unroll
-        for (int j = 0; j < 4; ++j) w[j] = IS_KEPT(kept, r, j) ? p[r][j] * call.dropout_scale : 0;
-        store_weights(weights, r, w);
-#else
-        store_weights(weights, r, p[r]);
+      for (int r = 0; r < SCORE_ROWS; ++r)
+#pragma unroll
+        for (int j = 0; j < 4; ++j) p[r][j] = IS_KEPT(kept, r, j) ? p[r][j] * call.dropout_scale : 0;
 #endif
-      }
-      for (int row = 0; row < QUERIES; row += V_ROWS) {
-        barrier(CLK_LOCAL_MEM_FENCE);
-        stage_rows(dout_head, (idx)call.dout.stride2, row0 + row, row_end, V_ROWS, V_WIDTH, PADDED(V), stage, &bad);
-        barrier(CLK_LOCAL_MEM_FENCE);
-        output_of_keys_V((const __local float *)weights, row, (const __local float *)stage, bad, dv_sum);
-      }
-      DWEIGHTS(dp);
-      store_dscores(p, dp, slope, kept, call.dropout_scale, stats_head, row0, row_end, weights);
-      for (int row = 0; row < QUERIES; row += QK_ROWS) {
-        barrier(CLK_LOCAL_MEM_FENCE);
-        stage_rows(q_head, (idx)call.q.stride2, row0 + row, row_end, QK_ROWS, QK_WIDTH, PADDED(QK), stage, &bad);
-        barrier(CLK_LOCAL_MEM_FENCE);
-        output_of_keys_QK((const __local float *)weights, row, (const __local float *)stage, bad, dk_sum);
-      }
+      KEYS_PRODUCT(V, p, dout_head, call.dout.stride2, dv_sum);
+      KEYS_PRODUCT(QK, dp, q_head, call.q.stride2, dk_sum);
+      barrier(CLK_LOCAL_MEM_FENCE);
     }
   }
 
@@ -273,10 +292,13 @@ ITEMS_GROUP __kernel void attention_keys_bwd(BWD_ARGUMENTS, __global const float
 DEFINE_COLUMNS(QK)
 #endif
 DEFINE_OUTPUT_OF_QUERIES(QK)
+#if KERNEL
+DEFINE_ROWS(QK)
+#endif
 
 // dq of QUERIES rows of a head, over tiles of keys.
 ITEMS_GROUP __kernel void attention_queries_bwd(BWD_ARGUMENTS, __global const float4 *stats, RESULT dq GATE_ARGUMENT) {
-  __local float4 stage[STAGE / 4], weights[QUERIES * WEIGHT_PITCH];
+  __local float4 pool[STAGE / 4];
   __local int bad;
   LEAVE_IF_CLOSED;
   const long queries = call.reach.queries, heads = call.heads, group = call.group;
@@ -303,17 +325,26 @@ ITEMS_GROUP __kernel void attention_queries_bwd(BWD_ARGUMENTS, __global const fl
     float p[SCORE_ROWS][4], slope[SCORE_ROWS][4], dp[SCORE_ROWS][4];
     const bool whole = key0 >= inner_first && key0 + KEYS <= inner_end && row0 + QUERIES <= queries;
     SCORES(p, slope, whole);
-    weights_of(p, stats, row0, row_end);
+    DWEIGHTS(dp);
+    float delta[SCORE_ROWS];
+    weights_of(p, stats, row0, row_end, delta);
     const uint kept = kept_weights(call.seed_low, call.seed_high, call.dropout_threshold, (uint)batch,
                                    (uint)head, row0, key0, (int)queries);
-    DWEIGHTS(dp);
-    store_dscores(p, dp, slope, kept, call.dropout_scale, stats, row0, row_end, weights);
+    dscores_of(p, dp, slope, kept, call.dropout_scale, delta);
+    struct rows_QK next;
+    load_rows_QK(k_head, (idx)call.k.stride2, key0, key_end, 0, &next);
     for (int row = 0; row < KEYS; row += QK_ROWS) {
       barrier(CLK_LOCAL_MEM_FENCE);
-      stage_rows(k_head, (idx)call.k.stride2, key0 + row, key_end, QK_ROWS, QK_WIDTH, PADDED(QK), stage, &bad);
+      if (row == 0) {
+#pragma unroll
+        for (int r = 0; r < SCORE_ROWS; ++r) store_weights(pool, r, dp[r]);
+      }
+      store_rows_QK(k_head, (idx)call.k.stride2, key0 + row, key_end, &next, pool + STAGED, &bad);
       barrier(CLK_LOCAL_MEM_FENCE);
-      output_of_queries(weights, row, (const __local float *)stage, bad, sum);
+      if (row + QK_ROWS < KEYS) load_rows_QK(k_head, (idx)call.k.stride2, key0 + row + QK_ROWS, key_end, 0, &next);
+      output_of_queries(pool, row, (const __local float *)(pool + STAGED), bad, sum);
     }
+    barrier(CLK_LOCAL_MEM_FENCE);
   }
 
   dq = AT_HEAD(dq, batch, head);

@@ -132,6 +132,7 @@ static void describe_backward(const struct fused *f, enum heed__cl_attention_gpu
   struct heed__cl_kernel *k = &job->kernel;
   begin(job, f, backward_file, kernels[kernel]);
   heed__cl_define_int(k, "KERNEL", kernel);
+  heed__cl_define_int(k, "WEIGHT_ROWS", job->tile.weight_rows);
   heed__cl_define_int(k, "SHUFFLE", kernel == HEED__GPU_ROWS ? f->shuffle : HEED__SHUFFLE_NONE);
   // An out of 16 bits has been rounded, and dropout has scaled it: δ from it would not meet a row of dP that it should cancel.
   heed__cl_define_int(k, "EXACT_DELTA", a->q->dtype != HEED_F32 || a->params->has_dropout);

@@ -2,6 +2,8 @@
 // top of kernels_cl/attention/fused_gpu*.cl.
 #include "cl/attention/fused_gpu.h"
 
+#include <limits.h>
+
 // The widest head. Wider ones would leave tiles of a few rows.
 enum { WIDTH_MAX = 512 };
 // Query rows up to which the heads of a group share a tile: decoding then reads each key once for all of them.
@@ -37,11 +39,62 @@ static struct heed__cl_attention_width lay_out(int64_t width, int out_x) {
 
 static int columns(const struct heed__cl_attention_width *w) { return w->vector * w->vectors; }
 
+// Bytes of local memory that leave room for another group on the same core. Those with tensor cores have twice what one group may take.
+static uint64_t group_memory(const struct heed__cl_traits *traits) {
+  if (traits->tensor_cores) return traits->local_memory;
+  return heed__min(traits->local_memory, heed__max(traits->local_memory / 2, (uint64_t)(32 << 10)));
+}
+
+static int barriers(enum heed__cl_attention_gpu_kernel kernel, const struct heed__cl_attention_gpu_tile *t) {
+  const int64_t chunks = heed__ceil_div(t->qk.width, t->depth) + heed__ceil_div(t->v.width, t->depth);
+  if (kernel == HEED__GPU_ROWS) return (int)chunks;
+  if (kernel == HEED__GPU_QUERIES_BWD) return (int)chunks + 2 * t->keys / t->qk.rows;
+  return (int)chunks + 2 * t->queries / t->v.rows + 2 * t->queries / t->qk.rows;
+}
+
+// How a backward kernel uses local memory: two chunks of both factors of a score, then weights and the rows that they are multiplied
+// with; see fused_gpu_stage.cl. False where `floats` do not hold that.
+static bool share_pool(enum heed__cl_attention_gpu_kernel kernel, int64_t floats, struct heed__cl_attention_gpu_tile *t) {
+  const int chunks = 2 * (t->queries + t->keys) * (t->depth + 4);
+  const int qk = t->out_x * columns(&t->qk), v = t->out_x * columns(&t->v);
+  t->stage = chunks;
+  t->qk.rows = t->v.rows = 4;
+  if (kernel == HEED__GPU_ROWS) return chunks + t->queries * (t->keys / 4 + 1) + 3 * t->queries + 4 <= floats;
+  const int64_t room = floats - 4 - t->weight_rows * (t->keys + 4);
+  const int most = kernel == HEED__GPU_KEYS_BWD ? t->weight_rows : t->keys;
+  if (chunks + 4 > floats || room < 4 * heed__max(qk, v)) return false;
+  t->qk.rows = (int)heed__min(power_of_two_down(room / qk), most);
+  t->v.rows = (int)heed__min(power_of_two_down(room / v), most);
+  int staged = t->qk.rows * qk;
+  if (kernel == HEED__GPU_KEYS_BWD) staged = (int)heed__max(staged, t->v.rows * v);
+  t->stage = (int)heed__max(chunks, t->weight_rows * (t->keys + 4) + staged);
+  return true;
+}
+
+// The way with the fewest barriers.
+static bool fit_backward(const struct heed__cl_traits *traits, enum heed__cl_attention_gpu_kernel kernel,
+                         struct heed__cl_attention_gpu_tile *t) {
+  const uint64_t limits[] = {group_memory(traits), traits->local_memory};
+  int least = INT_MAX;
+  for (int i = 0; i < 2 && least == INT_MAX; ++i)
+    for (int depth = 16; depth >= 8; depth /= 2)
+      for (int parts = 1; parts <= (kernel == HEED__GPU_KEYS_BWD ? 2 : 1); ++parts) {
+        struct heed__cl_attention_gpu_tile tile = *t;
+        tile.depth = depth;
+        tile.weight_rows = t->queries / parts;
+        if (parts > 1 && t->queries * t->keys / t->items / 4 % parts != 0) continue;
+        if (!share_pool(kernel, (int64_t)(limits[i] / sizeof(float)), &tile)) continue;
+        if (barriers(kernel, &tile) >= least) continue;
+        least = barriers(kernel, &tile);
+        *t = tile;
+      }
+  return least < INT_MAX;
+}
+
 // Completes a tile of queries x keys; false where registers or local memory do not hold it.
 static bool fit(const struct heed__cl_traits *traits, enum heed__cl_attention_gpu_kernel kernel, int64_t dim,
                 int64_t value_dim, struct heed__cl_attention_gpu_tile *t) {
   const int score_x = t->keys / 4, rows = kernel == HEED__GPU_KEYS_BWD ? t->keys : t->queries;
-  const int depth_rows = kernel == HEED__GPU_KEYS_BWD ? t->queries : t->keys;
   const int scores = t->queries * t->keys / t->items;
   if (score_x > t->items || t->items / score_x > t->queries || scores > traits->scores_an_item) return false;
   const int64_t widest = kernel == HEED__GPU_FORWARD       ? value_dim
@@ -57,12 +110,11 @@ static bool fit(const struct heed__cl_traits *traits, enum heed__cl_attention_gp
   if (kernel == HEED__GPU_QUERIES_BWD || kernel == HEED__GPU_KEYS_BWD) sums += columns(&t->qk);
   sums *= rows * t->out_x / t->items;
   if (sums > traits->sums_an_item || 2 * scores + sums > traits->floats_an_item) return false;
-  if (kernel == HEED__GPU_FORWARD || kernel == HEED__GPU_KEYS_BWD) padded = t->out_x * columns(&t->v);
-  if (kernel == HEED__GPU_QUERIES_BWD || kernel == HEED__GPU_KEYS_BWD)
-    padded = (int)heed__max(padded, t->out_x * columns(&t->qk));
+  if (kernel != HEED__GPU_FORWARD) return fit_backward(traits, kernel, t);
+  padded = t->out_x * columns(&t->v);
   t->stage = (int)heed__max((t->queries + t->keys) * (t->depth + 4), 4 * padded);
-  t->qk.rows = (int)heed__min(power_of_two_down(t->stage / (t->out_x * columns(&t->qk))), depth_rows);
-  t->v.rows = (int)heed__min(power_of_two_down(t->stage / (t->out_x * columns(&t->v))), depth_rows);
+  t->qk.rows = (int)heed__min(power_of_two_down(t->stage / (t->out_x * columns(&t->qk))), t->keys);
+  t->v.rows = (int)heed__min(power_of_two_down(t->stage / (t->out_x * columns(&t->v))), t->keys);
   const int64_t floats = t->stage + t->queries * (t->keys + 4) + 3 * t->queries + 4;
   return (uint64_t)floats * sizeof(float) <= traits->local_memory;
 }
@@ -71,13 +123,16 @@ static bool fit(const struct heed__cl_traits *traits, enum heed__cl_attention_gp
 static bool choose_within(const struct heed__cl_traits *traits, enum heed__cl_attention_gpu_kernel kernel,
                           const struct heed__cl_attention *a, int items, int least, int most,
                           struct heed__cl_attention_gpu_tile *t) {
-  int area = 0;
+  int area = 0, edges = 0;
+  if (kernel == HEED__GPU_KEYS_BWD && most == ROWS_A_TILE && a->queries > ROWS_A_TILE) most *= 2;
   for (int queries = most; queries >= least; queries /= 2)
     for (int keys = 64; keys >= 4; keys /= 2)
       for (int depth = 16; depth >= 8; depth /= 2) {
         struct heed__cl_attention_gpu_tile tile = {.items = items, .queries = queries, .keys = keys, .depth = depth};
-        if (queries * keys <= area || !fit(traits, kernel, a->dim, a->value_dim, &tile)) continue;
+        if (queries * keys < area || (queries * keys == area && queries + keys >= edges)) continue;
+        if (!fit(traits, kernel, a->dim, a->value_dim, &tile)) continue;
         area = queries * keys;
+        edges = kernel == HEED__GPU_FORWARD ? 0 : queries + keys;
         *t = tile;
       }
   return area > 0;

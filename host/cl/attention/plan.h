@@ -25,6 +25,7 @@ struct heed__cl_attention_width {
 };
 struct heed__cl_attention_gpu_tile {
   int items, queries, keys, depth, out_x, stage;
+  int weight_rows;  // backward: rows of weights that are in local memory at a time
   struct heed__cl_attention_width qk, v;
 };
 enum heed__cl_attention_gpu_kernel {  // those of the backward as KERNEL in their file

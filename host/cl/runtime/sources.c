@@ -11,7 +11,7 @@
 #include "base/status.h"
 
 // A kernel file is text that people write; a larger file is something else.
-enum { SOURCE_BYTES_MAX = 4 << 20, INCLUDES_DEEP = 4 };
+enum { SOURCE_BYTES_MAX = 4 << 20, INCLUDES_DEEP = 5 };
 
 struct joined {
   const char *dir, *file;

@@ -1,0 +1,121 @@
+// Fused attention on GPUs: tiles of rows on their way through registers into local memory. How many loads an item does is a constant, so
+// that a compiler unrolls them; all loads of a chunk are on their way before the first of them is stored, and those of the next chunk while
+// this one is multiplied. Rows past the last are read from the last row: no weight reaches them.
+//
+// One array in local memory, `pool`, holds two chunks of both factors of a score (BUFFER float4s each) while scores are made, and then
+// WEIGHT_ROWS rows of weights, with the staged rows behind them.
+#include "attention/fused_gpu.cl"
+#ifndef WEIGHT_ROWS
+#define WEIGHT_ROWS QUERIES // rows of weights that are in local memory at a time: all of a tile, or the half
+#endif
+#define BUFFER ((QUERIES + KEYS) * CHUNK_PITCH)
+#define STAGED (WEIGHT_ROWS * WEIGHT_PITCH) // where staged rows begin
+#define CHUNK_X (DEPTH / 4)
+#define ROUNDS(fours) (((fours) + ITEMS - 1) / ITEMS)
+#define ROW_FOURS(WIDTH) (WIDTH##_ROWS * (PADDED(WIDTH) / 4))
+// Sums of this many columns are made apart in scores.
+#define BLOCK (DEPTH < 16 ? DEPTH : 16)
+
+// An item's part of a chunk.
+struct chunk {
+  float4 x[ROUNDS(QUERIES * CHUNK_X)], y[ROUNDS(KEYS * CHUNK_X)];
+};
+
+// Columns [column, column + DEPTH) of the rows [row0, row_end) of x and [key0, key_end) of y.
+void load_chunk(storage x, idx x_stride, int row0, int row_end, storage y, idx y_stride, int key0, int key_end,
+                int column, int width, struct chunk *to) {
+  const int r = ITEM / CHUNK_X, c = column + ITEM % CHUNK_X * 4;
+#pragma unroll
+  for (int n = 0; n < ROUNDS(QUERIES * CHUNK_X); ++n)
+    to->x[n] = load4(x, min(row0 + r + n * (ITEMS / CHUNK_X), row_end - 1) * x_stride, c, width);
+#pragma unroll
+  for (int n = 0; n < ROUNDS(KEYS * CHUNK_X); ++n)
+    to->y[n] = load4(y, min(key0 + r + n * (ITEMS / CHUNK_X), key_end - 1) * y_stride, c, width);
+}
+
+// Key 4 x + j is put in row j SCORE_X + x: neighbouring items then read neighbouring rows.
+void store_chunk(const struct chunk *from, __local float4 *to) {
+  const uint r = (uint)ITEM / CHUNK_X;
+  to += ITEM % CHUNK_X;
+#pragma unroll
+  for (int n = 0; n < ROUNDS(QUERIES * CHUNK_X); ++n) {
+    const uint row = r + n * (ITEMS / CHUNK_X);
+    if (QUERIES * CHUNK_X % ITEMS == 0 || row < QUERIES) to[row * CHUNK_PITCH] = from->x[n];
+  }
+  to += QUERIES * CHUNK_PITCH;
+#pragma unroll
+  for (int n = 0; n < ROUNDS(KEYS * CHUNK_X); ++n) {
+    const uint key = r + n * (ITEMS / CHUNK_X);
+    if (KEYS * CHUNK_X % ITEMS == 0 || key < KEYS) to[(key % 4 * SCORE_X + key / 4) * CHUNK_PITCH] = from->y[n];
+  }
+}
+
+// s = x yᵀ for QUERIES rows of x and KEYS rows of y, each `width` wide. `in_blocks`: sums by the block, so that the error of a
+// large score, which exp() makes a relative one, grows with the square root of the width only. `buffer`: the one of the two to begin with.
+// Nobody may be reading that one, nor both after the next barrier.
+void multiply_tiles(storage x, idx x_stride, int row0, int row_end, storage y, idx y_stride, int key0, int key_end,
+                    int width, bool in_blocks, int buffer, __local float4 *pool, float s[SCORE_ROWS][4]) {
+  struct chunk next;
+  load_chunk(x, x_stride, row0, row_end, y, y_stride, key0, key_end, 0, width, &next);
+#pragma unroll
+  for (int r = 0; r < SCORE_ROWS; ++r)
+#pragma unroll
+    for (int j = 0; j < 4; ++j) s[r][j] = 0;
+  for (int column = 0; column < width; column += DEPTH, buffer = 1 - buffer) {
+    __local float4 *chunk = pool + buffer * BUFFER;
+    store_chunk(&next, chunk);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (column + DEPTH < width)
+      load_chunk(x, x_stride, row0, row_end, y, y_stride, key0, key_end, column + DEPTH, width, &next);
+    const int depth = width % DEPTH == 0 ? DEPTH : min(DEPTH, (width - column + 3) & ~3);
+    if (!in_blocks) {
+      multiply_chunk(chunk, chunk + QUERIES * CHUNK_PITCH, depth, s);
+      continue;
+    }
+    for (int first = 0; first < depth; first += BLOCK) {
+      float block[SCORE_ROWS][4];
+#pragma unroll
+      for (int r = 0; r < SCORE_ROWS; ++r)
+#pragma unroll
+        for (int j = 0; j < 4; ++j) block[r][j] = 0;
+      multiply_chunk(chunk + first / 4, chunk + QUERIES * CHUNK_PITCH + first / 4,
+                     width % BLOCK == 0 ? BLOCK : min(BLOCK, depth - first), block);
+#pragma unroll
+      for (int r = 0; r < SCORE_ROWS; ++r)
+#pragma unroll
+        for (int j = 0; j < 4; ++j) s[r][j] += block[r][j];
+    }
+  }
+}
+// The buffer that the product after one of this width begins with.
+#define BUFFER_AFTER(width, buffer) (((width) + DEPTH - 1) / DEPTH % 2 == 0 ? (buffer) : 1 - (buffer))
+
+// WIDTH_ROWS rows, all columns, on their way to where products read them, in batches of BATCH loads an item. The first may be loaded long
+// before. `bad` is set if a number is not finite, told by its bits: a compiler may take x · 0 for 0.
+#define BATCH(WIDTH) (ROUNDS(ROW_FOURS(WIDTH)) <= 5 ? ROUNDS(ROW_FOURS(WIDTH)) : 4)
+#define BATCHES(WIDTH) ((ROUNDS(ROW_FOURS(WIDTH)) + BATCH(WIDTH) - 1) / BATCH(WIDTH))
+#define DEFINE_ROWS(WIDTH)                                                                                      \
+  struct rows_##WIDTH {                                                                                         \
+    float4 x[BATCH(WIDTH)];                                                                                     \
+  };                                                                                                            \
+  void load_rows_##WIDTH(storage x, idx stride, int row0, int row_end, int batch, struct rows_##WIDTH *to) {    \
+    _Pragma("unroll") for (int n = 0; n < BATCH(WIDTH); ++n) {                                                  \
+      const uint e = (uint)ITEM + (batch * BATCH(WIDTH) + n) * ITEMS;                                           \
+      const int row = min(row0 + (int)(e / (PADDED(WIDTH) / 4)), row_end - 1);                                  \
+      to->x[n] = load4(x, row * stride, e % (PADDED(WIDTH) / 4) * 4, WIDTH##_WIDTH);                            \
+    }                                                                                                           \
+  }                                                                                                             \
+  void store_rows_##WIDTH(storage x, idx stride, int row0, int row_end, struct rows_##WIDTH *first,             \
+                          __local float4 *to, __local int *bad) {                                               \
+    uint largest = 0;                                                                                           \
+    _Pragma("unroll") for (int batch = 0; batch < BATCHES(WIDTH); ++batch) {                                    \
+      if (batch > 0) load_rows_##WIDTH(x, stride, row0, row_end, batch, first);                                 \
+      _Pragma("unroll") for (int n = 0; n < BATCH(WIDTH); ++n) {                                                \
+        const uint e = (uint)ITEM + (batch * BATCH(WIDTH) + n) * ITEMS;                                         \
+        const uint4 size = as_uint4(first->x[n]) & 0x7fffffff;                                                  \
+        largest = max(largest, max(max(size.x, size.y), max(size.z, size.w)));                                  \
+        if (ROW_FOURS(WIDTH) % (BATCH(WIDTH) * ITEMS) == 0 || e < ROW_FOURS(WIDTH)) to[e] = first->x[n];        \
+      }                                                                                                         \
+    }                                                                                                           \
+    if (largest >= 0x7f800000) atomic_or(bad, 1);                                                               \
+  }
