@@ -2,6 +2,8 @@
 // fused_gpu_plan.c has chosen. It never forms the weights: calls that want them are the staged path's.
 #include "cl/attention/fused_gpu.h"
 
+#include <stdlib.h>
+
 #include "cl/attention/call.h"
 #include "cl/runtime/grid.h"
 
@@ -11,6 +13,7 @@ struct fused {
   const struct heed__cl_attention_fused_gpu *plan;
   enum heed__cl_shuffle shuffle;
   cl_mem part_out, part_stats;  // forward with splits: each part's output and softmax
+  cl_mem redo;                  // forward: whether a row of a part is to be done with care; NULL with a gate
   cl_mem stats;                 // backward: {shift, 1/sum, delta} of each row
   cl_mem gate;                  // NULL, or an int without which nothing is done
 };
@@ -92,19 +95,20 @@ static void pass_gate(struct heed__cl_kernel *k, const struct fused *f) {
 
 static const char forward_file[] = "attention/fused_gpu_fwd.cl", backward_file[] = "attention/fused_gpu_bwd.cl";
 
-static void begin_forward(struct job *job, const struct fused *f, const char *kernel) {
+static void begin_forward(struct job *job, const struct fused *f, bool careful, const char *kernel) {
   begin(job, f, forward_file, kernel);
+  if (careful) heed__cl_define_int(&job->kernel, "CAREFUL", 1);
   heed__cl_define_int(&job->kernel, "PACKED", f->plan->packed);
   heed__cl_define_int(&job->kernel, "SPLIT", f->plan->splits > 1);
   heed__cl_define_int(&job->kernel, "SHUFFLE", f->shuffle);
 }
 
 // q: [B, Hq, Lq, D]; k: [B, Hkv, Lk, D]; v: [B, Hkv, Lk, Dv]; out: [B, Hq, Lq, Dv]; lse: [B, Hq, Lq];
-// part_out: [splits, B Hq Lq, Dv]; part_stats: [splits, B Hq Lq, 2]
-static void describe_forward(const struct fused *f, struct job *job) {
+// part_out: [splits, B Hq Lq, Dv]; part_stats: [splits, B Hq Lq, 2]; redo: [splits, B Hq Lq]
+static void describe_forward(const struct fused *f, bool careful, struct job *job) {
   const struct heed__cl_attention *a = f->a;
   struct heed__cl_kernel *k = &job->kernel;
-  begin_forward(job, f, "attention_forward");
+  begin_forward(job, f, careful, "attention_forward");
   heed__cl_memory(k, a->q);
   heed__cl_memory(k, a->k);
   heed__cl_memory(k, a->v);
@@ -112,6 +116,7 @@ static void describe_forward(const struct fused *f, struct job *job) {
   heed__cl_memory(k, a->lse);
   heed__cl_buffer(k, f->part_out);
   heed__cl_buffer(k, f->part_stats);
+  heed__cl_buffer(k, f->redo);
   pass_gate(k, f);
   const int64_t slots = a->batch * (f->plan->packed ? a->kv_heads : a->heads), splits = f->plan->splits;
   const int64_t rows = f->plan->packed ? a->group * a->queries : a->queries;
@@ -172,12 +177,14 @@ static heed_status launch(struct job *job) {
 // below 64 is no limit but the size of a subgroup, which some drivers report for a kernel. *tile: the one that was taken.
 static heed_status run_kernel(const struct fused *f, enum heed__cl_attention_gpu_kernel kernel,
                               struct heed__cl_attention_gpu_tile *tile) {
+  const bool careful = kernel == HEED__GPU_CAREFUL;
   struct job job;
+  if (careful) kernel = HEED__GPU_FORWARD;
   *tile = f->plan->tiles[kernel];
   for (;;) {
     job.tile = *tile;
     if (kernel == HEED__GPU_FORWARD)
-      describe_forward(f, &job);
+      describe_forward(f, careful, &job);
     else
       describe_backward(f, kernel, &job);
     size_t limit = 0;
@@ -195,7 +202,7 @@ static heed_status run_kernel(const struct fused *f, enum heed__cl_attention_gpu
 static heed_status combine(const struct fused *f, const struct heed__cl_attention_gpu_tile *tile) {
   struct job job = {.tile = *tile};
   struct heed__cl_kernel *k = &job.kernel;
-  begin_forward(&job, f, "attention_combine");
+  begin_forward(&job, f, f->gate != NULL, "attention_combine");
   heed__cl_buffer(k, f->part_out);
   heed__cl_buffer(k, f->part_stats);
   heed__cl_memory(k, f->a->out);
@@ -207,8 +214,35 @@ static heed_status combine(const struct fused *f, const struct heed__cl_attentio
 
 // ---------------------------------------------------------------- a call
 
+// *any: whether an int among `count` is not 0.
+static heed_status look_for_any(const struct fused *f, cl_mem ints, size_t count, bool *any) {
+  cl_int *values = malloc(count * sizeof *values);
+  heed_status status;
+  *any = false;
+  HEED__REQUIRE(values, HEED_ERROR_OUT_OF_MEMORY, "no memory for %zu marks of rows", count);
+  HEED__TRY_TO(done, status, heed__cl_download(f->ctx, ints, 0, values, count * sizeof *values));
+  for (size_t i = 0; i < count && !*any; ++i) *any = values[i] != 0;
+done:
+  free(values);
+  return status;
+}
+
+// The careful kernel follows, and its work-groups leave at once where no row is marked. A CPU takes seconds to build a kernel that is hardly
+// ever needed: there the host looks first.
+static heed_status run_forward(const struct fused *f, size_t rows, struct heed__cl_attention_gpu_tile *tile) {
+  bool needed = true;
+  if (!f->gate) {
+    HEED__TRY(run_kernel(f, HEED__GPU_FORWARD, tile));
+    if (f->ctx->device.type == HEED_DEVICE_CPU) HEED__TRY(look_for_any(f, f->redo, rows, &needed));
+  }
+  struct heed__cl_attention_gpu_tile careful;
+  if (needed) HEED__TRY(run_kernel(f, HEED__GPU_CAREFUL, &careful));
+  if (f->gate) *tile = careful;
+  return HEED_OK;
+}
+
 static heed_status forward(struct fused *f) {
-  const size_t parts = f->plan->splits > 1 ? (size_t)(f->plan->splits * all_rows(f->a)) : 0;
+  const size_t rows = (size_t)(f->plan->splits * all_rows(f->a)), parts = f->plan->splits > 1 ? rows : 0;
   heed_status status = HEED_OK;
   struct heed__cl_attention_gpu_tile tile;
   if (parts) {
@@ -216,9 +250,11 @@ static heed_status forward(struct fused *f) {
     HEED__TRY_TO(done, status, heed__cl_scratch_take(f->ctx, bytes, &f->part_out));
     HEED__TRY_TO(done, status, heed__cl_scratch_take(f->ctx, parts * 2 * sizeof(float), &f->part_stats));
   }
-  HEED__TRY_TO(done, status, run_kernel(f, HEED__GPU_FORWARD, &tile));
+  if (!f->gate) HEED__TRY_TO(done, status, heed__cl_scratch_take(f->ctx, rows * sizeof(cl_int), &f->redo));
+  HEED__TRY_TO(done, status, run_forward(f, rows, &tile));
   if (parts) HEED__TRY_TO(done, status, combine(f, &tile));
 done:
+  heed__cl_scratch_give(f->ctx, f->redo);
   heed__cl_scratch_give(f->ctx, f->part_out);
   heed__cl_scratch_give(f->ctx, f->part_stats);
   return status;

@@ -33,7 +33,8 @@ enum heed__cl_attention_gpu_kernel {  // those of the backward as KERNEL in thei
   HEED__GPU_ROWS,
   HEED__GPU_KEYS_BWD,
   HEED__GPU_QUERIES_BWD,
-  HEED__GPU_KERNELS
+  HEED__GPU_KERNELS,
+  HEED__GPU_CAREFUL = HEED__GPU_KERNELS  // the forward as CAREFUL of its file has it, by the forward's tile
 };
 struct heed__cl_attention_fused_gpu {
   bool packed;        // forward: a tile takes the rows of all heads of a group
