@@ -1,6 +1,6 @@
 // Every GEMM gives the host's result for random draws of form, sizes, strides, batches, scalars, epilogue and dtype: heed's kernels for
-// CPUs in every layout, those for GPUs and for tensor cores (run on whatever device there is), and CLBlast.
-// HEED_DRAWS sets how many (default 120), HEED_SEED the first seed; HEED_DRAW_PATH=cpu, gpu, warp or clblast draws only those kernels;
+// CPUs in every layout, that for pairs of BF16 numbers (emulated where the processor has no instruction for it), those for GPUs and for tensor cores (run on whatever device there is), and CLBlast.
+// HEED_DRAWS sets how many (default 120), HEED_SEED the first seed; HEED_DRAW_PATH=cpu, cpu-bf16, gpu, warp or clblast draws only those kernels;
 // HEED_DRAW_LARGEST bounds m, n and k, for devices that interpret. What kernels are compiled for comes in a table of kinds: a new one
 // costs seconds, a draw milliseconds. A failing draw prints what it drew and the command that repeats it.
 #include <math.h>
@@ -12,8 +12,8 @@
 #include "cl/gemm/gemm.h"
 #include "support_devices.h"
 
-enum path { CPU, GPU, WARP, CLBLAST, PATHS };
-static const char *const path_names[PATHS] = {"cpu", "gpu", "warp", "clblast"};
+enum path { CPU, CPU_BF16, GPU, WARP, CLBLAST, PATHS };
+static const char *const path_names[PATHS] = {"cpu", "cpu-bf16", "gpu", "warp", "clblast"};
 
 struct contexts {
   heed_context *host;
@@ -30,8 +30,8 @@ struct kind {
   enum path path;
   heed_dtype dtype;
   int gelu;       // 0: another activation, 1: erf, 2: tanh
-  int64_t tile;   // CPU: vectors of a panel; else the side of the tile
-  int swap, dot;  // CPU
+  int64_t tile;   // CPU and CPU_BF16: vectors of a panel; else the side of the tile
+  int swap, dot;  // CPU and CPU_BF16
   int form;       // WARP: trans_a, trans_b in its low bits
 };
 
@@ -51,12 +51,13 @@ struct draw {
 // ---------------------------------------------------------------- drawing a problem
 
 static const struct kind kinds[] = {
-    {CPU, HEED_F32, 0, 3, -1, 0, 0},    {CPU, HEED_F32, 1, 2, 1, 0, 0},     {CPU, HEED_F32, 0, 0, 0, 1, 0},
-    {CPU, HEED_F16, 2, 2, -1, 0, 0},    {CPU, HEED_BF16, 0, 3, 1, 0, 0},    {GPU, HEED_F32, 0, 128, 0, 0, 0},
-    {GPU, HEED_F32, 1, 64, 0, 0, 0},    {GPU, HEED_F16, 0, 64, 0, 0, 0},    {GPU, HEED_BF16, 2, 32, 0, 0, 0},
-    {CLBLAST, HEED_F32, 0, 0, 0, 0, 0}, {WARP, HEED_F16, 0, 64, 0, 0, 0},   {WARP, HEED_F16, 0, 64, 0, 0, 3},
-    {WARP, HEED_BF16, 0, 64, 0, 0, 1},  {WARP, HEED_BF16, 2, 128, 0, 0, 2}, {WARP, HEED_F32, 0, 64, 0, 0, 1},
-    {WARP, HEED_F32, 0, 64, 0, 0, 2},
+    {CPU, HEED_F32, 0, 3, -1, 0, 0},      {CPU, HEED_F32, 1, 2, 1, 0, 0},        {CPU, HEED_F32, 0, 0, 0, 1, 0},
+    {CPU, HEED_F16, 2, 2, -1, 0, 0},      {CPU, HEED_BF16, 0, 3, 1, 0, 0},       {GPU, HEED_F32, 0, 128, 0, 0, 0},
+    {GPU, HEED_F32, 1, 64, 0, 0, 0},      {GPU, HEED_F16, 0, 64, 0, 0, 0},       {GPU, HEED_BF16, 2, 32, 0, 0, 0},
+    {CLBLAST, HEED_F32, 0, 0, 0, 0, 0},   {WARP, HEED_F16, 0, 64, 0, 0, 0},      {WARP, HEED_F16, 0, 64, 0, 0, 3},
+    {WARP, HEED_BF16, 0, 64, 0, 0, 1},    {WARP, HEED_BF16, 2, 128, 0, 0, 2},    {WARP, HEED_F32, 0, 64, 0, 0, 1},
+    {WARP, HEED_F32, 0, 64, 0, 0, 2},     {CPU_BF16, HEED_BF16, 0, 3, -1, 0, 0}, {CPU_BF16, HEED_BF16, 0, 2, 1, 0, 0},
+    {CPU_BF16, HEED_BF16, 2, 3, 0, 0, 0},
 };
 
 static uint64_t from_environment(const char *name, uint64_t otherwise) {
@@ -97,13 +98,16 @@ static struct operand draw_operand(struct draw *d, const int64_t *dims, bool pac
   return o;
 }
 
+static bool is_for_cpus(const struct kind *kind) { return kind->path == CPU || kind->path == CPU_BF16; }
+
 // Parts of a sum are F32, which is one more program for a 16-bit kind or one with GELU: some kinds do without.
 static bool may_split(const struct kind *kind) {
   if (kind->path == WARP) return kind->form == 3 || (kind->dtype == HEED_F32 && kind->form == 1);
-  return kind->path == CPU ? kind->gelu != 1 : kind->dtype != HEED_F16;
+  return is_for_cpus(kind) ? kind->gelu != 1 : kind->dtype != HEED_F16;
 }
 
-static const char *const keys[PATHS] = {[CPU] = "cpu", [GPU] = "gpu", [WARP] = "gpu-tensor", [CLBLAST] = "clblast"};
+static const char *const keys[PATHS] = {
+    [CPU] = "cpu", [CPU_BF16] = "cpu-bf16", [GPU] = "gpu", [WARP] = "gpu-tensor", [CLBLAST] = "clblast"};
 
 // Small blocks and splits, so that small problems go through what large ones do; 0 is the library's own choice.
 static struct heed__cl_tuning_choice draw_choice(struct draw *d) {
@@ -111,7 +115,7 @@ static struct heed__cl_tuning_choice draw_choice(struct draw *d) {
   int64_t *values = choice.values;
   snprintf(choice.variant, sizeof choice.variant, "%s", keys[d->kind.path]);
   values[HEED__TUNE_splits] = 1 + (may_split(&d->kind) && below(d, 2) ? below(d, 5) : 0);
-  if (d->kind.path != CPU) {
+  if (!is_for_cpus(&d->kind)) {
     values[HEED__TUNE_rows] = d->kind.tile;
     return choice;
   }
@@ -297,10 +301,11 @@ static double tolerance_of(const struct draw *d) {
 static heed_tensor *run_on_device(heed_context *ctx, const struct draw *d) {
   struct heed__cl *cl = heed__cl_state(ctx);
   const struct heed__cl_traits traits = cl->traits;
-  cl->traits.cpu_like = d->kind.path == CPU;
+  cl->traits.cpu_like = is_for_cpus(&d->kind);
+  if (traits.bf16_dots == HEED__BF16_NONE || !traits.cpu_like) cl->traits.bf16_dots = HEED__BF16_EMULATED;
   cl->traits.tensor_cores = d->kind.path == WARP && traits.tensor_cores;
   cl->traits.emulate_warps = cl->tf32 = d->kind.path == WARP;
-  if (d->kind.path == CPU && !traits.cpu_like) cl->traits.vector_width = 8;
+  if (is_for_cpus(&d->kind) && !traits.cpu_like) cl->traits.vector_width = 8;
   heed_tensor *c = run(ctx, d, d->seed);
   cl->traits = traits;
   cl->tf32 = false;
@@ -359,7 +364,7 @@ static struct draw packed_draw(const struct kind *kind, int64_t b1, int64_t m, i
   d.b = draw_operand(&d, (const int64_t[]){1, b1, n, k}, true, 1);
   d.c = draw_operand(&d, (const int64_t[]){1, b1, m, n}, true, 1);
   snprintf(d.choice.variant, sizeof d.choice.variant, "%s", keys[kind->path]);
-  if (kind->path != CPU) d.choice.values[HEED__TUNE_rows] = kind->tile;
+  if (!is_for_cpus(kind)) d.choice.values[HEED__TUNE_rows] = kind->tile;
   return d;
 }
 
@@ -368,9 +373,10 @@ static struct draw packed_draw(const struct kind *kind, int64_t b1, int64_t m, i
 static void a_large_product_matches_the_host(void **state) {
   const struct contexts *contexts = usable(state);
   if (only_draws()) skip();
-  static const struct kind some[] = {{.path = CPU}, {.path = GPU}, {.path = CLBLAST}};
+  static const struct kind some[] = {
+      {.path = CPU}, {CPU_BF16, HEED_BF16, 0, 0, 0, 0, 0}, {.path = GPU}, {.path = CLBLAST}};
   for (size_t i = 0; i < sizeof some / sizeof *some; ++i) {
-    if (some[i].path == CPU && !heed__cl_state(contexts->device)->traits.cpu_like) continue;
+    if (is_for_cpus(&some[i]) && !heed__cl_state(contexts->device)->traits.cpu_like) continue;
     const struct draw d = packed_draw(&some[i], 1, 700, 710, 1000);
     assert_true(difference_of(contexts, &d) >= 0);
   }
@@ -379,7 +385,8 @@ static void a_large_product_matches_the_host(void **state) {
 static void the_same_call_gives_the_same_bits(void **state) {
   const struct contexts *contexts = usable(state);
   if (only_draws()) skip();
-  static const struct kind some[] = {{.path = CPU}, {.path = GPU}, {.path = CLBLAST}};
+  static const struct kind some[] = {
+      {.path = CPU}, {CPU_BF16, HEED_BF16, 0, 0, 0, 0, 0}, {.path = GPU}, {.path = CLBLAST}};
   for (size_t i = 0; i < sizeof some / sizeof *some; ++i) {
     const struct draw d = packed_draw(&some[i], 3, 65, 67, 600);
     heed_tensor *first = run_on_device(contexts->device, &d), *second = run_on_device(contexts->device, &d);

@@ -1,6 +1,7 @@
 // A device gives the same bits however many compute units it has: no sum's order follows their number, nor the device's memory. Compares the
 // whole device with a sub-device of one unit, and with the whole device said to have 61 units, more than there are blocks to share out.
 #include "cl/attention/fused_gpu.h"
+#include "cl/gemm/gemm.h"
 // After cl.h, which chooses the version of OpenCL.
 #include <heed/opencl.h>
 
@@ -191,28 +192,40 @@ static void memory_changes_no_bit(void **state) {
 struct product {
   int64_t m, n, k;
   bool trans_a, trans_b;
+  heed_dtype dtype;
 };
 
 static struct results multiply(heed_context *ctx, const void *which) {
   const struct product *p = which;
-  const heed_tensor *a = p->trans_a ? support_random(ctx, HEED_F32, SHAPE(p->k, p->m), 1)
-                                    : support_random(ctx, HEED_F32, SHAPE(p->m, p->k), 1);
-  const heed_tensor *b = p->trans_b ? support_random(ctx, HEED_F32, SHAPE(p->n, p->k), 2)
-                                    : support_random(ctx, HEED_F32, SHAPE(p->k, p->n), 2);
-  heed_tensor *c = support_new(ctx, HEED_F32, SHAPE(p->m, p->n));
+  const heed_tensor *a = p->trans_a ? support_random(ctx, p->dtype, SHAPE(p->k, p->m), 1)
+                                    : support_random(ctx, p->dtype, SHAPE(p->m, p->k), 1);
+  const heed_tensor *b = p->trans_b ? support_random(ctx, p->dtype, SHAPE(p->n, p->k), 2)
+                                    : support_random(ctx, p->dtype, SHAPE(p->k, p->n), 2);
+  heed_tensor *c = support_new(ctx, p->dtype, SHAPE(p->m, p->n));
   struct results r = {.count = 0};
   ASSERT_OK(heed_gemm(p->trans_a, p->trans_b, 1, a, b, 0, c));
   add(&r, c);
   return r;
 }
 
-// Few elements, each a long sum.
+// Few elements, each a long sum; some by the processor's instruction for pairs.
 static void products_have_the_same_bits(void **state) {
   support_context(state);
   static const struct product products[] = {
-      {1, 1, 20000, false, false}, {3, 5, 30000, false, true},   {10, 33, 10000, true, false},
-      {64, 64, 5000, true, true},  {130, 70, 3000, true, false}, {200, 300, 500, false, false},
+      {1, 1, 20000, false, false, HEED_F32},  {3, 5, 30000, false, true, HEED_F32},
+      {10, 33, 10000, true, false, HEED_F32}, {64, 64, 5000, true, true, HEED_F32},
+      {130, 70, 3000, true, false, HEED_F32}, {200, 300, 500, false, false, HEED_F32},
+      {3, 5, 30000, false, true, HEED_BF16},  {10, 33, 10001, true, false, HEED_BF16},
+      {64, 64, 5001, true, true, HEED_BF16},  {200, 300, 500, false, false, HEED_BF16},
+      {20, 30, 9000, false, true, HEED_BF16},
   };
+  for (int d = 0; d < DEVICES; ++d)
+    if (devices[d]) {
+      struct heed__cl_traits *traits = &heed__cl_state(devices[d])->traits;
+      if (traits->bf16_dots == HEED__BF16_NONE) traits->bf16_dots = HEED__BF16_EMULATED;
+      heed__cl_gemm_state(devices[d])->bf16_dots = HEED__GEMM_DOTS_ON;
+      heed__cl_revise(devices[d]);
+    }
   for (size_t i = 0; i < sizeof products / sizeof *products; ++i) assert_same_everywhere(multiply, &products[i]);
 }
 

@@ -19,6 +19,14 @@ static heed_status parse_gemm(const char *text, enum heed__cl_gemm_provider *out
   return HEED_OK;
 }
 
+static heed_status read_bf16_dots(const heed_open_options *options, enum heed__cl_gemm_bf16_dots *out) {
+  bool on;
+  HEED__TRY(heed__config_switch(options->bf16_dots, "HEED_BF16_DOTS", false, &on));
+  const bool asked = options->bf16_dots != 0 || heed__config_text(NULL, "HEED_BF16_DOTS");
+  *out = !asked ? HEED__GEMM_DOTS_AUTO : on ? HEED__GEMM_DOTS_ON : HEED__GEMM_DOTS_OFF;
+  return HEED_OK;
+}
+
 // The choices of an open that OpenCL needs; path, of `size` bytes, stores the text that config points to.
 static heed_status read_choices(const heed_open_options *options, struct heed__cl_backend_config *config, char *path,
                                 size_t size) {
@@ -32,6 +40,7 @@ static heed_status read_choices(const heed_open_options *options, struct heed__c
   bool probe;
   HEED__TRY(heed__config_switch(options->gemm_probe, "HEED_GEMM_PROBE", true, &probe));
   config->gemm.probe_off = !probe;
+  HEED__TRY(read_bf16_dots(options, &config->gemm.bf16_dots));
   HEED__TRY(heed__config_switch(options->tf32, "HEED_TF32", false, &config->runtime.tf32));
   config->runtime.cache_dir = heed__config_cache(options->cache_dir, path, size);
   return HEED_OK;

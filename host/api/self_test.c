@@ -116,7 +116,8 @@ static heed_status open_validating(const heed_open_options *options, const struc
                                  .store_programs = -1,
                                  .gemm = "native",
                                  .gemm_probe = options->gemm_probe,
-                                 .tf32 = -1};
+                                 .tf32 = -1,
+                                 .bf16_dots = options->bf16_dots};
   heed_context *ctx, *host;
   HEED__TRY(heed__context_create(&ctx));
   ctx->progress = options->progress;

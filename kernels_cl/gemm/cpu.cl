@@ -5,12 +5,16 @@
 // side or are packed (gemm/cpu_pack.cl). T is C, or Cᵀ with SWAP where that saves packing the larger operand. Element (i, p) of R
 // is at i r_row + p r_step, packed panels of TILE_ROWS rows [k][TILE_ROWS] included (r_row = k for their first rows); within a
 // tile rows are r_row apart (ROWS_APART), else 1. The same for V with v_col and v_step, panels of PANEL columns.
+// With PAIRS a float of R or V stands for two BF16 numbers, those of steps 2p (its low half) and 2p + 1 of k, and a step adds both of their
+// products. AVX512_BF16 does so in one instruction, which adds them one after the other, rounds to the nearest even and takes denormals for 0.
 // As usual (Goto and van de Geijn 2008) a block of R stays in the second cache while panels of V pass, block of k by block of k.
 //
 // check with: -DVECTOR=16 -DTILE_ROWS=8
 // check with: -DVECTOR=16 -DTILE_ROWS=8 -DROWS_APART=1 -DSWAP=1 -DX_DTYPE=BF16 -DGELU=2
 // check with: -DVECTOR=8 -DSWAP=1 -DX_DTYPE=F16 -DGELU=1
 // check with: -DVECTOR=4 -DSWAP=1 -DROWS_APART=1
+// check with: -DVECTOR=16 -DTILE_ROWS=8 -DROWS_APART=1 -DX_DTYPE=BF16 -DPAIRS=1
+// check with: -DVECTOR=8 -DX_DTYPE=BF16 -DPAIRS=2
 #include "gemm/cpu_common.cl"
 #ifndef TILE_ROWS
 #define TILE_ROWS 4
@@ -23,6 +27,9 @@
 #endif
 #ifndef SWAP
 #define SWAP 0
+#endif
+#ifndef PAIRS
+#define PAIRS 0 // 1: by the processor's instruction, 2: emulated
 #endif
 #define PANEL (TILE_VECTORS * VECTOR)
 
@@ -55,7 +62,17 @@
 #define SUM_ZERO(i, j) floatv sum##i##_##j = 0;
 #define LOAD_V(i, j) const floatv v##j = VLOAD(v + j * VECTOR);
 #define LOAD_R(X, i) const floatv r##i = (floatv)(r[R_AT(i)]);
+#if PAIRS == 1 && defined(__AVX512F__) // not the builtin, on which clang 14 aborts
+#define MULTIPLY_ADD(i, j) __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum##i##_##j) : "v"(v##j), "v"(r##i));
+#elif PAIRS
+INLINE floatv low_of(floatv pairs) { return AS_FLOATV(HEED_JOIN(as_uint, VECTOR)(pairs) << 16); }
+INLINE floatv high_of(floatv pairs) { return AS_FLOATV(HEED_JOIN(as_uint, VECTOR)(pairs) & 0xffff0000u); }
+#define MULTIPLY_ADD(i, j)                       \
+  sum##i##_##j += high_of(r##i) * high_of(v##j); \
+  sum##i##_##j += low_of(r##i) * low_of(v##j);
+#else
 #define MULTIPLY_ADD(i, j) sum##i##_##j += r##i * v##j;
+#endif
 #define SUM_PUT(i, j) *(floatv_any *)(t + i * BLOCK_LD + j * VECTOR) = sum##i##_##j;
 #define SUM_STORE(i, j) PUT(alpha * sum##i##_##j, c + i * c_ld + j * VECTOR);
 #define SUM_ADD(i, j) PUT(alpha * sum##i##_##j + beta * WHOLE(c + i * c_ld + j * VECTOR), c + i * c_ld + j * VECTOR);

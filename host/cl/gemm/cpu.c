@@ -8,7 +8,7 @@ struct operand {
   bool along_k;           // its elements along k are neighbours
   bool pack;
   int64_t batch0, batch1;  // if packed: its own batches, without broadcasts
-  int64_t packed_floats;   // per batch
+  int64_t packed_floats;   // per batch; pairs count as one
   cl_mem packed;
 };
 
@@ -23,7 +23,7 @@ struct product {
 static int64_t leading(const heed_tensor *t) { return t->strides[2]; }
 
 static struct operand operand_of(const heed_tensor *t, int64_t extent, int64_t width, bool along_k, bool pack,
-                                 int64_t k) {
+                                 int64_t steps) {
   struct operand o = {.t = t,
                       .extent = extent,
                       .width = width,
@@ -31,15 +31,16 @@ static struct operand operand_of(const heed_tensor *t, int64_t extent, int64_t w
                       .pack = pack,
                       .batch0 = t->strides[0] == 0 ? 1 : t->dims[0],
                       .batch1 = t->strides[1] == 0 ? 1 : t->dims[1]};
-  if (pack) heed__cl_gemm_cpu_packed(extent, width, k, &o.packed_floats);  // the plan has seen that it fits
+  if (pack) heed__cl_gemm_cpu_packed(extent, width, steps, &o.packed_floats);  // the plan has seen that it fits
   return o;
 }
 
 // ---------------------------------------------------------------- launches
 
-static void begin(struct heed__cl_kernel *k, heed_context *ctx, const char *file, const char *kernel,
-                  heed_dtype dtype) {
+static void begin(struct heed__cl_kernel *k, heed_context *ctx, const char *file, const char *kernel, heed_dtype dtype,
+                  bool pairs) {
   heed__cl_begin(k, ctx, file, kernel);
+  if (pairs) heed__cl_define_int(k, "PAIRS", heed__cl_state(ctx)->traits.bf16_dots == HEED__BF16_EMULATED ? 2 : 1);
   heed__cl_define_int(k, "VECTOR", heed__cl_state(ctx)->traits.vector_width);
   heed__cl_define_dtype(k, "X_DTYPE", dtype);
 }
@@ -48,15 +49,17 @@ static heed_status launch(struct heed__cl_kernel *k, int64_t x, int64_t y, int64
   return heed__cl_launch(k, 3, (const size_t[]){(size_t)x, (size_t)y, (size_t)z}, (const size_t[]){1, 1, 1});
 }
 
-// o: [batch0, batch1, extent, k] or [batch0, batch1, k, extent] -> panels [batch0 batch1, extent/width, k, width], F32
-static heed_status pack(heed_context *ctx, struct operand *o, int64_t depth) {
+// o: [batch0, batch1, extent, k] or [batch0, batch1, k, extent] -> panels [batch0 batch1, extent/width, steps, width], F32 or pairs
+static heed_status pack(heed_context *ctx, struct operand *o, const struct product *x) {
+  const int64_t depth = x->plan->steps;
   const int64_t cores = heed__cl_state(ctx)->traits.compute_units, all = heed__ceil_div(o->extent, o->width);
   const int64_t batches = o->batch0 * o->batch1, panels = heed__ceil_div(o->along_k ? 64 : 256, o->width);
   int64_t share = o->along_k ? 256 : 64;
   while (share > 32 && heed__ceil_div(all, panels) * heed__ceil_div(depth, share) * batches < 8 * cores) share /= 2;
   HEED__TRY(heed__cl_scratch_take(ctx, (size_t)heed__max(o->packed_floats * batches, 1) * sizeof(float), &o->packed));
   struct heed__cl_kernel k;
-  begin(&k, ctx, "gemm/cpu_pack.cl", o->along_k ? "gemm_pack_along_k" : "gemm_pack_along_x", o->t->dtype);
+  begin(&k, ctx, "gemm/cpu_pack.cl", o->along_k ? "gemm_pack_along_k" : "gemm_pack_along_x", o->t->dtype,
+        x->plan->pairs);
   heed__cl_tensor(&k, o->t);
   heed__cl_strides(&k, o->t, 2);
   heed__cl_long(&k, leading(o->t));
@@ -64,7 +67,7 @@ static heed_status pack(heed_context *ctx, struct operand *o, int64_t depth) {
   heed__cl_long(&k, o->packed_floats);
   heed__cl_uint(&k, (uint32_t)o->batch1);
   heed__cl_uint(&k, (uint32_t)o->extent);
-  heed__cl_uint(&k, (uint32_t)depth);
+  heed__cl_uint(&k, (uint32_t)x->p->k);
   heed__cl_uint(&k, (uint32_t)o->width);
   heed__cl_uint(&k, (uint32_t)panels);
   heed__cl_uint(&k, (uint32_t)share);
@@ -72,11 +75,14 @@ static heed_status pack(heed_context *ctx, struct operand *o, int64_t depth) {
 }
 
 // Passes the buffer, the offset, the batch strides, and the distances of its rows (or columns) and of its steps of k.
-static void pass_operand(struct heed__cl_kernel *k, const struct operand *o, int64_t depth) {
+static void pass_operand(struct heed__cl_kernel *k, const struct operand *o,
+                         const struct heed__cl_gemm_cpu_plan *plan) {
   if (!o->pack) {
-    heed__cl_tensor(k, o->t);
-    heed__cl_strides(k, o->t, 2);
-    heed__cl_long(k, o->along_k ? leading(o->t) : 1);
+    const int64_t each = plan->pairs ? 2 : 1;
+    heed__cl_memory(k, o->t);
+    heed__cl_long(k, o->t->offset / each);
+    for (int axis = 0; axis < 2; ++axis) heed__cl_long(k, o->t->strides[axis] / each);
+    heed__cl_long(k, o->along_k ? leading(o->t) / each : 1);
     heed__cl_long(k, o->along_k ? 1 : leading(o->t));
     return;
   }
@@ -84,7 +90,7 @@ static void pass_operand(struct heed__cl_kernel *k, const struct operand *o, int
   heed__cl_long(k, 0);
   heed__cl_long(k, o->batch0 == 1 ? 0 : o->packed_floats * o->batch1);
   heed__cl_long(k, o->batch1 == 1 ? 0 : o->packed_floats);
-  heed__cl_long(k, depth);
+  heed__cl_long(k, plan->steps);
   heed__cl_long(k, o->width);
 }
 
@@ -93,17 +99,17 @@ static heed_status multiply(heed_context *ctx, const struct product *x) {
   const struct heed__cl_gemm_problem *p = x->p;
   const struct heed__cl_gemm_cpu_plan *plan = x->plan;
   struct heed__cl_kernel k;
-  begin(&k, ctx, "gemm/cpu.cl", "gemm_cpu", plan->through_parts ? HEED_F32 : p->c->dtype);
+  begin(&k, ctx, "gemm/cpu.cl", "gemm_cpu", plan->through_parts ? HEED_F32 : p->c->dtype, plan->pairs);
   heed__cl_define_int(&k, "TILE_ROWS", plan->tile_rows);
   heed__cl_define_int(&k, "TILE_VECTORS", plan->tile_vectors);
   heed__cl_define_int(&k, "ROWS_APART", !x->r.pack && x->r.along_k);
   heed__cl_define_int(&k, "SWAP", plan->swap);
   if (!plan->through_parts) heed__cl_gemm_epilogue_define(&k, p);
-  pass_operand(&k, &x->r, p->k);
-  pass_operand(&k, &x->v, p->k);
+  pass_operand(&k, &x->r, plan);
+  pass_operand(&k, &x->v, plan);
   heed__cl_gemm_result(&k, p, plan->through_parts ? x->parts : NULL, plan->splits);
-  const int64_t numbers[] = {p->c->dims[1], x->r.extent,  x->v.extent, p->k,      plan->rows, plan->panels,
-                             plan->depth,   plan->splits, plan->share, x->r.pack, x->v.pack};
+  const int64_t numbers[] = {p->c->dims[1], x->r.extent,  x->v.extent, plan->steps, plan->rows, plan->panels,
+                             plan->depth,   plan->splits, plan->share, x->r.pack,   x->v.pack};
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; ++i) heed__cl_uint(&k, (uint32_t)numbers[i]);
   return launch(&k, heed__ceil_div(x->v.extent, plan->panel * plan->panels), heed__ceil_div(x->r.extent, plan->rows),
                 p->batches * plan->splits);
@@ -113,7 +119,7 @@ static heed_status multiply(heed_context *ctx, const struct product *x) {
 static heed_status reduce(heed_context *ctx, const struct product *x) {
   const struct heed__cl_gemm_problem *p = x->p;
   struct heed__cl_kernel k;
-  begin(&k, ctx, "gemm/cpu_small.cl", "gemm_reduce", p->c->dtype);
+  begin(&k, ctx, "gemm/cpu_small.cl", "gemm_reduce", p->c->dtype, false);
   heed__cl_gemm_epilogue_define(&k, p);
   heed__cl_buffer(&k, x->parts);
   heed__cl_tensor(&k, p->c);
@@ -131,7 +137,7 @@ static heed_status reduce(heed_context *ctx, const struct product *x) {
 static heed_status dot(heed_context *ctx, const struct heed__cl_gemm_problem *p,
                        const struct heed__cl_gemm_cpu_plan *plan) {
   struct heed__cl_kernel k;
-  begin(&k, ctx, "gemm/cpu_small.cl", "gemm_dot", p->c->dtype);
+  begin(&k, ctx, "gemm/cpu_small.cl", "gemm_dot", p->c->dtype, false);
   heed__cl_define_int(&k, "DOT_ROWS", plan->tile_rows);
   heed__cl_gemm_epilogue_define(&k, p);
   const heed_tensor *tensors[] = {p->a, p->b, p->c};
@@ -152,8 +158,8 @@ static heed_status dot(heed_context *ctx, const struct heed__cl_gemm_problem *p,
 
 static heed_status run_product(heed_context *ctx, struct product *x) {
   const struct heed__cl_gemm_problem *p = x->p;
-  if (x->r.pack && p->k > 0) HEED__TRY(pack(ctx, &x->r, p->k));
-  if (x->v.pack && p->k > 0) HEED__TRY(pack(ctx, &x->v, p->k));
+  if (x->r.pack && p->k > 0) HEED__TRY(pack(ctx, &x->r, x));
+  if (x->v.pack && p->k > 0) HEED__TRY(pack(ctx, &x->v, x));
   if (x->plan->through_parts)
     HEED__TRY(
         heed__cl_scratch_take(ctx, (size_t)(p->m * p->n * p->batches * x->plan->splits) * sizeof(float), &x->parts));
@@ -172,9 +178,9 @@ static heed_status run(heed_context *ctx, const struct heed__cl_gemm_problem *p,
     struct product x = {.p = p, .plan = plan};
     const heed_tensor *rows = plan->swap ? p->b : p->a, *columns = plan->swap ? p->a : p->b;
     x.r = operand_of(rows, plan->swap ? p->n : p->m, plan->tile_rows, plan->swap ? p->trans_b : !p->trans_a,
-                     plan->pack_r, p->k);
+                     plan->pack_r, plan->steps);
     x.v = operand_of(columns, plan->swap ? p->m : p->n, plan->panel, plan->swap ? !p->trans_a : p->trans_b,
-                     plan->pack_v, p->k);
+                     plan->pack_v, plan->steps);
     status = run_product(ctx, &x);
     heed__cl_scratch_give(ctx, x.parts);
     heed__cl_scratch_give(ctx, x.v.packed);
@@ -187,7 +193,13 @@ static heed_status run(heed_context *ctx, const struct heed__cl_gemm_problem *p,
 static bool make_plan(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
                       const struct heed__cl_tuning_choice *choice, struct heed__cl_gemm_plan *plan) {
   *plan = (struct heed__cl_gemm_plan){.variant = &heed__cl_gemm_cpu};
-  return heed__cl_gemm_cpu_make_plan(ctx, p, choice, &plan->of.cpu);
+  return heed__cl_gemm_cpu_make_plan(ctx, p, choice, false, &plan->of.cpu);
+}
+
+static bool make_plan_in_pairs(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                               const struct heed__cl_tuning_choice *choice, struct heed__cl_gemm_plan *plan) {
+  *plan = (struct heed__cl_gemm_plan){.variant = &heed__cl_gemm_cpu_bf16};
+  return heed__cl_gemm_cpu_make_plan(ctx, p, choice, true, &plan->of.cpu);
 }
 
 #define BIT(value) (1u << HEED__TUNE_##value)
@@ -199,3 +211,12 @@ const struct heed__cl_gemm_variant heed__cl_gemm_cpu = {
     .run = run,
     .specimen = heed__cl_gemm_cpu_specimen,
     .neighbours = heed__cl_gemm_cpu_neighbours};
+const struct heed__cl_gemm_variant heed__cl_gemm_cpu_bf16 = {
+    .tuning = {"cpu-bf16",
+               BIT(vectors) | BIT(rows) | BIT(panels) | BIT(depth) | BIT(splits) | BIT(swap) | BIT(pack_rows)},
+    .provider = HEED__GEMM_NATIVE,
+    .on_bf16_dots = true,
+    .plan = make_plan_in_pairs,
+    .run = run,
+    .specimen = heed__cl_gemm_cpu_specimen,
+    .neighbours = heed__cl_gemm_cpu_bf16_neighbours};

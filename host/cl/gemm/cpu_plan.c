@@ -46,17 +46,23 @@ static void plan_tile(struct heed__cl_gemm_cpu_plan *plan, int64_t wanted, int64
   plan->panel = plan->tile_vectors * vector;
 }
 
+// Tells whether a matrix along k is pairs of k from the start of each row.
+static bool holds_pairs(const struct heed__cl_gemm_problem *p, const heed_tensor *t) {
+  return ((p->k | t->offset | t->strides[0] | t->strides[1] | t->strides[2]) & 1) == 0;
+}
+
 // Pack V if it must be packed, or if enough rows of T pass over it to pay for that. Pack R if its rows are a page apart at each step of k;
-// rows along k are fast to read as they are. 16-bit operands become floats on the way.
+// rows along k are fast to read as they are. 16-bit operands become floats on the way, or pairs, which rows along k hold already.
 static void plan_packing(struct heed__cl_gemm_cpu_plan *plan, const struct heed__cl_gemm_problem *p,
                          const struct heed__cl_tuning_choice *choice, const struct operand *r, const struct operand *v,
                          int64_t vector) {
   const bool convert = p->c->dtype != HEED_F32;
+  const bool as_stored = plan->pairs ? r->along_k && holds_pairs(p, plan->swap ? p->b : p->a) : !convert;
   const bool fits_v = v->extent >= plan->panel || v->extent % vector == 0;
   plan->pack_v =
       decide(asked(choice, HEED__TUNE_pack_cols), r->extent >= 192 && p->k >= 128) || v->along_k || convert || !fits_v;
   plan->pack_r = decide(asked(choice, HEED__TUNE_pack_rows), !r->along_k && v->extent >= 192 && p->k >= 128) ||
-                 convert || r->extent < plan->tile_rows;
+                 !as_stored || r->extent < plan->tile_rows;
 }
 
 static int64_t items_of(const struct heed__cl_gemm_cpu_plan *plan, const struct operand *r, const struct operand *v,
@@ -70,16 +76,16 @@ static int64_t items_of(const struct heed__cl_gemm_cpu_plan *plan, const struct 
 static void plan_items(struct heed__cl_gemm_cpu_plan *plan, const struct heed__cl_gemm_problem *p,
                        const struct heed__cl_tuning_choice *choice, const struct operand *r, const struct operand *v,
                        int64_t cores) {
-  const int64_t step = plan->tile_rows * (plan->swap ? 2 : 1), blocks = heed__max(1, (p->k + 512) / 1024);
+  const int64_t step = plan->tile_rows * (plan->swap ? 2 : 1), blocks = heed__max(1, (plan->steps + 512) / 1024);
   const int64_t rows = asked(choice, HEED__TUNE_rows), panels = asked(choice, HEED__TUNE_panels);
   const int64_t depth = asked(choice, HEED__TUNE_depth);
-  plan->depth = depth ? depth : heed__max(1, heed__ceil_div(p->k, blocks));
+  plan->depth = depth ? depth : heed__max(1, heed__ceil_div(plan->steps, blocks));
   const bool small = v->extent <= (1 << 18) / plan->depth;
   plan->panels = panels ? panels : small ? 1 : 4;
   plan->rows = heed__round_up(rows ? rows : heed__min(small ? 64 : 256, r->extent), step);
   while (!panels && plan->panels > 1 && items_of(plan, r, v, p->batches) < 8 * cores) plan->panels /= 2;
   while (!rows && plan->rows > step && items_of(plan, r, v, p->batches) < 8 * cores &&
-         plan->rows * plan->panel * p->k > 1 << 15)
+         plan->rows * plan->panel * plan->steps > 1 << 15)
     plan->rows = heed__round_up(plan->rows / 2, step);
 }
 
@@ -91,24 +97,24 @@ static void plan_splits(struct heed__cl_gemm_cpu_plan *plan, const struct heed__
   const int64_t step = plan->tile_rows * (plan->swap ? 2 : 1);
   const int64_t items = heed__ceil_div(v->extent, plan->panel) * heed__ceil_div(r->extent, step) * p->batches;
   int64_t splits = 1;
-  if (items < ITEMS_WANTED && p->k >= DEPTH_LEAST)
-    splits = heed__max(1, heed__min(heed__ceil_div(ITEMS_WANTED, items), p->k / SHARE_LEAST));
-  if (wanted) splits = heed__max(1, heed__min(wanted, p->k));
-  plan->share = heed__max(1, heed__ceil_div(p->k, splits));
-  plan->splits = heed__max(1, heed__ceil_div(p->k, plan->share));
+  if (items < ITEMS_WANTED && plan->steps >= DEPTH_LEAST)
+    splits = heed__max(1, heed__min(heed__ceil_div(ITEMS_WANTED, items), plan->steps / SHARE_LEAST));
+  if (wanted) splits = heed__max(1, heed__min(wanted, plan->steps));
+  plan->share = heed__max(1, heed__ceil_div(plan->steps, splits));
+  plan->splits = heed__max(1, heed__ceil_div(plan->steps, plan->share));
   if (plan->depth >= plan->share) plan->depth = plan->share;
   plan->through_parts = plan->splits > 1 || (plan->depth < plan->share && p->c->dtype != HEED_F32);
 }
 
-bool heed__cl_gemm_cpu_packed(int64_t extent, int64_t width, int64_t k, int64_t *floats) {
-  return heed__mul(heed__round_up(extent, width), k, floats);
+bool heed__cl_gemm_cpu_packed(int64_t extent, int64_t width, int64_t steps, int64_t *floats) {
+  return heed__mul(heed__round_up(extent, width), steps, floats);
 }
 
-static bool packed_fits(const struct heed__cl_gemm_problem *p, const heed_tensor *t, int64_t extent, int64_t width,
+static bool packed_fits(const struct heed__cl_gemm_cpu_plan *plan, const heed_tensor *t, int64_t extent, int64_t width,
                         uint64_t most_bytes) {
   int64_t floats;
   const int64_t batches = (t->strides[0] == 0 ? 1 : t->dims[0]) * (t->strides[1] == 0 ? 1 : t->dims[1]);
-  return heed__cl_gemm_cpu_packed(extent, width, p->k, &floats) && heed__mul(floats, batches, &floats) &&
+  return heed__cl_gemm_cpu_packed(extent, width, plan->steps, &floats) && heed__mul(floats, batches, &floats) &&
          (uint64_t)floats <= most_bytes / sizeof(float);
 }
 
@@ -117,8 +123,8 @@ static bool fits(const struct heed__cl_gemm_cpu_plan *plan, const struct heed__c
                  const struct operand *r, const struct operand *v, uint64_t most_bytes) {
   const heed_tensor *rows = plan->swap ? p->b : p->a, *columns = plan->swap ? p->a : p->b;
   int64_t floats;
-  if (plan->pack_r && !packed_fits(p, rows, r->extent, plan->tile_rows, most_bytes)) return false;
-  if (plan->pack_v && !packed_fits(p, columns, v->extent, plan->panel, most_bytes)) return false;
+  if (plan->pack_r && !packed_fits(plan, rows, r->extent, plan->tile_rows, most_bytes)) return false;
+  if (plan->pack_v && !packed_fits(plan, columns, v->extent, plan->panel, most_bytes)) return false;
   return !plan->through_parts ||
          (heed__mul(p->m * p->n, p->batches, &floats) && heed__mul(floats, plan->splits, &floats) &&
           (uint64_t)floats <= most_bytes / sizeof(float));
@@ -137,13 +143,26 @@ static void plan_dot(struct heed__cl_gemm_cpu_plan *plan, const struct heed__cl_
     plan->rows = heed__round_up(plan->rows / 2, HEED__GEMM_DOT_EDGE);
 }
 
+// Tells whether a product goes by the instruction for pairs: it must be faster, unless a choice names the variant or the caller wants it.
+static bool wants_pairs(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                        const struct heed__cl_tuning_choice *choice) {
+  const struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
+  if (p->c->dtype != HEED_BF16 || traits->bf16_dots == HEED__BF16_NONE) return false;
+  if (traits->bf16_dots != HEED__BF16_EMULATED && traits->vector_width != 16) return false;
+  return traits->bf16_dots == HEED__BF16_FAST || choice->variant[0] ||
+         heed__cl_gemm_state(ctx)->bf16_dots == HEED__GEMM_DOTS_ON;
+}
+
 bool heed__cl_gemm_cpu_make_plan(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
-                                 const struct heed__cl_tuning_choice *choice, struct heed__cl_gemm_cpu_plan *plan) {
+                                 const struct heed__cl_tuning_choice *choice, bool pairs,
+                                 struct heed__cl_gemm_cpu_plan *plan) {
   const struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
   const int64_t vector = traits->vector_width, most = 1 << 30, cores = traits->compute_units;
   if (!traits->cpu_like || p->m > most || p->n > most || p->k > most || p->batches > most) return false;
-  *plan = (struct heed__cl_gemm_cpu_plan){0};
+  if (pairs && !wants_pairs(ctx, p, choice)) return false;
+  *plan = (struct heed__cl_gemm_cpu_plan){.pairs = pairs, .steps = pairs ? heed__ceil_div(p->k, 2) : p->k};
   plan->dot = wants_dot(p, asked(choice, HEED__TUNE_dot), vector);
+  if (pairs && plan->dot) return false;
   if (plan->dot) {
     plan_dot(plan, p, asked(choice, HEED__TUNE_rows), vector, cores);
     return true;
@@ -178,6 +197,7 @@ void heed__cl_gemm_cpu_specimen(const struct heed__cl_gemm_problem *p, const str
   values[HEED__TUNE_depth] = p->c->dtype == HEED_F32 ? 40 : 0;
   specimen->class = 2 | (uint32_t)cpu->swap << 2 | (uint32_t)cpu->pack_r << 3 | (uint32_t)cpu->pack_v << 4 |
                     (uint32_t)cpu->through_parts << 5 | (uint32_t)(cpu->tile_vectors == 2) << 6;
+  specimen->aligned = cpu->pairs && !cpu->pack_r;
 }
 
 static bool is_same(const struct heed__cl_gemm_cpu_plan *a, const struct heed__cl_gemm_cpu_plan *b) {
@@ -187,10 +207,10 @@ static bool is_same(const struct heed__cl_gemm_cpu_plan *a, const struct heed__c
 }
 
 // Adds choices with twice and half of the plan's values, and with each of its switches turned.
-void heed__cl_gemm_cpu_neighbours(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
-                                  const struct heed__cl_tuning_choice *choice, struct heed__cl_tuning_choices *out) {
+static void neighbours(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                       const struct heed__cl_tuning_choice *choice, bool pairs, struct heed__cl_tuning_choices *out) {
   struct heed__cl_gemm_cpu_plan here, there;
-  if (!heed__cl_gemm_cpu_make_plan(ctx, p, choice, &here)) return;
+  if (!heed__cl_gemm_cpu_make_plan(ctx, p, choice, pairs, &here)) return;
   const struct heed__cl_gemm_cpu_plan *plan = &here;
   const struct {
     enum heed__cl_tuning_tunable what;
@@ -214,6 +234,18 @@ void heed__cl_gemm_cpu_neighbours(const heed_context *ctx, const struct heed__cl
     const size_t before = out->count;
     heed__cl_tuning_choices_add(out, choice, steps[i].what, steps[i].value);
     if (out->count == before) continue;
-    if (!heed__cl_gemm_cpu_make_plan(ctx, p, &out->list[before], &there) || is_same(plan, &there)) out->count = before;
+    if (!heed__cl_gemm_cpu_make_plan(ctx, p, &out->list[before], pairs, &there) || is_same(plan, &there))
+      out->count = before;
   }
+}
+
+void heed__cl_gemm_cpu_neighbours(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                                  const struct heed__cl_tuning_choice *choice, struct heed__cl_tuning_choices *out) {
+  neighbours(ctx, p, choice, false, out);
+}
+
+void heed__cl_gemm_cpu_bf16_neighbours(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                                       const struct heed__cl_tuning_choice *choice,
+                                       struct heed__cl_tuning_choices *out) {
+  neighbours(ctx, p, choice, true, out);
 }

@@ -35,7 +35,7 @@ enum verdict { RIGHT, WRONG, FAILED, UNFIT };
 
 // Tells whether a variant may fail: heed or a table of choices chose it, and there is another. A failure counts as a wrong result then.
 static bool may_fail(const heed_context *ctx, const struct heed__cl_gemm_variant *variant, bool tuned) {
-  return tuned || variant->on_tensor_cores ||
+  return tuned || heed__cl_gemm_is_special(variant) ||
          (variant->provider == HEED__GEMM_CLBLAST && heed__cl_gemm_state(ctx)->provider == HEED__GEMM_AUTO);
 }
 
@@ -58,6 +58,11 @@ static void give_up(heed_context *ctx, const struct heed__cl_gemm_variant *varia
     heed__cl_state(ctx)->tensor_cores_off = true;
     heed__notice_add(
         ctx, "the kernels for tensor cores fail or compute wrong on this device; ordinary kernels do their work");
+  } else if (variant->on_bf16_dots) {
+    heed__cl_gemm_state(ctx)->bf16_dots_failed = true;
+    heed__notice_add(
+        ctx,
+        "the kernel for pairs of BF16 numbers fails or computes wrong on this device; the one for F32 does its work");
   } else {
     heed__cl_gemm_state(ctx)->clblast_failed = true;
   }
@@ -105,8 +110,8 @@ static heed_status settle_own(heed_context *ctx, const struct heed__cl_gemm_prob
       if (wrong) note_wrong(ctx, wrong, variant);
       return HEED_OK;
     }
-    if (verdict == FAILED || (verdict == WRONG && variant->on_tensor_cores)) give_up(ctx, variant);
-    if (verdict == WRONG && !variant->on_tensor_cores) {
+    if (verdict == FAILED || (verdict == WRONG && heed__cl_gemm_is_special(variant))) give_up(ctx, variant);
+    if (verdict == WRONG && !heed__cl_gemm_is_special(variant)) {
       if (wrong) break;
       wrong = variant;
     }
@@ -238,6 +243,7 @@ heed_status heed__cl_gemm_open(heed_context *ctx, const struct heed__cl_gemm_con
   struct heed__cl_gemm_state *state = calloc(1, sizeof *state);
   HEED__REQUIRE(state, HEED_ERROR_OUT_OF_MEMORY, "open: no host memory for a context");
   state->provider = config->provider;
+  state->bf16_dots = config->bf16_dots;
   state->probe_off = config->probe_off;
   heed__cl_state(ctx)->kept[HEED__CL_ROOM_GEMM] = state;
   return HEED_OK;

@@ -15,6 +15,7 @@ heed_status heed__cl_gemm_forced(heed_context *ctx, const struct heed__gemm_para
 
 struct heed__cl_gemm_config {
   enum heed__cl_gemm_provider provider;
+  enum heed__cl_gemm_bf16_dots bf16_dots;
   bool probe_off;
 };
 // Called once per context. Errors: OUT_OF_MEMORY. close: after the queue has finished; releases what products keep in the context.

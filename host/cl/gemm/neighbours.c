@@ -16,16 +16,20 @@ static struct heed_tensor matrix(heed_context *ctx, const heed_tune_problem *pro
   return t;
 }
 
-// On CPUs, skip the other variants: they are for GPUs, or for problems that the first cannot do, and several times slower.
+// On CPUs, skip the variants for GPUs, and for problems that the first cannot do: they are several times slower.
+static bool is_worth(const heed_context *ctx, const struct heed__cl_gemm_variant *variant) {
+  return !heed__cl_state(ctx)->traits.cpu_like || variant == &heed__cl_gemm_cpu || variant == &heed__cl_gemm_cpu_bf16;
+}
+
 static void add_variants(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
                          const struct heed__cl_gemm_variant *used, struct heed__cl_tuning_choices *out) {
   const struct heed__cl_gemm_variant *variant;
-  if (heed__cl_state(ctx)->traits.cpu_like) return;
   for (size_t i = 0; (variant = heed__cl_gemm_variant_at(i)) && out->count < out->room; ++i) {
     struct heed__cl_tuning_choice choice = {0};
     struct heed__cl_gemm_plan plan;
     snprintf(choice.variant, sizeof choice.variant, "%s", variant->tuning.key);
-    if (variant != used && heed__cl_gemm_allows(ctx, variant) && heed__cl_gemm_plan(ctx, p, &choice, &plan))
+    if (variant != used && is_worth(ctx, variant) && heed__cl_gemm_allows(ctx, variant) &&
+        heed__cl_gemm_plan(ctx, p, &choice, &plan))
       out->list[out->count++] = choice;
   }
 }

@@ -8,8 +8,8 @@
 // larger share of multiply-adds and reads less local memory than CLBlast's where CLBlast does not know the device, and which need no
 // launches of their own to transpose, pad and finish. `heed tune` finds the products for which CLBlast is faster all the same.
 static const struct heed__cl_gemm_variant *const variants[] = {
-    &heed__cl_gemm_cpu,     &heed__cl_gemm_panels, &heed__cl_gemm_tensor,
-    &heed__cl_gemm_clblast, &heed__cl_gemm_gpu,    &heed__cl_gemm_panels_small,
+    &heed__cl_gemm_cpu_bf16, &heed__cl_gemm_cpu, &heed__cl_gemm_panels,       &heed__cl_gemm_tensor,
+    &heed__cl_gemm_clblast,  &heed__cl_gemm_gpu, &heed__cl_gemm_panels_small,
 };
 enum { VARIANTS = sizeof variants / sizeof *variants };
 
@@ -27,6 +27,7 @@ const struct heed__cl_gemm_variant *heed__cl_gemm_preferred(const heed_context *
 bool heed__cl_gemm_allows(const heed_context *ctx, const struct heed__cl_gemm_variant *variant) {
   const struct heed__cl_gemm_state *state = heed__cl_gemm_state(ctx);
   if (variant->on_tensor_cores) return !heed__cl_state(ctx)->tensor_cores_off;
+  if (variant->on_bf16_dots) return state->bf16_dots != HEED__GEMM_DOTS_OFF && !state->bf16_dots_failed;
   if (variant->provider != HEED__GEMM_CLBLAST) return true;
   return state->provider == HEED__GEMM_CLBLAST || (state->provider == HEED__GEMM_AUTO && !state->clblast_failed);
 }

@@ -48,10 +48,12 @@ static inline bool heed__cl_gemm_is_packed(const heed_tensor *t) {
 
 // cpu_plan.c. T = R V is C or Cᵀ. R is what the rows of a tile read, V what its columns read: A and B, or swapped.
 struct heed__cl_gemm_cpu_plan {
-  bool dot;               // dot products, for a small A Bᵀ; of what follows only tile_rows, panel and rows count then
-  bool swap;              // T is Cᵀ, not C
+  bool pairs;  // multiplies pairs of BF16 numbers, and a step is two of k; R and V are packed, or R's rows hold pairs
+  bool dot;    // dot products, for a small A Bᵀ; of what follows only tile_rows, panel and rows count then
+  bool swap;   // T is Cᵀ, not C
   bool pack_r, pack_v;    // copy R, or V, into panels first
   bool through_parts;     // gemm_reduce adds up F32 parts: for splits, or for blocks of k with a 16-bit C
+  int64_t steps;          // of k
   int64_t tile_rows;      // rows of a register tile
   int64_t tile_vectors;   // its columns, in vectors
   int64_t panel;          // its columns
@@ -86,12 +88,14 @@ struct heed__cl_gemm_specimen {
 };
 
 enum heed__cl_gemm_provider { HEED__GEMM_AUTO, HEED__GEMM_NATIVE, HEED__GEMM_CLBLAST };
+// When BF16 products take the processor's instruction for pairs: where it is faster or a choice asks for it; always; never.
+enum heed__cl_gemm_bf16_dots { HEED__GEMM_DOTS_AUTO, HEED__GEMM_DOTS_ON, HEED__GEMM_DOTS_OFF };
 
 // A way to compute products.
 struct heed__cl_gemm_variant {
   struct heed__cl_tuning_variant tuning;  // its key, and the values that a choice may give it
   enum heed__cl_gemm_provider provider;   // NATIVE or CLBLAST
-  bool on_tensor_cores;
+  bool on_tensor_cores, on_bf16_dots;     // by instructions that not every device has, without which others do its work
   // Fills in the variant's part of *plan; returns false if it cannot do the problem. It reads sizes, strides and dtypes but no memory,
   // because a problem that is only planned has none. choice: values of a tuned or forced choice; 0 is the variant's own.
   bool (*plan)(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
@@ -110,8 +114,11 @@ struct heed__cl_gemm_variant {
 };
 
 // Without CLBlast, no_clblast.c has heed__cl_gemm_clblast, which plans nothing and has no `run`.
-extern const struct heed__cl_gemm_variant heed__cl_gemm_cpu, heed__cl_gemm_panels, heed__cl_gemm_tensor,
-    heed__cl_gemm_clblast, heed__cl_gemm_gpu, heed__cl_gemm_panels_small;
+extern const struct heed__cl_gemm_variant heed__cl_gemm_cpu_bf16, heed__cl_gemm_cpu, heed__cl_gemm_panels,
+    heed__cl_gemm_tensor, heed__cl_gemm_clblast, heed__cl_gemm_gpu, heed__cl_gemm_panels_small;
+static inline bool heed__cl_gemm_is_special(const struct heed__cl_gemm_variant *variant) {
+  return variant->on_tensor_cores || variant->on_bf16_dots;
+}
 
 // plan.c. The i-th variant, from fast to general; NULL past the last one. The last one supports every problem.
 const struct heed__cl_gemm_variant *heed__cl_gemm_variant_at(size_t i);
@@ -131,6 +138,8 @@ struct heed__cl_gemm_state {
   bool probe_off;                           // use products without trying them first
   struct heed__cl_gemm_verdicts *verdicts;  // probe.c
   struct heed__cl_gemm_plans *plans;        // plans.c
+  enum heed__cl_gemm_bf16_dots bf16_dots;   // as the context was opened with
+  bool bf16_dots_failed;                    // heed does not use them any more
   bool clblast_used;                        // CLBlast keeps something of the context, which must be cleared
   bool clblast_failed;                      // heed chose CLBlast by itself and it failed: heed does not use it any more
   unsigned long looked_up;                  // look-ups in the table of plans, for tests
@@ -156,15 +165,20 @@ void heed__cl_gemm_result(struct heed__cl_kernel *k, const struct heed__cl_gemm_
 heed_status heed__cl_gemm_epilogue_run(heed_context *ctx, const struct heed__cl_gemm_problem *p);
 
 // cpu_plan.c
+// pairs: with the processor's instruction for pairs of BF16 numbers, or not at all.
 bool heed__cl_gemm_cpu_make_plan(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
-                                 const struct heed__cl_tuning_choice *choice, struct heed__cl_gemm_cpu_plan *plan);
+                                 const struct heed__cl_tuning_choice *choice, bool pairs,
+                                 struct heed__cl_gemm_cpu_plan *plan);
 void heed__cl_gemm_cpu_specimen(const struct heed__cl_gemm_problem *p, const struct heed__cl_gemm_plan *plan,
                                 struct heed__cl_gemm_specimen *specimen);
 void heed__cl_gemm_cpu_neighbours(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
                                   const struct heed__cl_tuning_choice *choice, struct heed__cl_tuning_choices *out);
+void heed__cl_gemm_cpu_bf16_neighbours(const heed_context *ctx, const struct heed__cl_gemm_problem *p,
+                                       const struct heed__cl_tuning_choice *choice,
+                                       struct heed__cl_tuning_choices *out);
 enum { HEED__GEMM_DOT_EDGE = 4 };  // rows and columns of a tile of dot products
-// Computes the number of floats in one packed matrix; returns false if it does not fit 64 bits.
-bool heed__cl_gemm_cpu_packed(int64_t extent, int64_t width, int64_t k, int64_t *floats);
+// Computes the number of floats, or pairs, in one packed matrix; returns false if it does not fit 64 bits.
+bool heed__cl_gemm_cpu_packed(int64_t extent, int64_t width, int64_t steps, int64_t *floats);
 
 // clblast.c. Called when a context ends, after its queue has: releases what CLBlast keeps of it in the process.
 void heed__cl_gemm_clblast_close(heed_context *ctx);

@@ -100,6 +100,7 @@ static heed_status read_traits(cl_device_id device, const heed_device_info *info
   traits->compiles_late = strstr(info->platform, "Portable Computing Language") != NULL;
   traits->tensor_cores = traits->nvidia && compute_capability(device) >= 8;
   traits->short_loops = strncasecmp(info->name, "llvmpipe", strlen("llvmpipe")) == 0;
+  traits->bf16_dots = heed__cl_bf16_dots_of(info);
   traits->shuffle = traits->cpu_like ? HEED__SHUFFLE_NONE : shuffle_of(device, is_intel);
   read_registers(device, is_intel, traits);
   traits->launch_flops = 0.25 * slow_rate(traits->compute_units, number_of(device, CL_DEVICE_MAX_CLOCK_FREQUENCY));

@@ -19,6 +19,14 @@ enum heed__cl_shuffle {
   HEED__SHUFFLE_KHR
 };
 
+// Whether a CPU adds products of pairs of BF16 numbers to F32 sums by one instruction (AVX512_BF16).
+enum heed__cl_bf16_dots {
+  HEED__BF16_NONE,
+  HEED__BF16_EMULATED,  // for tests
+  HEED__BF16_SLOW,      // it multiplies and adds F32 numbers faster
+  HEED__BF16_FAST
+};
+
 // The properties of the device by which heed chooses kernels. heed reads them once, when it opens the context; only tests change them
 // later.
 struct heed__cl_traits {
@@ -41,6 +49,7 @@ struct heed__cl_traits {
   bool compiles_late;  // PoCL: compiles at the first launch, and again for a binary
   bool tensor_cores;   // an NVIDIA device's, which multiply fragments as warp.cl does
   bool emulate_warps;  // warp.cl without PTX: for tests on other devices
+  enum heed__cl_bf16_dots bf16_dots;
   bool short_loops;    // llvmpipe silently ends a work-item's loops after 65535 iterations in total
 };
 
@@ -101,6 +110,9 @@ struct heed__cl_found {
 };
 heed_status heed__cl_discover(struct heed__cl_found **devices, size_t *device_count, heed_platform_info **platforms,
                               size_t *platform_count);  // both freed with free()
+
+// processor.c: what is known of a device by the host's processor; NONE where the device is not this processor.
+enum heed__cl_bf16_dots heed__cl_bf16_dots_of(const heed_device_info *info);
 
 const char *heed__cl_error_name(cl_int error);  // "CL_OUT_OF_RESOURCES"
 // Calls heed__fail with "what: CL_X on <device name>"; out-of-memory codes become HEED_ERROR_OUT_OF_MEMORY.

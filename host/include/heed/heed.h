@@ -80,7 +80,7 @@ typedef struct heed_context heed_context;
 // Opens a device. spec is one of: NULL (the environment's HEED_DEVICE, else auto), "auto" (the best GPU, else an accelerator, else
 // an OpenCL CPU, else the host), "host" (no OpenCL), "gpu", "cpu", "P:D" (platform and device index), a number N (the N-th
 // OpenCL device of the heed_device_list, counted from 0), "id:..." (the stable heed_device_info.id, with or without "id:"), or a piece of a platform's or device's name, in any case.
-// Also read from the environment: HEED_VALIDATE, HEED_GEMM, HEED_GEMM_PROBE, HEED_TF32, HEED_CACHE, HEED_KERNELS, HEED_TUNE and
+// Also read from the environment: HEED_VALIDATE, HEED_GEMM, HEED_GEMM_PROBE, HEED_TF32, HEED_BF16_DOTS, HEED_CACHE, HEED_KERNELS, HEED_TUNE and
 // HEED_SELF_TEST; heed_open_options says what each does.
 // Errors: NO_DEVICE when no device or several fit (the message lists the devices), DEVICE, UNSUPPORTED when the device has no
 // compiler or has no parts, MISMATCH when the device failed heed's self-test (see heed_open_with()), INVALID_ARGUMENT for an unknown choice, or for a
@@ -136,6 +136,9 @@ typedef struct heed_open_options {
   // host, of the threads that OpenMP gives this thread. Results have the bits of the whole device. 0: all of the device
   int mends_tuning;  // 1: for programs that write the file of tuned choices: a file that was named, and is not there or cannot
                      // serve, is no error; 0: it is one
+  int bf16_dots;  // 1: a CPU with AVX512_BF16 adds up products of BF16 tensors by its instruction for pairs, which rounds a sum at each
+      // product to the nearest F32 and takes F32 numbers below 2^-126 for 0; -1: as products of F32 numbers;
+      // 0: HEED_BF16_DOTS, else by whichever is faster on this processor
 } heed_open_options;
 HEED_API HEED_MUST_CHECK heed_status heed_open_with(const heed_open_options *options, heed_context **out);
 // Self-test: when a device, its driver and this version of heed meet for the first time, heed compares a few small calls with the
