@@ -1,6 +1,6 @@
 // Every GEMM gives the host's result for random draws of form, sizes, strides, batches, scalars, epilogue and dtype: heed's kernels for
 // CPUs in every layout, that for pairs of BF16 numbers (emulated where the processor has no instruction for it), those for GPUs and for tensor cores (run on whatever device there is), and CLBlast.
-// HEED_DRAWS sets how many (default 120), HEED_SEED the first seed; HEED_DRAW_PATH=cpu, cpu-bf16, gpu, warp or clblast draws only those kernels;
+// HEED_DRAWS sets how many (default 120), HEED_SEED the first seed; HEED_DRAW_PATH=cpu, cpu-pairs, gpu, warp or clblast draws only those kernels;
 // HEED_DRAW_LARGEST bounds m, n and k, for devices that interpret. What kernels are compiled for comes in a table of kinds: a new one
 // costs seconds, a draw milliseconds. A failing draw prints what it drew and the command that repeats it.
 #include <math.h>
@@ -13,7 +13,7 @@
 #include "support_devices.h"
 
 enum path { CPU, CPU_BF16, GPU, WARP, CLBLAST, PATHS };
-static const char *const path_names[PATHS] = {"cpu", "cpu-bf16", "gpu", "warp", "clblast"};
+static const char *const path_names[PATHS] = {"cpu", "cpu-pairs", "gpu", "warp", "clblast"};
 
 struct contexts {
   heed_context *host;
@@ -107,7 +107,7 @@ static bool may_split(const struct kind *kind) {
 }
 
 static const char *const keys[PATHS] = {
-    [CPU] = "cpu", [CPU_BF16] = "cpu-bf16", [GPU] = "gpu", [WARP] = "gpu-tensor", [CLBLAST] = "clblast"};
+    [CPU] = "cpu", [CPU_BF16] = "cpu-pairs", [GPU] = "gpu", [WARP] = "gpu-tensor", [CLBLAST] = "clblast"};
 
 // Small blocks and splits, so that small problems go through what large ones do; 0 is the library's own choice.
 static struct heed__cl_tuning_choice draw_choice(struct draw *d) {

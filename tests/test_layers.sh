@@ -58,6 +58,7 @@ tables='
       quoted["tools/examples"] = "^$"  # programs of strangers: public headers alone
       angled["host/cpu"] = "^omp[.]h$"
       angled["host/cl/runtime"] = "^(CL/cl(_ext)?|zlib)[.]h$"
+      angled["host/cl/runtime/processor.c"] = "^cpuid[.]h$"
       angled["host/cl/tuning"] = "^jansson[.]h$"
       angled["host/cl/gemm"] = "^clblast_c[.]h$"
       angled["host/base"] = "^jansson[.]h$"
@@ -104,7 +105,7 @@ includes() (
         allowed = ((folder in quoted && target ~ quoted[folder]) || (FILENAME in quoted && target ~ quoted[FILENAME])) &&
                   target !~ /[.][.]/
       else allowed = target ~ system_headers || target ~ /^heed\// || (folder in angled && target ~ angled[folder]) ||
-                     (FILENAME == "host/include/heed/opencl.h" && target == "CL/cl.h")
+                     (FILENAME in angled && target ~ angled[FILENAME]) || (FILENAME == "host/include/heed/opencl.h" && target == "CL/cl.h")
       if (!allowed) wrong(folder " may not include " target)
     }
     folder ~ /^host\/cl\/(runtime|tuning)$/ && tolower($0) ~ operator { wrong(folder " knows no operator by name") }

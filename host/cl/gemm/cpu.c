@@ -212,7 +212,7 @@ const struct heed__cl_gemm_variant heed__cl_gemm_cpu = {
     .specimen = heed__cl_gemm_cpu_specimen,
     .neighbours = heed__cl_gemm_cpu_neighbours};
 const struct heed__cl_gemm_variant heed__cl_gemm_cpu_bf16 = {
-    .tuning = {"cpu-bf16",
+    .tuning = {"cpu-pairs",
                BIT(vectors) | BIT(rows) | BIT(panels) | BIT(depth) | BIT(splits) | BIT(swap) | BIT(pack_rows)},
     .provider = HEED__GEMM_NATIVE,
     .on_bf16_dots = true,

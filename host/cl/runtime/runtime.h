@@ -50,7 +50,7 @@ struct heed__cl_traits {
   bool tensor_cores;   // an NVIDIA device's, which multiply fragments as warp.cl does
   bool emulate_warps;  // warp.cl without PTX: for tests on other devices
   enum heed__cl_bf16_dots bf16_dots;
-  bool short_loops;    // llvmpipe silently ends a work-item's loops after 65535 iterations in total
+  bool short_loops;  // llvmpipe silently ends a work-item's loops after 65535 iterations in total
 };
 
 enum { HEED__CL_KEPT = 4 };  // so many rooms above the runtime may keep something in a context

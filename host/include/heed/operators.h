@@ -51,7 +51,7 @@ HEED_API HEED_MUST_CHECK heed_status heed_argmax(const heed_tensor *x, heed_tens
 // C = alpha op(A) op(B) + beta C, for each matrix of the leading (batch) dimensions.
 // a: [..., M, K], or [..., K, M] with trans_a; b: [..., K, N], or [..., N, K] with trans_b; c: [..., M, N]. Rank 2 to 4. The last
 // stride is 1; rows may be apart (a leading dimension), and so may matrices. A batch dimension of 1 in a or b is broadcast. With
-// beta 0, C is not read.
+// beta 0, C is not read. heed_open_options.bf16_dots says what a CPU may round in products of BF16.
 HEED_API HEED_MUST_CHECK heed_status heed_gemm(bool trans_a, bool trans_b, double alpha, const heed_tensor *a,
                                                const heed_tensor *b, double beta, heed_tensor *c);
 
