@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "support_lm.h"
@@ -90,6 +91,8 @@ static void a_configuration_that_asks_for_something_else_is_refused(void **state
                {"{", "{\"eos_token_id\": \"x\", \"x\": {", "JSON"},
                {"\"vocab_size\"", "\"vocab_sise\"", "vocab_size"},
                {"\"llama\"", "\"l\\u001b[31m\"", "model is a"},
+               {"\"llama\"", "[\"llama\"]", "\"model_type\" is not a text"},
+               {"\"model_type\"", "\"type\"", "\"model_type\" is missing"},
                {"{", "[", "JSON"},
                {"{", "", "JSON"}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -146,6 +149,19 @@ static void weights_that_do_not_fit_are_refused_by_name(void **state) {
   }
 }
 
+// By the names of GPT-2's first files and by those of later ones.
+static void weights_that_are_there_twice_are_refused(void **state) {
+  (void)state;
+  heed_safetensors *file = NULL;
+  const float values[16] = {0};
+  restore_from("gpt2");
+  ASSERT_OK(heed_safetensors_read(weights, &file));
+  ASSERT_OK(heed_safetensors_add(file, "ln_f.bias", HEED_F32, 1, (const int64_t[]){16}, values));
+  ASSERT_OK(heed_safetensors_write(file, weights));
+  heed_safetensors_destroy(file);
+  refused(weights, "it has both ln_f.bias and transformer.ln_f.bias");
+}
+
 static void set_bytes(long at, int from, const void *bytes, size_t count) {
   FILE *file = fopen(weights, "r+b");
   assert_non_null(file);
@@ -179,6 +195,24 @@ static void weights_that_are_no_numbers_are_refused(void **state) {
     ASSERT_LM(1, "broken", "eval", "--model", "broken", "--data", "text");
     ASSERT_LM(1, "weights", "generate", "--model", "broken", "--prompt", "a");
     ASSERT_LM(1, "in step 0", "train", "--data", "text", "--init", "broken", "--steps", "3", "-q");
+  }
+}
+
+// A folder may come from an archive, which can hold pipes and links to devices. Nobody waits for the one, or reads the other to its end.
+static void pipes_and_devices_are_no_files_of_a_model(void **state) {
+  (void)state;
+  static const char *const files[] = {"broken/config.json", "broken/model.safetensors", "broken/tokenizer.json",
+                                      "broken/model.safetensors.index.json", "broken/shard.safetensors"};
+  for (size_t i = 0; i < 2 * (sizeof files / sizeof *files); i++) {
+    const char *file = files[i / 2];
+    restore_from("gpt2");
+    if (strstr(file, "shard")) {
+      static const char index[] = "{\"weight_map\": {\"transformer.wte.weight\": \"shard.safetensors\"}}";
+      support_write_file("broken/model.safetensors.index.json", index, sizeof index - 1);
+    }
+    unlink(file);
+    assert_int_equal(i % 2 ? symlink("/dev/zero", file) : mkfifo(file, 0600), 0);
+    refused(file, "is no file, but a pipe or a device");
   }
 }
 
@@ -231,8 +265,10 @@ int main(void) {
       cmocka_unit_test(a_configuration_of_17_megabytes_is_not_read),
       cmocka_unit_test(a_deep_configuration_is_refused),
       cmocka_unit_test(weights_that_do_not_fit_are_refused_by_name),
+      cmocka_unit_test(weights_that_are_there_twice_are_refused),
       cmocka_unit_test(torn_weights_are_refused),
       cmocka_unit_test(weights_that_are_no_numbers_are_refused),
+      cmocka_unit_test(pipes_and_devices_are_no_files_of_a_model),
       cmocka_unit_test(models_of_other_programs_are_refused_with_what_converts_them),
       cmocka_unit_test(a_hostile_tokenizer_is_refused),
       cmocka_unit_test(a_tokenizer_of_a_larger_vocabulary_is_refused),

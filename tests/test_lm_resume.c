@@ -187,6 +187,15 @@ static void a_run_without_a_state_begins_again(void **state) {
   support_assert_same_folders("whole", "run");
 }
 
+static void a_state_that_is_a_pipe_is_refused(void **state) {
+  (void)state;
+  remove_folder("run");
+  ASSERT_TRAIN(0, "", SMALL, "--steps", "2", "--save", "run");
+  assert_int_equal(unlink("run/heed_state.safetensors"), 0);
+  assert_int_equal(mkfifo("run/heed_state.safetensors", 0600), 0);
+  ASSERT_TRAIN(1, "is no file, but a pipe", "--resume", "run", "--steps", "3", "-q");
+}
+
 static void a_broken_state_is_refused(void **state) {
   (void)state;
   static const struct {
@@ -418,6 +427,7 @@ int main(void) {
       cmocka_unit_test(a_run_goes_on_without_the_weights_beside_its_state),
       cmocka_unit_test(a_run_that_began_from_a_model_goes_on),
       cmocka_unit_test(a_run_without_a_state_begins_again),
+      cmocka_unit_test(a_state_that_is_a_pipe_is_refused),
       cmocka_unit_test(a_broken_state_is_refused),
       cmocka_unit_test(the_log_goes_on_where_the_state_does),
       cmocka_unit_test(a_loss_that_is_no_number_stops_and_keeps_the_last_good_state),

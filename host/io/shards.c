@@ -74,7 +74,8 @@ static heed_status open_shard(heed_store *store, struct heed__shard *shard, cons
     HEED__TRY(heed_safetensors_create(&others));
     about = others;
   }
-  heed_status status = heed__shard_open(shard, about);
+  heed_status status = heed__check_regular(shard->path);
+  if (status == HEED_OK) status = heed__shard_open(shard, about);
   heed_safetensors_destroy(others);
   if (status != HEED_OK) return heed__fail_prefix(status, "%s names a shard", path);
   json_int_t found = 0;

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/json.h"
 #include "base/size.h"
 #include "base/text.h"
 
@@ -55,7 +56,7 @@ static heed_status choose(const char *path, char **out) {
   for (size_t i = 0; *out && i < sizeof names / sizeof *names; ++i) {
     free(*out);
     if (asprintf(out, "%s/%s", path, names[i]) < 0) *out = NULL;
-    if (*out && access(*out, F_OK) == 0) return HEED_OK;
+    if (*out && access(*out, F_OK) == 0) return heed__check_regular(*out);
   }
   HEED__REQUIRE(*out, HEED_ERROR_OUT_OF_MEMORY, "%s: no memory for its name", path);
   return heed__fail(HEED_ERROR_IO, "%s: a directory without %s or %s; name the file itself", path, names[0], names[1]);

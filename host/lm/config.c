@@ -155,8 +155,9 @@ static heed_status read_llama(const struct source *source, heed_transformer_conf
 }
 
 static heed_status read_architecture(struct source *source) {
-  const char *type = json_string_value(value_of(source, "model_type"));
-  HEED__REQUIRE(type, HEED_ERROR_FORMAT, "%s: \"model_type\" is missing", source->path);
+  const json_t *named = value_of(source, "model_type");
+  const char *type = json_string_value(named);
+  HEED__REQUIRE(type, HEED_ERROR_FORMAT, "%s: \"model_type\" %s", source->path, named ? "is not a text" : "is missing");
   for (int i = 0; heed_architecture_string((heed_architecture)i)[0]; ++i) {
     source->architecture = (heed_architecture)i;
     if (strcmp(type, heed_architecture_string(source->architecture)) == 0) return HEED_OK;
@@ -202,29 +203,11 @@ static heed_status parse(struct source *source, heed_transformer_config *c) {
 
 // ---------------------------------------------------------------- the file
 
-static heed_status read_text(const char *path, char **text, size_t *bytes) {
-  FILE *file = fopen(path, "rb");
-  HEED__REQUIRE(file, HEED_ERROR_IO, "%s: %s", path, strerror(errno));
-  *text = malloc(MOST_BYTES + 1);
-  *bytes = *text ? fread(*text, 1, MOST_BYTES + 1, file) : 0;
-  const int error = ferror(file) ? errno : 0;
-  fclose(file);
-  HEED__REQUIRE(*text, HEED_ERROR_OUT_OF_MEMORY, "no memory to read %s", path);
-  HEED__REQUIRE(error == 0, HEED_ERROR_IO, "%s: %s", path, strerror(error));
-  HEED__REQUIRE(*bytes <= MOST_BYTES, HEED_ERROR_FORMAT, "%s: it is over %d MiB; a configuration is not", path,
-                MOST_BYTES >> 20);
-  return HEED_OK;
-}
-
 heed_status heed__lm_config_read(const char *path, heed_transformer_config *out, json_t **kept) {
   *kept = NULL;
   char *text = NULL;
   size_t bytes = 0;
-  const heed_status status = read_text(path, &text, &bytes);
-  if (status != HEED_OK) {
-    free(text);
-    return status;
-  }
+  HEED__TRY(heed__whole_file(path, MOST_BYTES, "a configuration is not", &text, &bytes));
   json_error_t error;
   bool no_memory = false;
   json_t *json = heed__json_load(text, bytes, &error, &no_memory);

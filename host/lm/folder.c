@@ -107,17 +107,29 @@ static bool knows(const struct known *known, const char *name) {
   return bsearch(&prefixed, known->sorted, known->count, sizeof prefixed, by_name) != NULL;
 }
 
+// GPT-2's with and without the prefix: which of the two would it be?
+static bool has_both_names(const heed_model_folder *folder, const char *name) {
+  char full[160];
+  return folder->config.architecture == HEED_ARCHITECTURE_GPT2 &&
+         snprintf(full, sizeof full, "%s%s", heed__lm_gpt2_prefix, name) < (int)sizeof full &&
+         heed_store_find(folder->weights, full);
+}
+
 static heed_status check_unknown(const heed_model_folder *folder, const heed_parameter *parameters, size_t count) {
   struct known known = {malloc((count + 1) * sizeof *parameters), count};
   HEED__REQUIRE(known.sorted, HEED_ERROR_OUT_OF_MEMORY, "no memory for %zu names", count);
   memcpy(known.sorted, parameters, count * sizeof *parameters);
   qsort(known.sorted, count, sizeof *known.sorted, by_name);
-  const heed_stored *unknown = NULL;
+  const heed_stored *unknown = NULL, *twice = NULL;
   for (size_t i = 0; i < heed_store_count(folder->weights) && !unknown; ++i) {
     const heed_stored *stored = heed_store_get(folder->weights, i);
     if (!holds_no_weight(&folder->config, stored->name) && !knows(&known, stored->name)) unknown = stored;
+    if (has_both_names(folder, stored->name)) twice = stored;
   }
   free(known.sorted);
+  HEED__REQUIRE(!twice, HEED_ERROR_FORMAT, "%s: it has both %s and %s%s", twice ? twice->path : "",
+                twice ? heed__printable(twice->name).text : "", heed__lm_gpt2_prefix,
+                twice ? heed__printable(twice->name).text : "");
   HEED__REQUIRE(!unknown, HEED_ERROR_FORMAT, "%s: a %s of this configuration has no tensor %s",
                 unknown ? unknown->path : "", heed_architecture_string(folder->config.architecture),
                 unknown ? heed__printable(unknown->name).text : "");

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lm/train.h"
@@ -40,9 +41,13 @@ static int recall_init(trainer *t, const heed_safetensors *state) {
 int lm_train_state_open(trainer *t, heed_safetensors **out) {
   char *path = lm_train_path_in(t->s.resume, lm_train_state_name);
   if (!path) return tool_fail(t->command, "out of memory");
-  const bool there = access(path, F_OK) == 0;
-  const heed_status status = there ? heed_safetensors_read(path, out) : HEED_OK;
+  struct stat info;
+  const bool there = stat(path, &info) == 0, is_file = there && S_ISREG(info.st_mode);
+  const heed_status status = is_file ? heed_safetensors_read(path, out) : HEED_OK;
   free(path);
+  if (there && !is_file)
+    return tool_fail(t->command, "%s/%s is no file, but a pipe, a device or a folder", t->s.resume,
+                     lm_train_state_name);
   if (!there && lm_train_is_unfinished(t->s.resume))
     return tool_fail(t->command,
                      "the run in %s was ended before its first checkpoint; begin it again, without --resume",

@@ -11,20 +11,15 @@
 #include "base/text.h"
 #include "text/parts/unicode.h"
 
-enum { MOST_BYTES = 64 << 20, PIECE = 1 << 16 };
+enum { MOST_BYTES = 64 << 20 };
 
 heed_status heed__file_read(const char *path, struct heed__buffer *out) {
-  FILE *file = fopen(path, "rb");
-  HEED__REQUIRE(file, HEED_ERROR_IO, "%s: %s", path, strerror(errno));
-  char piece[PIECE];
-  for (size_t got; out->size <= MOST_BYTES && (got = fread(piece, 1, sizeof piece, file)) > 0;)
-    if (!heed__buffer_add(out, piece, got)) break;
-  const int error = ferror(file) ? errno : 0;
-  fclose(file);
-  HEED__REQUIRE(error == 0, HEED_ERROR_IO, "%s: %s", path, strerror(error));
-  HEED__REQUIRE(out->failed || out->size <= MOST_BYTES, HEED_ERROR_FORMAT,
-                "%s: it is over %d MiB; files of tokenizers are not", path, MOST_BYTES >> 20);
-  HEED__REQUIRE(heed__buffer_add(out, "", 1), HEED_ERROR_OUT_OF_MEMORY, "no memory to read %s", path);
+  char *text = NULL;
+  size_t bytes = 0;
+  HEED__TRY(heed__whole_file(path, MOST_BYTES, "files of tokenizers are not", &text, &bytes));
+  const bool added = heed__buffer_add(out, text, bytes + 1);
+  free(text);
+  HEED__REQUIRE(added, HEED_ERROR_OUT_OF_MEMORY, "no memory to read %s", path);
   --out->size;
   return HEED_OK;
 }
