@@ -41,7 +41,7 @@ same_files() { # WHAT FOLDER FOLDER
 # ---------------------------------------------------------------- a rank of a run that is under way
 rank_of() { # NAME RANK: prints the process
   local process
-  for process in $(pgrep -f "^$heed lm train .*--save $1( |\$)"); do
+  for process in $(pgrep -f "^$heed lm train .*--(save|resume) $1( |\$)"); do
     ! tr '\0' '\n' <"/proc/$process/environ" 2>/dev/null | grep -qE "^(OMPI_COMM_WORLD_RANK|PMI_RANK)=$2\$" || echo "$process"
   done | head -1
 }

@@ -29,7 +29,6 @@ make_images digits 300
 refused 2 "3 ranks cannot share the 8 micro-batches .*: 1, 2, 4, 8$" ranks 3 "$heed" "${small[@]}" --device host --steps 1
 refused 2 "must be a power of two" ranks 3 "$heed" lm train --data text --device host --steps 1
 refused 2 "must be a power of two" ranks 3 "$heed" train --data digits --device host
-refused 2 "clip with sgd is for one process" ranks 2 "$heed" train --data digits --device host --accumulate 2 --clip 1
 refused 2 "name the text" ranks 2 "$heed" lm train --device host
 refused 1 "no-such-text" ranks 2 "$heed" lm train --data no-such-text --device host --accumulate 2
 ranks 2 "$heed" lm train --data text --layers 1 --width 16 --batch 1 --context 8 --device host --steps 1 >out 2>err || fail "$(cat err)"

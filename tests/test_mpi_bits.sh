@@ -117,6 +117,7 @@ same_digits() { # DEVICE OPTION ...
 }
 for device in "${devices[@]}"; do
   same_digits "$device" --hidden 16
+  same_digits "$device" --hidden 16 --optimizer sgd --clip 0.3
   same_digits "$device" --arch vit --layers 1 --width 16 --heads 2
 done
 ranks 4 "$heed" train --data digits --batch 8 --accumulate 8 --epochs 1 --arch vit --layers 1 --width 16 --heads 2 --schedule constant \

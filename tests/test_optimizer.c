@@ -67,6 +67,39 @@ static void steps_match_the_formula(void **state, heed_sgd_options options) {
   heed_optimizer_destroy(optimizer);
 }
 
+// The norm is that of more gradients than the optimizer's: the caller's sum of squares says.
+static void sgd_clips_by_the_squares_it_is_given(void **state) {
+  heed_context *ctx = support_context(state);
+  const heed_sgd_options sgd = {.lr = 0.25};
+  double value[SIZE], unused[SIZE];
+  float grad[SIZE];
+  heed_parameter parameter = make_parameter(ctx, "a", 1, value);
+  heed_tensor *squares = NULL;
+  heed_optimizer *optimizer = NULL;
+  const float sums[] = {400, 4};
+  const double factors[] = {3 / (20 + 1e-6), 1};
+  ASSERT_OK(heed_tensor_create(ctx, HEED_F32, 1, (const int64_t[]){1}, &squares));
+  const heed_optimizer_config config = {.sgd = sgd, .max_norm = 3, .squares = squares};
+  ASSERT_OK(heed_optimizer_create(&parameter, 1, &config, &optimizer));
+  for (int step = 0; step < 2; ++step) {
+    support_fill(grad, SIZE, (uint64_t)(20 + step));
+    ASSERT_OK(heed_tensor_upload_f32(parameter.grad, grad, SIZE));
+    ASSERT_OK(heed_tensor_upload_f32(squares, &sums[step], 1));
+    ASSERT_OK(heed_optimizer_step(optimizer));
+    for (int i = 0; i < SIZE; ++i) grad[i] = (float)(factors[step] * grad[i]);
+    reference_step(&sgd, step == 0, grad, value, unused);
+    float norm;
+    ASSERT_OK(heed_tensor_download_f32(heed_optimizer_norm(optimizer), &norm, 1));
+    assert_true(norm == sqrtf(sums[step]));
+  }
+  assert_close(parameter.value, value);
+  assert_null(heed_optimizer_counts(optimizer));
+  heed_optimizer_destroy(optimizer);
+  heed_tensor_destroy(squares);
+  heed_tensor_destroy(parameter.value);
+  heed_tensor_destroy(parameter.grad);
+}
+
 static void plain_sgd(void **state) { steps_match_the_formula(state, (heed_sgd_options){.lr = 0.25}); }
 static void weight_decay(void **state) {
   steps_match_the_formula(state, (heed_sgd_options){.lr = 0.25, .weight_decay = 0.125});
@@ -218,6 +251,7 @@ static void impossible_options_are_refused(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(plain_sgd),
+      cmocka_unit_test(sgd_clips_by_the_squares_it_is_given),
       cmocka_unit_test(weight_decay),
       cmocka_unit_test(momentum_starts_with_the_first_gradient),
       cmocka_unit_test(nesterov),

@@ -14,9 +14,8 @@ static heed_status check_config(const heed_optimizer_config *config) {
                 "optimizer: max_norm is %g; it must be finite and >= 0", config->max_norm);
   HEED__REQUIRE(isfinite(config->loss_scale) && config->loss_scale >= 0, HEED_ERROR_INVALID_ARGUMENT,
                 "optimizer: loss_scale is %g; it must be finite and >= 0", config->loss_scale);
-  HEED__REQUIRE(adamw || (config->loss_scale == 0 && !config->decay_matrices && !config->squares),
-                HEED_ERROR_INVALID_ARGUMENT,
-                "optimizer: loss_scale, decay_matrices and squares are AdamW's; SGD has none of them");
+  HEED__REQUIRE(adamw || (config->loss_scale == 0 && !config->decay_matrices), HEED_ERROR_INVALID_ARGUMENT,
+                "optimizer: loss_scale and decay_matrices are AdamW's; SGD has neither");
   heed_status status = adamw ? heed_adamw_check(&config->adamw) : heed_sgd_check(&config->sgd);
   if (status == HEED_OK) status = heed_grad_control_check(&config->loss_scaling);
   return status == HEED_OK ? HEED_OK : heed__fail_prefix(status, "optimizer");
@@ -31,7 +30,7 @@ static heed_status create_control(heed_optimizer *optimizer) {
   if (optimizer->count == 0 || (!adamw && config->max_norm == 0)) return HEED_OK;
   heed_context *ctx = heed_tensor_context(optimizer->parameters->value);
   HEED__TRY(heed__zeros_create(ctx, HEED_F32, 1, &optimizer->norm));
-  if (!adamw) return HEED_OK;
+  if (!adamw && !config->squares) return HEED_OK;
   HEED__TRY(heed__zeros_create(ctx, HEED_F32, 1, &optimizer->squares));
   HEED__TRY(heed__zeros_create(ctx, HEED_F32, 1, &optimizer->factor));
   HEED__TRY(heed__zeros_create(ctx, HEED_I32, 4, &optimizer->counts));
@@ -96,11 +95,26 @@ void heed_optimizer_destroy(heed_optimizer *optimizer) {
 
 // ---------------------------------------------------------------- stepping
 
+// By the norm of more gradients than these.
+static heed_status clip_by_squares(const heed_optimizer *optimizer) {
+  const heed_grad_control_options control = {.max_norm = optimizer->config.max_norm};
+  const heed_grad_control_state state = {optimizer->norm, optimizer->factor, optimizer->counts, NULL};
+  HEED__TRY(heed_grad_control(&control, optimizer->config.squares, &state));
+  for (size_t i = 0; i < optimizer->run_count; ++i)
+    HEED__TRY(heed_mul(optimizer->runs[i].grad, optimizer->factor, optimizer->runs[i].grad));
+  return HEED_OK;
+}
+
+static heed_status clip_sgd(const heed_optimizer *optimizer) {
+  if (!optimizer->norm) return HEED_OK;
+  if (optimizer->config.squares) return clip_by_squares(optimizer);
+  return heed_clip_grad_norm(optimizer->grads, optimizer->run_count, optimizer->config.max_norm, optimizer->norm);
+}
+
 static heed_status step_sgd(const heed_optimizer *optimizer) {
   heed_sgd_options options = optimizer->config.sgd;
   options.first = optimizer->steps == 0;
-  if (optimizer->norm)
-    HEED__TRY(heed_clip_grad_norm(optimizer->grads, optimizer->run_count, optimizer->config.max_norm, optimizer->norm));
+  HEED__TRY(clip_sgd(optimizer));
   for (size_t i = 0; i < optimizer->run_count; ++i) {
     const struct heed__optimizer_run *run = &optimizer->runs[i];
     const heed_status status = heed_sgd(&options, run->grad, run->value, run->memory[HEED__MOMENTUM]);
@@ -191,9 +205,9 @@ void heed_optimizer_set_steps(heed_optimizer *optimizer, int64_t steps) {
 
 heed_status heed_optimizer_set_counts(heed_optimizer *optimizer, const int32_t counts[4]) {
   HEED__REQUIRE(optimizer && counts, HEED_ERROR_INVALID_ARGUMENT, "heed_optimizer_set_counts: an argument is NULL");
-  HEED__REQUIRE(optimizer->counts && counts[0] >= 0 && counts[1] >= counts[0], HEED_ERROR_INVALID_ARGUMENT,
-                "heed_optimizer_set_counts: %s",
-                optimizer->counts ? "fewer steps tried than applied" : "it is no AdamW");
+  const bool adamw = heed_optimizer_counts(optimizer);
+  HEED__REQUIRE(adamw && counts[0] >= 0 && counts[1] >= counts[0], HEED_ERROR_INVALID_ARGUMENT,
+                "heed_optimizer_set_counts: %s", adamw ? "fewer steps tried than applied" : "it is no AdamW");
   optimizer->steps = counts[1];
   optimizer->is_counted = counts[1] > 0;  // the first step makes its own moments
   return heed_tensor_upload(optimizer->counts, counts, 4 * sizeof *counts);
@@ -201,6 +215,6 @@ heed_status heed_optimizer_set_counts(heed_optimizer *optimizer, const int32_t c
 
 const heed_tensor *heed_optimizer_norm(const heed_optimizer *optimizer) { return optimizer ? optimizer->norm : NULL; }
 const heed_tensor *heed_optimizer_counts(const heed_optimizer *optimizer) {
-  return optimizer ? optimizer->counts : NULL;
+  return optimizer && optimizer->config.kind == HEED_OPTIMIZER_ADAMW ? optimizer->counts : NULL;
 }
 heed_tensor *heed_optimizer_loss_scale(const heed_optimizer *optimizer) { return optimizer ? optimizer->scale : NULL; }

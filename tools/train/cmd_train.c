@@ -108,7 +108,7 @@ static int create_model(trainer *t) {
   heed_optimizer_config config = train_optimizer(&t->settings);
   TOOL_TRY(classifier_create(command, t->ctx, &t->shape, t->settings.seed, &t->model));
   TOOL_TRY(tool_share_open(command, t->ranks, t->model.parameters, t->model.count, t->settings.accumulate, &t->share));
-  t->share.no_norm = config.kind != HEED_OPTIMIZER_ADAMW;
+  t->share.no_norm = config.kind != HEED_OPTIMIZER_ADAMW && config.max_norm == 0;
   if (!t->share.no_norm) config.squares = t->share.square;
   TOOL_HEED(command, heed_optimizer_create(t->share.own, t->share.own_count, &config, &t->optimizer));
   return TOOL_DONE;
@@ -186,10 +186,7 @@ static void say_start(const trainer *t) {
 static int share_batches(trainer *t) {
   train_settings *s = &t->settings;
   if (!s->resume && !tool_given(t->args, "accumulate")) TOOL_TRY(tool_ranks_default(t->ranks, t->args, &s->accumulate));
-  TOOL_TRY(tool_ranks_check(t->ranks, s->accumulate));
-  if (t->ranks && s->clip > 0 && s->optimizer == HEED_OPTIMIZER_SGD)
-    return tool_usage(command, "--clip with sgd is for one process; use --optimizer adamw");
-  return TOOL_DONE;
+  return tool_ranks_check(t->ranks, s->accumulate);
 }
 
 // Ranks that began with something else would train another model.

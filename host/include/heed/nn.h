@@ -290,7 +290,7 @@ typedef struct heed_optimizer_config {
   double loss_scale;         // AdamW: the first loss scale, for gradients in F16; 0: the loss is not scaled
   heed_grad_control_options loss_scaling;  // how it changes; max_norm is not read
   const heed_tensor *
-      squares;  // AdamW: F32 [1], the sum of squares by which a step judges and clips, for an optimizer of a part of the
+      squares;  // F32 [1], the sum of squares by which a step judges (AdamW) and clips, for an optimizer of a part of the
   // gradients, or of sums in a tree; the caller writes it before each step, and it outlives the optimizer.
   // NULL: the optimizer sums
 } heed_optimizer_config;
@@ -301,7 +301,7 @@ typedef struct heed_optimizer_config {
 // launch, with the same bits.
 //
 // AdamW takes the norm of all gradients before each step; a step whose norm is not finite changes neither parameters nor moments. SGD with
-// max_norm scales the gradients in place, as heed_clip_grad_norm() does, and skips no step.
+// max_norm scales the gradients in place, as heed_clip_grad_norm() does, and skips no step: a norm that is not finite makes them NaN.
 typedef struct heed_optimizer heed_optimizer;
 // The optimizer copies the list; the tensors must outlive it, and all of them must be on one context.
 // Errors: INVALID_ARGUMENT (options, a second context), OUT_OF_MEMORY, SHAPE when a gradient has another shape than its value or a
