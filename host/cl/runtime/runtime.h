@@ -16,7 +16,8 @@
 enum heed__cl_shuffle {
   HEED__SHUFFLE_NONE,
   HEED__SHUFFLE_EMULATED,  // for tests
-  HEED__SHUFFLE_KHR
+  HEED__SHUFFLE_KHR,
+  HEED__SHUFFLE_PTX
 };
 
 // The properties of the device by which heed chooses kernels. heed reads them once, when it opens the context; only tests change them
