@@ -262,20 +262,31 @@ float lanes_max(floatv value) { return HEED_JOIN(LANES_, VECTOR)(value, fmax); }
 
 // Over the work-items of a row; each gets the result. scratch: GROUP floats.
 #if GROUP > 1
-#define DEFINE_GROUP_REDUCTION(name, combine)                     \
-  float group_##name(float value, __local float *scratch) {       \
-    const int lane = get_local_id(0);                             \
-    barrier(CLK_LOCAL_MEM_FENCE);                                 \
-    scratch[lane] = value;                                        \
-    for (int width = GROUP / 2; width > 0; width /= 2) {          \
-      barrier(CLK_LOCAL_MEM_FENCE);                               \
-      if (lane < width) {                                         \
-        const float a = scratch[lane], b = scratch[lane + width]; \
-        scratch[lane] = combine;                                  \
-      }                                                           \
-    }                                                             \
-    barrier(CLK_LOCAL_MEM_FENCE);                                 \
-    return scratch[0];                                            \
+// In two steps, as barriers cost more than a few additions: some items fold what lies GROUP_PARTS apart, then each item their results.
+#define GROUP_PARTS (GROUP >= 128 ? 16 : GROUP >= 32 ? 8 : GROUP)
+#define DEFINE_GROUP_REDUCTION(name, combine)                                   \
+  float group_##name(float value, __local float *scratch) {                     \
+    const int lane = get_local_id(0);                                           \
+    barrier(CLK_LOCAL_MEM_FENCE);                                               \
+    scratch[lane] = value;                                                      \
+    barrier(CLK_LOCAL_MEM_FENCE);                                               \
+    if (GROUP > GROUP_PARTS) {                                                  \
+      if (lane < GROUP_PARTS) {                                                 \
+        float a = value;                                                        \
+        for (int other = lane + GROUP_PARTS; other < GROUP; other += GROUP_PARTS) { \
+          const float b = scratch[other];                                       \
+          a = combine;                                                          \
+        }                                                                       \
+        scratch[lane] = a;                                                      \
+      }                                                                         \
+      barrier(CLK_LOCAL_MEM_FENCE);                                             \
+    }                                                                           \
+    float a = scratch[0];                                                       \
+    for (int part = 1; part < GROUP_PARTS; ++part) {                            \
+      const float b = scratch[part];                                            \
+      a = combine;                                                              \
+    }                                                                           \
+    return a;                                                                   \
   }
 DEFINE_GROUP_REDUCTION(sum, a + b)
 DEFINE_GROUP_REDUCTION(max, fmax(a, b))

@@ -3,7 +3,9 @@
 //   0  not at all
 //   1  emulated in local memory, so that every device can run, and test, what the others do
 //   2  cl_khr_subgroup_shuffle
-// No standard says that items lie in a subgroup's lanes in their order: host/cl/runtime/shuffle.c tries it before it chooses 2.
+//   3  inline PTX: NVIDIA's drivers have no extension for it. A warp's 32 items meet each exchange together
+// No standard says that items lie in a subgroup's lanes in their order, nor that a driver takes inline PTX: host/cl/runtime/shuffle.c tries
+// it before it chooses 2 or 3.
 #ifndef SHUFFLE
 #define SHUFFLE 0
 #endif
@@ -16,6 +18,14 @@
 #pragma OPENCL EXTENSION cl_khr_subgroups : enable
 #pragma OPENCL EXTENSION cl_khr_subgroup_shuffle : enable
 #define SHUFFLE_XOR(x, mask) sub_group_shuffle_xor(x, (uint)(mask))
+#elif SHUFFLE == 3
+#define SHUFFLE_REACHES(items) ((items) <= 32)
+float shuffle_xor(float x, int mask) {
+  uint other;
+  __asm__ volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=r"(other) : "r"(as_uint(x)), "r"(mask));
+  return as_float(other);
+}
+#define SHUFFLE_XOR(x, mask) shuffle_xor(x, mask)
 #endif
 // Whether `items` neighbours, a power of two, lie in one subgroup: a compiler may choose its size anew for every kernel.
 #ifndef SHUFFLE_REACHES

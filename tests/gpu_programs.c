@@ -154,24 +154,27 @@ static const struct gpu {
   size_t max_work_group;
   int scores_an_item, sums_an_item, floats_an_item, subgroup;
   bool tensor_cores, tf32;
+  enum heed__cl_shuffle shuffle;
 } gpus[] = {
-    {"nvidia", 48 << 10, 1024, 32, 64, 128, 0, false, false},
-    {"nvidia-tensor", 48 << 10, 1024, 32, 64, 128, 0, true, false},
-    {"nvidia-tf32", 48 << 10, 1024, 32, 64, 128, 0, true, true},
-    {"amd", 64 << 10, 256, 32, 64, 128, 0, false, false},
-    {"intel", 64 << 10, 256, 16, 32, 56, 0, false, false},
-    {"intel-max", 128 << 10, 1024, 16, 32, 56, 16, false, false},
+    {"nvidia", 48 << 10, 1024, 32, 64, 128, 0, false, false, HEED__SHUFFLE_PTX},
+    {"nvidia-tensor", 48 << 10, 1024, 32, 64, 128, 0, true, false, HEED__SHUFFLE_PTX},
+    {"nvidia-tf32", 48 << 10, 1024, 32, 64, 128, 0, true, true, HEED__SHUFFLE_PTX},
+    {"amd", 64 << 10, 256, 32, 64, 128, 0, false, false, HEED__SHUFFLE_NONE},
+    {"intel", 64 << 10, 256, 16, 32, 56, 0, false, false, HEED__SHUFFLE_NONE},
+    {"intel-max", 128 << 10, 1024, 16, 32, 56, 16, false, false, HEED__SHUFFLE_NONE},
 };
 
 static void pose(heed_context *ctx, const struct gpu *gpu) {
-  struct heed__cl_traits *traits = &heed__cl_state(ctx)->traits;
+  struct heed__cl *cl = heed__cl_state(ctx);
+  struct heed__cl_traits *traits = &cl->traits;
   ctx->device.type = HEED_DEVICE_GPU;
   traits->cpu_like = false;
   traits->vector_width = 1;
   traits->max_work_group = gpu->max_work_group;
   traits->local_memory = gpu->local_memory;
   traits->compute_units = 32;
-  traits->shuffle = HEED__SHUFFLE_NONE;
+  traits->shuffle = cl->shuffle_tried = gpu->shuffle;
+  cl->shuffle_right = true;
   traits->short_loops = false;
   traits->scores_an_item = gpu->scores_an_item;
   traits->sums_an_item = gpu->sums_an_item;

@@ -5,6 +5,8 @@
 // check with: -DX_DTYPE=F16 -DGROUP=64 -DLOG=1
 // check with: -DVECTOR=8 -DSTREAMED=4096
 // check with: -DVECTOR=8 -DSTREAMED=4096 -DLOG=1
+// check with: -DX_DTYPE=BF16 -DGROUP=64 -DHELD=4
+// check with: -DGROUP=256 -DHELD=16 -DLOG=1
 #ifndef X_DTYPE
 #define X_DTYPE F32
 #endif
@@ -14,6 +16,11 @@
 // Not 0: rows of F32, a multiple of VECTOR and at most STREAMED of them, of results too many for the caches.
 #ifndef STREAMED
 #define STREAMED 0
+#endif
+// Not 0: an item holds a row's share in so many registers, and the row is no longer than a group's items hold. Each element is then read
+// once, and its exponential computed once.
+#ifndef HELD
+#define HELD 0
 #endif
 typedef TYPE(X_DTYPE) real;
 #pragma OPENCL FP_CONTRACT ON
@@ -110,10 +117,35 @@ float row_exp_sum(const __global real *x, idx cols, idx step, float shift, kept 
 // Where slice `row` of [outer, cols, inner] begins.
 #define SLICE_START(row) ((row) / (idx)inner * (idx)cols * (idx)inner + (row) % (idx)inner)
 
+#if HELD
+#define HELD_LOOP(n, i, cols) _Pragma("unroll") for (int n = 0, i = ROW_LANE; n < HELD; ++n, i += GROUP)
+
+void softmax_of_held(const __global real *in, __global real *out, idx cols, idx step, __local float *scratch) {
+  float held[HELD], largest = -INFINITY, sum = 0;
+  HELD_LOOP(n, i, cols) held[n] = i < cols ? GET(in, i, 0) : -INFINITY;
+  HELD_LOOP(n, i, cols) largest = larger_of(largest, held[n]);
+  const float shift = SHIFT_OF(row_max(largest, scratch));
+  HELD_LOOP(n, i, cols) {
+    const float e = i < cols ? exp_flushed(held[n] - shift) : 0;
+    sum += e;
+    if (!LOG) held[n] = e;
+  }
+  const float factor = factor_of(row_sum(sum, scratch));
+  HELD_LOOP(n, i, cols)
+  if (i < cols) PUT(out, i, LOG ? (held[n] - shift) - factor : held[n] * factor);
+}
+#endif
+
 ROW_GROUP __kernel void softmax_rows(const __global real *x, long x_offset, __global real *y, long y_offset, long outer,
                                      long cols, long inner) {
   __local float scratch[GROUP];
   const idx step = inner;
+#if HELD
+  ROWS_LOOP(row, outer * inner) {
+    const idx start = SLICE_START(row);
+    softmax_of_held(x + x_offset + start, y + y_offset + start, cols, step, scratch);
+  }
+#else
   floatv largest = -INFINITY;
   bool is_known = false;
 #if STREAMED
@@ -137,6 +169,7 @@ ROW_GROUP __kernel void softmax_rows(const __global real *x, long x_offset, __gl
     ROW_LOOP(i, 0, (idx)cols) { PUT_RESULT(out, i, result_of(GET(in, i, 0), shift, factor)); }
 #endif
   }
+#endif
 }
 
 // log-softmax: dx = dy − exp(y) Σ dy. softmax: dx = y (dy − Σ y dy). Where y is nearly one-hot that difference cancels, and what

@@ -23,6 +23,14 @@ static bool streams(const heed_context *ctx, const heed_tensor *x, struct heed__
          axis <= STREAMED_MOST && 2 * (uint64_t)heed_tensor_bytes(x) > traits->cache;
 }
 
+// How many elements of a row each item of a group holds in registers; 0: they do not fit there.
+static int held_by(struct heed__cl_rows layout, int64_t axis) {
+  enum { MOST = 16 };
+  int held = 1;
+  while (held <= MOST && (int64_t)held * layout.group < axis) held *= 2;
+  return layout.group > 1 && held <= MOST ? held : 0;
+}
+
 // Passes the defines, the tensors in order and the sizes; `rows` and `columns` are the kernel's names for the two layouts.
 static heed_status run(heed_context *ctx, bool log_form, const char *rows, const char *columns,
                        const heed_tensor *const *tensors, int count) {
@@ -38,7 +46,10 @@ static heed_status run(heed_context *ctx, bool log_form, const char *rows, const
   heed__cl_define_rows(&k, layout);
   heed__cl_define_dtype(&k, "X_DTYPE", x->dtype);
   heed__cl_define_int(&k, "LOG", log_form);
-  if (by_rows && count == 2 && streams(ctx, x, layout)) heed__cl_define_int(&k, "STREAMED", STREAMED_MOST);
+  if (by_rows && count == 2) {
+    if (streams(ctx, x, layout)) heed__cl_define_int(&k, "STREAMED", STREAMED_MOST);
+    if (held_by(layout, axis)) heed__cl_define_int(&k, "HELD", held_by(layout, axis));
+  }
   for (int i = 0; i < count; ++i) heed__cl_tensor(&k, tensors[i]);
   for (int i = 0; i < 3; ++i) heed__cl_long(&k, x->dims[i]);
   if (by_rows) return heed__cl_launch_rows(&k, layout, outer * inner);

@@ -22,11 +22,12 @@ static cl_uint compute_capability(cl_device_id device) {
   return error == CL_SUCCESS && given == sizeof major ? major : 0;
 }
 
-// NVIDIA devices do not have the extension; their work-items exchange values through local memory. So do Intel's: their compiler takes
-// subgroups of 8 for kernels with many registers, which reach too few neighbours, or spills what the exchange needs on top.
-static enum heed__cl_shuffle shuffle_of(cl_device_id device, bool is_intel) {
-  return !is_intel && heed__cl_has_extension(device, "cl_khr_subgroup_shuffle") ? HEED__SHUFFLE_KHR
-                                                                                : HEED__SHUFFLE_NONE;
+// Intel's work-items exchange values through local memory: their compiler takes subgroups of 8 for kernels with many registers, which reach
+// too few neighbours, or spills what the exchange needs on top. NVIDIA's drivers do not have the extension, and take inline PTX.
+static enum heed__cl_shuffle shuffle_of(cl_device_id device, bool is_intel, bool is_nvidia) {
+  if (is_intel) return HEED__SHUFFLE_NONE;
+  if (heed__cl_has_extension(device, "cl_khr_subgroup_shuffle")) return HEED__SHUFFLE_KHR;
+  return is_nvidia ? HEED__SHUFFLE_PTX : HEED__SHUFFLE_NONE;
 }
 
 // Reads a number that heed can do without; 0 if the driver does not have it.
@@ -101,7 +102,7 @@ static heed_status read_traits(cl_device_id device, const heed_device_info *info
   traits->tensor_cores = traits->nvidia && compute_capability(device) >= 8;
   traits->short_loops = strncasecmp(info->name, "llvmpipe", strlen("llvmpipe")) == 0;
   traits->bf16_dots = heed__cl_bf16_dots_of(info);
-  traits->shuffle = traits->cpu_like ? HEED__SHUFFLE_NONE : shuffle_of(device, is_intel);
+  traits->shuffle = traits->cpu_like ? HEED__SHUFFLE_NONE : shuffle_of(device, is_intel, traits->nvidia);
   read_registers(device, is_intel, traits);
   traits->launch_flops = 0.25 * slow_rate(traits->compute_units, number_of(device, CL_DEVICE_MAX_CLOCK_FREQUENCY));
   return HEED_OK;

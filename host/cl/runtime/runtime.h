@@ -16,7 +16,8 @@
 enum heed__cl_shuffle {
   HEED__SHUFFLE_NONE,
   HEED__SHUFFLE_EMULATED,  // for tests
-  HEED__SHUFFLE_KHR
+  HEED__SHUFFLE_KHR,
+  HEED__SHUFFLE_PTX
 };
 
 // Whether a CPU adds products of pairs of BF16 numbers to F32 sums by one instruction (AVX512_BF16).
