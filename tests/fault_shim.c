@@ -73,7 +73,7 @@ static const char tombstone;
 static int block_count, block_tombstones, over_released[OBJECTS];
 
 static struct held *find(struct held *table, const void *address) {
-  size_t at = ((uintptr_t)address >> 4) * 0x9E3779B97F4A7C15u >> 48;
+  size_t at = (size_t)(((uintptr_t)address >> 4) * UINT64_C(0x9E3779B97F4A7C15) >> 48);
   struct held *free_slot = NULL;
   for (size_t steps = 0; steps < SLOTS; steps++, at = (at + 1) % SLOTS) {
     if (table[at].address == address) return &table[at];

@@ -1,5 +1,6 @@
 // How products are planned: once for each problem, the same way whatever the number of compute units, and as a choice says.
 #include <heed/tune.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cl/gemm/gemm.h"

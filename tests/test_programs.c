@@ -162,7 +162,7 @@ static void a_binary_that_the_driver_refuses_is_built_from_source(void **state) 
   assert_non_null(key);
   uint64_t key_bytes = 0;
   memcpy(&key_bytes, whole + 8, sizeof key_bytes);
-  char *text = strndup((char *)key, key_bytes);
+  char *text = strndup((char *)key, (size_t)key_bytes);
   heed__cl_cache_store(support_cache.cache, text, support_cache_binary, sizeof support_cache_binary);
   assert_true(support_cache_loads(text));
   assert_true(run_once(state, support_cache.cache) == 6);

@@ -1,5 +1,6 @@
 // Random numbers: Philox's published answers, uniform, normal and bounded numbers by their moments, and that none repeats.
 #include "base/random.h"
+#include "base/size.h"
 #include "support_values.h"
 
 enum { COUNT = 100000, SEED = 17 };
@@ -85,11 +86,37 @@ static void dropout_keeps_all_at_0_and_is_words_of_philox(void **state) {
   }
 }
 
+// Known answers, for compilers without integers of 128 bits; the others compare many more.
+static void products_of_64_bits_are_exact(void **state) {
+  (void)state;
+  assert_true(heed__mul_high(UINT64_MAX, UINT64_MAX) == UINT64_MAX - 1);
+  assert_true(heed__mul_high(UINT64_C(1) << 32, UINT64_C(1) << 32) == 1);
+  assert_true(heed__mul_high(UINT64_C(0x123456789abcdef0), UINT64_C(0xfedcba9876543210)) ==
+              UINT64_C(0x121fa00ad77d7422));
+  assert_true(heed__mul_mod(INT64_MAX, INT64_MAX, INT64_MAX - 1) == 1);
+  assert_true(heed__mul_mod(INT64_C(1) << 62, INT64_C(1) << 62, 1000000007) == 829977023);
+  assert_true(heed__mul_mod(5, 0, 3) == 0 && heed__mul_mod(5, 7, 1) == 0);
+#ifdef __SIZEOF_INT128__
+  for (uint64_t i = 0; i < COUNT; ++i) {
+    uint32_t r[8];
+    heed_philox(SEED, (uint32_t[4]){(uint32_t)i, 0, 0, 0}, r);
+    heed_philox(SEED, (uint32_t[4]){(uint32_t)i, 1, 0, 0}, r + 4);
+    const uint64_t a = (uint64_t)r[0] << 32 | r[1], b = (uint64_t)r[2] << 32 | r[3];
+    const int64_t m = (int64_t)(((uint64_t)r[4] << 31 | r[5]) >> (1 + r[6] % 62)) + 1;
+    assert_true(heed__mul_high(a, b) == (uint64_t)((unsigned __int128)a * b >> 64));
+    const int64_t x = (int64_t)(a >> 1), y = (int64_t)(b >> 1);
+    assert_true(heed__mul_mod(x, y, m) ==
+                (int64_t)((unsigned __int128)x * (unsigned __int128)y % (unsigned __int128)m));
+  }
+#endif
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(philox_gives_its_known_answers),         TEST(uniform_numbers_fill_0_to_1),
       TEST(normal_numbers_have_the_normal_moments), TEST(bounded_numbers_are_even),
       TEST(seed_stream_and_index_all_matter),       TEST(dropout_keeps_all_at_0_and_is_words_of_philox),
+      TEST(products_of_64_bits_are_exact),
   };
   return cmocka_run_group_tests_name("random numbers", tests, NULL, NULL);
 }

@@ -308,6 +308,8 @@ static void a_broken_index_is_refused_by_name(void **state) {
     const char *map, *part;
     heed_status status;
   } cases[] = {
+      {"{\"a\":\"..\\\\model-1.safetensors\"}", "\"a\": its file \"..\\model-1.safetensors\" is not in the folder",
+       HEED_ERROR_FORMAT},
       {"{\"a\":\"../model-1.safetensors\"}", "\"a\": its file \"../model-1.safetensors\" is not in the folder",
        HEED_ERROR_FORMAT},
       {"{\"a\":\"/model-1.safetensors\"}", "is not in the folder", HEED_ERROR_FORMAT},

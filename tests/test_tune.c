@@ -348,7 +348,7 @@ static void a_broken_file_is_refused(void **state) {
   write_table(state, path, "\"heed\"", "\"heed\"");
   struct stat info;
   assert_int_equal(stat(path, &info), 0);
-  for (int64_t size = 0; size + 2 < info.st_size; size += 37) {  // cut off anywhere
+  for (off_t size = 0; size + 2 < info.st_size; size += 37) {  // cut off anywhere
     write_table(state, path, "\"heed\"", "\"heed\"");
     assert_int_equal(truncate(path, size), 0);
     assert_useless(state, path, HEED_ERROR_FORMAT, "not JSON");

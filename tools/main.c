@@ -66,6 +66,9 @@ static int help(int argc, const char **argv) {
 
 int main(int argc, char **argv) {
   const char **words = (const char **)argv;
+#ifdef _WIN32  // the same bytes as elsewhere
+  for (int file = STDIN_FILENO; file <= STDERR_FILENO; file++) _setmode(file, _O_BINARY);
+#endif
   int status = TOOL_USAGE;
   if (argc < 2) {
     print_usage(stderr);

@@ -134,9 +134,10 @@ static int write_all(int fd, const char *data, size_t bytes) {
   return 0;
 }
 
+#ifdef SIGXFSZ
 // When a write passes the file size limit, the kernel sends SIGXFSZ, which would end the process and leave the temporary file. Block the
 // signal for this thread while it writes, and take it off the queue if it came.
-heed_status heed__atomic_write(struct heed__atomic_file *file, const void *data, size_t bytes) {
+static int write_within_limit(int fd, const void *data, size_t bytes) {
   sigset_t limit, pending, old;
   sigemptyset(&limit);
   sigaddset(&limit, SIGXFSZ);
@@ -144,13 +145,21 @@ heed_status heed__atomic_write(struct heed__atomic_file *file, const void *data,
   sigpending(&pending);
   const bool was_pending = sigismember(&pending, SIGXFSZ) == 1;
   const bool held = pthread_sigmask(SIG_BLOCK, &limit, &old) == 0;
-  const int error = write_all(file->fd, data, bytes);
+  const int error = write_all(fd, data, bytes);
   if (held && error == EFBIG && !was_pending) {
     const struct timespec now = {0, 0};
     while (sigtimedwait(&limit, NULL, &now) < 0 && errno == EINTR) {
     }
   }
   if (held) pthread_sigmask(SIG_SETMASK, &old, NULL);
+  return error;
+}
+#else
+static int write_within_limit(int fd, const void *data, size_t bytes) { return write_all(fd, data, bytes); }
+#endif
+
+heed_status heed__atomic_write(struct heed__atomic_file *file, const void *data, size_t bytes) {
+  const int error = write_within_limit(file->fd, data, bytes);
   return error == 0 ? HEED_OK : fail(file, error);
 }
 

@@ -26,7 +26,13 @@ heed_status heed__config_switch(int given, const char *name, bool otherwise, boo
 bool heed__config_folder(const char *variable, const char *otherwise, const char *name, char *path, size_t size) {
   const char *base = heed__config_text(NULL, variable), *home = heed__config_text(NULL, "HOME");
   int used = -1;
-  if (base && base[0] == '/')
+#ifdef _WIN32  // has one place for what belongs to a user and a machine
+  if (!(base && base[0])) base = heed__config_text(NULL, "LOCALAPPDATA");
+  const bool given = base != NULL;
+#else
+  const bool given = base && base[0] == '/';
+#endif
+  if (given)
     used = snprintf(path, size, "%s/%s", base, name);
   else if (home)
     used = snprintf(path, size, "%s/%s/%s", home, otherwise, name);

@@ -16,6 +16,10 @@ bool heed__private_only_ours(const struct stat *info) {
 void heed__private_make_folders(const char *dir) {
   char path[4096];
   if ((size_t)snprintf(path, sizeof path, "%s", dir) >= sizeof path) return;
+#ifdef _WIN32
+  for (char *c = path; *c; ++c)
+    if (*c == '\\') *c = '/';
+#endif
   for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
     *slash = 0;
     mkdir(path, 0700);

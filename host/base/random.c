@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "base/random.h"
+#include "base/size.h"
 
 void heed_philox(uint64_t seed, const uint32_t counter[4], uint32_t random[4]) {
   uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];
@@ -45,5 +46,5 @@ uint64_t heed_random_below(uint64_t seed, uint64_t stream, uint64_t index, uint6
   uint32_t random[4];
   draw(seed, stream, index, random);
   const uint64_t bits = (uint64_t)random[0] << 32 | random[1];
-  return (uint64_t)((unsigned __int128)bits * n >> 64);
+  return heed__mul_high(bits, n);
 }

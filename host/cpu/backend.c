@@ -10,9 +10,10 @@
 
 // ---------------------------------------------------------------- memory
 
-// This header precedes each buffer's first byte and keeps the alignment of the block.
+// This header precedes each buffer's first byte. Windows has no aligned_alloc() whose memory free() takes.
 enum { ALIGNMENT = 64 };
 struct header {
+  void *block;
   size_t bytes;
 };
 _Static_assert(sizeof(struct header) <= ALIGNMENT, "the header fits before the data");
@@ -37,15 +38,16 @@ static heed_status buffer_create(heed_context *ctx, size_t bytes, void **handle)
                 "a buffer of %s does not fit: this machine has %s left; this context holds %s",
                 heed__bytes_text(bytes, wanted), heed__bytes_text(available, memory),
                 heed__bytes_text(ctx->allocated, used));
-  const size_t padded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-  struct header *header = aligned_alloc(ALIGNMENT, ALIGNMENT + padded);
-  HEED__REQUIRE(header != NULL, HEED_ERROR_OUT_OF_MEMORY,
+  char *block = bytes <= SIZE_MAX - 2 * ALIGNMENT ? malloc(bytes + 2 * ALIGNMENT) : NULL;
+  HEED__REQUIRE(block != NULL, HEED_ERROR_OUT_OF_MEMORY,
                 "the system gives no buffer of %s; this context holds %s of the host's %s",
                 heed__bytes_text(bytes, wanted), heed__bytes_text(ctx->allocated, used),
                 heed__bytes_text(state->memory, memory));
-  header->bytes = bytes;
+  char *data = block + 2 * ALIGNMENT - (uintptr_t)block % ALIGNMENT;
+  struct header *header = (struct header *)(void *)(data - ALIGNMENT);
+  *header = (struct header){.block = block, .bytes = bytes};
   heed__context_took(ctx, bytes);
-  *handle = (char *)header + ALIGNMENT;
+  *handle = data;
   return HEED_OK;
 }
 
@@ -53,7 +55,7 @@ static void buffer_destroy(heed_context *ctx, void *handle) {
   if (!handle) return;
   struct header *header = (struct header *)(void *)((char *)handle - ALIGNMENT);
   heed__context_gave(ctx, header->bytes);
-  free(header);
+  free(header->block);
 }
 
 static heed_status upload(heed_context *ctx, void *handle, size_t offset, const void *data, size_t bytes) {
@@ -196,7 +198,9 @@ static void cpuinfo_value(const char *key, char *text, size_t size) {
 }
 
 void heed__cpu_device_info(heed_device_info *info) {
-  char model[128] = "unknown processor";
+  char model[128];
+  const char *windows = getenv("PROCESSOR_IDENTIFIER");
+  snprintf(model, sizeof model, "%s", windows && *windows ? windows : "unknown processor");
   memset(info, 0, sizeof *info);
   cpuinfo_value("model name", model, sizeof model);
   info->platform_index = info->device_index = -1;

@@ -10,7 +10,7 @@
 
 // A file name that stays in its folder (it is not absolute, and no part of it goes up) and that a message may show.
 static bool stays_inside(const char *name) {
-  if (name[0] == '\0' || name[0] == '/') return false;
+  if (name[0] == '\0' || name[0] == '/' || strpbrk(name, "\\:")) return false;  // '\\' and ':' lead out on Windows
   for (const char *c = name; *c; ++c)
     if ((unsigned char)*c < 0x20 || *c == 0x7f) return false;
   for (const char *part = name; part; part = strchr(part, '/')) {

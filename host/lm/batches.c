@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/size.h"
 #include "base/status.h"
 #include "lm/token_data.h"
 
@@ -32,8 +33,10 @@ static int64_t start_of(const heed_batches *b, int64_t count, int64_t step, int6
   if (!b->sequential)
     return (int64_t)heed_random_below(b->seed, WINDOW_STREAM + (uint64_t)step, (uint64_t)micro << 32 | (uint64_t)row,
                                       (uint64_t)(count - b->length));
-  const __int128 before = ((__int128)step * b->accumulate + micro) * b->batch + row;
-  return (int64_t)(before % count * b->length % count);
+  // The rows before this one, times their length, modulo the tokens.
+  const int64_t before = heed__mul_mod(step, b->accumulate, count) + micro % count;
+  const int64_t rows = (heed__mul_mod(before, b->batch, count) + row % count) % count;
+  return heed__mul_mod(rows, b->length, count);
 }
 
 heed_status heed_batches_read(const heed_batches *batches, const heed_token_data *data, int64_t step, int64_t micro,

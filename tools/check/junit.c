@@ -105,7 +105,7 @@ static void print(const junit *report, FILE *to, const char *suite, const char *
 static mode_t report_mode(void) {
   const mode_t mask = umask(0);
   umask(mask);
-  return 0666 & ~mask;
+  return (mode_t)(0666 & ~mask);
 }
 
 // Makes a file beside `path` that replaces it once it is complete and on disk.

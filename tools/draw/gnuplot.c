@@ -5,22 +5,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "cli/child.h"
 #include "cli/files.h"
-
-enum { CANNOT_START = 126, NOT_FOUND = 127 };  // exit statuses of the child, as in a shell
-
-typedef struct picture {
-  char *bytes;
-  size_t count;
-} picture;
 
 bool gnuplot_is_stdout(const char *path) { return strcmp(path, "svg:-") == 0 || strcmp(path, "png:-") == 0; }
 
@@ -31,73 +23,24 @@ const char *gnuplot_terminal(const char *path) {
   return strcasecmp(ending, ".png") == 0 ? "pngcairo" : strcasecmp(ending, ".svg") == 0 ? "svg" : NULL;
 }
 
-// ---------------------------------------------------------------- the child
-
-static void become_gnuplot(int input, int output) {
-  // Ctrl-C reaches it, too; what heed has begun to draw, it finishes, as it finishes the step that it is at.
-  sigset_t held;
-  sigemptyset(&held);
-  sigaddset(&held, SIGINT);
-  sigprocmask(SIG_BLOCK, &held, NULL);
-  if (dup2(input, STDIN_FILENO) < 0 || dup2(output, STDOUT_FILENO) < 0) _exit(CANNOT_START);
-  // In a locale without the degree sign gnuplot complains of it whenever a script is in UTF-8, as heed's are.
-  setenv("LC_ALL", "C.UTF-8", 1);
-  execlp("gnuplot", "gnuplot", "-", (char *)NULL);
-  _exit(errno == ENOENT ? NOT_FOUND : CANNOT_START);
-}
-
-static int read_all(int from, picture *p) {
-  size_t room = 0;
-  for (;;) {
-    if (p->count == room) {
-      room = room * 2 + 65536;
-      char *grown = realloc(p->bytes, room);
-      if (!grown) return ENOMEM;
-      p->bytes = grown;
-    }
-    const ssize_t count = read(from, p->bytes + p->count, room - p->count);
-    if (count == 0) return 0;
-    if (count < 0 && errno != EINTR) return errno;
-    if (count > 0) p->count += (size_t)count;
-  }
-}
-
-static int judge(const char *command, const char *option, const char *path, int status) {
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return TOOL_DONE;
-  if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_FOUND)
+// Collects what gnuplot prints for the script. The caller frees p->bytes in any case.
+static int run(const char *command, const char *option, const char *path, FILE *script, child_output *p) {
+  rewind(script);
+  const int status = lseek(fileno(script), 0, SEEK_SET) == 0 ? child_filter("gnuplot", fileno(script), p) : -1;
+  if (status == 0) return TOOL_DONE;
+  if (status < 0) return tool_fail(command, "%s %s: cannot start gnuplot: %s", option, path, strerror(errno));
+  if (status == CHILD_NOT_FOUND)
     return tool_fail(command, "%s %s: needs gnuplot, which is not installed (Debian's package: gnuplot-nox)", option,
                      path);
-  if (WIFEXITED(status) && WEXITSTATUS(status) == CANNOT_START)
-    return tool_fail(command, "%s %s: gnuplot cannot be started", option, path);
-  if (WIFSIGNALED(status))
-    return tool_fail(command, "%s %s: gnuplot was stopped by signal %d", option, path, WTERMSIG(status));
-  return tool_fail(command, "%s %s: gnuplot failed with exit status %d; its message is above", option, path,
-                   WEXITSTATUS(status));
-}
-
-// Collects what gnuplot prints for the script. The caller frees p->bytes in any case.
-static int run(const char *command, const char *option, const char *path, FILE *script, picture *p) {
-  int ends[2];
-  rewind(script);
-  if (lseek(fileno(script), 0, SEEK_SET) != 0 || pipe2(ends, O_CLOEXEC) != 0)
-    return tool_fail(command, "%s %s: cannot start gnuplot: %s", option, path, strerror(errno));
-  const pid_t child = fork();
-  if (child == 0) become_gnuplot(fileno(script), ends[1]);
-  const int fork_error = errno;
-  close(ends[1]);
-  const int read_error = child > 0 ? read_all(ends[0], p) : 0;
-  close(ends[0]);
-  if (child < 0) return tool_fail(command, "%s %s: cannot start gnuplot: %s", option, path, strerror(fork_error));
-  int status;
-  while (waitpid(child, &status, 0) < 0)
-    if (errno != EINTR) return tool_fail(command, "%s %s: waiting for gnuplot: %s", option, path, strerror(errno));
-  if (read_error) return tool_fail(command, "%s %s: reading from gnuplot: %s", option, path, strerror(read_error));
-  return judge(command, option, path, status);
+  if (status == CHILD_CANNOT_START) return tool_fail(command, "%s %s: gnuplot cannot be started", option, path);
+  if (status > CHILD_SIGNAL)
+    return tool_fail(command, "%s %s: gnuplot was stopped by signal %d", option, path, status - CHILD_SIGNAL);
+  return tool_fail(command, "%s %s: gnuplot failed with exit status %d; its message is above", option, path, status);
 }
 
 // ---------------------------------------------------------------- the file
 
-static int write_all(int fd, const picture *p) {
+static int write_all(int fd, const child_output *p) {
   for (size_t done = 0; done < p->count;) {
     const ssize_t count = write(fd, p->bytes + done, p->count - done);
     if (count < 0 && errno != EINTR) return errno;
@@ -107,7 +50,7 @@ static int write_all(int fd, const picture *p) {
 }
 
 // Returns an errno, or 0.
-static int write_file(const char *temporary, const char *path, const picture *p) {
+static int write_file(const char *temporary, const char *path, const child_output *p) {
   const int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (fd < 0) return errno;
   int error = write_all(fd, p);
@@ -117,7 +60,7 @@ static int write_file(const char *temporary, const char *path, const picture *p)
   return error;
 }
 
-static int replace(const char *command, const char *option, const char *path, const picture *p) {
+static int replace(const char *command, const char *option, const char *path, const child_output *p) {
   if (p->count == 0) return tool_fail(command, "%s %s: gnuplot drew nothing", option, path);
   if (gnuplot_is_stdout(path)) {
     const int error = write_all(STDOUT_FILENO, p);
@@ -135,7 +78,7 @@ static int replace(const char *command, const char *option, const char *path, co
 int gnuplot_draw(const char *command, const char *option, const char *path, FILE *script) {
   if (fflush(script) != 0 || ferror(script))
     return tool_fail(command, "%s %s: cannot write a temporary file: %s", option, path, strerror(errno));
-  picture p = {0};
+  child_output p = {0};
   int status = run(command, option, path, script, &p);
   if (status == TOOL_DONE) status = replace(command, option, path, &p);
   free(p.bytes);
@@ -153,7 +96,7 @@ int gnuplot_check(const char *command, const char *option, const char *path) {
   FILE *script = tmpfile();
   if (!script) return tool_fail(command, "%s %s: cannot make a temporary file: %s", option, path, strerror(errno));
   fprintf(script, "set terminal %s\n", terminal);
-  picture p = {0};
+  child_output p = {0};
   int status = fflush(script) == 0 ? TOOL_DONE : tool_fail(command, "cannot write a temporary file");
   if (status == TOOL_DONE) status = run(command, option, path, script, &p);
   free(p.bytes);

@@ -80,8 +80,11 @@ static bool is_temporary(const char *name) {
 static void remove_temporaries(const char *folder) {
   DIR *entries = opendir(folder);
   if (!entries) return;
-  for (const struct dirent *entry; (entry = readdir(entries));)
-    if (is_temporary(entry->d_name)) unlinkat(dirfd(entries), entry->d_name, 0);
+  for (const struct dirent *entry; (entry = readdir(entries));) {
+    char *path = is_temporary(entry->d_name) ? lm_train_path_in(folder, entry->d_name) : NULL;
+    if (path) unlink(path);
+    free(path);
+  }
   closedir(entries);
 }
 

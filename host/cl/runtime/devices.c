@@ -308,7 +308,7 @@ static heed_status add_platform(struct list *list, cl_platform_id id, int index,
 // Lists the platforms that the loader offers, in its order; `platforms` has room for `extra` more entries after them.
 static heed_status discover(struct list *list, heed_platform_info **platforms, size_t *count, size_t extra) {
   cl_uint offered = 0;
-  const cl_int error = clGetPlatformIDs(0, NULL, &offered);
+  const cl_int error = heed__cl_has_loader() ? clGetPlatformIDs(0, NULL, &offered) : PLATFORM_NOT_FOUND_KHR;
   if (error != CL_SUCCESS) offered = 0;
   cl_platform_id *ids = calloc(offered + 1, sizeof *ids);
   *platforms = calloc(offered + extra + 1, sizeof **platforms);

@@ -279,7 +279,7 @@ static void program_free(struct program *program) {
 
 static struct program **slot_of(struct program **slots, size_t room, uint64_t hash, const char *file,
                                 const char *options) {
-  size_t at = hash & (room - 1);
+  size_t at = (size_t)hash & (room - 1);
   for (; slots[at]; at = (at + 1) & (room - 1)) {
     const struct program *program = slots[at];
     if (program->hash == hash && strcmp(program->options, options) == 0 && strcmp(program->file, file) == 0) break;

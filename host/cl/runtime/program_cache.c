@@ -95,15 +95,16 @@ static unsigned char *read_entry(int file, uint64_t file_bytes, const char *key,
   if (file_bytes - sizeof header < key_bytes || header.binary_bytes == 0 ||
       file_bytes - sizeof header - key_bytes != header.binary_bytes)
     return NULL;
-  char *body = malloc(key_bytes + header.binary_bytes);
+  const size_t binary_bytes = (size_t)header.binary_bytes;  // no more than a folder holds
+  char *body = malloc(key_bytes + binary_bytes);
   if (!body) return NULL;
-  if (!heed__private_read(file, body, key_bytes + header.binary_bytes) || memcmp(body, key, key_bytes) != 0 ||
+  if (!heed__private_read(file, body, key_bytes + binary_bytes) || memcmp(body, key, key_bytes) != 0 ||
       entry_crc(header, key, (unsigned char *)body + key_bytes) != header.crc) {
     free(body);
     return NULL;
   }
-  memmove(body, body + key_bytes, header.binary_bytes);
-  *size = header.binary_bytes;
+  memmove(body, body + key_bytes, binary_bytes);
+  *size = binary_bytes;
   return (unsigned char *)body;
 }
 
@@ -142,7 +143,7 @@ void heed__cl_cache_store(const char *dir, const char *key, const unsigned char 
   struct heed__atomic_file file;
   heed_status status = heed__atomic_open_entry(&file, folder, name);
   if (status == HEED_OK) status = heed__atomic_write(&file, &header, sizeof header);
-  if (status == HEED_OK) status = heed__atomic_write(&file, key, header.key_bytes);
+  if (status == HEED_OK) status = heed__atomic_write(&file, key, strlen(key));
   if (status == HEED_OK) status = heed__atomic_write(&file, binary, size);
   if (status == HEED_OK) heed__atomic_commit(&file);
   heed__atomic_close(&file);

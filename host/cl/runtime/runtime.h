@@ -3,10 +3,7 @@
 #ifndef HEED__CL_H
 #define HEED__CL_H
 
-#ifndef CL_TARGET_OPENCL_VERSION
-#define CL_TARGET_OPENCL_VERSION 120
-#endif
-#include <CL/cl.h>
+#include <heed/opencl.h>
 
 #include "core/core.h"
 

@@ -27,11 +27,16 @@
 extern "C" {
 #endif
 
-#if defined(__GNUC__)
+#if defined(_WIN32) && defined(HEED__BUILDING)
+#define HEED_API __declspec(dllexport)
+#elif defined(__GNUC__) && !defined(_WIN32)
 #define HEED_API __attribute__((visibility("default")))
-#define HEED_MUST_CHECK __attribute__((warn_unused_result))
 #else
 #define HEED_API
+#endif
+#if defined(__GNUC__)
+#define HEED_MUST_CHECK __attribute__((warn_unused_result))
+#else
 #define HEED_MUST_CHECK
 #endif
 
