@@ -241,6 +241,8 @@ static void a_platforms_version_is_looked_at_when_no_name_fits(void **state) {
   strcpy(list->infos[0].platform_version, "OpenCL 3.0 PoCL 3.1+debian");
   assert_int_equal(resolve(list, "pocl"), 0);
   assert_int_equal(resolve(list, "Portable"), 0);
+  ASSERT_FAILS(HEED_ERROR_NO_DEVICE, "fits none", attempt(list, "3.1"));
+  ASSERT_FAILS(HEED_ERROR_NO_DEVICE, "fits none", attempt(list, "3.0 PoCL"));
   // A name wins over a version.
   strcpy(list->infos[3].name, "Iris for pocl");
   assert_int_equal(resolve(list, "pocl"), 3);

@@ -211,12 +211,14 @@ static void files_are_found_under_other_names(void **state) {
       {"emnist-letters-train-images-idx3-ubyte.gz", "emnist-letters-train-labels-idx1-ubyte"},
       {"MNIST/raw/train-images-idx3-ubyte", "MNIST/raw/train-labels-idx1-ubyte"},
       {"FashionMNIST/raw/train-images-idx3-ubyte.gz", "FashionMNIST/raw/train-labels-idx1-ubyte.gz"},
+      {"train-images-idx3-ubyte/train-images-idx3-ubyte", "train-labels-idx1-ubyte/train-labels-idx1-ubyte"},
   };
   for (size_t i = 0; i < sizeof names / sizeof *names; ++i) {
     support_empty_folder();
     assert_false(heed_mnist_is_there(support_folder(), "train"));
     make_folders("MNIST", "FashionMNIST");
     make_folders("MNIST/raw", "FashionMNIST/raw");
+    if (strstr(names[i][0], "ubyte/")) make_folders("train-images-idx3-ubyte", "train-labels-idx1-ubyte");
     write_named(names[i][0], names[i][1]);
     assert_found(support_folder(), "train");
     assert_false(heed_mnist_is_there(support_folder(), "t10k"));
@@ -251,6 +253,8 @@ static void what_is_found_instead_is_said(void **state) {
   ASSERT_FAILS(HEED_ERROR_IO, "there is mnist.pkl.gz", heed_mnist_read(support_folder(), "train", 10, &mnist));
   assert_non_null(strstr(heed_last_error(), "train-images-idx3-ubyte"));
   ASSERT_FAILS(HEED_ERROR_IO, "no such folder", heed_mnist_read(support_path("a/b"), "train", 10, &mnist));
+  ASSERT_FAILS(HEED_ERROR_IO, "a file, not a folder",
+               heed_mnist_read(support_path("mnist.pkl.gz"), "train", 10, &mnist));
   write_named("train-images-idx3-ubyte", "other-labels-idx1-ubyte");
   ASSERT_FAILS(HEED_ERROR_IO, "no labels-idx1-ubyte beside it", heed_mnist_read(support_folder(), "train", 10, &mnist));
   support_write_file(support_path("train-labels-idx1-ubyte"), "<!DOCTYPE html><html>", 21);

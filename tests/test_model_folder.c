@@ -114,6 +114,14 @@ static void the_configuration_is_read(void **state) {
   heed_context_destroy(ctx);
 }
 
+static void a_file_is_no_folder(void **state) {
+  (void)state;
+  heed_model_folder *folder;
+  support_write_file(support_path("weights"), "x", 1);
+  ASSERT_FAILS(HEED_ERROR_IO, "weights: a file; name the folder",
+               heed_model_folder_open(support_path("weights"), &folder));
+}
+
 static void what_heed_has_not_is_refused_by_name(void **state) {
   (void)state;
   heed_context *ctx = host();
@@ -125,6 +133,8 @@ static void what_heed_has_not_is_refused_by_name(void **state) {
       {"{%s}", "", "model_type", HEED_ERROR_FORMAT},
       {"[1%s]", "", "not a JSON object", HEED_ERROR_FORMAT},
       {"{\"model_type\": %s", "", "no JSON", HEED_ERROR_FORMAT},
+      {"version https://git-lfs.github.com/spec/v1\n%s", "", "a git-lfs pointer", HEED_ERROR_FORMAT},
+      {"\n<html>%s", "", "a web page", HEED_ERROR_FORMAT},
       {gpt2, ", \"activation_function\": \"relu\"", "activation_function", HEED_ERROR_UNSUPPORTED},
       {gpt2, ", \"scale_attn_by_inverse_layer_idx\": true", "scale_attn_by_inverse_layer_idx", HEED_ERROR_UNSUPPORTED},
       {gpt2, ", \"reorder_and_upcast_attn\": true", "reorder_and_upcast_attn", HEED_ERROR_UNSUPPORTED},
@@ -173,9 +183,8 @@ static void wrong_weights_are_named(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      TEST(what_was_written_is_read),
-      TEST(the_configuration_is_read),
-      TEST(what_heed_has_not_is_refused_by_name),
+      TEST(what_was_written_is_read), TEST(the_configuration_is_read),
+      TEST(a_file_is_no_folder),      TEST(what_heed_has_not_is_refused_by_name),
       TEST(wrong_weights_are_named),
   };
   return cmocka_run_group_tests_name("model folders", tests, support_make_folder, support_remove_folder);

@@ -267,6 +267,28 @@ static void a_first_sgd_step_makes_its_momentum_buffer(void **state) {
   heed_safetensors_destroy(result);
 }
 
+// PyTorch has one row also as [C] with a target without axes; values are those of [1, C].
+static void cross_entropy_takes_one_row_without_its_axis(void **state) {
+  (void)state;
+  const float logits[] = {0.5f, -1, 2};
+  const int64_t target = 2;
+  heed_safetensors *results[2];
+  for (int flat = 0; flat < 2; flat++) {
+    heed_safetensors *file = create();
+    ASSERT_OK(heed_safetensors_add(file, "logits", HEED_F32, 2 - flat,
+                                   flat ? (const int64_t[]){3} : (const int64_t[]){1, 3}, logits));
+    ASSERT_OK(heed_safetensors_add(file, "target", HEED_I64, 1 - flat, (const int64_t[]){1}, &target));
+    results[flat] = RUN(file, "cross_entropy", "--grad");
+  }
+  assert_int_equal(heed_safetensors_find(results[1], "grad.logits")->rank, 1);
+  for (int i = 0; i < 3; i++)
+    assert_true(floats(results[0], "grad.logits", 3)[i] == floats(results[1], "grad.logits", 3)[i]);
+  const double loss = log(exp(0.5) + exp(-1) + exp(2)) - 2;
+  assert_true(fabs(floats(results[1], "loss", 1)[0] - loss) <= 1e-6);
+  heed_safetensors_destroy(results[0]);
+  heed_safetensors_destroy(results[1]);
+}
+
 // ---------------------------------------------------------------- names
 
 // A tensor under heed's name and under another; values follow from the position in the list.
@@ -330,6 +352,16 @@ static void attention_takes_the_names_of_onnx_and_pytorch(void **state) {
                                   {"kv_lengths", "nonpad_kv_seqlen", HEED_I64, 1, {1}}};
   ASSERT_SYNONYMS(past, "attention");
   ASSERT_SYNONYMS(lengths, "attention");
+}
+
+static void cross_entropy_takes_the_names_of_onnx_and_pytorch(void **state) {
+  (void)state;
+  static const named onnx[] = {{"logits", "scores", HEED_F32, 2, {1, 5}},
+                               {"target", "labels", HEED_F32, 2, {1, 5}},
+                               {"weight", "weights", HEED_F32, 1, {5}}};
+  static const named torch[] = {{"logits", "input", HEED_F32, 2, {3, 5}}, {"target", "target", HEED_F32, 2, {3, 5}}};
+  ASSERT_SYNONYMS(onnx, "cross_entropy", "--grad", "--class-axis", "last");
+  ASSERT_SYNONYMS(torch, "cross_entropy", "--grad", "--class-axis", "last");
 }
 
 static void mlp_takes_the_names_of_sequential(void **state) {
@@ -406,6 +438,8 @@ int main(void) {
       cmocka_unit_test(metadata_tells_what_was_run),
       cmocka_unit_test(a_first_sgd_step_makes_its_momentum_buffer),
       cmocka_unit_test(attention_takes_the_names_of_onnx_and_pytorch),
+      cmocka_unit_test(cross_entropy_takes_one_row_without_its_axis),
+      cmocka_unit_test(cross_entropy_takes_the_names_of_onnx_and_pytorch),
       cmocka_unit_test(mlp_takes_the_names_of_sequential),
       cmocka_unit_test(mha_takes_the_joined_projections_of_pytorch),
       cmocka_unit_test(the_device_is_told_where_nobody_chose_it),

@@ -379,6 +379,14 @@ static const char *large_text(void) {
   return support_path("a.txt");
 }
 
+static void a_git_lfs_pointer_is_no_text(void **state) {
+  (void)state;
+  static const char pointer[] = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";
+  heed_token_data *data;
+  support_write_file(support_path("a.txt"), pointer, sizeof pointer - 1);
+  ASSERT_FAILS(HEED_ERROR_FORMAT, "a.txt: a git-lfs pointer", open_text(support_path("a.txt"), &data));
+}
+
 static void a_full_disk_is_told_and_leaves_nothing(void **state) {
   (void)state;
   const char *path = large_text();
@@ -477,6 +485,7 @@ int main(void) {
       IN_FOLDER(reading_an_entry_makes_it_young),
       IN_FOLDER(a_folder_that_others_may_write_to_is_not_used),
       IN_FOLDER(without_a_cache_no_file_is_left),
+      IN_FOLDER(a_git_lfs_pointer_is_no_text),
       IN_FOLDER(a_full_disk_is_told_and_leaves_nothing),
       IN_FOLDER(a_cache_without_room_gives_way_to_a_temporary_file),
       IN_FOLDER(a_text_that_changes_is_not_kept),

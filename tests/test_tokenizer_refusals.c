@@ -132,6 +132,9 @@ static void assert_text_refused(heed_status expected, const char *json, const ch
 static void texts_that_are_broken_are_named(void **state) {
   (void)state;
   assert_text_refused(HEED_ERROR_FORMAT, "", "it is no JSON");
+  assert_text_refused(HEED_ERROR_FORMAT, "version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 9\n",
+                      "a git-lfs pointer");
+  assert_text_refused(HEED_ERROR_FORMAT, "<!DOCTYPE html>\n<html>", "a web page");
   assert_text_refused(HEED_ERROR_FORMAT, "{\"model\": {}", "it is no JSON");
   assert_text_refused(HEED_ERROR_FORMAT, "[]", "it is not a JSON object");
   assert_text_refused(HEED_ERROR_FORMAT, "{}", "\"model\" is missing");

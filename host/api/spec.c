@@ -135,8 +135,9 @@ heed_status heed__spec_resolve(const char *spec, const heed_device_info *const *
       if (marked[i]) *index = i;
       found += marked[i];
     }
-    // PoCL's platform has "pocl" in its version, not in its name; so look at versions if no name matches.
-    if (found || kind != BY_NAME) break;
+    // PoCL's platform has "pocl" in its version, not in its name; so look at versions if no name matches. Of the versions' numbers
+    // none means a device: "3.1" would mean another one when a driver is updated.
+    if (found || kind != BY_NAME || isdigit((unsigned char)spec[0])) break;
   }
   heed_status status = HEED_OK;
   if (found == 0)

@@ -4,6 +4,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/text.h"
+
 #define SAVE_AS_NUMPY                                                                                           \
   "python3 -c 'import numpy; from safetensors.numpy import save_file; save_file(dict(x=numpy.load(\"FILE\")), " \
   "\"x.safetensors\")'"
@@ -14,12 +16,6 @@
   "python3 -c 'import torch; from safetensors.torch import save_file; d = torch.load(\"FILE\", " \
   "map_location=\"cpu\", weights_only=True); save_file({k: v.contiguous() for k, v in d.items()}, \"x.safetensors\")'"
 
-static const char page[] =
-    "a web page, not the file itself: the address may be that of the page about it (on Hugging Face write /resolve/ "
-    "for "
-    "/blob/), or the download needs a login; download it again";
-static const char pointer[] =
-    "a git-lfs pointer, which stands for a file that was not downloaded; run 'git lfs pull' in its repository";
 static const char torch_zip[] = "a PyTorch file, not safetensors; convert it: " SAVE_AS_TORCH;
 static const char torch_pickle[] =
     "a Python pickle, as torch.save() made them before PyTorch 1.6, not safetensors; convert it: " SAVE_AS_TORCH;
@@ -60,17 +56,6 @@ static bool contains(const char *text, size_t bytes, const char *piece) {
   return memmem(text, bytes, piece, strlen(piece)) != NULL;
 }
 
-static bool is_page(const char *text, size_t bytes) {
-  if (bytes >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) text += 3, bytes -= 3;  // a byte order mark
-  while (bytes > 0 && memchr(" \t\r\n", *text, 4)) ++text, --bytes;
-  static const char *const starts[] = {"<!doctype", "<html", "<head", "<?xml", "<!--"};
-  for (size_t i = 0; i < sizeof starts / sizeof *starts; ++i) {
-    const size_t length = strlen(starts[i]);
-    if (bytes >= length && strncasecmp(text, starts[i], length) == 0) return true;
-  }
-  return false;
-}
-
 // A ZIP archive, by the name of its first entry.
 static const char *zip(const char *text, size_t bytes) {
   if (contains(text, bytes, ".npy")) return numpy_archive;
@@ -84,12 +69,6 @@ static const char *zip(const char *text, size_t bytes) {
 static bool is_onnx(const unsigned char *start, size_t bytes) {
   return bytes > 3 && start[0] == 0x08 && start[1] >= 1 && start[1] <= 32 &&
          (start[2] == 0x12 || start[2] == 0x1a || start[2] == 0x3a || start[2] == 0x42);
-}
-
-const char *heed__not_downloaded(const void *start, size_t bytes) {
-  static const char lfs[] = "version https://git-lfs";
-  if (bytes >= sizeof lfs - 1 && memcmp(start, lfs, sizeof lfs - 1) == 0) return pointer;
-  return is_page(start, bytes) ? page : NULL;
 }
 
 const char *heed__foreign(const void *start, size_t bytes) {

@@ -8,7 +8,4 @@
 // "path: "; NULL if it is nothing known.
 const char *heed__foreign(const void *start, size_t bytes);
 
-// The same for what stands in the place of any file that did not arrive: a web page, a git-lfs pointer.
-const char *heed__not_downloaded(const void *start, size_t bytes);
-
 #endif

@@ -14,7 +14,7 @@
 
 #include "base/size.h"
 #include "base/status.h"
-#include "io/foreign.h"
+#include "base/text.h"
 
 #define UNSIGNED_BYTE 0x08
 #define GZ_BUFFER (128 * 1024)

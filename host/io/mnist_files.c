@@ -65,6 +65,16 @@ static bool is_folder(const char *path) {
   return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
+// The file `name` of a folder, or that in a folder of its own name, as some archives have it; false if there is neither, or no room.
+static bool file_path(const char *folder, const char *name, char path[PATH]) {
+  const int length = snprintf(path, PATH, "%s/%s", folder, name);
+  if (length < 0 || length >= PATH) return false;
+  if (!is_folder(path)) return true;
+  const int more = snprintf(path + length, PATH - (size_t)length, "/%s", name);
+  struct stat info;
+  return length + more < PATH && stat(path, &info) == 0 && !S_ISDIR(info.st_mode);
+}
+
 // Adds the sets of one folder; a folder that is not there has none.
 static void look(struct search *s, const char *folder) {
   DIR *stream = opendir(folder);
@@ -72,8 +82,7 @@ static void look(struct search *s, const char *folder) {
     char prefix[NAME], path[PATH];
     if (!parse(s, entry->d_name, "-images-idx3-ubyte", prefix)) continue;
     if (s->wanted && strcmp(prefix, s->wanted) != 0) continue;
-    const int length = snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
-    if ((size_t)length >= sizeof path || is_folder(path)) continue;
+    if (!file_path(folder, entry->d_name, path)) continue;
     bool known = false;
     for (size_t i = 0; i < s->count; ++i)
       known = known || (strcmp(s->sets[i].prefix, prefix) == 0 && strcmp(s->sets[i].folder, folder) == 0);
@@ -141,7 +150,7 @@ static heed_status several(const struct search *s) {
 
 // The file of a set, without .gz; the spelling with '-' before others, so that the choice does not depend on the order in the folder.
 static heed_status choose(const struct search *s, const struct set *set, const char *end, char **out) {
-  char best[NAME] = "";
+  char best[NAME] = "", best_path[PATH];
   DIR *stream = opendir(set->folder);
   for (struct dirent *entry; stream && (entry = readdir(stream));) {
     char prefix[NAME];
@@ -149,15 +158,16 @@ static heed_status choose(const struct search *s, const struct set *set, const c
     snprintf(prefix, sizeof prefix, "%s", entry->d_name);
     (void)cut(prefix, ".gz");
     char path[PATH];
-    if ((size_t)snprintf(path, sizeof path, "%s/%s", set->folder, entry->d_name) >= sizeof path || is_folder(path))
-      continue;
-    if (!*best || strcmp(prefix, best) < 0) snprintf(best, NAME, "%s", prefix);
+    if (!file_path(set->folder, entry->d_name, path) || (*best && strcmp(prefix, best) >= 0)) continue;
+    (void)cut(path, ".gz");
+    snprintf(best, NAME, "%s", prefix);
+    snprintf(best_path, PATH, "%s", path);
   }
   if (stream) closedir(stream);
   HEED__REQUIRE(*best, HEED_ERROR_IO, "%s: has %s%s%s-images-idx3-ubyte, but no %s beside it", set->folder, set->prefix,
                 *set->prefix ? "-" : "", s->part, end + 1);
-  HEED__REQUIRE(asprintf(out, "%s/%s", set->folder, best) >= 0, HEED_ERROR_OUT_OF_MEMORY, "%s: no memory for a name",
-                set->folder);
+  *out = strdup(best_path);
+  HEED__REQUIRE(*out, HEED_ERROR_OUT_OF_MEMORY, "%s: no memory for a name", set->folder);
   return HEED_OK;
 }
 
@@ -179,6 +189,11 @@ heed_status heed__mnist_find(const char *dir, const char *part, char **images, c
   if (strcmp(part, "t10k") == 0) s->other_part = "test";
   snprintf(folder, sizeof folder, "%s", dir);
   for (slash = folder + strlen(folder); slash > folder + 1 && slash[-1] == '/';) *--slash = '\0';
+  struct stat info;
+  if (stat(folder, &info) == 0 && !S_ISDIR(info.st_mode)) {
+    free(s);
+    return heed__fail(HEED_ERROR_IO, "%s: a file, not a folder", dir);
+  }
   if (!is_folder(folder)) {  // FOLDER/SET
     slash = strrchr(folder, '/');
     s->wanted = slash ? slash + 1 : folder;

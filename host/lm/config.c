@@ -210,8 +210,10 @@ heed_status heed__lm_config_read(const char *path, heed_transformer_config *out,
   HEED__TRY(heed__whole_file(path, MOST_BYTES, "a configuration is not", &text, &bytes));
   json_error_t error;
   bool no_memory = false;
-  json_t *json = heed__json_load(text, bytes, &error, &no_memory);
+  const char *instead = heed__not_downloaded(text, bytes);
+  json_t *json = instead ? NULL : heed__json_load(text, bytes, &error, &no_memory);
   free(text);
+  HEED__REQUIRE(!instead, HEED_ERROR_FORMAT, "%s: %s", path, instead);
   HEED__REQUIRE(!no_memory, HEED_ERROR_OUT_OF_MEMORY, "no memory to read %s", path);
   HEED__REQUIRE(json, HEED_ERROR_FORMAT, "%s: it is no JSON: line %d: %s", path, error.line,
                 heed__printable(error.text).text);

@@ -40,7 +40,9 @@ heed_status heed__lm_refuse_foreign(const char *path) {
   if (!S_ISDIR(info.st_mode)) {
     const char *name = strrchr(path, '/');
     const int kind = kind_of(name ? name + 1 : path);
-    return kind < 0 ? HEED_OK : refuse("the folder", name ? name + 1 : path, kind);
+    if (kind >= 0) return refuse("the folder", name ? name + 1 : path, kind);
+    return heed__fail(HEED_ERROR_IO, "%s: a file; name the folder with config.json, the weights and the tokenizer",
+                      path);
   }
   DIR *folder = opendir(path);
   heed_status status = HEED_OK;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/status.h"
+#include "base/text.h"
 #include "lm/token_cache.h"
 
 // Tells the fingerprint of a tokenizer with its template from that without; any odd number does.
@@ -35,6 +36,8 @@ static heed_status open_text(const char *path, struct text *text) {
                 "%s: cannot map it into memory: %s", path, strerror(errno));
   madvise(data, text->bytes, MADV_SEQUENTIAL);
   text->data = data;
+  const char *instead = heed__lfs_pointer(data, text->bytes);  // of a web page somebody may want the text
+  HEED__REQUIRE(!instead, HEED_ERROR_FORMAT, "%s: %s", path, instead);
   return HEED_OK;
 }
 

@@ -80,10 +80,24 @@ static int check_input_name(const run_call *run, const char *name) {
   return TOOL_DONE;
 }
 
+// One row may come as [C] with a target without axes, as in PyTorch; the views have the axis of rows.
+static int as_row(run_call *run, heed_tensor **input, heed_tensor **target) {
+  const int64_t classes = heed_tensor_count(*input), one = 1;
+  const bool probabilities = heed_tensor_rank(*target) == 1;
+  if (heed_tensor_rank(*input) != 1 || heed_tensor_rank(*target) > 1) return TOOL_DONE;
+  RUN_TRY(run, heed_tensor_reshape(*input, 2, (const int64_t[]){1, classes}, input));
+  TOOL_TRY(run_own(run, *input));
+  if (probabilities)
+    RUN_TRY(run, heed_tensor_reshape(*target, 2, (const int64_t[]){1, heed_tensor_count(*target)}, target));
+  else
+    RUN_TRY(run, heed_tensor_reshape(*target, 1, &one, target));
+  return run_own(run, *target);
+}
+
 static int cross_entropy(run_call *run) {
   const run_settings *settings = &run->settings;
   const char *name = settings->from_probs ? "probs" : "logits";
-  heed_tensor *input, *target, *loss, *dinput;
+  heed_tensor *given, *input, *target, *loss, *dgiven, *dinput;
   heed_cross_entropy_options options = {.reduction = (heed_reduction)settings->reduction,
                                         .from_probs = settings->from_probs,
                                         .label_smoothing = settings->label_smoothing,
@@ -91,21 +105,27 @@ static int cross_entropy(run_call *run) {
                                         .ignore_index = settings->ignore_index,
                                         .class_axis = (heed_class_axis)settings->class_axis};
   TOOL_TRY(check_input_name(run, name));
-  TOOL_TRY(run_input(run, name, &input));
+  TOOL_TRY(run_input(run, name, &given));
   TOOL_TRY(run_input(run, "target", &target));
   TOOL_TRY(class_weights(run, &options.weight));
+  input = given;
+  TOOL_TRY(as_row(run, &input, &target));
   if (heed_tensor_rank(input) < 2)
-    return tool_fail(run->args->command, "cross_entropy: %s is %s; it must be [N,C], [...,C] or [N,C,...]", name,
-                     heed_tensor_describe(input));
+    return tool_fail(run->args->command,
+                     "cross_entropy: %s is %s and target %s; logits are [N,C], [...,C] or [N,C,...], or [C] with one "
+                     "class as target",
+                     name, heed_tensor_describe(input), heed_tensor_describe(target));
   const int axis = class_axis(input, target, options.class_axis);
   TOOL_TRY(run_check_classes(run, heed_tensor_dim(input, axis), &settings->ignore_index));
   TOOL_TRY(create_loss(run, input, axis, options.reduction, &loss));
   RUN_TRY(run, heed_cross_entropy_fwd(input, target, &options, loss));
   TOOL_TRY(run_write(run, "loss", loss));
   if (!settings->grad) return TOOL_DONE;
-  TOOL_TRY(run_create_like(run, input, &dinput));
+  TOOL_TRY(run_create_like(run, given, &dgiven));
+  RUN_TRY(run, heed_tensor_reshape(dgiven, heed_tensor_rank(input), heed_tensor_dims(input), &dinput));
+  TOOL_TRY(run_own(run, dinput));
   RUN_TRY(run, heed_cross_entropy_bwd(input, target, &options, NULL, dinput));
-  return run_write_grad(run, name, dinput);
+  return run_write_grad(run, name, dgiven);
 }
 
 static const char *const reductions[] = {"mean", "sum", "none", NULL}, *const class_axes[] = {"auto", "last", "1",
@@ -124,14 +144,15 @@ static const tool_option cross_entropy_options[] = {
                      "write the gradient of the loss (with --reduction none: of the sum of all losses)"),
 };
 
-static const run_name cross_entropy_names[] = {
-    {"logits", NULL}, {"probs", NULL}, {"target", NULL}, {"weight", NULL}, {0}};
+static const run_name cross_entropy_names[] = {{"logits", "input"},  {"logits", "scores"},  {"probs", NULL},
+                                               {"target", "labels"}, {"weight", "weights"}, {0}};
 
 const run_op run_cross_entropy = {
     .name = "cross_entropy",
     .summary = "cross-entropy of logits or probabilities",
     .tensors =
-        "In:  logits [N,C], [...,C] or [N,C,...] (or probs, with --from-probs)  weight [C], of the classes (may be "
+        "In:  logits [N,C], [...,C], [N,C,...] or [C] (or probs, with --from-probs)  weight [C], of the classes (may "
+        "be "
         "left\n"
         "     out)  target: class indices [N], [...] or [N,...], or probabilities in the shape of logits\n"
         "Out: loss, F32 [1], or with --reduction none one for each row  grad.logits (or grad.probs) with --grad",

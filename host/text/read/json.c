@@ -72,6 +72,8 @@ static heed_status without_zero(const char *text, size_t bytes, size_t at, struc
 static heed_status parse(const char *path, const char *text, size_t bytes, json_t **out) {
   json_error_t error;
   bool no_memory = false;
+  const char *instead = heed__not_downloaded(text, bytes);
+  HEED__REQUIRE(!instead, HEED_ERROR_FORMAT, "%s: %s", path, instead);
   *out = heed__json_load(text, bytes, &error, &no_memory);
   HEED__REQUIRE(!no_memory, HEED_ERROR_OUT_OF_MEMORY, "no memory to read %s", path);
   HEED__REQUIRE(*out, HEED_ERROR_FORMAT, "%s: it is no JSON: line %d: %s", path, error.line,
