@@ -21,6 +21,7 @@ tables='
       # What each folder may include in quotes, and in angle brackets beside the C and POSIX libraries. A file may have more of its own.
       quoted["host/include/heed"] = "^$"
       quoted["host/base"] = "^base/"
+      quoted["host/windows"] = "^$"  # POSIX, for systems that lack it
       quoted["host/core"] = "^(base|core)/"
       quoted["host/ops"] = "^(base|core|ops)/"
       quoted["host/cpu"] = "^(base|core|cpu)/"
@@ -55,9 +56,12 @@ tables='
       quoted["tools/plot"] = "^(cli|draw|plot)/"
       quoted["tools/lm"] = "^(cli|draw|lm|ranks)/"
       quoted["tools/ranks"] = "^(cli|ranks)/"
+      quoted["tools/windows"] = "^(check/helper|cli/child|train/warmup)[.]h$"  # stands in for their sources
       quoted["tools/examples"] = "^$"  # programs of strangers: public headers alone
       angled["host/cpu"] = "^omp[.]h$"
-      angled["host/cl/runtime"] = "^(CL/cl(_ext)?|zlib)[.]h$"
+      angled["host/cl/runtime"] = "^zlib[.]h$"
+      angled["host/cl/runtime/icd_windows.c"] = "^windows[.]h$"
+      angled["host/windows"] = "^(io|windows)[.]h$"
       angled["host/cl/runtime/processor.c"] = "^cpuid[.]h$"
       angled["host/cl/tuning"] = "^jansson[.]h$"
       angled["host/cl/gemm"] = "^clblast_c[.]h$"
@@ -68,6 +72,7 @@ tables='
       angled["host/text/read"] = "^jansson[.]h$"
       angled["host/mpi"] = "^mpi[.]h$"
       for (room in quoted) if (room ~ "^tools" && room != "tools/examples") angled[room] = "^(jansson|popt|zlib)[.]h$"
+      angled["tools/windows"] = "^(io|process)[.]h$"
       system_headers = "^(assert|ctype|dirent|dlfcn|errno|fcntl|float|inttypes|limits|locale|math|poll|pthread|sched|signal|stdarg|" \
         "stdatomic|stdbool|stddef|stdint|stdio|stdlib|string|strings|time|unistd|wchar|sys/[a-z]+)[.]h$"
       # What each folder, or file, may call beside the files that it may include: "FILE SYMBOL". Names with one underscore are public.
@@ -105,7 +110,8 @@ includes() (
         allowed = ((folder in quoted && target ~ quoted[folder]) || (FILENAME in quoted && target ~ quoted[FILENAME])) &&
                   target !~ /[.][.]/
       else allowed = target ~ system_headers || target ~ /^heed\// || (folder in angled && target ~ angled[folder]) ||
-                     (FILENAME in angled && target ~ angled[FILENAME]) || (FILENAME == "host/include/heed/opencl.h" && target == "CL/cl.h")
+                     (FILENAME in angled && target ~ angled[FILENAME]) ||
+                     (FILENAME == "host/include/heed/opencl.h" && target ~ /^(CL|OpenCL)\/cl[.]h$/)
       if (!allowed) wrong(folder " may not include " target)
     }
     folder ~ /^host\/cl\/(runtime|tuning)$/ && tolower($0) ~ operator { wrong(folder " knows no operator by name") }

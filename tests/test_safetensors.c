@@ -12,7 +12,7 @@
 
 // Length, header text, `data_bytes` zeros.
 static size_t build(char *out, const char *header, size_t header_bytes, size_t data_bytes) {
-  for (int i = 0; i < 8; ++i) out[i] = (char)(header_bytes >> (8 * i));
+  for (int i = 0; i < 8; ++i) out[i] = (char)((uint64_t)header_bytes >> (8 * i));
   memcpy(out + 8, header, header_bytes);
   memset(out + 8 + header_bytes, 0, data_bytes);
   return 8 + header_bytes + data_bytes;
@@ -343,7 +343,7 @@ static void deep_json_is_refused(void **state) {
   strcpy(header, "{\"w\":");
   memset(header + 5, '[', depth);
   const size_t length = depth + 5;
-  for (int i = 0; i < 8; ++i) bytes[i] = (char)(length >> (8 * i));
+  for (int i = 0; i < 8; ++i) bytes[i] = (char)((uint64_t)length >> (8 * i));
   assert_refused_bytes(bytes, length + 8, HEED_ERROR_FORMAT, "maximum parsing depth");
   free(bytes);
 }
@@ -413,7 +413,10 @@ static void a_pipe_is_read_and_checked_alike(void **state) {
   ASSERT_FAILS(HEED_ERROR_FORMAT, "after the last tensor", read_through_pipe(bytes, count + 1, &file));
   const char *header = ENTRY("\"U8\"", "[4611686018427387904]", "[0,4611686018427387904]");
   const size_t claims = build(bytes, header, strlen(header), 5);
-  ASSERT_FAILS(HEED_ERROR_FORMAT, "truncated", read_through_pipe(bytes, claims, &file));
+  if (sizeof(size_t) > 4)
+    ASSERT_FAILS(HEED_ERROR_FORMAT, "truncated", read_through_pipe(bytes, claims, &file));
+  else  // more than 32 bits address
+    ASSERT_FAILS(HEED_ERROR_OUT_OF_MEMORY, "too large", read_through_pipe(bytes, claims, &file));
   assert_null(file);
 }
 

@@ -13,7 +13,7 @@ static heed_store *open_built(const char *name, const char *header, const void *
   char *whole = calloc(1, 8 + strlen(header) + bytes);
   const size_t length = strlen(header);
   heed_store *store = NULL;
-  for (int i = 0; i < 8; ++i) whole[i] = (char)(length >> (8 * i));
+  for (int i = 0; i < 8; ++i) whole[i] = (char)((uint64_t)length >> (8 * i));
   memcpy(whole + 8, header, length);
   if (bytes > 0) memcpy(whole + 8 + length, data, bytes);
   support_write_file(support_path(name), whole, 8 + length + bytes);

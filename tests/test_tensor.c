@@ -111,7 +111,9 @@ static void a_tensor_larger_than_the_memory_is_refused_with_the_figures(void **s
   char memory[32], largest[32];
   heed__bytes_text(device->memory, memory);
   heed__bytes_text(device->max_allocation, largest);
-  assert_true(strstr(heed_last_error(), memory) || strstr(heed_last_error(), largest));
+  const bool addressed = bytes < SIZE_MAX;  // on 32 bits that is less than the memory may be
+  assert_true(strstr(heed_last_error(), memory) || strstr(heed_last_error(), largest) ||
+              (!addressed && strstr(heed_last_error(), "address")));
   assert_non_null(strstr(heed_last_error(), "tensor U8["));
   ASSERT_FAILS(HEED_ERROR_OUT_OF_MEMORY, "tensor F32[", heed_tensor_create(ctx, HEED_F32, SHAPE(INT64_C(1) << 60), &t));
   assert_int_equal(heed_context_live_tensors(ctx), before);

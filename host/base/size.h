@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 // *out = a·b or a + b; returns false if the result does not fit.
 static inline bool heed__mul(int64_t a, int64_t b, int64_t *out) { return !__builtin_mul_overflow(a, b, out); }
@@ -31,6 +32,11 @@ static inline int64_t heed__mul_mod(int64_t a, int64_t b, int64_t m) {
     if ((uint64_t)b >> bit & 1) product = (product + unit) % modulus;
   }
   return (int64_t)product;
+}
+
+// Memory for `count` elements, or NULL; also where the bytes of a long view of little memory pass what this process can address.
+static inline void *heed__new_array(int64_t count, size_t size) {
+  return (uint64_t)count < SIZE_MAX / size ? malloc((size_t)(count > 0 ? count : 1) * size) : NULL;
 }
 
 // "12.5 MiB" into text of at least 32 bytes; returns text.

@@ -89,6 +89,10 @@ heed_status heed_tensor_create(heed_context *ctx, heed_dtype dtype, int rank, co
   HEED__TRY(heed__count_elements("tensor", rank, dims, &count));
   HEED__REQUIRE(heed__mul(count, (int64_t)heed_dtype_size(dtype), &bytes), HEED_ERROR_OVERFLOW,
                 "tensor: the bytes of %s%s do not fit 64 bits", heed_dtype_string(dtype), heed__dims_text(rank, dims));
+  char text[32];
+  HEED__REQUIRE((uint64_t)bytes < SIZE_MAX, HEED_ERROR_OUT_OF_MEMORY,
+                "tensor %s%s: its %s are more than this process can address", heed_dtype_string(dtype),
+                heed__dims_text(rank, dims), heed__bytes_text((uint64_t)bytes, text));
   void *handle = NULL;
   // An empty tensor still owns a byte: OpenCL has no empty buffers.
   heed_status status = ctx->backend->buffer_create(ctx, bytes ? (size_t)bytes : 1, &handle);

@@ -74,7 +74,7 @@ static heed_status make_terms(const heed_tensor *t, double factor, heed_tensor *
   if (status != HEED_OK) return status;
   const size_t bytes = heed_tensor_bytes(t);
   void *from = malloc(bytes + 1);
-  float *to = malloc((size_t)t->count * sizeof *to + 1);
+  float *to = heed__new_array(t->count, sizeof *to);
   if (!from || !to) status = heed__fail(HEED_ERROR_OUT_OF_MEMORY, "no host memory to judge %s", heed__tensor_text(t));
   if (status == HEED_OK) status = heed_tensor_download(t, from, bytes);
   for (int64_t i = 0; status == HEED_OK && i < t->count; ++i) {

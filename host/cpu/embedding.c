@@ -36,7 +36,7 @@ heed_status heed__cpu_embedding_fwd(heed_context *ctx, const struct heed__call *
 static heed_status sort_places(const heed_tensor *tokens, int64_t rows, int64_t **first, int64_t **order) {
   const int64_t count = tokens->dims[0];
   *first = calloc((size_t)rows + 2, sizeof **first);
-  *order = malloc((size_t)count * sizeof **order + 1);
+  *order = heed__new_array(count, sizeof **order);
   HEED__REQUIRE(*first && *order, HEED_ERROR_OUT_OF_MEMORY, "no host memory to sort %lld tokens", (long long)count);
   // Two places further on, so that first[v + 1] is where v begins until its places are filled in, and then where they end.
   for (int64_t n = 0; n < count; ++n) {

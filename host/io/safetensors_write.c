@@ -70,7 +70,7 @@ static heed_status make_header(const heed_safetensors *file, const heed_array **
   const size_t length = (size_t)heed__round_up((int64_t)used, DATA_ALIGNMENT);
   char *block = length <= HEED__SAFETENSORS_MAX_HEADER ? malloc(8 + length) : NULL;
   if (block) {
-    for (int i = 0; i < 8; ++i) block[i] = (char)(length >> (8 * i) & 0xff);
+    for (int i = 0; i < 8; ++i) block[i] = (char)((uint64_t)length >> (8 * i) & 0xff);
     memcpy(block + 8, text, used);
     memset(block + 8 + used, ' ', length - used);
   }

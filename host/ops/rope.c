@@ -33,7 +33,7 @@ heed_status heed_rope_table(double theta, int64_t first, heed_tensor *table) {
                 "rope_table: positions from %lld on, %lld of them, are not in [0, 2^53)", (long long)first,
                 (long long)table->dims[0]);
   if (table->count == 0) return HEED_OK;
-  float *values = malloc((size_t)table->count * sizeof *values);
+  float *values = heed__new_array(table->count, sizeof *values);
   HEED__REQUIRE(values, HEED_ERROR_OUT_OF_MEMORY, "rope_table: no host memory for %s", heed__tensor_text(table));
   fill_table(theta, first, table->dims[0], table->dims[1], values);
   const heed_status status = heed_tensor_upload(table, values, heed_tensor_bytes(table));

@@ -173,7 +173,7 @@ static heed_status take_buffers(struct fused *f) {
   double bytes[HEED__FUSED_CPU_BUFFERS];
   heed__cl_attention_fused_cpu_sizes(f->a, f->plan, f->plan->slots, bytes);
   for (int i = 0; i < HEED__FUSED_CPU_BUFFERS; ++i)
-    if (bytes[i] > 0) HEED__TRY(heed__cl_scratch_take(f->ctx, (size_t)bytes[i], &f->buffers[i]));
+    if (bytes[i] > 0) HEED__TRY(heed__cl_scratch_take(f->ctx, (uint64_t)bytes[i], &f->buffers[i]));
   return HEED_OK;
 }
 

@@ -266,7 +266,7 @@ static heed_status backward(struct fused *f) {
   const struct heed__cl_attention *a = f->a;
   heed_status status;
   struct heed__cl_attention_gpu_tile tile;
-  HEED__TRY_TO(done, status, heed__cl_scratch_take(f->ctx, (size_t)all_rows(a) * 4 * sizeof(float), &f->stats));
+  HEED__TRY_TO(done, status, heed__cl_scratch_take(f->ctx, (uint64_t)all_rows(a) * 4 * sizeof(float), &f->stats));
   HEED__TRY_TO(done, status, run_kernel(f, HEED__GPU_ROWS, &tile));
   if (a->dk || a->dv) HEED__TRY_TO(done, status, run_kernel(f, HEED__GPU_KEYS_BWD, &tile));
   if (a->dq) HEED__TRY_TO(done, status, run_kernel(f, HEED__GPU_QUERIES_BWD, &tile));

@@ -385,7 +385,7 @@ static heed_status take_buffers(struct staged *s) {
   if (dmask && dmask->dtype != HEED_F32) sizes[DMASK_SUM] = dmask->count;
   if (dmask && carries_dmask(s)) sizes[DMASK_LOSSES] = dmask->count;
   for (int i = 0; i < HEED__STAGED_BUFFERS; ++i)
-    if (sizes[i]) HEED__TRY(heed__cl_scratch_take(s->ctx, (size_t)sizes[i] * sizeof(float), &s->buffers[i]));
+    if (sizes[i]) HEED__TRY(heed__cl_scratch_take(s->ctx, (uint64_t)sizes[i] * sizeof(float), &s->buffers[i]));
   return HEED_OK;
 }
 

@@ -56,7 +56,7 @@ static heed_status pack(heed_context *ctx, struct operand *o, const struct produ
   const int64_t batches = o->batch0 * o->batch1, panels = heed__ceil_div(o->along_k ? 64 : 256, o->width);
   int64_t share = o->along_k ? 256 : 64;
   while (share > 32 && heed__ceil_div(all, panels) * heed__ceil_div(depth, share) * batches < 8 * cores) share /= 2;
-  HEED__TRY(heed__cl_scratch_take(ctx, (size_t)heed__max(o->packed_floats * batches, 1) * sizeof(float), &o->packed));
+  HEED__TRY(heed__cl_scratch_take(ctx, (uint64_t)heed__max(o->packed_floats * batches, 1) * sizeof(float), &o->packed));
   struct heed__cl_kernel k;
   begin(&k, ctx, "gemm/cpu_pack.cl", o->along_k ? "gemm_pack_along_k" : "gemm_pack_along_x", o->t->dtype,
         x->plan->pairs);
@@ -162,7 +162,7 @@ static heed_status run_product(heed_context *ctx, struct product *x) {
   if (x->v.pack && p->k > 0) HEED__TRY(pack(ctx, &x->v, x));
   if (x->plan->through_parts)
     HEED__TRY(
-        heed__cl_scratch_take(ctx, (size_t)(p->m * p->n * p->batches * x->plan->splits) * sizeof(float), &x->parts));
+        heed__cl_scratch_take(ctx, (uint64_t)(p->m * p->n * p->batches * x->plan->splits) * sizeof(float), &x->parts));
   HEED__TRY(multiply(ctx, x));
   return x->plan->through_parts ? reduce(ctx, x) : HEED_OK;
 }

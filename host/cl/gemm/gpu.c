@@ -250,7 +250,7 @@ static heed_status run_whole(heed_context *ctx, const struct heed__cl_gemm_probl
   cl_mem parts = NULL;
   heed_status status;
   if (plan->splits > 1)
-    HEED__TRY(heed__cl_scratch_take(ctx, (size_t)(p->m * p->n * p->batches * plan->splits) * sizeof(float), &parts));
+    HEED__TRY(heed__cl_scratch_take(ctx, (uint64_t)(p->m * p->n * p->batches * plan->splits) * sizeof(float), &parts));
   describe(&k, ctx, plan, p, parts);
   HEED__TRY_TO(done, status, launch_all(&k, plan, p));
   if (plan->splits > 1) status = add_parts(ctx, plan, p, parts);

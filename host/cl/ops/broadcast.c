@@ -180,7 +180,7 @@ heed_status heed__cl_reduce_sum(heed_context *ctx, const struct heed__call *call
     cl_mem sums = NULL;
     struct stage next = stage_after(&stage, axis, &p, NULL);
     done = longest_summed(&next) < 0;
-    if (!done) status = heed__cl_scratch_take(ctx, (size_t)(p.outer * p.pieces * p.inner) * sizeof(float), &sums);
+    if (!done) status = heed__cl_scratch_take(ctx, (uint64_t)(p.outer * p.pieces * p.inner) * sizeof(float), &sums);
     if (status == HEED_OK) status = sum_pass(ctx, &stage, &p, done ? y : NULL, sums, params->accumulate);
     heed__cl_scratch_give(ctx, stage.buffer);
     stage = next;

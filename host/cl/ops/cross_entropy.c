@@ -227,7 +227,7 @@ static heed_status wide_rows(heed_context *ctx, const struct problem *p, struct 
   const bool sums = r.loss && !is_per_row(p);
   cl_mem losses = NULL;
   heed_status status;
-  if (sums) HEED__TRY(heed__cl_scratch_take(ctx, (size_t)heed__max(1, p->rows) * sizeof(float), &losses));
+  if (sums) HEED__TRY(heed__cl_scratch_take(ctx, (uint64_t)heed__max(1, p->rows) * sizeof(float), &losses));
   HEED__TRY_TO(done, status, r.dinput ? input_gradient(ctx, p, r, losses) : row_losses(ctx, p, r.loss, losses));
   if (sums) status = loss_total(ctx, p, losses, r.loss);
 done:

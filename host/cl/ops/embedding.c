@@ -205,9 +205,9 @@ static heed_status sum_levels(heed_context *ctx, const struct gradient *g, int64
 
 static heed_status take(heed_context *ctx, struct gradient *g) {
   const size_t entry = sizeof(uint64_t), number = sizeof(float);
-  HEED__TRY(heed__cl_scratch_take(ctx, (size_t)(2 * g->count + g->level_entries) * entry, &g->entries));
-  HEED__TRY(heed__cl_scratch_take(ctx, (size_t)(g->blocks << g->bits) * sizeof(uint32_t), &g->counts));
-  return heed__cl_scratch_take(ctx, (size_t)(heed__max(g->level_entries, 1) * g->width) * number, &g->parts);
+  HEED__TRY(heed__cl_scratch_take(ctx, (uint64_t)(2 * g->count + g->level_entries) * entry, &g->entries));
+  HEED__TRY(heed__cl_scratch_take(ctx, (uint64_t)(g->blocks << g->bits) * sizeof(uint32_t), &g->counts));
+  return heed__cl_scratch_take(ctx, (uint64_t)(heed__max(g->level_entries, 1) * g->width) * number, &g->parts);
 }
 
 heed_status heed__cl_embedding_bwd(heed_context *ctx, const struct heed__call *call) {

@@ -36,7 +36,7 @@ heed_status heed__cl_sum_squares(heed_context *ctx, const struct heed__call *cal
   HEED__TRY(heed__cl_check_rows(ctx, blocks));
   cl_mem partial = NULL;
   heed_status status;
-  HEED__TRY(heed__cl_scratch_take(ctx, (size_t)heed__max(blocks, 1) * sizeof(float), &partial));
+  HEED__TRY(heed__cl_scratch_take(ctx, (uint64_t)heed__max(blocks, 1) * sizeof(float), &partial));
   HEED__TRY_TO(done, status, square_blocks(ctx, x, layout, blocks, partial));
   struct heed__cl_kernel k;
   begin(&k, ctx, "square_sum", layout, x->dtype);

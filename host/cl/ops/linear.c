@@ -73,7 +73,7 @@ static heed_status bias_gradient(heed_context *ctx, const heed_tensor *dy, bool 
   if (shares <= 2) return column_sums(ctx, dy, dbias, NULL, rows, cols, heed__max(rows, 1), accumulate);
   cl_mem partial = NULL;
   heed_status status;
-  HEED__TRY_TO(done, status, heed__cl_scratch_take(ctx, (size_t)(shares * cols) * sizeof(float), &partial));
+  HEED__TRY_TO(done, status, heed__cl_scratch_take(ctx, (uint64_t)(shares * cols) * sizeof(float), &partial));
   HEED__TRY_TO(done, status, column_sums(ctx, dy, NULL, partial, rows, cols, share, false));
   status = column_sums(ctx, NULL, dbias, partial, shares, cols, shares, accumulate);
 done:

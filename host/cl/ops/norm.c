@@ -122,7 +122,7 @@ static heed_status backward(heed_context *ctx, const struct backward *b) {
     HEED__REQUIRE(heed__mul(blocks, b->rms ? cols : 2 * cols, &count) && heed__mul(count, sizeof(float), &bytes),
                   HEED_ERROR_OVERFLOW, "the partial sums of %lld rows of %lld do not fit 64 bits", (long long)rows,
                   (long long)cols);
-    HEED__TRY_TO(done, status, heed__cl_scratch_take(ctx, (size_t)heed__max(bytes, 4), &partial));
+    HEED__TRY_TO(done, status, heed__cl_scratch_take(ctx, (uint64_t)heed__max(bytes, 4), &partial));
   }
   if (rows > 0) HEED__TRY_TO(done, status, row_gradients(ctx, b, share, partial));
   HEED__TRY_TO(done, status, sums(ctx, b, partial, 0, blocks, b->dweight));

@@ -217,9 +217,13 @@ static heed_status make_room(struct heed__cl *cl) {
   return HEED_OK;
 }
 
-heed_status heed__cl_scratch_take(heed_context *ctx, size_t bytes, cl_mem *out) {
+heed_status heed__cl_scratch_take(heed_context *ctx, uint64_t wanted, cl_mem *out) {
   struct heed__cl *cl = heed__cl_state(ctx);
+  char text[32];
   *out = NULL;
+  HEED__REQUIRE(wanted < SIZE_MAX, HEED_ERROR_OUT_OF_MEMORY,
+                "scratch memory: %s are more than this process can address", heed__bytes_text(wanted, text));
+  const size_t bytes = (size_t)wanted;
   HEED__TRY(make_room(cl));
   struct heed__cl_scratch *pool = cl->scratch;
   const size_t size = size_class(bytes ? bytes : 1, cl->traits.max_allocation);

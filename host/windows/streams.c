@@ -1,9 +1,9 @@
-// heed's POSIX on Windows: streams, memory maps, texts and the machine. port_windows.c has files and folders.
+// heed's POSIX on Windows: streams, memory maps, texts and the machine. files.c has files and folders.
 #include <ctype.h>
 #include <limits.h>
 #include <windows.h>
 
-// As in port_windows.c: sets errno from Windows' error, and returns -1.
+// As in files.c: sets errno from Windows' error, and returns -1.
 int heed__windows_failed(void);
 
 #undef fflush

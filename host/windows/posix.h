@@ -1,10 +1,10 @@
 // What heed calls of POSIX and MinGW lacks, for Windows. CMakeLists.txt has the compiler include this file first in every source, and
 // stands empty files in for POSIX's headers of which Windows has none; no other file knows. Only what heed asks of a call is there.
 //
-// Paths are in the process's code page, which is UTF-8 in the program (tools/windows.manifest). Files open without translation of line
+// Paths are in the process's code page, which is UTF-8 in the program (tools/windows/heed.manifest). Files open without translation of line
 // ends, may be renamed and deleted while they are open, and are not inherited.
-#ifndef HEED__PORT_WINDOWS_H
-#define HEED__PORT_WINDOWS_H
+#ifndef HEED__POSIX_H
+#define HEED__POSIX_H
 
 #define tell heed__windows_tell  // a name of io.h that is too short to give away
 #include <dirent.h>

@@ -1,4 +1,4 @@
-// heed's POSIX on Windows: files and folders. port_windows_more.c has the rest.
+// heed's POSIX on Windows: files and folders. streams.c has the rest.
 #include <windows.h>
 
 #include <stdarg.h>
