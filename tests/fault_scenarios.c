@@ -294,7 +294,7 @@ static bool write_texts(void) {
   return written;
 }
 
-// A table that opening the context has read, but for the first time.
+// A table that opening the context has read.
 static heed_status tune(heed_context *ctx, struct fault_values *values) {
   const heed_tune_problem problem = {.op = HEED_TUNE_GEMM, .dtype = HEED_F32, .sizes = {100, 200, 300, 1}};
   heed_tune_choice list[8];
@@ -394,6 +394,7 @@ bool fault_prepare(void) {
   if (!write_texts() || !write_tokenizer()) return false;
   if (case_tiny_table(&cases, &case_count) != HEED_OK || heed_open("host", &host) != HEED_OK) return false;
   if (heed_open(NULL, &ctx) != HEED_OK || heed_opencl_handles(ctx, NULL, &own_device, NULL) != HEED_OK) return false;
+  if (heed_tune_save(ctx, "tune.json") != HEED_OK) return false;
   heed_context_destroy(ctx);
   cl_int error = CL_SUCCESS;
   own_context = clCreateContext(NULL, 1, &own_device, NULL, NULL, &error);

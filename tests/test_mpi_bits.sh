@@ -68,7 +68,7 @@ tell "lm train --log on host, 1 process and 4 ranks"
 
 # 4, then 2, then 1, each killed but the last.
 on_fewer() { # DEVICE STEPS OPTION ...
-  local device=$1 steps=$2 count from run before
+  local device=$1 steps=$2 count from run before all process
   shift 2
   rm -rf unbroken broken
   "$heed" "${small[@]}" --device "$device" --steps "$steps" --save-every 2 --eval-every 0 "$@" --save unbroken -q >/dev/null || fail "unbroken on $device: $*"
@@ -79,9 +79,12 @@ on_fewer() { # DEVICE STEPS OPTION ...
     ranks "$count" "$heed" "${from[@]}" --device "$device" --steps "$steps" --save-every 2 --eval-every 0 -q >/dev/null 2>broken.log &
     run=$!
     until [ "$(steps_of broken)" -gt "$before" ] || ! kill -0 "$run" 2>/dev/null; do sleep 0.02; done
+    mapfile -t all < <(pgrep -f "^$heed lm train .*--(save|resume) broken( |\$)")
     kill -KILL "$(rank_of broken $((count - 1)))" 2>/dev/null || fail "$count ranks were done before they were killed: $(cat broken.log)"
     ! wait "$run" || fail "$count ranks, one killed: exit status 0"
-    while [ -n "$(rank_of broken 0)" ]; do sleep 0.05; done # mpirun may end before the last rank does
+    for process in "${all[@]}"; do # mpirun may end before the last rank does, which holds the folder
+      while kill -0 "$process" 2>/dev/null; do sleep 0.05; done
+    done
   done
   "$heed" lm train --data text --resume broken --device "$device" --steps "$steps" --save-every 2 --eval-every 0 -q >/dev/null || fail "1 process on $device: $*"
   same_files "killed on 4 and 2, ended on 1, on $device: $*" unbroken broken

@@ -358,16 +358,14 @@ heed_status heed__cl_describe(cl_device_id device, heed_device_info *info) {
   const struct heed__cl_asked asked = describe(device, info);
   HEED__TRY(heed__cl_asked_status(&asked));
   heed_status status = discover(&list, &platforms, &count, 0);
-  const struct heed__cl_found *found = NULL;
-  for (size_t i = 0; i < list.count && !found; ++i)
-    if (list.devices[i].device == device) found = &list.devices[i];
-  if (found) {
-    info->platform_index = found->info.platform_index;
-    info->device_index = found->info.device_index;
-    memcpy(info->id, found->info.id, sizeof info->id);
-  } else {
-    make_id(list.devices, list.count, device, info);
+  size_t at = 0;
+  while (at < list.count && list.devices[at].device != device) ++at;
+  if (at < list.count) {
+    info->platform_index = list.devices[at].info.platform_index;
+    info->device_index = list.devices[at].info.device_index;
   }
+  // By this description, which is complete: for the list, the driver may have been asked in vain.
+  make_id(list.devices, at, device, info);
   free(list.devices);
   free(platforms);
   return status;
