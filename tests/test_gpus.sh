@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Every program of gpu_programs is there, with its options, for each kind of GPU; with HEED_TEST_LONG=1 the vendors' compilers that are
-# installed compile them, and what comes out is compared with tests/GPUS.md. Usage: tests/test_gpus.sh BUILD-DIR
+# installed compile them, what comes out is compared with tests/GPUS.md, and the share of multiply-adds in products is counted.
+# Usage: tests/test_gpus.sh BUILD-DIR
 set -euo pipefail
 build=$(cd "$1" && pwd)
 source_dir=$(cd "$(dirname "$0")/.." && pwd)
@@ -29,3 +30,7 @@ echo "$(ls "$scratch"/*/*.cl | wc -l) programs for $(ls "$scratch" | wc -l) kind
 [ "${HEED_TEST_LONG:-0}" = 1 ] || exit 0
 "$source_dir/tools/dev/check-gpus" "$build" || status=$?
 [ "$status" -eq 0 ] || [ "$status" -eq 77 ] || fail "check-gpus: exit status $status"
+# What large products are to execute beside their multiply-adds.
+status=0
+"$source_dir/tools/dev/fma-share" --kernel=gemm_tiles --with=TILE=128,X_DTYPE=F32 --least=88 "$build" || status=$?
+[ "$status" -eq 0 ] || [ "$status" -eq 77 ] || fail "fma-share: exit status $status"
