@@ -158,10 +158,15 @@ typedef struct {
 #endif
 
 // Where a work-item takes row after row, the largest element of the next row is found on the way, so that memory is read while exp() is
-// computed.
+// computed. It is asked for as many elements before that as take a page or half of one, since the processor's own prefetching ends with each.
+#define ASKED_AHEAD 1024
 #define LOOKS_AHEAD (VECTOR > 1 && !FROM_PROBS)
 #if LOOKS_AHEAD
-#define LOOK_AHEAD(i, end) largest = larger_of(largest, LOADV(X_DTYPE, next, i, end, -INFINITY))
+#define LOOK_AHEAD(i, end)                                                 \
+  {                                                                         \
+    PREFETCH_READ(next + (i) + ASKED_AHEAD);                                \
+    largest = larger_of(largest, LOADV(X_DTYPE, next, i, end, -INFINITY)); \
+  }
 #define NEXT_OF(x) (row + 1 < row_end ? (x) + p.cols : (x))
 #else
 #define LOOK_AHEAD(i, end)
@@ -180,7 +185,7 @@ floatv exp_sum(const __global real *x, idx first, idx end, idx step, float shift
 #pragma unroll
     for (int u = 0; u < STRIP; ++u) {
       KEEP(i + u * VECTOR, i + (u + 1) * VECTOR, e[u]);
-      LOOK_AHEAD(i + u * VECTOR, i + (u + 1) * VECTOR);
+      LOOK_AHEAD(i + u * VECTOR, i + (u + 1) * VECTOR)
       sum += e[u];
     }
   }
@@ -188,7 +193,7 @@ floatv exp_sum(const __global real *x, idx first, idx end, idx step, float shift
   ROW_LOOP(i, first, end) {
     const floatv e = exp_flushed(GET(X_DTYPE, x, i, end, -INFINITY) - shift);
     KEEP(i, end, e);
-    LOOK_AHEAD(i, end);
+    LOOK_AHEAD(i, end)
     sum += e;
   }
   *ahead = largest;
@@ -203,7 +208,7 @@ floatv exp_sum_of_others(const __global real *x, long label, idx first, idx end,
     const floatv e = exp_flushed(GET(X_DTYPE, x, i, end, -INFINITY) - shift);
     const intv is_own = label_lane(label, i);
     KEEP(i, end, e);
-    LOOK_AHEAD(i, end);
+    LOOK_AHEAD(i, end)
     sum += select(e, (floatv)0, is_own);
     *own += select((floatv)0, e, is_own);
   }
