@@ -18,6 +18,8 @@ int tool_open(const tool_args *args, bool profile, heed_context **out) {
   return tool_fail(args->command, "no device");
 }
 
+const char *const dataset_words[] = {NULL};
+
 int dataset_open(const tool_args *args, const char *option, bool with_train, int64_t classes, dataset *out) {
   (void)option, (void)with_train, (void)classes;
   *out = (dataset){0};
