@@ -262,8 +262,8 @@ const plot_kind plot_bench = {
     .name = "bench",
     .summary = "benches side by side, by what heed bench --json prints",
     .about =
-        "Draws a bar for each case and FILE: the part of the device's peak that it reached. Each FILE is what\n"
-        "heed bench --json printed; -: standard input.\n",
+        "Draws a bar for each case and FILE: the part of the device's peak that it\n"
+        "reached. Each FILE is what heed bench --json printed; -: standard input.\n",
     .least = 1,
     .most = FILES,
     .draw = draw,
