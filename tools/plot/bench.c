@@ -151,7 +151,7 @@ static int read_file(table *t, size_t file) {
   TOOL_TRY(status);
   for (size_t i = 0; i < t->count; i++)
     if (!isnan(t->rows[i].fraction[file])) return TOOL_DONE;
-  return tool_fail(t->call->command, "%s holds no case with its part of the peak, as heed bench --json prints them",
+  return tool_fail(t->call->command, "%s holds no case with a peak_fraction; it must be what heed bench --json prints",
                    name);
 }
 
