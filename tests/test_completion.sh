@@ -48,7 +48,7 @@ for kind in runs bench; do
   expect "$kind" 'heed plot '
   every_option plot "$kind"
 done
-for word in $("$heed" lm --help | sed -nE '/Words:/,/^$/s/^  ([a-z_]+) .*/\1/p'); do
+for word in $("$heed" lm --help | sed -nE '/^Subcommands:/,/^$/s/^  ([a-z_]+) .*/\1/p'); do
   expect "$word" 'heed lm '
   every_option lm "$word"
 done

@@ -333,7 +333,7 @@ static void what_is_no_queue_is_refused(void **state) {
   no_drivers();
   cl_device_id device = (cl_device_id)add_device(add_platform("Queues"), CL_DEVICE_TYPE_GPU, "");
   heed_context *ctx = NULL;
-  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "command queue is none",
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "the given queue is not a command queue",
                heed_open_opencl((cl_context)device, device, (cl_command_queue)device, NULL, &ctx));
   assert_null(ctx);
 }

@@ -91,7 +91,7 @@ static void bad_logits_and_options_are_refused(void **state) {
   ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "token 1 is nan", heed_sample(nan_logit, 2, &fine, 0, &token));
   ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "token 2 is inf", heed_sample(infinite, 3, &fine, 0, &token));
   ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "all logits", heed_sample(none, 2, &fine, 0, &token));
-  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "0 tokens", heed_sample(logits, 0, &fine, 0, &token));
+  ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "vocab is 0", heed_sample(logits, 0, &fine, 0, &token));
   ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "temperature is -1",
                heed_sample(logits, VOCAB, &(heed_sample_options){.temperature = -1}, 0, &token));
   ASSERT_FAILS(HEED_ERROR_INVALID_ARGUMENT, "top_k is -2",

@@ -117,7 +117,7 @@ static void files_that_are_broken_are_named(void **state) {
        "has no \"<s>\""},
       {{.post_processor = "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": \"<s>\"}}], "
                           "\"special_tokens\": {\"<s>\": {\"ids\": [270]}}}"},
-       "an id that the tokenizer has not"},
+       "an id that the tokenizer does not have"},
       {{.model = "\"ignore_merges\": 1"}, "\"model.ignore_merges\" is no boolean"},
   };
   REFUSE(refusals, HEED_ERROR_FORMAT);

@@ -12,10 +12,10 @@ static const tool_syntax syntax = {
     .title = "heed devices",
     .usage = "[--json] [--verbose] [--device SPEC]",
     .about =
-        "A * marks the device that 'auto' picks. --device of the other commands accepts the first column (0:0, host),\n"
-        "the number in the second, the last column (id:...), or a part of the name. The column "
-        "self-test tells whether a few\n"
-        "small calls gave the host's results when heed opened the device for the first time.\n",
+        "A * marks the device that 'auto' picks. --device of the other commands accepts\n"
+        "the first column (0:0, host), the number in the second, the last column\n"
+        "(id:...), or a part of the name. The column self-test tells whether a few small\n"
+        "calls gave the host's results when heed opened the device for the first time.\n",
 };
 
 enum { COLUMNS = 9, CELL = 192 };

@@ -31,10 +31,11 @@ static const tool_syntax syntax = {
     .max_operands = 1 << 20,
     .operand = "A",
     .about =
-        "Minimises f(x) = (x*x - a)^2 for each A by x <- x - lr 4x(x*x - a), in 32-bit floating point on a device.\n"
-        "It starts from x = 1, or from x = a if a < 1. It prints a, the root, its distance from the true root, and "
-        "the\n"
-        "number of epochs after which the root stopped changing. The exit status is 1 if any A does not converge.\n",
+        "Minimises f(x) = (x*x - a)^2 for each A by x <- x - lr 4x(x*x - a), in 32-bit\n"
+        "floating point on a device. It starts from x = 1, or from x = a if a < 1. It\n"
+        "prints a, the root, its distance from the true root, and the number of epochs\n"
+        "after which the root stopped changing. The exit status is 1 if any A does not\n"
+        "converge.\n",
 };
 
 static int read_operand(const char *text, double *a) {

@@ -26,10 +26,10 @@ static void print_usage(FILE *stream) {
   fputs(
       "  help       print the help of a command: heed help COMMAND\n"
       "  completion print the completion script of a shell: heed completion bash\n\n"
-      "heed COMMAND --help lists a command's options; heed --version (-V) prints the version.\n"
-      "Data goes to standard output, messages to standard error.\n"
-      "Exit status: 0 done, 1 failed or out of tolerance, 2 wrong command line, 3 no device was checked, 130 "
-      "interrupted.\n",
+      "heed COMMAND --help lists a command's options; heed --version (-V) prints the\n"
+      "version. Data goes to standard output, messages to standard error.\n"
+      "Exit status: 0 done, 1 failed or out of tolerance, 2 wrong command line, 3 no\n"
+      "device was checked, 130 interrupted.\n",
       stream);
 }
 

@@ -42,7 +42,7 @@ heed_status heed_tensor_compare(const heed_tensor *actual, const heed_tensor *ex
   HEED__REQUIRE(actual && expected && difference, HEED_ERROR_INVALID_ARGUMENT, "compare: an argument is NULL");
   bool same = actual->rank == expected->rank;
   for (int axis = 0; same && axis < actual->rank; ++axis) same = actual->dims[axis] == expected->dims[axis];
-  HEED__REQUIRE(same, HEED_ERROR_SHAPE, "compare: %s against %s", heed__tensor_text(actual),
+  HEED__REQUIRE(same, HEED_ERROR_SHAPE, "compare: the shapes differ: %s against %s", heed__tensor_text(actual),
                 heed__tensor_text(expected));
   const size_t actual_bytes = heed_tensor_bytes(actual), expected_bytes = heed_tensor_bytes(expected);
   void *a = malloc(actual_bytes + 1), *e = malloc(expected_bytes + 1);

@@ -51,7 +51,7 @@ static heed_status read_some(const struct source *source, uint8_t *data, int64_t
   int code;
   gzerror(source->gz, &code);
   HEED__REQUIRE(code != Z_BUF_ERROR, HEED_ERROR_FORMAT,
-                "%s: torn gzip file: it ends in the middle of its data; copy it again", source->path);
+                "%s: truncated gzip file: it ends in the middle of its data; copy it again", source->path);
   return code == Z_OK || code == Z_STREAM_END ? HEED_OK : read_failed(source);
 }
 

@@ -13,14 +13,16 @@
 
 static heed_status check(const heed_batches *b, const heed_token_data *data, int64_t step, int64_t micro) {
   HEED__REQUIRE(b->batch >= 1 && b->length >= 1 && b->accumulate >= 1, HEED_ERROR_INVALID_ARGUMENT,
-                "heed_batches_read: %" PRId64 " micro-batches of %" PRId64 " rows of %" PRId64 " tokens", b->accumulate,
-                b->batch, b->length);
+                "heed_batches_read: %" PRId64 " micro-batches of %" PRId64 " rows of %" PRId64
+                " tokens; at least 1 of each is needed",
+                b->accumulate, b->batch, b->length);
   HEED__REQUIRE(b->batch <= UINT32_MAX && b->accumulate <= UINT32_MAX && step < STEPS_MOST, HEED_ERROR_INVALID_ARGUMENT,
                 "heed_batches_read: step %" PRId64 " of %" PRId64 " micro-batches of %" PRId64 " rows is too far", step,
                 b->accumulate, b->batch);
   HEED__REQUIRE(step >= 0 && micro >= 0 && micro < b->accumulate, HEED_ERROR_INVALID_ARGUMENT,
-                "heed_batches_read: micro-batch %" PRId64 " of step %" PRId64 "; a step has %" PRId64, micro, step,
-                b->accumulate);
+                "heed_batches_read: micro-batch %" PRId64 " of step %" PRId64
+                "; both count from 0, and a step has %" PRId64 " micro-batches",
+                micro, step, b->accumulate);
   const int64_t count = heed_token_data_count(data);
   HEED__REQUIRE(b->length < count, HEED_ERROR_INVALID_ARGUMENT,
                 "heed_batches_read: there are %" PRId64 " tokens; windows of %" PRId64

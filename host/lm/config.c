@@ -67,7 +67,7 @@ __attribute__((format(printf, 2, 3))) static heed_status has_not(const struct so
   va_start(arguments, format);
   vsnprintf(text, sizeof text, format, arguments);
   va_end(arguments);
-  return heed__fail(HEED_ERROR_UNSUPPORTED, "%s: %s; heed has not got this", source->path, text);
+  return heed__fail(HEED_ERROR_UNSUPPORTED, "%s: %s; heed does not have this", source->path, text);
 }
 
 // Fails if the key has another value than the only one that heed knows.

@@ -20,7 +20,8 @@ static bool comes_before(const struct candidate *a, const struct candidate *b) {
 }
 
 static heed_status check(const float *logits, int64_t vocab, const heed_sample_options *o) {
-  HEED__REQUIRE(vocab >= 1, HEED_ERROR_INVALID_ARGUMENT, "sample: a vocabulary of %" PRId64 " tokens", vocab);
+  HEED__REQUIRE(vocab >= 1, HEED_ERROR_INVALID_ARGUMENT, "sample: vocab is %" PRId64 "; at least 1 token is needed",
+                vocab);
   HEED__REQUIRE(o->temperature >= 0 && isfinite(o->temperature), HEED_ERROR_INVALID_ARGUMENT,
                 "sample: temperature is %g; a number of at least 0 is needed", o->temperature);
   HEED__REQUIRE(o->top_k >= 0, HEED_ERROR_INVALID_ARGUMENT, "sample: top_k is %" PRId64 "; it must be at least 0",
@@ -28,7 +29,8 @@ static heed_status check(const float *logits, int64_t vocab, const heed_sample_o
   HEED__REQUIRE(o->top_p >= 0 && o->top_p <= 1, HEED_ERROR_INVALID_ARGUMENT,
                 "sample: top_p is %g; it must be from 0 to 1", o->top_p);
   for (int64_t i = 0; i < vocab; ++i)
-    HEED__REQUIRE(logits[i] < INFINITY, HEED_ERROR_INVALID_ARGUMENT, "sample: the logit of token %" PRId64 " is %g", i,
+    HEED__REQUIRE(logits[i] < INFINITY, HEED_ERROR_INVALID_ARGUMENT,
+                  "sample: the logit of token %" PRId64 " is %g; it must be neither NaN nor +infinity", i,
                   (double)logits[i]);
   return HEED_OK;
 }

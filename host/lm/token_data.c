@@ -108,10 +108,10 @@ static heed_status check_options(const char *const *paths, size_t count, const h
   for (size_t i = 0; i < count; ++i)
     HEED__REQUIRE(paths[i], HEED_ERROR_INVALID_ARGUMENT, "heed_token_data_open: path %zu is NULL", i);
   HEED__REQUIRE(options->validation >= 0 && options->validation < 1, HEED_ERROR_INVALID_ARGUMENT,
-                "heed_token_data_open: the part for validation is %g; it is at least 0 and below 1",
+                "heed_token_data_open: the part for validation is %g; it must be at least 0 and below 1",
                 options->validation);
   HEED__REQUIRE(options->vocab >= 0, HEED_ERROR_INVALID_ARGUMENT,
-                "heed_token_data_open: the vocabulary has %" PRId64 " tokens", options->vocab);
+                "heed_token_data_open: vocab is %" PRId64 "; it must be at least 0 (0: not checked)", options->vocab);
   return HEED_OK;
 }
 
@@ -160,7 +160,8 @@ static size_t part_of(const heed_token_data *data, int64_t token) {
 heed_status heed_token_data_read(const heed_token_data *data, int64_t first, int64_t count, int32_t *ids) {
   HEED__REQUIRE(data && (ids || count == 0), HEED_ERROR_INVALID_ARGUMENT, "heed_token_data_read: an argument is NULL");
   HEED__REQUIRE(first >= 0 && count >= 0, HEED_ERROR_INVALID_ARGUMENT,
-                "heed_token_data_read: %" PRId64 " tokens from token %" PRId64 " on", count, first);
+                "heed_token_data_read: %" PRId64 " tokens from token %" PRId64 " on; neither number may be negative",
+                count, first);
   HEED__REQUIRE(data->count > 0, HEED_ERROR_INVALID_ARGUMENT, "heed_token_data_read: there are no tokens");
   first %= data->count;
   for (size_t i = part_of(data, first); count > 0; i = i + 1 < data->parts ? i + 1 : 0) {

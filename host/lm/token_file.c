@@ -64,8 +64,8 @@ static heed_status inspect(int fd, const char *path, const struct layout **layou
   *layout = got >= sizeof *header ? layout_of(header[HEED__TOKENS_MAGIC]) : NULL;
   if (!*layout) return HEED_OK;
   HEED__REQUIRE(got == sizeof header, HEED_ERROR_FORMAT,
-                "%s: torn: a token file has a header of %zu bytes, and this file ends after %zu", path, sizeof header,
-                got);
+                "%s: truncated: a token file has a header of %zu bytes, and this file ends after %zu", path,
+                sizeof header, got);
   HEED__REQUIRE(header[HEED__TOKENS_VERSION] == (*layout)->version, HEED_ERROR_FORMAT,
                 "%s: a token file of version %" PRIu32 "; heed reads version %" PRIu32 " of this magic (%" PRIu32 ")",
                 path, header[HEED__TOKENS_VERSION], (*layout)->version, (*layout)->magic);
@@ -73,8 +73,9 @@ static heed_status inspect(int fd, const char *path, const struct layout **layou
   *bytes = (int64_t)info.st_size;
   const uint64_t held = (uint64_t)(*bytes - HEED__TOKENS_HEADER_BYTES);
   HEED__REQUIRE(said <= INT64_MAX / 8 && said * (uint64_t)(*layout)->width == held, HEED_ERROR_FORMAT,
-                "%s: torn: its header says %" PRIu64 " tokens of %d bytes, and it has %" PRIu64 " bytes for them", path,
-                said, (*layout)->width, held);
+                "%s: truncated or too long: its header says %" PRIu64 " tokens of %d bytes, and it has %" PRIu64
+                " bytes for them",
+                path, said, (*layout)->width, held);
   *count = (int64_t)said;
   return HEED_OK;
 }

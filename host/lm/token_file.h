@@ -27,7 +27,7 @@ struct heed__token_file {
 // The first words of a file of `count` ids of `width` bytes.
 void heed__token_header(int64_t count, int width, uint32_t header[HEED__TOKENS_HEADER_WORDS]);
 // Whether a file is one of tokens, and how many ids it has; the fewest bytes that tell are its first four.
-// Errors: IO; FORMAT (torn, another version).
+// Errors: IO; FORMAT (truncated, another version).
 heed_status heed__token_file_peek(const char *path, bool *is_tokens, int64_t *count);
 // Maps ids [first, first + count) of a token file. Errors: as above; OUT_OF_MEMORY.
 heed_status heed__token_file_open(const char *path, int64_t first, int64_t count, struct heed__token_file *out);

@@ -207,7 +207,8 @@ heed_status heed_optimizer_set_counts(heed_optimizer *optimizer, const int32_t c
   HEED__REQUIRE(optimizer && counts, HEED_ERROR_INVALID_ARGUMENT, "heed_optimizer_set_counts: an argument is NULL");
   const bool adamw = heed_optimizer_counts(optimizer);
   HEED__REQUIRE(adamw && counts[0] >= 0 && counts[1] >= counts[0], HEED_ERROR_INVALID_ARGUMENT,
-                "heed_optimizer_set_counts: %s", adamw ? "fewer steps tried than applied" : "it is no AdamW");
+                "heed_optimizer_set_counts: %s",
+                adamw ? "fewer steps tried than applied" : "the optimizer is not AdamW");
   optimizer->steps = counts[1];
   optimizer->is_counted = counts[1] > 0;  // the first step makes its own moments
   return heed_tensor_upload(optimizer->counts, counts, 4 * sizeof *counts);

@@ -46,9 +46,9 @@ heed_status heed_gemm(bool trans_a, bool trans_b, double alpha, const heed_tenso
   const int64_t m = a4.dims[trans_a ? 3 : 2], k = a4.dims[trans_a ? 2 : 3];
   const int64_t k_of_b = b4.dims[trans_b ? 3 : 2], n = b4.dims[trans_b ? 2 : 3];
   HEED__REQUIRE(k == k_of_b && c4.dims[2] == m && c4.dims[3] == n, HEED_ERROR_SHAPE,
-                "gemm: op(a) is %lld x %lld (a %s%s), op(b) %lld x %lld (b %s%s), c %s", (long long)m, (long long)k,
-                heed__tensor_text(a), trans_a ? ", transposed" : "", (long long)k_of_b, (long long)n,
-                heed__tensor_text(b), trans_b ? ", transposed" : "", heed__tensor_text(c));
+                "gemm: the shapes do not fit: op(a) is %lld x %lld (a %s%s), op(b) is %lld x %lld (b %s%s), c is %s",
+                (long long)m, (long long)k, heed__tensor_text(a), trans_a ? ", transposed" : "", (long long)k_of_b,
+                (long long)n, heed__tensor_text(b), trans_b ? ", transposed" : "", heed__tensor_text(c));
   HEED__REQUIRE(isfinite(alpha) && isfinite(beta), HEED_ERROR_INVALID_ARGUMENT, "gemm: alpha and beta must be finite");
   if (c4.count == 0) return HEED_OK;
   const struct heed__gemm_params params = {trans_a, trans_b, alpha, beta};

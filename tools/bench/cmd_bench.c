@@ -80,9 +80,10 @@ static const tool_syntax syntax = {
     .max_operands = 1,
     .operands = bench_operands,
     .about =
-        "Without an operand, heed prints a table of the usual cases. peak_fraction divides the rate of a case by the\n"
-        "peak that heed measures right before and after it, as heed bench peak does: multiply-adds for products,\n"
-        "copied bytes for the others. heed counts only the arithmetic that a causal mask or a window leaves.\n"
+        "Without an operand, heed prints a table of the usual cases. peak_fraction\n"
+        "divides the rate of a case by the peak that heed measures right before and after\n"
+        "it, as heed bench peak does: multiply-adds for products, copied bytes for the\n"
+        "others. heed counts only the arithmetic that a causal mask or a window leaves.\n"
         "first_ms is the time of the first call, with the compilation of kernels.\n",
 };
 

@@ -25,24 +25,26 @@ static const tool_option options[] = {
     TOOL_OPTION_FLAG("full", check_settings, full,
                      "also large cases, CLBlast's products and finite differences; takes many minutes"),
     TOOL_OPTION_FLAG("serial", check_settings, serial,
-                     "run in this process, for debuggers; otherwise others run the cases, and a driver may crash"),
+                     "run the cases in this process, for debuggers; otherwise other processes run them, and heed "
+                     "survives a driver that crashes"),
     TOOL_OPTION_TEXT("junit", check_settings, junit, "FILE",
                      "also write a JUnit XML report; -: on standard output, instead of the table"),
 };
 static const tool_syntax syntax = {
     .command = command,
     .title = "heed check",
-    .usage = "[--op OP] [--case NAME] [--tiny|--quick|--full] [--list] [--serial] [--junit FILE]",
+    .usage = "[--tiny|--quick|--full] [options]",
     .options = options,
     .count = sizeof options / sizeof *options,
     .about =
-        "Runs every operator, forward and backward, on the device and on the host, and compares the results. To find\n"
-        "writes out of bounds and missing elements, heed puts guard bands around outputs and poisons them before each\n"
-        "call. It makes every call twice and expects the same bits. --full also compares the host's gradients with\n"
-        "finite differences, and CLBlast's products with the host's.\n"
-        "Exit status: 0 all cases are within tolerance, 1 some are not, 3 heed fell back on the host because there is "
-        "no\n"
-        "OpenCL device, so that no device was checked; 130 interrupted.\n",
+        "Runs every operator, forward and backward, on the device and on the host, and\n"
+        "compares the results. To find writes out of bounds and missing elements, heed\n"
+        "puts guard bands around outputs and poisons them before each call. It makes\n"
+        "every call twice and expects the same bits. --full also compares the host's\n"
+        "gradients with finite differences, and CLBlast's products with the host's.\n"
+        "Exit status: 0 all cases are within tolerance, 1 some are not, 3 heed fell back\n"
+        "on the host because there is no OpenCL device, so that no device was checked;\n"
+        "130 interrupted.\n",
 };
 
 static bool selected(const heed_case *c, const check_settings *s) {

@@ -4,10 +4,10 @@
 #include <string.h>
 
 static const char usage[] =
-    "Usage: heed completion bash|zsh|fish\n\n"
-    "Prints a script that completes heed's command lines in a shell. cmake --install puts the scripts where shells "
-    "look\n"
-    "for them. Without an installation:\n"
+    "Usage: heed completion bash|zsh|fish\n"
+    "\n"
+    "Prints a script that completes heed's command lines in a shell. cmake --install\n"
+    "puts the scripts where shells look for them. Without an installation:\n"
     "  bash  source <(heed completion bash)\n"
     "  zsh   heed completion zsh >FOLDER/_heed, with FOLDER in $fpath before compinit\n"
     "  fish  heed completion fish >~/.config/fish/completions/heed.fish\n";

@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
-# For the CI of an OpenCL driver, or of a machine with one: does each device compute attention, its gradients and everything around
-# it as the CPU does? Writes a JUnit report for each device, which GitLab, Jenkins and others show as tests, and exits with 1 if one
-# device is wrong, or if there is none.
+# For the CI of an OpenCL driver, or of a machine with one: does each device
+# compute attention, its gradients and everything around it as the CPU does?
+# Writes a JUnit report for each device, which GitLab, Jenkins and others show as
+# tests, and exits with 1 if one device is wrong, or if there is none.
 #
-# Usage: check_my_driver.sh [FOLDER]       the reports go to FOLDER, by default here
+# Usage: check_my_driver.sh [FOLDER]
+#       the reports go to FOLDER, by default here
 #
 # Environment:
 #   HEED         the program (default: heed)
-#   HEED_CHECK   options of heed check (default: --quick, a minute; --full takes minutes and checks much more)
+#   HEED_CHECK   options of heed check (default: --quick, a minute; --full takes
+#                minutes and checks much more)
 #   HEED_DEVICE  check this device alone (default: all)
 set -euo pipefail
 case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;; esac

@@ -49,7 +49,7 @@ static const tool_option options[] = {
      .unrecorded = true,
      .help = "safetensors file to write the weights to; -: standard output"},
     TOOL_OPTION_FLAG("template", settings, template_tokens,
-                     "also the tokens that the tokenizer's template puts around the text"),
+                     "add the tokens that the tokenizer's template puts around the text"),
     TOOL_OPTION_CHOICE("dtype", settings, dtype, lm_dtypes, "f32|f16|bf16",
                        "what weights and activations are rounded to (default f32)"),
 };
@@ -60,10 +60,12 @@ static const tool_syntax syntax = {
     .options = options,
     .count = sizeof options / sizeof *options,
     .about =
-        "Prints for each token and head the token it looks at most, with the weight: of all that it looks at, the\n"
-        "weights sum to 1. --plot draws a panel for each head; up to 40 tokens stand on its axes, more are numbered.\n"
+        "Prints for each token and head the token it looks at most, with the weight: of\n"
+        "all that it looks at, the weights sum to 1. --plot draws a panel for each head;\n"
+        "up to 40 tokens stand on its axes, more are numbered.\n"
         "-o writes tokens [L] and for each layer N attentions.N [1, heads, L, L].\n"
-        "--json prints one object: ids, tokens, and layers with the heads' most looked at tokens and weights.\n",
+        "--json prints one object: ids, tokens, and layers with the heads' most looked at\n"
+        "tokens and weights.\n",
 };
 
 // Layers or heads: `count` of them from `first` on.

@@ -1,4 +1,4 @@
-// heed lm: finds the word and passes it the command line.
+// heed lm: finds the subcommand and passes it the command line.
 #include <string.h>
 
 #include "lm/lm.h"
@@ -24,10 +24,11 @@ const char *const lm_dtypes[] = {"f32", "f16", "bf16", NULL};
 
 static void print_words(FILE *stream) {
   fputs(
-      "Usage: heed lm WORD [options]\n\nLanguage models of the shapes of GPT-2, Llama, Mistral and Qwen2.\n\nWords:\n",
+      "Usage: heed lm SUBCOMMAND [options]\n\nLanguage models of the shapes of GPT-2, Llama, Mistral and "
+      "Qwen2.\n\nSubcommands:\n",
       stream);
   for (size_t i = 0; i < WORDS; i++) fprintf(stream, "  %-10s %s\n", words[i].name, words[i].what);
-  fputs("\nheed lm WORD --help lists the options of a word.\n", stream);
+  fputs("\nheed lm SUBCOMMAND --help lists the options of a subcommand.\n", stream);
 }
 
 int cmd_lm(int argc, const char **argv) {
@@ -41,8 +42,9 @@ int cmd_lm(int argc, const char **argv) {
     print_words(stdout);
     return TOOL_DONE;
   }
-  if (argv[1][0] == '-') return tool_usage(command, "say what to do before the options: heed lm WORD [options]");
+  if (argv[1][0] == '-')
+    return tool_usage(command, "name the subcommand before its options: heed lm SUBCOMMAND [options]");
   const char *nearest = tool_nearest(argv[1], cmd_lm_words);
-  if (nearest) return tool_usage(command, "unknown word '%s'; did you mean '%s'?", argv[1], nearest);
-  return tool_usage(command, "unknown word '%s'; 'heed lm --help' lists the words", argv[1]);
+  if (nearest) return tool_usage(command, "unknown subcommand '%s'; did you mean '%s'?", argv[1], nearest);
+  return tool_usage(command, "unknown subcommand '%s'; 'heed lm --help' lists the subcommands", argv[1]);
 }

@@ -26,7 +26,7 @@ static const tool_option options[] = {
                         "tokens from the start of a window to that of the next; each token counts once (default: "
                         "--context)"),
     TOOL_OPTION_FLAG("template", settings, template_tokens,
-                     "also the tokens that the tokenizer's template puts around the text"),
+                     "add the tokens that the tokenizer's template puts around the text"),
     TOOL_OPTION_CHOICE("dtype", settings, dtype, lm_dtypes, "f32|f16|bf16",
                        "what weights and activations are rounded to (default f32)"),
 };
@@ -37,9 +37,11 @@ static const tool_syntax syntax = {
     .options = options,
     .count = sizeof options / sizeof *options,
     .about =
-        "Prints the mean cross-entropy of the tokens in nats, perplexity (e to the loss) and bits per byte of text.\n"
-        "Each window predicts the tokens that follow its own; the last window, which is not full, is left out.\n"
-        "--json prints one object: loss, perplexity, bits_per_byte (null without a tokenizer), tokens.\n",
+        "Prints the mean cross-entropy of the tokens in nats, perplexity (e to the loss)\n"
+        "and bits per byte of text. Each window predicts the tokens that follow its own;\n"
+        "the last window, which is not full, is left out.\n"
+        "--json prints one object: loss, perplexity, bits_per_byte (null without a\n"
+        "tokenizer), tokens.\n",
 };
 
 // A measurement under way.
@@ -76,7 +78,7 @@ static int open_data(measuring *m) {
   m->context = m->s->context ? m->s->context : c->context;
   m->stride = m->s->stride ? m->s->stride : m->context;
   if (m->context > c->context)
-    return tool_fail(command, "--context %" PRId64 ": the model's is %" PRId64, m->context, c->context);
+    return tool_fail(command, "--context %" PRId64 ": the model's context is %" PRId64, m->context, c->context);
   if (m->stride > m->context)
     return tool_usage(command,
                       "--stride %" PRId64 " is over the context of %" PRId64 ": tokens between would be left out",

@@ -38,7 +38,7 @@ static const tool_option options[] = {
     TOOL_OPTION_FLAG("slide", settings, slide,
                      "where the context is full, forget the older half of it and go on, instead of refusing"),
     TOOL_OPTION_FLAG("template", settings, template_tokens,
-                     "also the tokens that the tokenizer's template puts around the prompt"),
+                     "add the tokens that the tokenizer's template puts around the prompt"),
     TOOL_OPTION_FLAG("show-ids", settings, show_ids, "also print the token ids, in a line of their own"),
     TOOL_OPTION_CHOICE("dtype", settings, dtype, lm_dtypes, "f32|f16|bf16",
                        "what weights and activations are rounded to (default f32)"),
@@ -46,14 +46,16 @@ static const tool_option options[] = {
 static const tool_syntax syntax = {
     .command = command,
     .title = "heed lm generate",
-    .usage = "--model DIR (--prompt TEXT | --prompt-file FILE | --ids N,N,...) [options]",
+    .usage = "--model DIR\n        (--prompt TEXT | --prompt-file FILE | --ids N[,N...]) [options]",
     .options = options,
     .count = sizeof options / sizeof *options,
     .about =
-        "Prints what follows the prompt, as it comes, in whole characters. It ends after --tokens tokens, before an\n"
-        "end-of-text id, or before --stop. With the same --seed it is the same text on every device, unless two\n"
-        "choices are as likely as one another but for rounding. Chat templates are not applied.\n"
-        "--json prints one object: ids (what was written) and, where there is a tokenizer, text.\n",
+        "Prints what follows the prompt, as it comes, in whole characters. It ends after\n"
+        "--tokens tokens, before an end-of-text id, or before --stop. With the same\n"
+        "--seed it is the same text on every device, unless two choices are as likely as\n"
+        "one another but for rounding. Chat templates are not applied.\n"
+        "--json prints one object: ids (what was written) and, where there is a\n"
+        "tokenizer, text.\n",
 };
 
 // ---------------------------------------------------------------- the prompt

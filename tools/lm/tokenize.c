@@ -31,14 +31,16 @@ static const tool_option options[] = {
      .words = tokenizers,
      .help = "instead of --model: bytes, the characters of FILE, or the tokenizer of a folder"},
     TOOL_OPTION_FLAG("template", tokenize_settings, template,
-                     "also the tokens that the tokenizer's template puts around a text"),
+                     "add the tokens that the tokenizer's template puts around a text"),
     TOOL_OPTION_FLAG("decode", tokenize_settings, decode, "FILE has ids, one a line; write the text"),
 };
 static const tool_syntax syntax = {
     .command = command,
     .title = "heed lm tokenize",
-    .usage = "(--model DIR | --tokenizer bytes|chars|DIR) [--template] [--decode] [FILE]",
-    .about = "Prints the ids of the text in FILE, one a line. Without FILE, or with -, it reads standard input.\n",
+    .usage = "(--model DIR | --tokenizer NAME) [options] [FILE]",
+    .about =
+        "Prints the ids of the text in FILE, one a line. Without FILE, or with -, it\n"
+        "reads standard input.\n",
     .options = options,
     .count = sizeof options / sizeof *options,
     .max_operands = 1,

@@ -157,7 +157,8 @@ static void say_interrupted(const trainer *t) {
   const train_settings *s = &t->s;
   tool_progress_clear(t->args->progress);
   if (!s->save) {
-    tool_say(t->command, "interrupted after %" PRId64 " steps; nothing was saved, for want of --save", t->step);
+    tool_say(t->command, "interrupted after %" PRId64 " steps; nothing was saved, because --save was not given",
+             t->step);
   } else if (t->saved_step < 0) {
     tool_say(t->command, "interrupted after %" PRId64 " steps; nothing was saved", t->step);
   } else {

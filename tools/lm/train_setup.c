@@ -112,8 +112,9 @@ static int take_configuration(trainer *t) {
     return tool_usage(t->command, "--arch does not fit the model in %s, which is a %s", s->resume ? s->resume : s->init,
                       heed_architecture_string(c->architecture));
   if ((s->tie && c->tied < 0) || (s->no_tie && c->tied > 0))
-    return tool_usage(t->command, "the head of the model in %s is %s", s->resume ? s->resume : s->init,
-                      c->tied > 0 ? "tied" : "its own");
+    return tool_usage(t->command, "--%s does not fit the model in %s, whose head %s; leave it out",
+                      s->tie ? "tie" : "no-tie", s->resume ? s->resume : s->init,
+                      c->tied > 0 ? "has the embedding's weight" : "has its own weight");
   return TOOL_DONE;
 }
 
@@ -145,7 +146,7 @@ static int decide_configuration(trainer *t) {
   heed_transformer_config *c = &t->config;
   if (!s->context) s->context = c->context;
   if (s->context > c->context)
-    return tool_usage(t->command, "--context %" PRId64 " is over the model's of %" PRId64, s->context, c->context);
+    return tool_usage(t->command, "--context %" PRId64 ": the model's context is %" PRId64, s->context, c->context);
   if (tool_given(t->args, "dropout") || s->resume) c->dropout = s->dropout;
   s->dropout = c->dropout;
   c->dtype = (heed_dtype)s->dtype;

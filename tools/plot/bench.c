@@ -151,7 +151,7 @@ static int read_file(table *t, size_t file) {
   TOOL_TRY(status);
   for (size_t i = 0; i < t->count; i++)
     if (!isnan(t->rows[i].fraction[file])) return TOOL_DONE;
-  return tool_fail(t->call->command, "%s holds no case with its part of the peak, as heed bench --json prints them",
+  return tool_fail(t->call->command, "%s holds no case with a peak_fraction; it must be what heed bench --json prints",
                    name);
 }
 
@@ -262,8 +262,8 @@ const plot_kind plot_bench = {
     .name = "bench",
     .summary = "benches side by side, by what heed bench --json prints",
     .about =
-        "Draws a bar for each case and FILE: the part of the device's peak that it reached. Each FILE is what\n"
-        "heed bench --json printed; -: standard input.\n",
+        "Draws a bar for each case and FILE: the part of the device's peak that it\n"
+        "reached. Each FILE is what heed bench --json printed; -: standard input.\n",
     .least = 1,
     .most = FILES,
     .draw = draw,

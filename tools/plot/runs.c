@@ -29,9 +29,9 @@ const plot_kind plot_runs = {
     .name = "runs",
     .summary = "losses and learning rates of training runs, by their logs",
     .about =
-        "Draws loss, validation loss and learning rate over the steps. Each FILE is a log of heed train or heed lm "
-        "train;\n"
-        "-: standard input. Losses of many steps are smoothed.\n",
+        "Draws loss, validation loss and learning rate over the steps. Each FILE is a log\n"
+        "of heed train or heed lm train; -: standard input. Losses of many steps are\n"
+        "smoothed.\n",
     .least = 1,
     .most = TOOL_MOST_RUNS,
     .draw = draw,

@@ -251,11 +251,14 @@ const run_op run_attention = {
     .name = "attention",
     .summary = "softmax(softcap(scale q k^T) + mask) v, for each head",
     .tensors =
-        "In:  q [B,Hq,Lq,D]  k [B,Hkv,Lk,D]  v [B,Hkv,Lk,Dv], or each of rank 3 [B,L,H*D] with --heads\n"
-        "     mask (BOOL: true means attend; float: added to the scores; broadcast to [B,Hq,Lq,Lk])  kv_lengths [B]\n"
-        "     past_k [B,Hkv,Lp,D] past_v [B,Hkv,Lp,Dv] (put before k and v; then Lk counts both)\n"
-        "     grad.out (asks for the gradients)\n"
-        "Out: out (rank of q)  lse [B,Hq,Lq]  weights [B,Hq,Lq,Lk]  present_k [B,Hkv,Lk,D]  present_v [B,Hkv,Lk,Dv]\n"
+        "In:  q [B,Hq,Lq,D]  k [B,Hkv,Lk,D]\n"
+        "     v [B,Hkv,Lk,Dv], or each of rank 3 [B,L,H*D] with --heads\n"
+        "     mask (BOOL: true means attend; float: added to the scores; broadcast to\n"
+        "     [B,Hq,Lq,Lk])  kv_lengths [B]\n"
+        "     past_k [B,Hkv,Lp,D] past_v [B,Hkv,Lp,Dv] (put before k and v; then Lk\n"
+        "     counts both)  grad.out (asks for the gradients)\n"
+        "Out: out (rank of q)  lse [B,Hq,Lq]  weights [B,Hq,Lq,Lk]\n"
+        "     present_k [B,Hkv,Lk,D]  present_v [B,Hkv,Lk,Dv]\n"
         "     grad.NAME for q, k, v, past_k, past_v and a float mask, of its shape",
     .names = attention_names,
     .hints = attention_hints,

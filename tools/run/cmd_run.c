@@ -16,7 +16,7 @@ static const run_op *const ops[] = {RUN_OPS(ENTRY)};
 #define WORD(name) #name,
 const char *const cmd_run_words[] = {RUN_OPS(WORD) NULL};
 #undef WORD
-enum { OPS = sizeof ops / sizeof *ops, MOST_OPTIONS = 24 };
+enum { OPS = sizeof ops / sizeof *ops, MOST_OPTIONS = 24, HELP_WIDTH = 80 };
 
 static const tool_option file_options[] = {
     {.name = "input",
@@ -47,9 +47,9 @@ static void print_ops(void) {
   printf("Usage: heed run OP -i IN.safetensors -o OUT.safetensors [options]\n\nOperators:\n");
   for (size_t i = 0; i < OPS; i++) printf("  %-14s %s\n", ops[i]->name, ops[i]->summary);
   printf(
-      "\nheed run OP --help lists an operator's tensors and options. If the inputs include 'grad.out' (or, for a "
-      "loss,\n"
-      "with --grad), heed also writes the gradient of each input NAME as 'grad.NAME'.\n");
+      "\nheed run OP --help lists an operator's tensors and options. If the inputs\n"
+      "include 'grad.out' (or, for a loss, with --grad), heed also writes the gradient\n"
+      "of each input NAME as 'grad.NAME'.\n");
 }
 
 static int unknown_op(const char *name) {
@@ -147,12 +147,15 @@ static int execute(run_call *run, const run_op *op) {
 
 // For help: the operator's tensors and their other names.
 static void describe(const run_op *op, char *text, size_t size) {
-  size_t used = (size_t)snprintf(text, size, "%s\n", op->tensors);
+  size_t used = (size_t)snprintf(text, size, "%s\n", op->tensors), column = 0;
   bool first = true;
   for (const run_name *known = op->names; known->name && used < size; known++) {
     if (!known->synonym) continue;
-    used += (size_t)snprintf(text + used, size - used, "%s%s = %s", first ? "Also known: " : ", ", known->synonym,
-                             known->name);
+    const size_t width = strlen(known->synonym) + strlen(" = ,") + strlen(known->name);
+    const bool wraps = !first && column + 1 + width > HELP_WIDTH;
+    const char *before = first ? "Also known: " : wraps ? ",\n     " : ", ";
+    column = first || wraps ? strlen(before) + width : column + 1 + width;
+    used += (size_t)snprintf(text + used, size - used, "%s%s = %s", before, known->synonym, known->name);
     first = false;
   }
   if (!first && used < size) snprintf(text + used, size - used, "\n");

@@ -32,7 +32,8 @@ const run_op run_embedding = {
     .name = "embedding",
     .summary = "rows of a table by token",
     .tensors =
-        "In:  weight [V,C]  tokens, I32, I64 or U8 (any shape)  grad.out (asks for the gradient)\n"
+        "In:  weight [V,C]  tokens, I32, I64 or U8 (any shape)\n"
+        "     grad.out (asks for the gradient)\n"
         "Out: out [...,C]  grad.weight",
     .names = embedding_names,
     .uses = HEED_USES_ROWS,

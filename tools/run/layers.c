@@ -37,7 +37,8 @@ const run_op run_linear = {
     .name = "linear",
     .summary = "x W^T + b",
     .tensors =
-        "In:  x [...,in]  weight [out,in]  bias [out] (may be left out)  grad.out (asks for the gradients)\n"
+        "In:  x [...,in]  weight [out,in]  bias [out] (may be left out)\n"
+        "     grad.out (asks for the gradients)\n"
         "Out: out [...,out]  grad.x  grad.weight  grad.bias",
     .names = linear_names,
     .uses = HEED_USES_PRODUCTS,
@@ -114,11 +115,14 @@ static const run_name mlp_names[] = {{"x", "input"},
 
 const run_op run_mlp = {
     .name = "mlp",
-    .summary = "linear, relu, ..., linear; with a target, the mean cross-entropy",
+    .summary = "linear, relu, ..., linear; with a target, also the mean loss",
     .tensors =
-        "In:  x [N,in]  l1.weight l1.bias l2.weight l2.bias ...  target: class indices [N], or probabilities\n"
-        "     (or 0.weight 0.bias 2.weight 2.bias ...)  grad.out (asks for the gradients from those of the logits)\n"
-        "Out: out [N,classes], the logits  loss, F32 [1], if there is a target  grad.x  grad.l1.weight ...",
+        "In:  x [N,in]  l1.weight l1.bias l2.weight l2.bias ...\n"
+        "     (or 0.weight 0.bias 2.weight 2.bias ...)\n"
+        "     target: class indices [N], or probabilities\n"
+        "     grad.out (asks for the gradients from those of the logits)\n"
+        "Out: out [N,classes], the logits  loss, F32 [1], if there is a target  grad.x\n"
+        "     grad.l1.weight ...",
     .names = mlp_names,
     .more_names = model_is_layer,
     RUN_OPTIONS(mlp_options),

@@ -84,8 +84,11 @@ const run_op run_lm = {
     .name = "lm",
     .summary = "a language model's logits and loss; --model names its folder",
     .tensors =
-        "In:  tokens [B,L]  targets [B,L], the token that follows each (-100: not counted; may be left out)\n"
-        "Out: logits [B,L,vocab]  loss, F32 [1], if there are targets  grad.<name in the folder> with --grad",
+        "In:  tokens [B,L]\n"
+        "     targets [B,L], the token that follows each (may be left out; -100: not\n"
+        "     counted)\n"
+        "Out: logits [B,L,vocab]  loss, F32 [1], if there are targets\n"
+        "     grad.<name in the folder> with --grad",
     .names = lm_names,
     RUN_OPTIONS(lm_options),
     .uses = 0,

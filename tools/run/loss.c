@@ -151,11 +151,12 @@ const run_op run_cross_entropy = {
     .name = "cross_entropy",
     .summary = "cross-entropy of logits or probabilities",
     .tensors =
-        "In:  logits [N,C], [...,C], [N,C,...] or [C] (or probs, with --from-probs)  weight [C], of the classes (may "
-        "be "
-        "left\n"
-        "     out)  target: class indices [N], [...] or [N,...], or probabilities in the shape of logits\n"
-        "Out: loss, F32 [1], or with --reduction none one for each row  grad.logits (or grad.probs) with --grad",
+        "In:  logits [N,C], [...,C], [N,C,...] or [C] (or probs, with --from-probs)\n"
+        "     weight [C], of the classes (may be left out)\n"
+        "     target: class indices [N], [...] or [N,...], or probabilities in the shape\n"
+        "     of logits\n"
+        "Out: loss, F32 [1], or with --reduction none one for each row\n"
+        "     grad.logits (or grad.probs) with --grad",
     .names = cross_entropy_names,
     RUN_OPTIONS(cross_entropy_options),
     .defaults = {.ignore_index = HEED_IGNORE_INDEX},

@@ -232,13 +232,16 @@ static const run_hint mha_hints[] = {
 
 const run_op run_mha = {
     .name = "mha",
-    .summary = "multi-head attention: q, k, v and o projections around attention",
+    .summary = "multi-head attention, with projections of q, k, v and out",
     .tensors =
-        "In:  query [B,Lq,E]  key [B,Lk,Ek] (default query)  value [B,Lk,Ev] (default key)  mask  kv_lengths [B]\n"
-        "     {q,k,v,o}_proj.weight [out,in]  {q,k,v,o}_proj.bias [out] (each may be left out)\n"
-        "     in_proj_weight in_proj_bias (those of q, k and v, one below the other)  grad.out (asks for the "
-        "gradients)\n"
-        "Out: out [B,Lq,out of o_proj]  weights [B,heads,Lq,Lk]  grad.NAME for every input that is floating-point",
+        "In:  query [B,Lq,E]  key [B,Lk,Ek] (default query)\n"
+        "     value [B,Lk,Ev] (default key)  mask  kv_lengths [B]\n"
+        "     {q,k,v,o}_proj.weight [out,in]\n"
+        "     {q,k,v,o}_proj.bias [out] (each may be left out)\n"
+        "     in_proj_weight in_proj_bias (those of q, k and v, one below the other)\n"
+        "     grad.out (asks for the gradients)\n"
+        "Out: out [B,Lq,out of o_proj]  weights [B,heads,Lq,Lk]\n"
+        "     grad.NAME for every input that is floating-point",
     .names = mha_names,
     .hints = mha_hints,
     RUN_OPTIONS(options),

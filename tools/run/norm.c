@@ -65,7 +65,8 @@ const run_op run_layer_norm = {
     .name = "layer_norm",
     .summary = "LayerNorm over the last axis",
     .tensors =
-        "In:  x [...,C]  weight [C]  bias [C] (may be left out)  grad.out (asks for the gradients)\n"
+        "In:  x [...,C]  weight [C]  bias [C] (may be left out)\n"
+        "     grad.out (asks for the gradients)\n"
         "Out: out [...,C]  grad.x  grad.weight  grad.bias",
     .names = layer_norm_names,
     RUN_OPTIONS(layer_norm_options),

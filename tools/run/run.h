@@ -121,10 +121,12 @@ int run_write_grad(run_call *run, const char *name, const heed_tensor *tensor);
   {.name = "causal",                                                                                                   \
    .kind = TOOL_CHOICE,                                                                                                \
    .offset = offsetof(run_settings, causal),                                                                           \
-   .argument = "top-left|bottom-right",                                                                                \
+   .argument = "WHERE",                                                                                                \
    .choices = run_causal_names,                                                                                        \
    .when_bare = "top-left",                                                                                            \
-   .help = "query i attends key j if j <= i + offset; bottom-right: if j <= i + Lk - Lq (default top-left)"},          \
+   .help =                                                                                                             \
+       "top-left: query i attends key j if j <= i + offset (see man heed-run); bottom-right: if j <= i + Lk - Lq "     \
+       "(default top-left)"},                                                                                          \
       TOOL_OPTION_REAL("scale", run_settings, scale, -TOOL_MAX_REAL, TOOL_MAX_REAL, NULL,                              \
                        "factor on q k^T (default 1/sqrt(D))"),                                                         \
       TOOL_OPTION_REAL("softcap", run_settings, softcap, 0, TOOL_MAX_REAL, "at least 0 (0: none)",                     \
@@ -137,11 +139,11 @@ int run_write_grad(run_call *run, const char *name, const heed_tensor *tensor);
       TOOL_OPTION_CHOICE("path", run_settings, path, run_path_names, "auto|fused|staged",                              \
                          "staged: a kernel for each step; fused: one kernel with O(L) memory (default auto)"),         \
   {                                                                                                                    \
-    .name = "weights", .kind = TOOL_CHOICE, .offset = offsetof(run_settings, weights),                                 \
-    .argument = "raw|softcap|masked|softmax", .choices = run_weights_names, .when_bare = "softmax",                    \
+    .name = "weights", .kind = TOOL_CHOICE, .offset = offsetof(run_settings, weights), .argument = "STEP",             \
+    .choices = run_weights_names, .when_bare = "softmax",                                                              \
     .help =                                                                                                            \
-        "also write the weights; raw: scale q k^T, softcap: softcap of that, masked: the mask added to that, "         \
-        "-inf where a key is not attended (default softmax)"                                                           \
+        "also write the weights after a step: raw (scale q k^T), softcap (of that), masked (the mask added to that, "  \
+        "-inf where a key is not attended) or softmax (default softmax)"                                               \
   }
 extern const char *const run_causal_names[], *const run_path_names[], *const run_weights_names[];
 int run_attention_options(const run_call *run, heed_attention_options *options);

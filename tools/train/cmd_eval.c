@@ -31,8 +31,8 @@ static const tool_syntax syntax = {
     .options = options,
     .count = sizeof options / sizeof *options,
     .about =
-        "heed reads the kind of model and its sizes from the file. Any PyTorch state dict with these names works, or "
-        "0.weight, 2.weight, ...\n",
+        "heed reads the kind of model and its sizes from the file. Any PyTorch state dict\n"
+        "with these names works, or 0.weight, 2.weight, ...\n",
 };
 
 static int print_result(const tool_args *args, const eval_settings *settings, const classifier_shape *shape,

@@ -37,8 +37,10 @@ static const tool_option options[] = {
                        "how weights are stepped (default: sgd for an mlp, adamw for a vit)"),
     TOOL_OPTION_REAL("lr", train_settings, lr, 0, TOOL_MAX_REAL, "at least 0",
                      "highest learning rate (default 0.01 for sgd, 0.002 for adamw)"),
-    TOOL_OPTION_CHOICE("schedule", train_settings, schedule, train_schedules, "constant|linear|cosine|wsd",
-                       "how the learning rate falls over the epochs (default: constant for an mlp, cosine for a vit)"),
+    TOOL_OPTION_CHOICE(
+        "schedule", train_settings, schedule, train_schedules, "KIND",
+        "how the learning rate falls over the epochs: constant, linear, cosine or wsd (default: constant "
+        "for an mlp, cosine for a vit)"),
     TOOL_OPTION_INTEGER("warmup", train_settings, warmup, 0, TOOL_MAX_COUNT, "at least 0",
                         "steps in which the learning rate rises (default: 0 for an mlp, 200 for a vit)"),
     TOOL_OPTION_REAL("min-lr", train_settings, min_lr, 0, TOOL_MAX_REAL, "at least 0",
@@ -46,16 +48,18 @@ static const tool_option options[] = {
     TOOL_OPTION_REAL("momentum", train_settings, momentum, 0, TOOL_MAX_REAL, "at least 0",
                      "sgd: momentum (default 0.5)"),
     TOOL_OPTION_REAL("beta1", train_settings, beta1, 0, 1, "from 0 to below 1",
-                     "adamw: of the first moment (default 0.9)"),
+                     "adamw: decay rate of the first moment (default 0.9)"),
     TOOL_OPTION_REAL("beta2", train_settings, beta2, 0, 1, "from 0 to below 1",
-                     "adamw: of the second moment (default 0.999)"),
+                     "adamw: decay rate of the second moment (default 0.999)"),
     TOOL_OPTION_REAL("eps", train_settings, eps, 0, TOOL_MAX_REAL, "at least 0",
                      "adamw: added to the root of the second moment (default 1e-8)"),
     TOOL_OPTION_REAL("weight-decay", train_settings, weight_decay, 0, TOOL_MAX_REAL, "at least 0",
-                     "adamw: of matrices alone; sgd: of all (default: 0 for an mlp, 0.05 for a vit)"),
+                     "weight decay, with adamw of matrices alone, with sgd of all parameters (default: 0 for an mlp, "
+                     "0.05 for a vit)"),
     TOOL_OPTION_REAL("clip", train_settings, clip, 0, TOOL_MAX_REAL, "at least 0",
                      "largest norm of all gradients; 0: any (default: 0 for an mlp, 1 for a vit)"),
-    TOOL_OPTION_REAL("dropout", train_settings, dropout, 0, 1, "from 0 to below 1", "vit: probability (default 0.1)"),
+    TOOL_OPTION_REAL("dropout", train_settings, dropout, 0, 1, "from 0 to below 1",
+                     "vit: probability of dropping an element (default 0.1)"),
     TOOL_OPTION_UNSIGNED("seed", train_settings, seed,
                          "seed of the initial weights, the shuffling and the dropout (default 1)"),
     TOOL_OPTION_TEXT("init", train_settings, init, "FILE", "start from the weights in FILE; -: standard input"),
@@ -84,16 +88,12 @@ const tool_syntax train_syntax = {
     .options = options,
     .count = sizeof options / sizeof *options,
     .about =
-        "Trains a classifier of handwritten digits on the mean cross-entropy: linear, relu, ..., linear, or with "
-        "--arch "
-        "vit a\n"
-        "transformer over patches of the images. After each epoch it prints the mean loss, the accuracy on the test "
-        "set "
-        "and the\n"
-        "seconds. --save writes the weights under the names of a PyTorch state dict, and beside them FILE.state, from "
-        "which\n"
-        "--resume goes on with the same model, --batch, --accumulate, --optimizer and --seed; the result is "
-        "bit-identical to an\n"
+        "Trains a classifier of handwritten digits on the mean cross-entropy: linear,\n"
+        "relu, ..., linear, or with --arch vit a transformer over patches of the images.\n"
+        "After each epoch it prints the mean loss, the accuracy on the test set and the\n"
+        "seconds. --save writes the weights under the names of a PyTorch state dict, and\n"
+        "beside them FILE.state, from which --resume goes on with the same model,\n"
+        "--batch, --accumulate, --optimizer and --seed; the result is bit-identical to an\n"
         "uninterrupted run. Ctrl-C keeps the last checkpoint.\n",
 };
 

@@ -100,7 +100,7 @@ static int check_known(const char *command, const char *path, const heed_safeten
     bool known = !vit_file_is_weight(name);
     for (size_t p = 0; !known && p < count; p++) known = strcmp(name, parameters[p].name) == 0;
     if (!known)
-      return tool_fail(command, "%s has '%s', which a vit with layers %" PRId64 " has not", path, name,
+      return tool_fail(command, "%s has '%s', which a vit with layers %" PRId64 " does not have", path, name,
                        heed_vit_configuration(vit)->layers);
   }
   return TOOL_DONE;

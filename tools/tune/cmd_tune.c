@@ -37,11 +37,11 @@ static const tool_syntax syntax = {
     .count = sizeof options / sizeof *options,
     .max_operands = 0,
     .about =
-        "Tries other kernels and tile sizes than heed's own choice. heed compares each with the CPU before it times "
-        "it,\n"
-        "and never uses one that computes wrong results. It saves clearly faster choices in a table, which it reads\n"
-        "from then on; tuning again starts from this table. HEED_TUNE=off ignores the table, HEED_TUNE=FILE uses\n"
-        "another one.\n",
+        "Tries other kernels and tile sizes than heed's own choice. heed compares each\n"
+        "with the CPU before it times it, and never uses one that computes wrong results.\n"
+        "It saves clearly faster choices in a table, which it reads from then on; tuning\n"
+        "again starts from this table. HEED_TUNE=off ignores the table, HEED_TUNE=FILE\n"
+        "uses another one.\n",
 };
 
 // ---------------------------------------------------------------- the table's file

@@ -81,11 +81,10 @@ static heed_status run(heed_context *ctx, const struct heed__call *call) {
   const struct heed__cl_attention_way way = heed__cl_attention_choose(ctx, &a);
   if (way.variant) return way.variant->run(ctx, &a, &way.plan);
   union heed__cl_attention_plan staged;
-  HEED__REQUIRE(
-      heed__cl_attention_staged.plan(ctx, &a, NULL, &staged), HEED_ERROR_UNSUPPORTED,
-      "%s ends a kernel's loops after 65535 rounds without a word, and q %s on k %s and v %s needs more: choose "
-      "another device",
-      ctx->device.name, heed__tensor_text(a.q), heed__tensor_text(a.k), heed__tensor_text(a.v));
+  HEED__REQUIRE(heed__cl_attention_staged.plan(ctx, &a, NULL, &staged), HEED_ERROR_UNSUPPORTED,
+                "%s silently ends a kernel's loops after 65535 rounds, and q %s on k %s and v %s needs more; choose "
+                "another device",
+                ctx->device.name, heed__tensor_text(a.q), heed__tensor_text(a.k), heed__tensor_text(a.v));
   return heed__fail(HEED_ERROR_UNSUPPORTED, "the fused path cannot do q %s on k %s and v %s on %s; take staged or auto",
                     heed__tensor_text(a.q), heed__tensor_text(a.k), heed__tensor_text(a.v), ctx->device.name);
 }

@@ -228,7 +228,7 @@ static heed_status check_given(const heed_context *ctx, cl_context context, cl_d
   if (error == CL_SUCCESS)
     error = clGetCommandQueueInfo(queue, CL_QUEUE_PROPERTIES, sizeof properties, &properties, NULL);
   if (error == CL_INVALID_COMMAND_QUEUE)
-    return heed__fail(HEED_ERROR_INVALID_ARGUMENT, "open: what is given as a command queue is none");
+    return heed__fail(HEED_ERROR_INVALID_ARGUMENT, "open: the given queue is not a command queue");
   if (error != CL_SUCCESS) return heed__cl_fail(ctx, error, "open: asking the given queue for its properties");
   HEED__REQUIRE(queue_context == context, HEED_ERROR_INVALID_ARGUMENT,
                 "open: the queue belongs to another OpenCL context");

@@ -24,8 +24,8 @@ static inline heed_status heed__cl_launch_walks(struct heed__cl_kernel *k, int64
 // Refuses rows for which a row kernel needs more iterations than the device runs.
 static inline heed_status heed__cl_check_rows(const heed_context *ctx, int64_t length) {
   HEED__REQUIRE(!heed__cl_state(ctx)->traits.short_loops || length <= 1 << 21, HEED_ERROR_UNSUPPORTED,
-                "%s leaves a kernel's loops after 65535 rounds and says nothing; %lld elements in a row, or rows, need "
-                "more: choose another device",
+                "%s silently ends a kernel's loops after 65535 rounds, and %lld elements in a row, or rows, need more; "
+                "choose another device",
                 ctx->device.name, (long long)length);
   return HEED_OK;
 }

@@ -126,7 +126,7 @@ typedef struct heed_idx {
   size_t bytes;
 } heed_idx;
 // Reads path, or path + ".gz" if there is no path. The content tells whether a file is gzip'd, not its name. On failure *out is empty.
-// Errors: IO; FORMAT (wrong magic, type or size, or a torn gzip); OUT_OF_MEMORY.
+// Errors: IO; FORMAT (wrong magic, type or size, or a truncated gzip); OUT_OF_MEMORY.
 HEED_API HEED_MUST_CHECK heed_status heed_idx_read(const char *path, heed_idx *out);
 HEED_API void heed_idx_free(heed_idx *idx);
 

@@ -97,7 +97,7 @@ typedef struct heed_token_data_options {
 // tokenized apart. Tokens of a text are kept in the folder "tokens" of heed's cache, as token files, by its content and the tokenizer;
 // those that were not used for the longest time go when all have more than a quarter of the disk's free space. Without a cache
 // (HEED_CACHE=off), or where it has no room, they lie in a file without a name in $TMPDIR. Files must not be written to while they are
-// open. Errors, which name the file: INVALID_ARGUMENT (validation is not in [0, 1)); IO; FORMAT (a token file is torn or of another
+// open. Errors, which name the file: INVALID_ARGUMENT (validation is not in [0, 1)); IO; FORMAT (a token file is truncated or of another
 // version, a token >= vocab; files of both kinds, or a text without a tokenizer); those of heed_tokenizer_encode(); OUT_OF_MEMORY.
 HEED_API HEED_MUST_CHECK heed_status heed_token_data_open(const char *const *paths, size_t count,
                                                           const heed_token_data_options *options,
@@ -111,7 +111,7 @@ HEED_API HEED_MUST_CHECK heed_status heed_token_data_checksum(const heed_token_d
 HEED_API HEED_MUST_CHECK heed_status heed_token_data_read(const heed_token_data *data, int64_t first, int64_t count,
                                                           int32_t *ids);
 
-// Tells whether a file is one of tokens, and not a text. Errors: IO; FORMAT (a token file that is torn or of another version).
+// Tells whether a file is one of tokens, and not a text. Errors: IO; FORMAT (a token file that is truncated or of another version).
 HEED_API HEED_MUST_CHECK heed_status heed_token_file_is(const char *path, bool *is_tokens);
 
 // Which windows of the sequence a step trains on.

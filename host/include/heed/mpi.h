@@ -57,7 +57,7 @@ HEED_API HEED_MUST_CHECK heed_status heed_mpi_device(heed_mpi *mpi, const char *
 HEED_API HEED_MUST_CHECK heed_status heed_mpi_gather(heed_mpi *mpi, const void *own, size_t bytes, void *all);
 // Gives all ranks what `root` has.
 HEED_API HEED_MUST_CHECK heed_status heed_mpi_broadcast(heed_mpi *mpi, int root, void *data, size_t bytes);
-// Only two ranks call these.
+// One rank sends and one receives; the others call neither.
 HEED_API HEED_MUST_CHECK heed_status heed_mpi_send(heed_mpi *mpi, int to, const void *data, size_t bytes);
 HEED_API HEED_MUST_CHECK heed_status heed_mpi_receive(heed_mpi *mpi, int from, void *data, size_t bytes);
 
@@ -68,11 +68,11 @@ HEED_API bool heed_mpi_can_share(int64_t micro_batches, int64_t ranks);
 // Each rank has pieces/ranks of the pieces of heed_grad_pieces(), which lie side by side. Writes the first one of a rank's.
 HEED_API int64_t heed_mpi_first_piece(int64_t pieces, int rank, int ranks);
 // sum: [N], a rank's sum of gradients. Afterwards this rank's pieces hold the sum over all ranks, added in the order of the tree, and the
-// others hold what they may. room: of the same dtype and device, at least half as long. Errors: SHAPE; those of transfers.
+// contents of the others are undefined. room: of the same dtype and device, at least half as long. Errors: SHAPE; those of transfers.
 HEED_API HEED_MUST_CHECK heed_status heed_mpi_reduce(heed_mpi *mpi, heed_tensor *sum, int64_t pieces,
                                                      heed_tensor *room);
-// The same while the backward still runs: each part of the gradients is exchanged as soon as it is final. Sums are added on the host, where
-// heed_mpi_adds_alike() tells that this has the device's bits; it may be false, as for F16.
+// The same while the backward still runs: each part of the gradients is exchanged as soon as it is final. Sums are added on the host if
+// heed_mpi_adds_alike() tells that this gives the device's bits; for F16 it does not.
 HEED_API bool heed_mpi_adds_alike(const heed_tensor *grads);
 typedef struct heed_mpi_sum heed_mpi_sum;
 HEED_API HEED_MUST_CHECK heed_status heed_mpi_sum_begin(heed_mpi *mpi, heed_tensor *grads, int64_t pieces,

@@ -11,7 +11,7 @@
 //   Memory           A module keeps its memory from call to call: a call with the shapes of the last one allocates nothing.
 //   Aliasing         An output of a module may not overlap its inputs, its parameters or another output. A gradient may also not
 //                    overlap what the backward reads. Such calls are refused with INVALID_ARGUMENT.
-//   Accumulation     As told in heed.h: `accumulate` adds to the gradients of parameters; gradients of inputs are overwritten.
+//   Accumulation     As in heed.h: `accumulate` adds to the gradients of parameters; gradients of inputs are overwritten.
 #ifndef HEED_NN_H
 #define HEED_NN_H
 
@@ -316,7 +316,7 @@ HEED_API double heed_optimizer_learning_rate(const heed_optimizer *optimizer);
 HEED_API HEED_MUST_CHECK heed_status heed_optimizer_set_learning_rate(heed_optimizer *optimizer, double learning_rate);
 // What the optimizer remembers of parameter `index`, to be saved and restored; NULL if its kind has nothing of this name. SGD with
 // momentum has "momentum_buffer"; AdamW "exp_avg" and "exp_avg_sq", and "master" of parameters in F16 or BF16. The tensor belongs to the
-// optimizer. Who changes a value that has a master changes the master, too.
+// optimizer. If you change a value that has a master, change the master, too.
 HEED_API heed_tensor *heed_optimizer_state(const heed_optimizer *optimizer, const char *name, size_t index);
 // Steps taken so far, skipped ones too. Setting it to 0 makes the next step the first one, which reads no momentum and no moments.
 HEED_API int64_t heed_optimizer_steps(const heed_optimizer *optimizer);

@@ -1,4 +1,4 @@
-// The operators of heed but attention: products, elementwise functions, softmax, losses, optimizer steps. heed.h includes this header.
+// heed's operators except attention: products, elementwise functions, softmax, losses, optimizer steps. heed.h includes this header.
 //
 // Unless an operator says otherwise: all tensors are on one context and contiguous; the floating-point tensors of a call share one
 // dtype (F32, F16 or BF16); outputs are overwritten, and overlap neither inputs, nor each other, nor themselves (as a view of stride 0
@@ -213,7 +213,7 @@ HEED_API HEED_MUST_CHECK heed_status heed_cross_entropy_bwd(const heed_tensor *i
 // itself, so that logits and their gradient take the memory of one. Each row is read from memory once where a core's cache holds it.
 // Rows of input may come in several calls: with NONE, and in dloss what each row's gradient is to be multiplied by (1/N for the mean
 // over N rows), calls on parts of the rows give the same bits as one call on all of them. Where rows are ignored or weighted,
-// heed_cross_entropy_share() tells the factor.
+// heed_cross_entropy_share() gives the factor.
 HEED_API HEED_MUST_CHECK heed_status heed_cross_entropy_fwd_bwd(const heed_tensor *input, const heed_tensor *target,
                                                                 const heed_cross_entropy_options *options,
                                                                 const heed_tensor *dloss, heed_tensor *loss,

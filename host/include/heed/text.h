@@ -15,7 +15,7 @@ typedef struct heed_tokenizer heed_tokenizer;
 // vocab.json and merges.txt: byte-level BPE by GPT-2's rule (Radford et al. 2019); special tokens are not matched in text.
 // tokenizer.json: BPE, with the normalizer null or NFC, the pre-tokenizers ByteLevel, Split, Digits and sequences of them, and the
 // decoder ByteLevel; or WordLevel with a Split into single characters, as heed writes it. added_tokens are matched in text.
-// What else a file asks for is refused by name.
+// Anything else that a file asks for is an error that names it.
 // Errors, which name file and key: IO (also when there is no tokenizer); FORMAT; UNSUPPORTED; OUT_OF_MEMORY.
 HEED_API HEED_MUST_CHECK heed_status heed_tokenizer_open(const char *folder, heed_tokenizer **out);
 // 256 ids, which are the values of the bytes.

@@ -6,8 +6,9 @@
 //   cpu: vectors=2 rows=128
 // heed decides what a choice leaves out, and a value of 0 counts as left out. Switches are 1 for yes and -1 for no.
 //
-// A context reads its table when it is opened, see heed_open_options.tuning. It ignores a table that is damaged, or that was made for
-// another device, driver or version of heed, and heed_context_notice() says so.
+// A context reads its table when it is opened, see heed_open_options.tuning. If the table in the usual place is damaged, or was made for
+// another device, driver or version of heed, the context ignores it and heed_context_notice() says so. If the caller or HEED_TUNE named such
+// a table, opening fails.
 #ifndef HEED_TUNE_H
 #define HEED_TUNE_H
 

@@ -143,7 +143,8 @@ heed_status heed_tokenizer_decode(const heed_tokenizer *tokenizer, const int32_t
     const char *token = heed_tokenizer_token(tokenizer, ids[i], &length);
     if (!token) {
       heed__buffer_free(&buffer);
-      return heed__fail(HEED_ERROR_INVALID_ARGUMENT, "id %zu is %d; the tokenizer has no such id below %lld", i, ids[i],
+      return heed__fail(HEED_ERROR_INVALID_ARGUMENT,
+                        "id %zu is %d, which the tokenizer does not have; its ids are below %lld", i, ids[i],
                         (long long)tokenizer->vocabulary.count);
     }
     heed__buffer_add(&buffer, token, length);

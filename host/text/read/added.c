@@ -101,7 +101,7 @@ static heed_status read_special(const struct heed__object *processor, const char
     const json_t *value = json_array_get(list, i);
     const int64_t id = json_is_integer(value) ? json_integer_value(value) : -1;
     HEED__REQUIRE(heed_tokenizer_token(t, id, NULL), HEED_ERROR_FORMAT,
-                  "%s: the template's \"%s\" has an id that the tokenizer has not", processor->path,
+                  "%s: the template's \"%s\" has an id that the tokenizer does not have", processor->path,
                   heed__printable(name).text);
     HEED__REQUIRE(out->before_count < HEED__MOST_AROUND && out->after_count < HEED__MOST_AROUND, HEED_ERROR_FORMAT,
                   "%s: the template has over %d ids", processor->path, HEED__MOST_AROUND);

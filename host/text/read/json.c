@@ -101,7 +101,7 @@ heed_status heed__has_not(const char *path, const char *format, ...) {
   va_start(arguments, format);
   vsnprintf(text, sizeof text, format, arguments);
   va_end(arguments);
-  return heed__fail(HEED_ERROR_UNSUPPORTED, "%s: %s; heed has not got this", path, text);
+  return heed__fail(HEED_ERROR_UNSUPPORTED, "%s: %s; heed does not have this", path, text);
 }
 
 // ---------------------------------------------------------------- keys

@@ -112,7 +112,7 @@ static heed_status find_token(const char *path, const char *where, const struct 
   if (*id >= 0) return HEED_OK;
   char name[96];
   snprintf(name, sizeof name, "%.*s", bytes < sizeof name ? (int)bytes : (int)sizeof name - 1, text);
-  return heed__fail(HEED_ERROR_FORMAT, "%s: %s needs the token \"%s\", which the vocabulary has not", path, where,
+  return heed__fail(HEED_ERROR_FORMAT, "%s: %s needs the token \"%s\", which the vocabulary does not have", path, where,
                     heed__printable(name).text);
 }
 
