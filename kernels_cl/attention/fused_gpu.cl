@@ -42,8 +42,11 @@
 #define LANES_IN_Z 0
 #endif
 #define IN_Z(across, down) (LANES_IN_Z && (across) % 2 == 0 && (down) % 2 == 0)
-#define ITEM_X(across, down) (IN_Z(across, down) ? ITEM / 4 % ((across) / 2) * 2 + ITEM / 2 % 2 : ITEM % (across))
-#define ITEM_Y(across, down) (IN_Z(across, down) ? ITEM / (2 * (across)) * 2 + ITEM % 2 : ITEM / (across))
+// Unsigned, as compilers do not all know that an item's number is not negative, and a division by a power of two is then a shift.
+#define ITEM_X(across, down) \
+  ((int)(IN_Z(across, down) ? (uint)ITEM / 4 % ((across) / 2) * 2 + (uint)ITEM / 2 % 2 : (uint)ITEM % (across)))
+#define ITEM_Y(across, down) \
+  ((int)(IN_Z(across, down) ? (uint)ITEM / (2 * (across)) * 2 + (uint)ITEM % 2 : (uint)ITEM / (across)))
 #define SCORE_ITEM_X ITEM_X(SCORE_X, SCORE_Y)
 #define SCORE_ITEM_Y ITEM_Y(SCORE_X, SCORE_Y)
 // float4s from a row of a chunk to the next: odd, so that neighbouring rows lie in different banks.
@@ -255,7 +258,8 @@ void multiply_rows(storage x, idx x_stride_head, idx x_stride, int queries, int 
   void output_of_keys_##WIDTH(const __local float *w, int first, const __local float *z, bool careful,             \
                               float sum[OUT_KEYS][COLUMNS(WIDTH)]) {                                               \
     w += OUT_ITEM_Y * OUT_KEYS + first * 4 * WEIGHT_PITCH;                                                         \
-    for (int i = 0; !careful && i < WIDTH##_ROWS; ++i, w += 4 * WEIGHT_PITCH, z += PADDED(WIDTH)) {                \
+    _Pragma("unroll 4") for (int i = 0; !careful && i < WIDTH##_ROWS;                                              \
+                             ++i, w += 4 * WEIGHT_PITCH, z += PADDED(WIDTH)) {                                     \
       float row[COLUMNS(WIDTH)], weight[OUT_KEYS];                                                                 \
       columns_##WIDTH(z, row);                                                                                     \
       neighbours(w, weight);                                                                                       \
@@ -435,5 +439,6 @@ uint kept_weights(uint seed_low, uint seed_high, uint threshold, uint batch, uin
 
 // w[row][keys] of this item.
 void store_weights(__local float4 *w, int r, const float weight[4]) {
-  w[SCORE_ROW(r) * WEIGHT_PITCH + SCORE_ITEM_X] = (float4)(weight[0], weight[1], weight[2], weight[3]);
+  w += SCORE_ITEM_Y * WEIGHT_PITCH + SCORE_ITEM_X; // what depends on the item apart, so that r is a constant in the address
+  w[r * SCORE_Y * WEIGHT_PITCH] = (float4)(weight[0], weight[1], weight[2], weight[3]);
 }

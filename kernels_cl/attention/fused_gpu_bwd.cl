@@ -40,11 +40,10 @@
                  false, BUFFER_AFTER(QK_WIDTH, 0), pool, dp)
 
 // From the scores of a tile to its weights. stats of each row: {shift, 1/Σ exp(s − shift), δ}.
-void weights_of(float s[SCORE_ROWS][4], __global const float4 *stats, int row0, int row_end, float delta[SCORE_ROWS]) {
+void weights_of(float s[SCORE_ROWS][4], __global const float4 *stats, int row0, int row_end) {
 #pragma unroll
   for (int r = 0; r < SCORE_ROWS; ++r) {
     const float4 row = stats[min(row0 + SCORE_ROW(r), row_end - 1)];
-    delta[r] = row.z;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       const float e = exp_of(s[r][j], row.x);
@@ -55,16 +54,17 @@ void weights_of(float s[SCORE_ROWS][4], __global const float4 *stats, int row0, 
 
 // From dP to dS before the softcap. Where p is 0, so is dS, whatever stands in dp.
 void dscores_of(float p[SCORE_ROWS][4], float dp[SCORE_ROWS][4], float slope[SCORE_ROWS][4], uint kept,
-                float dropout_scale, const float delta[SCORE_ROWS]) {
+                float dropout_scale, __global const float4 *stats, int row0, int row_end) {
 #pragma unroll
   for (int r = 0; r < SCORE_ROWS; ++r) {
+    const float delta = stats[min(row0 + SCORE_ROW(r), row_end - 1)].z;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       float d = dp[r][j];
 #if DROPOUT
       d = IS_KEPT(kept, r, j) ? d * dropout_scale : 0;
 #endif
-      d = p[r][j] == 0 ? 0 : p[r][j] * (d - delta[r]);
+      d = p[r][j] == 0 ? 0 : p[r][j] * (d - delta);
 #if SOFTCAP
       d = d == 0 ? 0 : d * slope[r][j];
 #endif
@@ -191,7 +191,7 @@ DEFINE_ROWS(QK)
     struct rows_##WIDTH next;                                                                                          \
     row0 += first * SCORE_Y;                                                                                           \
     load_rows_##WIDTH(x, stride, row0, row_end, 0, &next);                                                             \
-    for (int row = 0; row < WEIGHT_ROWS; row += WIDTH##_ROWS) {                                                        \
+    _Pragma("nounroll") for (int row = 0; row < WEIGHT_ROWS; row += WIDTH##_ROWS) {                                    \
       barrier(CLK_LOCAL_MEM_FENCE);                                                                                    \
       if (row == 0) {                                                                                                  \
         _Pragma("unroll") for (int r = 0; r < WEIGHT_ROWS / SCORE_Y; ++r)                                              \
@@ -226,7 +226,7 @@ ITEMS_GROUP __kernel void attention_keys_bwd(BWD_ARGUMENTS, __global const float
   reach_of(&call.reach, kv_lengths, batch, &reach);
   const int key_end = min(key0 + KEYS, reach.end);
   const storage k_head = AT_HEAD(k, batch, kv_head), v_head = AT_HEAD(v, batch, kv_head);
-  const long row_first = first_row(&reach, key0), row_stop = end_row(&reach, key0 + KEYS, queries);
+  const int row_first = (int)min(first_row(&reach, key0), queries), row_stop = (int)max(end_row(&reach, key0 + KEYS, queries), 0L);
 
   float dk_sum[OUT_KEYS][COLUMNS(QK)], dv_sum[OUT_KEYS][COLUMNS(V)];
 #pragma unroll
@@ -241,18 +241,17 @@ ITEMS_GROUP __kernel void attention_keys_bwd(BWD_ARGUMENTS, __global const float
     const storage q_head = AT_HEAD(q, batch, head), dout_head = AT_HEAD(dout, batch, head);
     __global const TYPE(MASK_DTYPE) *mask_head = AT_HEAD(mask, batch, head);
     __global const float4 *stats_head = stats + (batch * heads + head) * queries;
-    for (int row0 = (int)row_first / QUERIES * QUERIES; row0 < row_stop; row0 += QUERIES) {
+    for (int row0 = row_first / QUERIES * QUERIES; row0 < row_stop; row0 += QUERIES) {
       const int row_end = min(row0 + QUERIES, (int)queries);
       const bool whole = row0 + QUERIES <= queries && first_key(&reach, row_end - 1) <= key0 &&
                          end_key(&reach, row0) >= key0 + KEYS;
       float p[SCORE_ROWS][4], slope[SCORE_ROWS][4], dp[SCORE_ROWS][4];
       SCORES(p, slope, whole);
-      DWEIGHTS(dp);
-      float delta[SCORE_ROWS];
-      weights_of(p, stats_head, row0, row_end, delta);
+      DWEIGHTS(dp); // before the weights: their rows' numbers would be in registers while this is summed
+      weights_of(p, stats_head, row0, row_end);
       const uint kept = kept_weights(call.seed_low, call.seed_high, call.dropout_threshold, (uint)batch,
                                      (uint)head, row0, key0, (int)queries);
-      dscores_of(p, dp, slope, kept, call.dropout_scale, delta);
+      dscores_of(p, dp, slope, kept, call.dropout_scale, stats_head, row0, row_end);
 #if DROPOUT
 #pragma unroll
       for (int r = 0; r < SCORE_ROWS; ++r)
@@ -326,13 +325,13 @@ ITEMS_GROUP __kernel void attention_queries_bwd(BWD_ARGUMENTS, __global const fl
     const bool whole = key0 >= inner_first && key0 + KEYS <= inner_end && row0 + QUERIES <= queries;
     SCORES(p, slope, whole);
     DWEIGHTS(dp);
-    float delta[SCORE_ROWS];
-    weights_of(p, stats, row0, row_end, delta);
+    weights_of(p, stats, row0, row_end);
     const uint kept = kept_weights(call.seed_low, call.seed_high, call.dropout_threshold, (uint)batch,
                                    (uint)head, row0, key0, (int)queries);
-    dscores_of(p, dp, slope, kept, call.dropout_scale, delta);
+    dscores_of(p, dp, slope, kept, call.dropout_scale, stats, row0, row_end);
     struct rows_QK next;
     load_rows_QK(k_head, (idx)call.k.stride2, key0, key_end, 0, &next);
+#pragma nounroll
     for (int row = 0; row < KEYS; row += QK_ROWS) {
       barrier(CLK_LOCAL_MEM_FENCE);
       if (row == 0) {

@@ -24,7 +24,7 @@ struct chunk {
 // Columns [column, column + DEPTH) of the rows [row0, row_end) of x and [key0, key_end) of y.
 void load_chunk(storage x, idx x_stride, int row0, int row_end, storage y, idx y_stride, int key0, int key_end,
                 int column, int width, struct chunk *to) {
-  const int r = ITEM / CHUNK_X, c = column + ITEM % CHUNK_X * 4;
+  const int r = (int)((uint)ITEM / CHUNK_X), c = column + (int)((uint)ITEM % CHUNK_X) * 4;
 #pragma unroll
   for (int n = 0; n < ROUNDS(QUERIES * CHUNK_X); ++n)
     to->x[n] = load4(x, min(row0 + r + n * (ITEMS / CHUNK_X), row_end - 1) * x_stride, c, width);
@@ -34,19 +34,19 @@ void load_chunk(storage x, idx x_stride, int row0, int row_end, storage y, idx y
 }
 
 // Key 4 x + j is put in row j SCORE_X + x: neighbouring items then read neighbouring rows.
+#define KEY_PLACE(key) ((key) % 4 * SCORE_X + (key) / 4)
 void store_chunk(const struct chunk *from, __local float4 *to) {
   const uint r = (uint)ITEM / CHUNK_X;
-  to += ITEM % CHUNK_X;
+  const int row = (int)r, step = ITEMS / CHUNK_X;
+  to += (uint)ITEM % CHUNK_X;
 #pragma unroll
-  for (int n = 0; n < ROUNDS(QUERIES * CHUNK_X); ++n) {
-    const uint row = r + n * (ITEMS / CHUNK_X);
-    if (QUERIES * CHUNK_X % ITEMS == 0 || row < QUERIES) to[row * CHUNK_PITCH] = from->x[n];
-  }
+  for (int n = 0; n < ROUNDS(QUERIES * CHUNK_X); ++n)
+    if (QUERIES % step == 0 || row + n * step < QUERIES) to[row * CHUNK_PITCH + n * step * CHUNK_PITCH] = from->x[n];
   to += QUERIES * CHUNK_PITCH;
 #pragma unroll
   for (int n = 0; n < ROUNDS(KEYS * CHUNK_X); ++n) {
-    const uint key = r + n * (ITEMS / CHUNK_X);
-    if (KEYS * CHUNK_X % ITEMS == 0 || key < KEYS) to[(key % 4 * SCORE_X + key / 4) * CHUNK_PITCH] = from->y[n];
+    const int place = step % 4 == 0 ? (int)KEY_PLACE(r) + n * (step / 4) : (int)KEY_PLACE(r + n * step);
+    if (KEYS % step == 0 || row + n * step < KEYS) to[place * CHUNK_PITCH] = from->y[n];
   }
 }
 
@@ -61,6 +61,7 @@ void multiply_tiles(storage x, idx x_stride, int row0, int row_end, storage y, i
   for (int r = 0; r < SCORE_ROWS; ++r)
 #pragma unroll
     for (int j = 0; j < 4; ++j) s[r][j] = 0;
+#pragma nounroll // several chunks at once would need the registers of several
   for (int column = 0; column < width; column += DEPTH, buffer = 1 - buffer) {
     __local float4 *chunk = pool + buffer * BUFFER;
     store_chunk(&next, chunk);
@@ -72,6 +73,7 @@ void multiply_tiles(storage x, idx x_stride, int row0, int row_end, storage y, i
       multiply_chunk(chunk, chunk + QUERIES * CHUNK_PITCH, depth, s);
       continue;
     }
+#pragma nounroll
     for (int first = 0; first < depth; first += BLOCK) {
       float block[SCORE_ROWS][4];
 #pragma unroll
@@ -94,15 +96,22 @@ void multiply_tiles(storage x, idx x_stride, int row0, int row_end, storage y, i
 // before. `bad` is set if a number is not finite, told by its bits: a compiler may take x · 0 for 0.
 #define BATCH(WIDTH) (ROUNDS(ROW_FOURS(WIDTH)) <= 5 ? ROUNDS(ROW_FOURS(WIDTH)) : 4)
 #define BATCHES(WIDTH) ((ROUNDS(ROW_FOURS(WIDTH)) + BATCH(WIDTH) - 1) / BATCH(WIDTH))
+// Where what an item loads in this round lies: the row, and the float4 in it.
+#define FOURS(WIDTH) (PADDED(WIDTH) / 4)
+#define ROW_OF(WIDTH, round)                                                                              \
+  (ITEMS % FOURS(WIDTH) == 0 ? (int)((uint)ITEM / FOURS(WIDTH)) + (round) * (ITEMS / FOURS(WIDTH))         \
+                             : (int)(((uint)ITEM + (round) * ITEMS) / FOURS(WIDTH)))
+#define FOUR_OF(WIDTH, round) \
+  (int)(ITEMS % FOURS(WIDTH) == 0 ? (uint)ITEM % FOURS(WIDTH) : ((uint)ITEM + (round) * ITEMS) % FOURS(WIDTH))
 #define DEFINE_ROWS(WIDTH)                                                                                      \
   struct rows_##WIDTH {                                                                                         \
     float4 x[BATCH(WIDTH)];                                                                                     \
   };                                                                                                            \
   void load_rows_##WIDTH(storage x, idx stride, int row0, int row_end, int batch, struct rows_##WIDTH *to) {    \
     _Pragma("unroll") for (int n = 0; n < BATCH(WIDTH); ++n) {                                                  \
-      const uint e = (uint)ITEM + (batch * BATCH(WIDTH) + n) * ITEMS;                                           \
-      const int row = min(row0 + (int)(e / (PADDED(WIDTH) / 4)), row_end - 1);                                  \
-      to->x[n] = load4(x, row * stride, e % (PADDED(WIDTH) / 4) * 4, WIDTH##_WIDTH);                            \
+      const int round = batch * BATCH(WIDTH) + n;                                                               \
+      to->x[n] = load4(x, min(row0 + ROW_OF(WIDTH, round), row_end - 1) * stride, FOUR_OF(WIDTH, round) * 4,     \
+                       WIDTH##_WIDTH);                                                                          \
     }                                                                                                           \
   }                                                                                                             \
   void store_rows_##WIDTH(storage x, idx stride, int row0, int row_end, struct rows_##WIDTH *first,             \
@@ -111,10 +120,11 @@ void multiply_tiles(storage x, idx x_stride, int row0, int row_end, storage y, i
     _Pragma("unroll") for (int batch = 0; batch < BATCHES(WIDTH); ++batch) {                                    \
       if (batch > 0) load_rows_##WIDTH(x, stride, row0, row_end, batch, first);                                 \
       _Pragma("unroll") for (int n = 0; n < BATCH(WIDTH); ++n) {                                                \
-        const uint e = (uint)ITEM + (batch * BATCH(WIDTH) + n) * ITEMS;                                         \
+        const int round = batch * BATCH(WIDTH) + n;                                                             \
         const uint4 size = as_uint4(first->x[n]) & 0x7fffffff;                                                  \
         largest = max(largest, max(max(size.x, size.y), max(size.z, size.w)));                                  \
-        if (ROW_FOURS(WIDTH) % (BATCH(WIDTH) * ITEMS) == 0 || e < ROW_FOURS(WIDTH)) to[e] = first->x[n];        \
+        if (ROW_FOURS(WIDTH) % (BATCH(WIDTH) * ITEMS) == 0 || ITEM + round * ITEMS < ROW_FOURS(WIDTH))          \
+          to[ITEM + round * ITEMS] = first->x[n];                                                               \
       }                                                                                                         \
     }                                                                                                           \
     if (largest >= 0x7f800000) atomic_or(bad, 1);                                                               \

@@ -54,7 +54,8 @@ static int barriers(enum heed__cl_attention_gpu_kernel kernel, const struct heed
 
 // How a backward kernel uses local memory: two chunks of both factors of a score, then weights and the rows that they are multiplied
 // with; see fused_gpu_stage.cl. False where `floats` do not hold that.
-static bool share_pool(enum heed__cl_attention_gpu_kernel kernel, int64_t floats, struct heed__cl_attention_gpu_tile *t) {
+static bool share_pool(enum heed__cl_attention_gpu_kernel kernel, int64_t floats,
+                       struct heed__cl_attention_gpu_tile *t) {
   const int chunks = 2 * (t->queries + t->keys) * (t->depth + 4);
   const int qk = t->out_x * columns(&t->qk), v = t->out_x * columns(&t->v);
   t->stage = chunks;
@@ -105,6 +106,8 @@ static bool fit(const struct heed__cl_traits *traits, enum heed__cl_attention_gp
   t->out_x = (int)heed__max(heed__max(t->out_x, least_x), 4);
   t->qk = lay_out(dim, t->out_x);
   t->v = lay_out(value_dim, t->out_x);
+  // High tiles read local memory less, but what items of single columns have for addresses leaves them no registers.
+  if (t->queries > ROWS_A_TILE && (t->qk.vector < 4 || t->v.vector < 4)) return false;
   int sums = 0, padded = 0;
   if (kernel == HEED__GPU_FORWARD || kernel == HEED__GPU_KEYS_BWD) sums += columns(&t->v);
   if (kernel == HEED__GPU_QUERIES_BWD || kernel == HEED__GPU_KEYS_BWD) sums += columns(&t->qk);
