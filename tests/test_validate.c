@@ -155,11 +155,12 @@ static const struct defect defects[] = {
     {"attention/reach.cl", "call->corner)", "call->corner) + 1", "attention", "attention_fwd", HEED_PATH_FUSED, AS_GPU},
     {"attention/reach.cl", "offset - call->left", "offset - call->left + 1", "attention", "attention_fwd",
      HEED_PATH_FUSED, AS_IT_IS},
-    {"attention/fused_gpu.cl", "s[r][j] += row.y * factor[j].y", "s[r][j] -= row.y * factor[j].y", "attention",
-     "attention_fwd", HEED_PATH_FUSED, AS_GPU},
+    {"attention/fused_gpu_fwd.cl", "block[r][j] += row.y * factor[j].y", "block[r][j] -= row.y * factor[j].y",
+     "attention", "attention_fwd", HEED_PATH_FUSED, AS_GPU},
     {"attention/fused_gpu_fwd.cl", "row_sum[r] += s[r][j]", "row_sum[r] += 1.001f * s[r][j]", "attention",
      "attention_fwd", HEED_PATH_FUSED, AS_GPU},
-    {"attention/fused_gpu_bwd.cl", "(d - delta[r])", "(d + delta[r])", "attention", "attention_bwd", HEED_PATH_FUSED, AS_GPU},
+    {"attention/fused_gpu_bwd.cl", "(d - delta[r])", "(d + delta[r])", "attention", "attention_bwd", HEED_PATH_FUSED,
+     AS_GPU},
 };
 enum { DEFECTS = sizeof defects / sizeof *defects };
 
