@@ -46,7 +46,8 @@ float shuffle_xor(float x, int mask, __local float *scratch) {
 #define SHUFFLE_XOR(x, mask) shuffle_xor(x, mask, scratch)
 #endif
 
-// x folded over `items` neighbours, a power of two; all of them get the result. `scratch` in scope is the emulation's.
-#define SHUFFLE_FOLD(x, items, combine) \
-  SHUFFLE_UNROLL for (int mask = (items) / 2; mask >= 1; mask /= 2) x = combine(x, SHUFFLE_XOR(x, mask))
+// x folded over `items` items, a power of two, `step` apart, another power of two; all of them get the result. `scratch` in scope is the
+// emulation's.
+#define SHUFFLE_FOLD(x, step, items, combine) \
+  SHUFFLE_UNROLL for (int mask = (items) / 2 * (step); mask >= (step); mask /= 2) x = combine(x, SHUFFLE_XOR(x, mask))
 #define SHUFFLE_ADD(a, b) ((a) + (b))

@@ -36,8 +36,7 @@
 #define SCORE_KEY (SCORE_ITEM_X * 4)
 #define SCORE_ROW(r) (SCORE_ITEM_Y + (r)*SCORE_Y)
 // How items lie over a tile `across` wide. LANES_IN_Z: in lots of 2 x 2, so that of the lanes of a warp neighbours share a column of items
-// and lanes two apart a row; a read of a vector by the warp then takes two cycles of local memory where it would take four. Shuffles need
-// rows of neighbours.
+// and lanes two apart a row; a read of a vector by the warp then takes two cycles of local memory where it would take four.
 #ifndef LANES_IN_Z
 #define LANES_IN_Z 0
 #endif
@@ -47,6 +46,7 @@
   ((int)(IN_Z(across, down) ? (uint)ITEM / 4 % ((across) / 2) * 2 + (uint)ITEM / 2 % 2 : (uint)ITEM % (across)))
 #define ITEM_Y(across, down) \
   ((int)(IN_Z(across, down) ? (uint)ITEM / (2 * (across)) * 2 + (uint)ITEM % 2 : (uint)ITEM / (across)))
+#define SCORE_STEP (IN_Z(SCORE_X, SCORE_Y) ? 2 : 1) // from an item to the next of its rows
 #define SCORE_ITEM_X ITEM_X(SCORE_X, SCORE_Y)
 #define SCORE_ITEM_Y ITEM_Y(SCORE_X, SCORE_Y)
 // float4s from a row of a chunk to the next: odd, so that neighbouring rows lie in different banks.
@@ -300,42 +300,49 @@ void multiply_rows(storage x, idx x_stride_head, idx x_stride, int queries, int 
 #define HEAD_OF(row, queries) 0
 #endif
 
-// From q kᵀ to softcap(scale q kᵀ) + mask, and −inf for what is not attended. `whole`: every row reaches the whole tile.
-// slope: of the softcap at each score; not touched without it. mask: of the first row's batch and head.
+// From q kᵀ to softcap(scale q kᵀ) + mask, and −inf for what is not attended, of row `row` and 4 keys from `key` on, where the row attends
+// the keys [first, end). slope: of the softcap at each score; not touched without it. mask: of the first row's batch and head.
+void finish_row(float s[4], float slope[4], int row, int key, int first, int end, int queries, float scale,
+                float softcap, __global const TYPE(MASK_DTYPE) *mask, idx stride_head, idx stride_row, idx stride_key) {
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+    float score = s[j] * scale;
+#if SOFTCAP
+    const float x = score / softcap;
+    score = softcap * tanh(x);
+    slope[j] = SOFTCAP_SLOPE(exp2(-2 * LOG2E * fabs(x)));
+#endif
+    bool attended = key + j >= first && key + j < end;
+#if HAS_MASK
+    if (attended) {
+      const idx at = HEAD_OF(row, queries) * stride_head + QUERY_OF(row, queries) * stride_row + (key + j) * stride_key;
+#if MASK_IS_BOOL
+      attended = mask[at];
+#else
+      const float bias = LOAD(MASK_DTYPE, mask, at);
+      attended = bias != -INFINITY;
+      score += bias;
+#endif
+    }
+#endif
+    s[j] = attended ? score : -INFINITY;
+  }
+}
+
+// The same of a tile, for kernels of the backward. `whole`: every row reaches the whole tile.
 void finish_scores(float s[SCORE_ROWS][4], float slope[SCORE_ROWS][4], struct reach reach, bool whole, int row0,
                    int row_end, int key0, int queries, float scale, float softcap,
                    __global const TYPE(MASK_DTYPE) *mask, idx stride_head, idx stride_row, idx stride_key) {
 #pragma unroll
   for (int r = 0; r < SCORE_ROWS; ++r) {
-    const int row = row0 + SCORE_ROW(r), key = key0 + SCORE_KEY, i = QUERY_OF(row, queries);
+    const int row = row0 + SCORE_ROW(r), i = QUERY_OF(row, queries);
     int first = 0, end = INT_MAX;
     if (!whole) {
       first = first_key(&reach, i);
       end = row < row_end ? end_key(&reach, i) : 0;
     }
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      float score = s[r][j] * scale;
-#if SOFTCAP
-      const float x = score / softcap;
-      score = softcap * tanh(x);
-      slope[r][j] = SOFTCAP_SLOPE(exp2(-2 * LOG2E * fabs(x)));
-#endif
-      bool attended = key + j >= first && key + j < end;
-#if HAS_MASK
-      if (attended) {
-        const idx at = HEAD_OF(row, queries) * stride_head + i * stride_row + (key + j) * stride_key;
-#if MASK_IS_BOOL
-        attended = mask[at];
-#else
-        const float bias = LOAD(MASK_DTYPE, mask, at);
-        attended = bias != -INFINITY;
-        score += bias;
-#endif
-      }
-#endif
-      s[r][j] = attended ? score : -INFINITY;
-    }
+    finish_row(s[r], slope[r], row, key0 + SCORE_KEY, first, end, queries, scale, softcap, mask, stride_head, stride_row,
+               stride_key);
   }
 }
 
@@ -352,15 +359,15 @@ void update_maxima(float s[SCORE_ROWS][4], __local float *parts, __local float *
 #pragma unroll
   for (int r = 0; r < SCORE_ROWS; ++r) most[r] = fmax(fmax(s[r][0], s[r][1]), fmax(s[r][2], s[r][3]));
 #if SHUFFLE
-  if (SHUFFLE_REACHES(SCORE_X)) {
+  if (SHUFFLE_REACHES(SCORE_X * SCORE_STEP)) {
     __local float *scratch = parts;
     SHUFFLE_UNROLL for (int r = 0; r < SCORE_ROWS; ++r) {
       const float before = row_max[SCORE_ROW(r)];
       float now = fmax(before, most[r]);
-      SHUFFLE_FOLD(now, SCORE_X, fmax);
+      SHUFFLE_FOLD(now, SCORE_STEP, SCORE_X, fmax);
       most[r] = now;
       factor[r] = now == before ? 1 : exp_of(before, now);
-      if (ITEM % SCORE_X == 0) {
+      if (SCORE_ITEM_X == 0) {
         row_max[SCORE_ROW(r)] = now;
         row_factor[SCORE_ROW(r)] = factor[r];
       }
@@ -389,12 +396,12 @@ void update_maxima(float s[SCORE_ROWS][4], __local float *parts, __local float *
 // Sums each row's parts over its items; the result is in sums[row] after this. Everybody's reads of `parts` and `sums` must be done.
 void sum_rows(const float part[SCORE_ROWS], __local float *parts, __local float *sums) {
 #if SHUFFLE
-  if (SHUFFLE_REACHES(SCORE_X)) {
+  if (SHUFFLE_REACHES(SCORE_X * SCORE_STEP)) {
     __local float *scratch = parts;
     SHUFFLE_UNROLL for (int r = 0; r < SCORE_ROWS; ++r) {
       float sum = part[r];
-      SHUFFLE_FOLD(sum, SCORE_X, SHUFFLE_ADD);
-      if (ITEM % SCORE_X == 0) sums[SCORE_ROW(r)] = sum;
+      SHUFFLE_FOLD(sum, SCORE_STEP, SCORE_X, SHUFFLE_ADD);
+      if (SCORE_ITEM_X == 0) sums[SCORE_ROW(r)] = sum;
     }
     barrier(CLK_LOCAL_MEM_FENCE);
     return;

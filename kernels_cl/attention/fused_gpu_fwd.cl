@@ -6,7 +6,15 @@
 // check with: -DX_DTYPE=F16 -DPACKED=1 -DSPLIT=1 -DHAS_MASK=1 -DMASK_IS_BOOL=1 -DMASK_DTYPE=BOOL -DDROPOUT=1
 // check with: -DX_DTYPE=BF16 -DALIGNED=1 -DHAS_MASK=1 -DMASK_DTYPE=F16 -DSOFTCAP=1 -DHAS_LENGTHS=1 -DLENGTH_DTYPE=I64 -DGATED=1 -DCAREFUL=1
 // check with: -DCAREFUL=1
+#define LANES_IN_Z 1
 #include "attention/fused_gpu.cl"
+// Whether the queries of a tile are in local memory for as long as the tile is worked on; else they come with each chunk of keys.
+#ifndef RESIDENT
+#define RESIDENT 0
+#endif
+#ifndef WEIGHT_KEYS
+#define WEIGHT_KEYS KEYS // keys of weights that are in local memory at a time: all of a tile, or the half
+#endif
 #ifndef SPLIT
 #define SPLIT 0
 #endif
@@ -18,8 +26,189 @@
 #endif
 #define OUT_ROWS (QUERIES / OUT_Y)
 
+// Local memory, in float4s: the queries if they stay, and then by turns two chunks of keys (and queries), and the weights with some rows of
+// v behind them.
+#define CHUNK_X (DEPTH / 4)
+#define CHUNKS ((QK_WIDTH + DEPTH - 1) / DEPTH)
+#define TAIL ((QK_WIDTH % DEPTH + 3) & ~3) // columns of the last chunk, if it is not a whole one
+#define QUERY_PITCH (RESIDENT ? CHUNKS * CHUNK_X + 1 : CHUNK_PITCH)
+#define QUERY_FOURS (QUERIES * QUERY_PITCH)
+#define PART_FOURS ((QUERIES * PART_PITCH + 3) / 4)
+#define KEY_FOURS (KEYS * CHUNK_PITCH + (RESIDENT ? 0 : QUERY_FOURS))
+#define CHUNK_FOURS (KEY_FOURS > PART_FOURS ? KEY_FOURS : PART_FOURS)
+#define HALF_PITCH (WEIGHT_KEYS / 4 + 1)
+#define WEIGHT_FOURS (QUERIES * HALF_PITCH)
+#define ROW_X (PADDED(V) / 4)
+#define OUT_FOURS (WEIGHT_FOURS + V_ROWS * ROW_X)
+#define TURN_FOURS (2 * CHUNK_FOURS > OUT_FOURS ? 2 * CHUNK_FOURS : OUT_FOURS)
+#define ROUNDS(fours) (((fours) + ITEMS - 1) / ITEMS)
+
 DEFINE_COLUMNS(V)
-DEFINE_OUTPUT_OF_QUERIES(V)
+
+// ---------------------------------------------------------------- into local memory, by way of registers
+
+// What an item brings of a chunk, and of some rows of v. How many loads it does is a constant, so that a compiler unrolls them, and all are on
+// their way before the first of them is stored. Were they on their way while the item multiplies what came before, it would need more
+// registers than NVIDIA's GPUs have for three work-groups at a time. Rows past the last are the last again: no weight reaches them.
+struct chunk {
+  float4 key[ROUNDS(KEYS * CHUNK_X)];
+#if !RESIDENT
+  float4 query[ROUNDS(QUERIES * CHUNK_X)];
+#endif
+};
+struct rows {
+  float4 x[ROUNDS(V_ROWS * ROW_X)];
+};
+
+// Where row `row` of the tile begins in q. PACKED: a row is (head, query).
+idx query_at(idx stride_head, idx stride, int queries, int row) {
+#if PACKED
+  return row / queries * stride_head + row % queries * stride;
+#else
+  return row * stride;
+#endif
+}
+
+void load_chunk(storage q, idx q_stride_head, idx q_stride, int queries, int row0, int row_end, storage k, idx stride,
+                int key0, int key_end, int column, struct chunk *to) {
+  const int r = ITEM / CHUNK_X, c = column + ITEM % CHUNK_X * 4;
+#pragma unroll
+  for (int n = 0; n < ROUNDS(KEYS * CHUNK_X); ++n)
+    to->key[n] = load4(k, min(key0 + r + n * (ITEMS / CHUNK_X), key_end - 1) * stride, c, QK_WIDTH);
+#if !RESIDENT
+#pragma unroll
+  for (int n = 0; n < ROUNDS(QUERIES * CHUNK_X); ++n) {
+    const int row = min(row0 + r + n * (ITEMS / CHUNK_X), row_end - 1);
+    to->query[n] = load4(q, query_at(q_stride_head, q_stride, queries, row), c, QK_WIDTH);
+  }
+#endif
+}
+
+// Key 4 x + j is put in row j SCORE_X + x: neighbouring items then read neighbouring rows. Queries lie behind the keys.
+void store_chunk(const struct chunk *from, __local float4 *to) {
+  const uint r = (uint)ITEM / CHUNK_X;
+  to += ITEM % CHUNK_X;
+#pragma unroll
+  for (int n = 0; n < ROUNDS(KEYS * CHUNK_X); ++n) {
+    const uint key = r + n * (ITEMS / CHUNK_X);
+    if (KEYS * CHUNK_X % ITEMS == 0 || key < KEYS) to[(key % 4 * SCORE_X + key / 4) * CHUNK_PITCH] = from->key[n];
+  }
+#if !RESIDENT
+#pragma unroll
+  for (int n = 0; n < ROUNDS(QUERIES * CHUNK_X); ++n) {
+    const uint row = r + n * (ITEMS / CHUNK_X);
+    if (QUERIES * CHUNK_X % ITEMS == 0 || row < QUERIES) to[(KEYS + row) * CHUNK_PITCH] = from->query[n];
+  }
+#endif
+}
+
+void load_rows(storage v, idx stride, int key0, int key_end, struct rows *to) {
+#pragma unroll
+  for (int n = 0; n < ROUNDS(V_ROWS * ROW_X); ++n) {
+    const uint e = (uint)ITEM + n * ITEMS;
+    to->x[n] = load4(v, min(key0 + (int)(e / ROW_X), key_end - 1) * stride, e % ROW_X * 4, V_WIDTH);
+  }
+}
+
+void store_rows(const struct rows *from, __local float4 *to) {
+#pragma unroll
+  for (int n = 0; n < ROUNDS(V_ROWS * ROW_X); ++n) {
+    const uint e = (uint)ITEM + n * ITEMS;
+    if (V_ROWS * ROW_X % ITEMS == 0 || e < V_ROWS * ROW_X) to[e] = from->x[n];
+  }
+}
+
+// ---------------------------------------------------------------- scores
+
+// What finish_row does, of a tile. attended[row]: from which key to which a row attends. A tile that is `whole` needs not know it, and there
+// it is read from local memory: what each row attends would stay in registers else, for the whole loop over keys.
+void finish_tile(float s[SCORE_ROWS][4], const __local int2 *attended, bool whole, int row0, int key0, int queries,
+                 float scale, float softcap, __global const TYPE(MASK_DTYPE) *mask, idx stride_head, idx stride_row,
+                 idx stride_key) {
+  float slope[4];
+#if !HAS_MASK
+  if (whole) {
+#pragma unroll
+    for (int r = 0; r < SCORE_ROWS; ++r)
+      finish_row(s[r], slope, 0, 0, 0, INT_MAX, queries, scale, softcap, mask, stride_head, stride_row, stride_key);
+    return;
+  }
+#endif
+#pragma unroll
+  for (int r = 0; r < SCORE_ROWS; ++r) {
+    const int2 keys = attended[SCORE_ROW(r)];
+    finish_row(s[r], slope, row0 + SCORE_ROW(r), key0 + SCORE_KEY, keys.x, keys.y, queries, scale, softcap, mask,
+               stride_head, stride_row, stride_key);
+  }
+}
+
+// ---------------------------------------------------------------- products
+
+// s += x yᵀ over one chunk of `depth` columns, whose sums are made apart: the error of a large score, which exp() makes a relative one, grows
+// with the square root of the width only.
+void add_chunk(const __local float4 *x, const __local float4 *y, int depth, float s[SCORE_ROWS][4]) {
+  float block[SCORE_ROWS][4];
+  x += SCORE_ITEM_Y * QUERY_PITCH;
+  y += SCORE_ITEM_X * CHUNK_PITCH;
+#pragma unroll
+  for (int r = 0; r < SCORE_ROWS; ++r)
+#pragma unroll
+    for (int j = 0; j < 4; ++j) block[r][j] = 0;
+#pragma unroll 1
+  for (int c = 0; c < depth / 4; ++c) {
+    float4 factor[4];
+#pragma unroll
+    for (int j = 0; j < 4; ++j) factor[j] = y[j * SCORE_X * CHUNK_PITCH + c];
+#pragma unroll
+    for (int r = 0; r < SCORE_ROWS; ++r) {
+      const float4 row = x[r * SCORE_Y * QUERY_PITCH + c];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        block[r][j] += row.x * factor[j].x;
+        block[r][j] += row.y * factor[j].y;
+        block[r][j] += row.z * factor[j].z;
+        block[r][j] += row.w * factor[j].w;
+      }
+    }
+  }
+#pragma unroll
+  for (int r = 0; r < SCORE_ROWS; ++r)
+#pragma unroll
+    for (int j = 0; j < 4; ++j) s[r][j] += block[r][j];
+}
+
+// sum[r] += Σ_j w[row r][j] z[j] over V_ROWS staged rows z. An item's rows lie OUT_Y apart. With care, what a weight of 0 meets does not count.
+void add_rows(const __local float4 *w, const __local float *z, float sum[OUT_ROWS][COLUMNS(V)]) {
+  w += OUT_ITEM_Y * HALF_PITCH;
+#if CAREFUL
+  for (int j = 0; j < V_ROWS; ++j) {
+    float row[COLUMNS(V)];
+    columns_V(z + j * PADDED(V), row);
+#pragma unroll
+    for (int r = 0; r < OUT_ROWS; ++r) {
+      const float weight = ((const __local float *)(w + r * OUT_Y * HALF_PITCH))[j];
+#pragma unroll
+      for (int c = 0; c < COLUMNS(V); ++c) sum[r][c] += weight != 0 ? weight * row[c] : 0;
+    }
+  }
+#else
+#pragma unroll 1
+  for (int j = 0; j < V_ROWS; j += 4) {
+    float row[4][COLUMNS(V)];
+#pragma unroll
+    for (int n = 0; n < 4; ++n) columns_V(z + (j + n) * PADDED(V), row[n]);
+#pragma unroll
+    for (int r = 0; r < OUT_ROWS; ++r) {
+      const float4 four = w[r * OUT_Y * HALF_PITCH + j / 4];
+      const float weight[4] = {four.x, four.y, four.z, four.w};
+#pragma unroll
+      for (int n = 0; n < 4; ++n)
+#pragma unroll
+        for (int c = 0; c < COLUMNS(V); ++c) sum[r][c] += weight[n] * row[n][c];
+    }
+  }
+#endif
+}
 
 // out[b, h, i] = Σ_j p v and lse. A work-group does QUERIES rows of a head, or of all heads of a group (PACKED). With SPLIT it
 // does one of `splits` parts of the keys and leaves Σ exp(s − m) v in part_out[split, row] and {m, Σ exp(s − m)} in part_stats.
@@ -28,8 +217,10 @@ DEFINE_OUTPUT_OF_QUERIES(V)
 ITEMS_GROUP __kernel void attention_forward(CALL_ARGUMENTS, storage q, storage k, storage v,
                                             __global TYPE(X_DTYPE) *out, __global float *lse, __global float *part_out,
                                             __global float2 *part_stats, __global int *redo GATE_ARGUMENT) {
-  __local float4 stage[STAGE / 4], weights[QUERIES * WEIGHT_PITCH];
+  __local float4 pool[(RESIDENT ? QUERY_FOURS : 0) + TURN_FOURS];
+  __local float4 *turn = pool + (RESIDENT ? QUERY_FOURS : 0);
   __local float row_max[QUERIES], row_factor[QUERIES];
+  __local int2 attended[QUERIES];
   __local int bad;
   LEAVE_IF_CLOSED;
   const long queries = call.reach.queries, heads = call.heads, group = call.group, splits = call.splits;
@@ -68,7 +259,11 @@ ITEMS_GROUP __kernel void attention_forward(CALL_ARGUMENTS, storage q, storage k
 #endif
 
   float sum[OUT_ROWS][COLUMNS(V)], row_sum[SCORE_ROWS];
-  for (int row = ITEM; row < QUERIES; row += ITEMS) row_max[row] = -INFINITY;
+  for (int row = ITEM; row < QUERIES; row += ITEMS) {
+    const int i = QUERY_OF(row0 + row, queries);
+    attended[row] = row0 + row < row_end ? (int2)(first_key(&reach, i), end_key(&reach, i)) : (int2)0;
+    row_max[row] = -INFINITY;
+  }
 #pragma unroll
   for (int r = 0; r < OUT_ROWS; ++r)
 #pragma unroll
@@ -76,20 +271,45 @@ ITEMS_GROUP __kernel void attention_forward(CALL_ARGUMENTS, storage q, storage k
 #pragma unroll
   for (int r = 0; r < SCORE_ROWS; ++r) row_sum[r] = 0;
 
+#if RESIDENT
+  for (int e = ITEM; e < QUERIES * CHUNKS * CHUNK_X; e += ITEMS) {
+    const int row = min(row0 + e / (CHUNKS * CHUNK_X), row_end - 1), c = e % (CHUNKS * CHUNK_X);
+    pool[e / (CHUNKS * CHUNK_X) * QUERY_PITCH + c] =
+        load4(q, query_at((idx)call.q.stride1, (idx)call.q.stride2, (int)queries, row), 4 * c, QK_WIDTH);
+  }
+#endif
   // With care over the keys twice, in one loop: of two loops a compiler keeps the numbers of both in registers.
   const int span = (max(key_end - key_first, 0) + KEYS - 1) / KEYS * KEYS;
   for (int at = CAREFUL ? -span : 0; at < span; at += KEYS) {
     const int key0 = key_first + (at < 0 ? at + span : at);
+    const bool whole = key0 >= inner_first && key0 + KEYS <= inner_end && row0 + QUERIES <= rows;
     float s[SCORE_ROWS][4];
-    multiply_rows(q, (idx)call.q.stride1, (idx)call.q.stride2, (int)queries, row0, row_end, k, (idx)call.k.stride2,
-                  key0, key_end, QK_WIDTH, true, stage, s);
-    float slope[SCORE_ROWS][4];
-    finish_scores(s, slope, reach, key0 >= inner_first && key0 + KEYS <= inner_end && row0 + QUERIES <= rows, row0,
-                  row_end, key0, (int)queries, call.scale, call.softcap, mask, (idx)call.mask.stride1,
-                  (idx)call.mask.stride2, (idx)call.mask_stride3);
+#pragma unroll
+    for (int r = 0; r < SCORE_ROWS; ++r)
+#pragma unroll
+      for (int j = 0; j < 4; ++j) s[r][j] = 0;
+    barrier(CLK_LOCAL_MEM_FENCE);
+#pragma unroll 1
+    for (int n = 0; n < CHUNKS; ++n) {
+      __local float4 *keys = turn + n % 2 * CHUNK_FOURS, *rows_of_q = RESIDENT ? pool + n * CHUNK_X : keys + KEYS * CHUNK_PITCH;
+      struct chunk chunk;
+      load_chunk(q, (idx)call.q.stride1, (idx)call.q.stride2, (int)queries, row0, row_end, k, (idx)call.k.stride2, key0,
+                 key_end, n * DEPTH, &chunk);
+      store_chunk(&chunk, keys);
+      barrier(CLK_LOCAL_MEM_FENCE);
+      if (TAIL > 0 && n + 1 == CHUNKS)
+        add_chunk(rows_of_q, keys, TAIL, s);
+      else
+        add_chunk(rows_of_q, keys, DEPTH, s);
+    }
+    finish_tile(s, attended, whole, row0, key0, (int)queries, call.scale, call.softcap, mask, (idx)call.mask.stride1,
+                (idx)call.mask.stride2, (idx)call.mask_stride3);
     float most[SCORE_ROWS], factor[SCORE_ROWS];
-    update_maxima(s, (__local float *)weights, row_max, row_factor, most, factor);
-    if (at < 0) continue; // only CAREFUL
+    // The chunk before the last has been read.
+    update_maxima(s, (__local float *)(turn + CHUNKS % 2 * CHUNK_FOURS), row_max, row_factor, most, factor);
+#if CAREFUL
+    if (at < 0) continue;
+#endif
 #if DROPOUT
     const uint kept = kept_weights(call.seed_low, call.seed_high, call.dropout_threshold, (uint)batch,
                                    (uint)head, row0, key0, (int)queries);
@@ -106,19 +326,28 @@ ITEMS_GROUP __kernel void attention_forward(CALL_ARGUMENTS, storage q, storage k
         s[r][j] = IS_KEPT(kept, r, j) ? s[r][j] * call.dropout_scale : 0;
 #endif
       }
-      store_weights(weights, r, s[r]);
     }
+#pragma unroll 1
     for (int row = 0; row < KEYS; row += V_ROWS) {
       if (SHUFFLE || row > 0) barrier(CLK_LOCAL_MEM_FENCE); // without shuffles those of the maxima have done it
-      stage_rows(v, (idx)call.v.stride2, key0 + row, key_end, V_ROWS, V_WIDTH, PADDED(V), stage, &bad);
-      barrier(CLK_LOCAL_MEM_FENCE);
+      if (row % WEIGHT_KEYS == 0 && (WEIGHT_KEYS == KEYS || SCORE_KEY / WEIGHT_KEYS == row / WEIGHT_KEYS)) {
 #pragma unroll
-      for (int r = 0; r < OUT_ROWS; ++r) {
-        const float old = row == 0 ? row_factor[OUT_ITEM_Y + r * OUT_Y] : 1;
-#pragma unroll
-        for (int c = 0; c < COLUMNS(V); ++c) sum[r][c] *= old;
+        for (int r = 0; r < SCORE_ROWS; ++r)
+          turn[SCORE_ROW(r) * HALF_PITCH + SCORE_KEY % WEIGHT_KEYS / 4] = (float4)(s[r][0], s[r][1], s[r][2], s[r][3]);
       }
-      output_of_queries(weights, row, (const __local float *)stage, CAREFUL, sum);
+      struct rows values;
+      load_rows(v, (idx)call.v.stride2, key0 + row, key_end, &values);
+      store_rows(&values, turn + WEIGHT_FOURS);
+      barrier(CLK_LOCAL_MEM_FENCE);
+      if (row == 0) {
+#pragma unroll
+        for (int r = 0; r < OUT_ROWS; ++r) {
+          const float old = row_factor[OUT_ITEM_Y + r * OUT_Y];
+#pragma unroll
+          for (int c = 0; c < COLUMNS(V); ++c) sum[r][c] *= old;
+        }
+      }
+      add_rows(turn + row % WEIGHT_KEYS / 4, (const __local float *)(turn + WEIGHT_FOURS), sum);
     }
   }
   barrier(CLK_LOCAL_MEM_FENCE);
@@ -131,7 +360,7 @@ ITEMS_GROUP __kernel void attention_forward(CALL_ARGUMENTS, storage q, storage k
     for (int c = 0; c < COLUMNS(V); ++c) largest = max(largest, as_uint(sum[r][c]) & 0x7fffffff);
   if (largest >= 0x7f800000) atomic_or(&bad, 1);
 #endif
-  sum_rows(row_sum, (__local float *)weights, row_factor);
+  sum_rows(row_sum, (__local float *)turn, row_factor);
   for (int row = ITEM; row0 + row < row_end; row += ITEMS) {
     const float total = row_factor[row];
 #if !CAREFUL

@@ -100,6 +100,8 @@ static void begin_forward(struct job *job, const struct fused *f, bool careful, 
   if (careful) heed__cl_define_int(&job->kernel, "CAREFUL", 1);
   heed__cl_define_int(&job->kernel, "PACKED", f->plan->packed);
   heed__cl_define_int(&job->kernel, "SPLIT", f->plan->splits > 1);
+  heed__cl_define_int(&job->kernel, "RESIDENT", job->tile.resident);
+  heed__cl_define_int(&job->kernel, "WEIGHT_KEYS", job->tile.weight_keys);
   // NVIDIA's compiler makes more instructions of a tile with shuffles than without them, for one barrier less.
   const bool shuffles = f->shuffle != HEED__SHUFFLE_PTX;
   heed__cl_define_int(&job->kernel, "SHUFFLE", shuffles ? f->shuffle : HEED__SHUFFLE_NONE);

@@ -92,6 +92,36 @@ static bool fit_backward(const struct heed__cl_traits *traits, enum heed__cl_att
   return least < INT_MAX;
 }
 
+// Local memory that leaves room for another group on the same core, on GPUs that have no more than twice this.
+enum { FORWARD_BYTES = 32 << 10 };
+
+// Floats of local memory that the forward takes; see fused_gpu_fwd.cl.
+static int64_t forward_floats(const struct heed__cl_attention_gpu_tile *t) {
+  const int64_t queries = t->queries, keys = t->keys, pitch = t->depth + 4;
+  const int64_t resident = t->resident ? queries * (heed__round_up(t->qk.width, t->depth) + 4) : 0;
+  const int64_t chunk = heed__max((t->resident ? keys : queries + keys) * pitch, queries * (keys / 4 + 1) + 3);
+  const int64_t rows = queries * (t->weight_keys + 4) + (int64_t)t->v.rows * t->out_x * columns(&t->v);
+  return resident + heed__max(2 * chunk, rows) + 4 * queries + 4;
+}
+
+// The queries stay in local memory, and the weights are whole, where that leaves room for at least 8 rows of v.
+static bool fit_forward(const struct heed__cl_traits *traits, struct heed__cl_attention_gpu_tile *t) {
+  const int64_t limits[] = {heed__min(traits->local_memory, (uint64_t)FORWARD_BYTES), (int64_t)traits->local_memory};
+  const int64_t padded = (int64_t)t->out_x * columns(&t->v), most = (int64_t)t->items * traits->floats_an_item / 8;
+  const int floor = (int)heed__min(t->keys, 8);
+  for (int i = 0; i < 2; ++i)
+    for (int form = 0; form < 4; ++form) {
+      t->resident = form < 2;
+      t->weight_keys = form % 2 == 0 ? t->keys : t->keys / 2;
+      if (t->weight_keys < floor) continue;
+      // An item carries its part of the rows in registers.
+      t->v.rows = (int)heed__max(heed__min(power_of_two_down(heed__max(most / padded, 1)), t->weight_keys), 4);
+      while (t->v.rows > 4 && forward_floats(t) > limits[i] / (int64_t)sizeof(float)) t->v.rows /= 2;
+      if (t->v.rows >= (i == 0 ? floor : 4) && forward_floats(t) <= limits[i] / (int64_t)sizeof(float)) return true;
+    }
+  return false;
+}
+
 // Completes a tile of queries x keys; false where registers or local memory do not hold it.
 static bool fit(const struct heed__cl_traits *traits, enum heed__cl_attention_gpu_kernel kernel, int64_t dim,
                 int64_t value_dim, struct heed__cl_attention_gpu_tile *t) {
@@ -108,18 +138,12 @@ static bool fit(const struct heed__cl_traits *traits, enum heed__cl_attention_gp
   t->v = lay_out(value_dim, t->out_x);
   // High tiles read local memory less, but what items of single columns have for addresses leaves them no registers.
   if (t->queries > ROWS_A_TILE && (t->qk.vector < 4 || t->v.vector < 4)) return false;
-  int sums = 0, padded = 0;
+  int sums = 0;
   if (kernel == HEED__GPU_FORWARD || kernel == HEED__GPU_KEYS_BWD) sums += columns(&t->v);
   if (kernel == HEED__GPU_QUERIES_BWD || kernel == HEED__GPU_KEYS_BWD) sums += columns(&t->qk);
   sums *= rows * t->out_x / t->items;
   if (sums > traits->sums_an_item || 2 * scores + sums > traits->floats_an_item) return false;
-  if (kernel != HEED__GPU_FORWARD) return fit_backward(traits, kernel, t);
-  padded = t->out_x * columns(&t->v);
-  t->stage = (int)heed__max((t->queries + t->keys) * (t->depth + 4), 4 * padded);
-  t->qk.rows = (int)heed__min(power_of_two_down(t->stage / (t->out_x * columns(&t->qk))), t->keys);
-  t->v.rows = (int)heed__min(power_of_two_down(t->stage / (t->out_x * columns(&t->v))), t->keys);
-  const int64_t floats = t->stage + t->queries * (t->keys + 4) + 3 * t->queries + 4;
-  return (uint64_t)floats * sizeof(float) <= traits->local_memory;
+  return kernel == HEED__GPU_FORWARD ? fit_forward(traits, t) : fit_backward(traits, kernel, t);
 }
 
 // The largest tile that fits, of `least` to `most` query rows; *t stays where none does.

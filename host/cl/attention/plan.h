@@ -26,6 +26,8 @@ struct heed__cl_attention_width {
 struct heed__cl_attention_gpu_tile {
   int items, queries, keys, depth, out_x, stage;
   int weight_rows;  // backward: rows of weights that are in local memory at a time
+  int weight_keys;  // forward: their keys
+  bool resident;    // forward: the queries stay in local memory
   struct heed__cl_attention_width qk, v;
 };
 enum heed__cl_attention_gpu_kernel {  // those of the backward as KERNEL in their file
