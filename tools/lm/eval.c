@@ -78,7 +78,7 @@ static int open_data(measuring *m) {
   m->context = m->s->context ? m->s->context : c->context;
   m->stride = m->s->stride ? m->s->stride : m->context;
   if (m->context > c->context)
-    return tool_fail(command, "--context %" PRId64 ": the model's context is %" PRId64, m->context, c->context);
+    return tool_fail(command, "--context %" PRId64 " is above the model's context of %" PRId64, m->context, c->context);
   if (m->stride > m->context)
     return tool_usage(command,
                       "--stride %" PRId64 " is over the context of %" PRId64 ": tokens between would be left out",

@@ -200,11 +200,10 @@ static void say_end(const trainer *t) {
   fprintf(t->results, "%" PRId64 " steps in %s: loss %.4f", t->step,
           tool_duration_text(tool_seconds() - t->started, text), t->last_loss);
   if (t->validation) fprintf(t->results, ", validation loss %.4f", t->last_validation);
-  if (!t->s.save) {
-    fputs("\n", t->results);
-    return;
-  }
-  fprintf(t->results, "; the model is in %s\nnext: heed lm generate --model %s %s\n", t->s.save, t->s.save,
+  if (t->s.save) fprintf(t->results, "; the model is in %s", t->s.save);
+  fputs("\n", t->results);
+  if (!t->s.save || t->args->verbosity == TOOL_QUIET) return;
+  fprintf(t->results, "next: heed lm generate --model %s %s\n", t->s.save,
           t->model.tokenizer ? "--prompt 'The ' --tokens 50" : "--ids 0 --tokens 50");
 }
 
