@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # tools/setup and CONTRIBUTING.md name the same packages. On Debian, setup installs what is missing and what apt knows; elsewhere it says
 # what to install, in the names of that system. The package managers are stand-ins. Every program in tools tells with --help how to use it,
-# and does nothing else.
+# in 80 columns, and does nothing else.
 # Usage: tests/test_setup.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,11 +15,13 @@ for script in tools/setup tools/demo tools/test tools/fetch-text tools/dev/fetch
   bash -n "$script" && [ -x "$script" ] || fail "$script is no program"
 done
 
-for script in tools/demo tools/test tools/setup tools/fetch-text tools/dev/* tools/packaging/*; do
+for script in tools/demo tools/test tools/setup tools/fetch-text tools/dev/* tools/packaging/* tools/packaging/mingw/*; do
   [ -f "$script" ] && [ -x "$script" ] || continue
   help=$(cd / && "$OLDPWD/$script" --help </dev/null 2>&1) || fail "$script --help fails: $help"
   grep -qi "^usage: .*${script##*/}" <<<"$help" || fail "$script --help shows no usage: $help"
   grep -qiE 'option|environment' <<<"$help" || fail "$script --help tells of no options and no environment: $help"
+  wide=$(awk 'length > 80' <<<"$help")
+  [ -z "$wide" ] || fail "$script --help passes 80 columns: $wide"
 done
 
 column() { # LIST COLUMN
