@@ -110,7 +110,8 @@ static int tell(const tool_args *args, const settings *s, lm_model *model) {
   facts f = {.s = s, .config = *heed_model_folder_config(model->folder)};
   f.context = s->context ? s->context : f.config.context;
   if (f.context > f.config.context)
-    return tool_fail(command, "--context %" PRId64 " is above the model's context of %" PRId64, f.context, f.config.context);
+    return tool_fail(command, "--context %" PRId64 " is above the model's context of %" PRId64, f.context,
+                     f.config.context);
   f.config.dtype = (heed_dtype)s->dtype;
   f.config.recompute = s->recompute;
   if (tool_given(args, "dropout")) f.config.dropout = s->dropout;

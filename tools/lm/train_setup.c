@@ -146,7 +146,8 @@ static int decide_configuration(trainer *t) {
   heed_transformer_config *c = &t->config;
   if (!s->context) s->context = c->context;
   if (s->context > c->context)
-    return tool_usage(t->command, "--context %" PRId64 " is above the model's context of %" PRId64, s->context, c->context);
+    return tool_usage(t->command, "--context %" PRId64 " is above the model's context of %" PRId64, s->context,
+                      c->context);
   if (tool_given(t->args, "dropout") || s->resume) c->dropout = s->dropout;
   s->dropout = c->dropout;
   c->dtype = (heed_dtype)s->dtype;
