@@ -159,6 +159,10 @@ static const struct defect defects[] = {
      "attention", "attention_fwd", HEED_PATH_FUSED, AS_GPU},
     {"attention/fused_gpu_fwd.cl", "row_sum[r] += s[r][j]", "row_sum[r] += 1.001f * s[r][j]", "attention",
      "attention_fwd", HEED_PATH_FUSED, AS_GPU},
+    {"attention/fused_gpu.cl", "sum += parts[row * PART_PITCH + x]", "sum += 1.001f * parts[row * PART_PITCH + x]",
+     "attention", "attention_fwd", HEED_PATH_FUSED, AS_GPU},
+    {"attention/fused_gpu_stage.cl", "s[r][j] += block[r][j]", "s[r][j] += 1.001f * block[r][j]", "attention",
+     "attention_bwd", HEED_PATH_FUSED, AS_GPU},
     {"attention/fused_gpu_bwd.cl", "(d - delta)", "(d + delta)", "attention", "attention_bwd", HEED_PATH_FUSED, AS_GPU},
 };
 enum { DEFECTS = sizeof defects / sizeof *defects };

@@ -107,44 +107,6 @@ float4 load4(storage x, idx at, int column, int width) {
 #endif
 }
 
-// Rows [row0, row0 + QUERIES) of x, columns from `column` on, into a chunk; 0 from row_end on. PACKED: a row is (head, query).
-void stage_queries(storage x, idx stride_head, idx stride, int queries, int row0, int row_end, int column, int width,
-                   __local float4 *chunk) {
-  for (int e = ITEM; e < QUERIES * (DEPTH / 4); e += ITEMS) {
-    const int r = e / (DEPTH / 4), c = e % (DEPTH / 4), row = row0 + r;
-#if PACKED
-    const idx at = row / queries * stride_head + row % queries * stride;
-#else
-    const idx at = row * stride;
-#endif
-    chunk[r * CHUNK_PITCH + c] = row < row_end ? load4(x, at, column + 4 * c, width) : (float4)0;
-  }
-}
-
-// The same of keys. Key 4 x + j is put in row j SCORE_X + x: neighbouring items then read neighbouring rows.
-void stage_keys(storage x, idx stride, int key0, int key_end, int column, int width, __local float4 *chunk) {
-  for (int e = ITEM; e < KEYS * (DEPTH / 4); e += ITEMS) {
-    const int r = e / (DEPTH / 4), c = e % (DEPTH / 4), key = key0 + r;
-    chunk[(r % 4 * SCORE_X + r / 4) * CHUNK_PITCH + c] =
-        key < key_end ? load4(x, key * stride, column + 4 * c, width) : (float4)0;
-  }
-}
-
-// `rows` rows of x from row0 on, all columns; 0 from row_end on, and from `width` to `padded`. Sets *bad if one is not finite, told
-// by its bits: a compiler may take x · 0 for 0.
-void stage_rows(storage x, idx stride, int row0, int row_end, int rows, int width, int padded, __local float4 *to,
-                __local int *bad) {
-  uint largest = 0;
-  for (int e = ITEM; e < rows * (padded / 4); e += ITEMS) {
-    const int row = row0 + e / (padded / 4);
-    const float4 value = row < row_end ? load4(x, row * stride, e % (padded / 4) * 4, width) : (float4)0;
-    const uint4 size = as_uint4(value) & 0x7fffffff;
-    largest = max(largest, max(max(size.x, size.y), max(size.z, size.w)));
-    to[e] = value;
-  }
-  if (largest >= 0x7f800000) atomic_or(bad, 1);
-}
-
 // ---------------------------------------------------------------- products
 
 // s += x yᵀ over one chunk of `depth` columns.
@@ -166,38 +128,6 @@ void multiply_chunk(const __local float4 *x, const __local float4 *y, int depth,
         s[r][j] += row.w * factor[j].w;
       }
     }
-  }
-}
-
-// s = x yᵀ for QUERIES rows of x and KEYS rows of y, each `width` wide. `in_blocks`: sums by the chunk, so that the error of a
-// large score, which exp() makes a relative one, grows with the square root of the width only.
-void multiply_rows(storage x, idx x_stride_head, idx x_stride, int queries, int row0, int row_end, storage y,
-                   idx y_stride, int key0, int key_end, int width, bool in_blocks, __local float4 *stage,
-                   float s[SCORE_ROWS][4]) {
-#pragma unroll
-  for (int r = 0; r < SCORE_ROWS; ++r)
-#pragma unroll
-    for (int j = 0; j < 4; ++j) s[r][j] = 0;
-  for (int column = 0; column < width; column += DEPTH) {
-    const int depth = min(DEPTH, (width - column + 3) & ~3);
-    barrier(CLK_LOCAL_MEM_FENCE);
-    stage_queries(x, x_stride_head, x_stride, queries, row0, row_end, column, width, stage);
-    stage_keys(y, y_stride, key0, key_end, column, width, stage + QUERIES * CHUNK_PITCH);
-    barrier(CLK_LOCAL_MEM_FENCE);
-    if (!in_blocks) {
-      multiply_chunk(stage, stage + QUERIES * CHUNK_PITCH, depth, s);
-      continue;
-    }
-    float block[SCORE_ROWS][4];
-#pragma unroll
-    for (int r = 0; r < SCORE_ROWS; ++r)
-#pragma unroll
-      for (int j = 0; j < 4; ++j) block[r][j] = 0;
-    multiply_chunk(stage, stage + QUERIES * CHUNK_PITCH, depth, block);
-#pragma unroll
-    for (int r = 0; r < SCORE_ROWS; ++r)
-#pragma unroll
-      for (int j = 0; j < 4; ++j) s[r][j] += block[r][j];
   }
 }
 
