@@ -191,8 +191,15 @@ fill_up() {
 }
 export -f fill_up refuses fail
 export heed failures
+# In a user's own namespace, or, in a chroot, where there are none, as root.
+space=(unshare --user --map-root-user --mount)
+"${space[@]}" true 2>/dev/null || space=(unshare --mount)
 status=0
-unshare --user --map-root-user --mount bash -c 'set -u; fill_up' || status=$?
+if ! "${space[@]}" true 2>/dev/null; then
+  status=2
+else
+  "${space[@]}" bash -c 'set -u; fill_up' || status=$?
+fi
 case $status in
   0) echo "a full file system: nothing lost" ;;
   1) fail "on a full file system" ;;
