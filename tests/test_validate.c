@@ -131,7 +131,7 @@ static const struct defect defects[] = {
     {"gemm/epilogue.cl", "x *= e.alpha;", "x *= 1.001f * e.alpha;", "gemm", "gemm", 0, AS_IT_IS},
     {"gemm/cpu.cl", "sum##i##_##j += r##i", "sum##i##_##j -= r##i", "gemm", "gemm", 0, AS_IT_IS},
     {"gemm/cpu_common.cl", "EXCHANGE_1(6, 7)", "EXCHANGE_1(7, 6)", "gemm", "gemm", 0, AS_IT_IS},
-    {"gemm/cpu_pack.cl", "(d + i) = EIGHT(s + i)", "(d + i) = -EIGHT(s + i)", "gemm", "gemm", 0, AS_IT_IS},
+    {"gemm/cpu_pack.cl", "(d + i) = eight_along_x(s", "(d + i) = -eight_along_x(s", "gemm", "gemm", 0, AS_IT_IS},
     {"gemm/cpu_small.cl", "sum[r][j] += a_part", "sum[r][j] -= a_part", "gemm", "gemm", 0, AS_IT_IS},
     {"ops/cross_entropy_narrow.cl", "loss -= select(", "loss += select(", "cross_entropy", "cross_entropy_fwd", 0,
      AS_IT_IS},
