@@ -102,7 +102,7 @@ static void options_that_do_not_agree_are_refused(void **state) {
   ASSERT_TRAIN(2, "own folder", "--resume", "run", "--steps", "4", "--save", "elsewhere");
   ASSERT_TRAIN(2, "--init", "--resume", "run", "--steps", "4", "--init", "elsewhere");
   ASSERT_TRAIN(2, "recompute", "--resume", "run", "--steps", "4", "--recompute");
-  ASSERT_TRAIN(2, "tied", "--resume", "run", "--steps", "4", "--no-tie");
+  ASSERT_TRAIN(2, "--no-tie does not fit", "--resume", "run", "--steps", "4", "--no-tie");
   support_assert_same_folders("run", "same");
   assert_int_not_equal(access("elsewhere", F_OK), 0);
 }
