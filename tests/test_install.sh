@@ -151,9 +151,9 @@ done
 for command in $commands; do documented "$man_dir/heed-$command.1" "$command"; done
 operators=$("$prefix/bin/heed" run --help | sed -nE '/^Operators:/,/^$/s/^  ([a-z_]+) .*/\1/p')
 for operator in $operators; do documented "$man_dir/heed-run.1" run "$operator"; done
-words=$("$prefix/bin/heed" lm --help | sed -nE '/Words:/,/^$/s/^  ([a-z_]+) .*/\1/p')
-[ -n "$words" ] || fail "heed lm --help lists no words"
-for word in $words; do documented "$man_dir/heed-lm.1" lm "$word"; done
+subcommands=$("$prefix/bin/heed" lm --help | sed -nE '/Subcommands:/,/^$/s/^  ([a-z_]+) .*/\1/p')
+[ -n "$subcommands" ] || fail "heed lm --help lists no subcommands"
+for subcommand in $subcommands; do documented "$man_dir/heed-lm.1" lm "$subcommand"; done
 
 # ---- uninstall: what is not heed's stays
 DESTDIR=$scratch/dest "$cmake" --install "$build" --prefix /usr >/dev/null
