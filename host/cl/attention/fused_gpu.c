@@ -239,7 +239,7 @@ static heed_status run_forward(const struct fused *f, size_t rows, struct heed__
     HEED__TRY(run_kernel(f, HEED__GPU_FORWARD, tile));
     if (f->ctx->device.type == HEED_DEVICE_CPU) HEED__TRY(look_for_any(f, f->redo, rows, &needed));
   }
-  struct heed__cl_attention_gpu_tile careful;
+  struct heed__cl_attention_gpu_tile careful = {0};
   if (needed) HEED__TRY(run_kernel(f, HEED__GPU_CAREFUL, &careful));
   if (f->gate) *tile = careful;
   return HEED_OK;

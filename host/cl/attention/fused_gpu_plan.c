@@ -42,7 +42,8 @@ static int columns(const struct heed__cl_attention_width *w) { return w->vector 
 // Bytes of local memory that leave room for another group on the same core. Those with tensor cores have twice what one group may take.
 static uint64_t group_memory(const struct heed__cl_traits *traits) {
   if (traits->tensor_cores) return traits->local_memory;
-  return heed__min(traits->local_memory, heed__max(traits->local_memory / 2, (uint64_t)(32 << 10)));
+  const int64_t all = (int64_t)traits->local_memory;
+  return (uint64_t)heed__min(all, heed__max(all / 2, 32 << 10));
 }
 
 static int barriers(enum heed__cl_attention_gpu_kernel kernel, const struct heed__cl_attention_gpu_tile *t) {
@@ -106,7 +107,7 @@ static int64_t forward_floats(const struct heed__cl_attention_gpu_tile *t) {
 
 // The queries stay in local memory, and the weights are whole, where that leaves room for at least 8 rows of v.
 static bool fit_forward(const struct heed__cl_traits *traits, struct heed__cl_attention_gpu_tile *t) {
-  const int64_t limits[] = {heed__min(traits->local_memory, (uint64_t)FORWARD_BYTES), (int64_t)traits->local_memory};
+  const int64_t limits[] = {heed__min((int64_t)traits->local_memory, FORWARD_BYTES), (int64_t)traits->local_memory};
   const int64_t padded = (int64_t)t->out_x * columns(&t->v), most = (int64_t)t->items * traits->floats_an_item / 8;
   const int floor = (int)heed__min(t->keys, 8);
   for (int i = 0; i < 2; ++i)

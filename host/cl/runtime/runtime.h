@@ -180,7 +180,7 @@ heed_status heed__cl_launch(struct heed__cl_kernel *k, int dims, const size_t *g
 
 // Device memory for one operator call. The queue is in order, so a buffer that is given back may be handed out again at once.
 // Errors: OUT_OF_MEMORY with the figures.
-heed_status heed__cl_scratch_take(heed_context *ctx, uint64_t bytes, cl_mem *out);
+heed_status heed__cl_scratch_take(heed_context *ctx, uint64_t wanted, cl_mem *out);
 void heed__cl_scratch_give(heed_context *ctx, cl_mem buffer);  // NULL is legal
 
 // ---------------------------------------------------------------- parts of the backend, each in the file it names
