@@ -2,8 +2,6 @@
 // fused_gpu_plan.c has chosen. It never forms the weights: calls that want them are the staged path's.
 #include "cl/attention/fused_gpu.h"
 
-#include <stdlib.h>
-
 #include "cl/attention/call.h"
 #include "cl/runtime/grid.h"
 
@@ -218,31 +216,12 @@ static heed_status combine(const struct fused *f, const struct heed__cl_attentio
 
 // ---------------------------------------------------------------- a call
 
-// *any: whether an int among `count` is not 0.
-static heed_status look_for_any(const struct fused *f, cl_mem ints, size_t count, bool *any) {
-  cl_int *values = malloc(count * sizeof *values);
-  heed_status status;
-  *any = false;
-  HEED__REQUIRE(values, HEED_ERROR_OUT_OF_MEMORY, "no memory for %zu marks of rows", count);
-  HEED__TRY_TO(done, status, heed__cl_download(f->ctx, ints, 0, values, count * sizeof *values));
-  for (size_t i = 0; i < count && !*any; ++i) *any = values[i] != 0;
-done:
-  free(values);
-  return status;
-}
-
-// The careful kernel follows, and its work-groups leave at once where no row is marked. A CPU takes seconds to build a kernel that is hardly
-// ever needed: there the host looks first.
-static heed_status run_forward(const struct fused *f, size_t rows, struct heed__cl_attention_gpu_tile *tile) {
-  bool needed = true;
-  if (!f->gate) {
-    HEED__TRY(run_kernel(f, HEED__GPU_FORWARD, tile));
-    if (f->ctx->device.type == HEED_DEVICE_CPU) HEED__TRY(look_for_any(f, f->redo, rows, &needed));
-  }
+// The careful kernel follows the fast one, and its work-groups leave at once where no row is marked: nobody waits to look.
+static heed_status run_forward(const struct fused *f, struct heed__cl_attention_gpu_tile *tile) {
+  if (f->gate) return run_kernel(f, HEED__GPU_CAREFUL, tile);
   struct heed__cl_attention_gpu_tile careful = {0};
-  if (needed) HEED__TRY(run_kernel(f, HEED__GPU_CAREFUL, &careful));
-  if (f->gate) *tile = careful;
-  return HEED_OK;
+  HEED__TRY(run_kernel(f, HEED__GPU_FORWARD, tile));
+  return run_kernel(f, HEED__GPU_CAREFUL, &careful);
 }
 
 static heed_status forward(struct fused *f) {
@@ -255,7 +234,7 @@ static heed_status forward(struct fused *f) {
     HEED__TRY_TO(done, status, heed__cl_scratch_take(f->ctx, parts * 2 * sizeof(float), &f->part_stats));
   }
   if (!f->gate) HEED__TRY_TO(done, status, heed__cl_scratch_take(f->ctx, rows * sizeof(cl_int), &f->redo));
-  HEED__TRY_TO(done, status, run_forward(f, rows, &tile));
+  HEED__TRY_TO(done, status, run_forward(f, &tile));
   if (parts) HEED__TRY_TO(done, status, combine(f, &tile));
 done:
   heed__cl_scratch_give(f->ctx, f->redo);
