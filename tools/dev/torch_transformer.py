@@ -83,11 +83,13 @@ def training_step(model, tokens, targets, forward=None, cast=contextlib.nullcont
     others = [p for p in model.parameters() if p.dim() <= 1]
     groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95), fused=True)
+    # By identity: a compiled model has no truth value.
+    forward = model if forward is None else forward
 
     def step():
         optimizer.zero_grad(set_to_none=True)
         with cast:
-            loss = (forward or model)(tokens, targets)
+            loss = forward(tokens, targets)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
