@@ -10,7 +10,6 @@
 
 #include "cli/tool.h"
 
-char support_lm_out[1 << 16], support_lm_err[1 << 16];
 static const char *device;  // NULL: what heed_open(NULL) picks
 
 // ---------------------------------------------------------------- fixtures
@@ -38,54 +37,28 @@ void support_lm_need_device(void) {
 
 // ---------------------------------------------------------------- runs
 
-static int redirect(int stream, const char *path, int *kept) {
-  *kept = dup(stream);
-  const int file = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-  assert_true(*kept >= 0 && file >= 0 && dup2(file, stream) >= 0);
-  close(file);
-  return 0;
-}
-
-static void restore(int stream, int kept) {
-  dup2(kept, stream);
-  close(kept);
-}
-
-static void read_text(const char *path, char *text, size_t room) {
-  text[support_read_file(path, text, room - 1)] = '\0';
-}
-
 int support_lm(const char *const *words) {
   const char *all[96] = {"lm"};
-  int count = 1, out, err;
-  for (; *words; words++) all[count++] = *words;
+  int count = 1;
+  for (; *words && count < 93; words++) all[count++] = *words;
+  assert_null(*words);
   if (device) all[count++] = "--device", all[count++] = device;
-  assert_true(count < 96);
-  fflush(NULL);
-  redirect(STDOUT_FILENO, ".out", &out);
-  redirect(STDERR_FILENO, ".err", &err);
-  const int status = cmd_lm(count, all);
-  fflush(NULL);
-  restore(STDOUT_FILENO, out);
-  restore(STDERR_FILENO, err);
-  read_text(".out", support_lm_out, sizeof support_lm_out);
-  read_text(".err", support_lm_err, sizeof support_lm_err);
-  return status;
+  return support_command(cmd_lm, all);
 }
 
 void support_assert_lm(int status, const char *part, const char *const *words, const char *file, int line) {
   const int actual = support_lm(words);
-  if (actual == status && strstr(support_lm_err, part)) return;
+  if (actual == status && strstr(support_said, part)) return;
   print_error("heed lm");
   for (; *words; words++) print_error(" %s", *words);
-  print_error("\nexit status %d, not %d, or no \"%s\" in: %s\n", actual, status, part, support_lm_err);
+  print_error("\nexit status %d, not %d, or no \"%s\" in: %s\n", actual, status, part, support_said);
   _fail(file, line);
 }
 
 json_t *support_lm_json(void) {
   json_error_t error;
-  json_t *object = json_loads(support_lm_out, JSON_ALLOW_NUL, &error);
-  if (!object) fail_msg("%s: %s", error.text, support_lm_out);
+  json_t *object = json_loads(support_printed, JSON_ALLOW_NUL, &error);
+  if (!object) fail_msg("%s: %s", error.text, support_printed);
   return object;
 }
 

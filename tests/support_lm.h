@@ -6,6 +6,7 @@
 #include <jansson.h>
 
 #include "support_files.h"
+#include "support_listen.h"
 
 // Group fixtures: an empty folder is the current one, and calls run on the host, or on the device that heed_open(NULL) picks. Where that is
 // the host or HEED_TEST_HOST_ONLY=1, support_lm_need_device() skips a test.
@@ -14,10 +15,9 @@ int support_lm_on_device(void **state);
 int support_lm_leave(void **state);
 void support_lm_need_device(void);
 
-// Runs `heed lm words...` and returns its exit status; support_lm_out and support_lm_err have what it printed.
+// Runs `heed lm words...` as support_command() does.
 int support_lm(const char *const *words);
 #define LM(...) support_lm((const char *const[]){__VA_ARGS__, NULL})
-extern char support_lm_out[1 << 16], support_lm_err[1 << 16];
 // It ends with this status, and its message has `part`.
 #define ASSERT_LM(status, part, ...) \
   support_assert_lm((status), (part), (const char *const[]){__VA_ARGS__, NULL}, __FILE__, __LINE__)

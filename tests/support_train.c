@@ -1,6 +1,6 @@
 #include "support_train.h"
 
-#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,31 +11,15 @@ int support_enter_folder(void **state) {
 
 int support_leave_folder(void **state) { return chdir("/") == 0 ? support_remove_folder(state) : -1; }
 
-int support_run(int (*command)(int argc, const char **argv), const char *const *words) {
-  const char *all[64];
-  int count = 0;
-  for (; *words; words++) {
-    assert_true(count < 64);
-    all[count++] = *words;
-  }
-  fflush(stdout);
-  const int kept = dup(STDOUT_FILENO), out = open("out", O_WRONLY | O_CREAT | O_TRUNC, 0600);
-  assert_true(kept >= 0 && out >= 0 && dup2(out, STDOUT_FILENO) >= 0);
-  const int status = command(count, all);
-  fflush(stdout);
-  dup2(kept, STDOUT_FILENO);
-  close(kept);
-  close(out);
-  return status;
-}
-
 int support_train(const char *const *words) {
   const char *all[48] = {"train", "--data", "synthetic", "--batch", "100"};
   for (int count = 5; *words; words++) {
     assert_true(count < 47);
     all[count++] = *words;
   }
-  return support_run(cmd_train, all);
+  const int status = support_command(cmd_train, all);
+  fputs(support_said, stderr);
+  return status;
 }
 
 heed_safetensors *support_read_tensors(const char *path) {

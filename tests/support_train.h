@@ -7,10 +7,9 @@
 
 #include "cli/tool.h"
 #include "support_files.h"
+#include "support_listen.h"
 
-// Runs a subcommand; what it prints on stdout is in the file `out` afterwards. words: up to NULL.
-int support_run(int (*command)(int argc, const char **argv), const char *const *words);
-// cmd_train on synthetic digits, 120 steps an epoch.
+// cmd_train on synthetic digits, 120 steps an epoch, as support_command() calls it; what it says goes on to stderr.
 int support_train(const char *const *words);
 #define TRAIN(...) support_train((const char *const[]){__VA_ARGS__, NULL})
 // For facts about files, which are the same on every device.

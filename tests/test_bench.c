@@ -9,43 +9,18 @@
 
 #include "bench/bench.h"
 #include "support_files.h"
+#include "support_listen.h"
 #include "cli/tool.h"
 
 // ---------------------------------------------------------------- calling it
-
-enum { TEXT_ROOM = 1 << 16 };
-static char printed[TEXT_ROOM], said[TEXT_ROOM];  // stdout and stderr of the last call
-
-static int redirect(int from, const char *name) {
-  const int kept = dup(from);
-  const int to = open(support_path(name), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-  assert_true(kept >= 0 && to >= 0);
-  assert_true(dup2(to, from) == from);
-  close(to);
-  return kept;
-}
-
-static void restore(int from, int kept, const char *name, char *text) {
-  assert_true(dup2(kept, from) == from);
-  close(kept);
-  text[support_read_file(support_path(name), text, TEXT_ROOM - 1)] = '\0';
-  unlink(support_path(name));
-}
 
 // `heed bench` with these words, up to NULL; returns its exit status.
 static int bench(const char *const *words) {
   const char *all[32] = {"bench"};
   int count = 1;
-  for (; *words; words++) all[count++] = *words;
-  fflush(stdout);
-  fflush(stderr);
-  const int out = redirect(STDOUT_FILENO, "printed"), err = redirect(STDERR_FILENO, "said");
-  const int status = cmd_bench(count, all);
-  fflush(stdout);
-  fflush(stderr);
-  restore(STDOUT_FILENO, out, "printed", printed);
-  restore(STDERR_FILENO, err, "said", said);
-  return status;
+  for (; *words && count < 31; words++) all[count++] = *words;
+  assert_null(*words);
+  return support_command(cmd_bench, all);
 }
 #define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
@@ -108,11 +83,11 @@ static const example examples[] = {
 enum { EXAMPLES = sizeof examples / sizeof *examples };
 
 static json_t *parse_line(void) {
-  const size_t length = strlen(printed);
-  assert_true(length > 0 && strchr(printed, '\n') == printed + length - 1);
+  const size_t length = strlen(support_printed);
+  assert_true(length > 0 && strchr(support_printed, '\n') == support_printed + length - 1);
   json_error_t error;
-  json_t *object = json_loads(printed, JSON_REJECT_DUPLICATES, &error);
-  if (!object) fail_msg("%s: %s", error.text, printed);
+  json_t *object = json_loads(support_printed, JSON_REJECT_DUPLICATES, &error);
+  if (!object) fail_msg("%s: %s", error.text, support_printed);
   return object;
 }
 
@@ -132,7 +107,7 @@ static void assert_shape(const json_t *object, const char *expected) {
   json_error_t error;
   json_t *shape = json_loads(expected, 0, &error);
   assert_non_null(shape);
-  if (!json_equal(json_object_get(object, "shape"), shape)) fail_msg("not the shape %s: %s", expected, printed);
+  if (!json_equal(json_object_get(object, "shape"), shape)) fail_msg("not the shape %s: %s", expected, support_printed);
   json_decref(shape);
 }
 
@@ -153,7 +128,7 @@ static void check_example(const example *e, const char *device, const heed_devic
   words[count++] = "--runs=2";
   if (device) words[count++] = "--device", words[count++] = device;
   words[count] = NULL;
-  if (bench(words) != TOOL_DONE) fail_msg("%s %s fails: %s", e->op, e->shape, said);
+  if (bench(words) != TOOL_DONE) fail_msg("%s %s fails: %s", e->op, e->shape, support_said);
   json_t *object = parse_line();
   assert_int_equal(json_object_size(object), 20);
   assert_text(object, "command", "heed bench");
@@ -240,22 +215,22 @@ static void what_makes_no_sense_is_a_usage_error(void **state) {
   assert_int_equal(bench(WORDS("mlp", "--sizes=784")), TOOL_USAGE);
   assert_int_equal(bench(WORDS("gemm", "--m=0")), TOOL_USAGE);
   assert_int_equal(bench(WORDS("--compare")), TOOL_USAGE);
-  assert_string_equal(printed, "");
+  assert_string_equal(support_printed, "");
 }
 
 static void an_option_that_the_operand_does_not_take_is_refused(void **state) {
   (void)state;
   assert_int_equal(bench(WORDS("gemm", "--rows=5")), TOOL_USAGE);
-  assert_non_null(strstr(said, "gemm takes no --rows; it takes --runs"));
+  assert_non_null(strstr(support_said, "gemm takes no --rows; it takes --runs"));
   assert_int_equal(bench(WORDS("softmax", "--provider=native")), TOOL_USAGE);
   assert_int_equal(bench(WORDS("mha", "--mask=keys")), TOOL_USAGE);
   assert_int_equal(bench(WORDS("mlp", "--seq=5")), TOOL_USAGE);
   assert_int_equal(bench(WORDS("attention", "--sizes=2,3")), TOOL_USAGE);
   assert_int_equal(bench(WORDS("peak", "--runs=2")), TOOL_USAGE);
   assert_int_equal(bench(WORDS("--batch=2")), TOOL_USAGE);
-  assert_non_null(strstr(said, "the table of the usual cases takes no --batch"));
+  assert_non_null(strstr(support_said, "the table of the usual cases takes no --batch"));
   assert_int_equal(bench(WORDS("gemm", "--compare", "--runs=2")), TOOL_USAGE);
-  assert_string_equal(printed, "");
+  assert_string_equal(support_printed, "");
 }
 
 // ---------------------------------------------------------------- the plot
@@ -267,8 +242,8 @@ static int plot(const char *name) {
 }
 
 static void assert_said(const char *part) {
-  if (!strstr(said, part)) fail_msg("\"%s\" is not in \"%s\"", part, said);
-  assert_string_equal(printed, "");  // nothing was measured first
+  if (!strstr(support_said, part)) fail_msg("\"%s\" is not in \"%s\"", part, support_said);
+  assert_string_equal(support_printed, "");  // nothing was measured first
 }
 
 static void a_plot_needs_a_known_ending(void **state) {
@@ -326,7 +301,7 @@ static void a_failing_gnuplot_leaves_the_old_plot(void **state) {
   assert_said("exit status 3");
   // One that draws nothing, as when it is fed a script without a plot.
   assert_int_equal(plot_with("#!/bin/sh\nexit 0\n", "plot.svg"), TOOL_FAILED);
-  assert_non_null(strstr(said, "drew nothing"));
+  assert_non_null(strstr(support_said, "drew nothing"));
   char bytes[8];
   assert_int_equal(support_read_file(support_path("plot.svg"), bytes, sizeof bytes), 3);
   assert_int_equal(support_files_in_folder(), 1);
@@ -337,13 +312,13 @@ static void a_plot_is_a_whole_svg_or_png(void **state) {
   (void)state;
   if (system("gnuplot --version >/dev/null 2>&1") != 0) skip();
   static char bytes[1 << 20];
-  if (plot("it's.svg") != TOOL_DONE) fail_msg("%s", said);
+  if (plot("it's.svg") != TOOL_DONE) fail_msg("%s", support_said);
   size_t count = support_read_file(support_path("it's.svg"), bytes, sizeof bytes - 1);
   bytes[count] = '\0';
   assert_non_null(strstr(bytes, "<svg"));
   assert_non_null(strstr(bytes, "</svg>"));
   assert_non_null(strstr(bytes, "gemm 5x6x7 NN"));
-  if (plot("plot.PNG") != TOOL_DONE) fail_msg("%s", said);
+  if (plot("plot.PNG") != TOOL_DONE) fail_msg("%s", support_said);
   count = support_read_file(support_path("plot.PNG"), bytes, sizeof bytes);
   assert_true(count > 100 && count < sizeof bytes);
   assert_memory_equal(bytes, "\x89PNG\r\n\x1a\n", 8);
@@ -352,8 +327,8 @@ static void a_plot_is_a_whole_svg_or_png(void **state) {
   support_empty_folder();
   const char *const words[] = {"gemm", "--m=5", "--n=6", "--k=7", "--runs=1", "--device", "host", "--plot=svg:-", NULL};
   assert_int_equal(bench(words), TOOL_DONE);
-  assert_non_null(strstr(printed, "<svg"));
-  assert_null(strstr(printed, "GFLOP/s)"));
+  assert_non_null(strstr(support_printed, "<svg"));
+  assert_null(strstr(support_printed, "GFLOP/s)"));
 }
 
 int main(void) {

@@ -24,7 +24,7 @@ static int train(const char *architecture) {
 #define KEPT "--batch", "2", "--val-fraction", "0", "--save", architecture, "--arch", architecture
   const int status = is_gpt2 ? LM("train", "--data", "text", SHAPE, KEPT)
                              : LM("train", "--data", "text", SHAPE, KEPT, "--kv-heads", "2");
-  if (status != 0) print_error("%s", support_lm_err);
+  if (status != 0) print_error("%s", support_said);
   if (status == 0 && strcmp(architecture, "mistral") == 0)
     support_replace_in_file("mistral/config.json", "\"sliding_window\": null", "\"sliding_window\": 7");
   return status;
@@ -143,10 +143,10 @@ static void a_layer_and_a_head_can_be_chosen(void **state) {
   heed_safetensors *file = NULL;
   float *expected = weights_of("llama", sentence, length);
   ASSERT_LM(0, "", "attention", "--model", "llama", "--data", "sentence", "--layer", "1", "--head", "2", "-o", "out");
-  assert_non_null(strstr(support_lm_out, "layer 1\n"));
-  assert_non_null(strstr(support_lm_out, "head 2"));
-  assert_null(strstr(support_lm_out, "layer 0"));
-  assert_null(strstr(support_lm_out, "head 1"));
+  assert_non_null(strstr(support_printed, "layer 1\n"));
+  assert_non_null(strstr(support_printed, "head 2"));
+  assert_null(strstr(support_printed, "layer 0"));
+  assert_null(strstr(support_printed, "head 1"));
   ASSERT_OK(heed_safetensors_read("out", &file));
   assert_int_equal(heed_safetensors_count(file), 2);
   assert_close(array_of(file, "attentions.1", 1, length)->data, expected + (HEADS + 2) * head, head);
@@ -201,7 +201,7 @@ static void the_table_has_a_line_for_each_token(void **state) {
   const size_t length = sizeof sentence - 1;
   float *expected = weights_of("gpt2", sentence, (int64_t)length);
   ASSERT_LM(0, "", "attention", "--model", "gpt2", "--text", sentence, "--head", "3");
-  char *rest = support_lm_out;
+  char *rest = support_printed;
   assert_string_equal(strsep(&rest, "\n"), "layer 0");
   assert_string_equal(strsep(&rest, "\n"), "    token   head 3");
   for (size_t token = 0; token < length; token++) {
@@ -311,8 +311,8 @@ static void the_picture_has_tokens_on_its_axes(void **state) {
                                       ">query<"};
   for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) assert_shown("map.svg", parts[i]);
   ASSERT_LM(0, "", "attention", "--model", "gpt2", "--text", "some", "--plot", "svg:-", "--layer", "all");
-  assert_ptr_equal(strstr(support_lm_out, "layer 1\n"), NULL);
-  assert_non_null(strstr(support_lm_out, ">layer 1, head 3<"));
+  assert_ptr_equal(strstr(support_printed, "layer 1\n"), NULL);
+  assert_non_null(strstr(support_printed, ">layer 1, head 3<"));
   // 41 tokens are too many for their text.
   ASSERT_LM(0, "", "attention", "--model", "gpt2", "--text", "01234567890123456789012345678901234567890", "--plot",
             "map.svg");

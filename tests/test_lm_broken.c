@@ -37,10 +37,10 @@ static void refused(const char *file, const char *part) {
     getrusage(RUSAGE_SELF, &before);
     const int status = support_lm(words[i]);
     getrusage(RUSAGE_SELF, &after);
-    if (status != 1 || !strstr(support_lm_err, file) || !strstr(support_lm_err, part))
-      fail_msg("%s: exit status %d, or no \"%s\" and \"%s\" in: %s", words[i][0], status, file, part, support_lm_err);
-    if (strchr(support_lm_err, '\n') != support_lm_err + strlen(support_lm_err) - 1)
-      fail_msg("a message of more than one line: %s", support_lm_err);
+    if (status != 1 || !strstr(support_said, file) || !strstr(support_said, part))
+      fail_msg("%s: exit status %d, or no \"%s\" and \"%s\" in: %s", words[i][0], status, file, part, support_said);
+    if (strchr(support_said, '\n') != support_said + strlen(support_said) - 1)
+      fail_msg("a message of more than one line: %s", support_said);
     if (after.ru_maxrss - before.ru_maxrss > 100000) fail_msg("%s took %ld KB", words[i][0], after.ru_maxrss);
   }
 }
@@ -99,7 +99,7 @@ static void a_configuration_that_asks_for_something_else_is_refused(void **state
     restore_from("llama");
     support_replace_in_file(config, cases[i].from, cases[i].to);
     refused(config, cases[i].part);
-    assert_null(strchr(support_lm_err, '\x1b'));
+    assert_null(strchr(support_said, '\x1b'));
   }
   restore_from("llama");
   assert_int_equal(unlink(config), 0);

@@ -118,13 +118,13 @@ static void the_loss_is_the_mean_over_full_windows(void **state) {
 
 static void context_and_stride_are_the_models_if_nobody_says(void **state) {
   (void)state;
-  char first[sizeof support_lm_out];
+  char first[sizeof support_printed];
   ASSERT_LM(0, "", "eval", "--model", "bytes", "--data", "text", "--json");
-  strcpy(first, support_lm_out);
+  strcpy(first, support_printed);
   ASSERT_LM(0, "", "eval", "--model", "bytes", "--data", "text", "--json", "--context", "12", "--stride", "12");
-  assert_string_equal(first, support_lm_out);
+  assert_string_equal(first, support_printed);
   ASSERT_LM(0, "", "eval", "--model", "bytes", "--data", "text");
-  assert_non_null(strstr(support_lm_out, "bits per byte"));
+  assert_non_null(strstr(support_printed, "bits per byte"));
 }
 
 // A text of n·12 + 1 tokens has n windows, and one token less has n − 1.
@@ -168,8 +168,8 @@ static void without_a_tokenizer_there_are_no_bytes(void **state) {
   assert_int_equal(fwrite(&ids[7], 2, 1, file), 1);
   assert_int_equal(fclose(file), 0);
   ASSERT_LM(1, "tokens.bin", "eval", "--model", "numbers", "--data", "tokens.bin");
-  assert_non_null(strstr(support_lm_err, "50"));
-  assert_non_null(strstr(support_lm_err, "7"));
+  assert_non_null(strstr(support_said, "50"));
+  assert_non_null(strstr(support_said, "7"));
 }
 
 static void what_makes_no_sense_is_refused(void **state) {
@@ -204,7 +204,7 @@ static void info_tells_the_shapes(void **state) {
   assert_true(support_lm_number(run, "cache") >= 2 * 2 * 16 * CONTEXT * 4);
   json_decref(printed);
   ASSERT_LM(0, "", "info", "--model", "bytes");
-  const char *said = strstr(support_lm_out, "chat templates are not applied");
+  const char *said = strstr(support_printed, "chat templates are not applied");
   assert_non_null(said);
   assert_null(strstr(said + 1, "chat templates"));
 }

@@ -75,10 +75,10 @@ static int enter(void **state) {
 
 // What follows "a", greedily.
 #define SAYS(...) LM("generate", "--model", "model", "--prompt", "a", "--temperature", "0", __VA_ARGS__)
-#define ASSERT_SAYS(text, ...)                        \
-  do {                                                \
-    assert_int_equal(SAYS(__VA_ARGS__), 0);           \
-    assert_string_equal(support_lm_out, (text "\n")); \
+#define ASSERT_SAYS(text, ...)                         \
+  do {                                                 \
+    assert_int_equal(SAYS(__VA_ARGS__), 0);            \
+    assert_string_equal(support_printed, (text "\n")); \
   } while (0)
 
 // ---------------------------------------------------------------- the end of a text
@@ -174,9 +174,9 @@ static void prompts_come_from_words_files_and_numbers(void **state) {
   support_write_file("prompt", "xya", 3);
   assert_int_equal(LM("generate", "--model", "model", "--prompt-file", "prompt", "--temperature", "0", "--tokens", "3"),
                    0);
-  assert_string_equal(support_lm_out, "b\xc3\xa9\n");
+  assert_string_equal(support_printed, "b\xc3\xa9\n");
   assert_int_equal(LM("generate", "--model", "numbers", "--ids", "120,97", "--temperature", "0", "--tokens", "3"), 0);
-  assert_string_equal(support_lm_out, "98,195,169\n");
+  assert_string_equal(support_printed, "98,195,169\n");
   assert_int_equal(LM("generate", "--model", "numbers", "--ids", "97", "--tokens", "2", "--temperature", "0", "--json"),
                    0);
   json_t *printed = support_lm_json();
@@ -212,15 +212,15 @@ static void choices_follow_from_the_seed(void **state) {
 #define DRAWN(...) \
   LM("generate", "--model", "model", "--prompt", "a", "--tokens", "25", "--temperature", "9", __VA_ARGS__)
   assert_int_equal(DRAWN("--seed", "7", "--show-ids"), 0);
-  snprintf(first, sizeof first, "%.255s", support_lm_out);
+  snprintf(first, sizeof first, "%.255s", support_printed);
   assert_int_equal(DRAWN("--seed", "7", "--show-ids"), 0);
-  assert_int_equal(strncmp(first, support_lm_out, 255), 0);
+  assert_int_equal(strncmp(first, support_printed, 255), 0);
   assert_int_equal(DRAWN("--seed", "8", "--show-ids"), 0);
-  assert_int_not_equal(strncmp(first, support_lm_out, 255), 0);
+  assert_int_not_equal(strncmp(first, support_printed, 255), 0);
   assert_int_equal(DRAWN("--seed", "7", "--top-k", "1"), 0);
-  assert_int_equal(strncmp(support_lm_out, "b\xc3\xa9 <END>", 8), 0);
+  assert_int_equal(strncmp(support_printed, "b\xc3\xa9 <END>", 8), 0);
   assert_int_equal(DRAWN("--seed", "7", "--top-p", "0.001"), 0);
-  assert_int_equal(strncmp(support_lm_out, "b\xc3\xa9 <END>", 8), 0);
+  assert_int_equal(strncmp(support_printed, "b\xc3\xa9 <END>", 8), 0);
 }
 
 // ---------------------------------------------------------------- the context

@@ -106,7 +106,7 @@ static void check_text(const json_t *prompt, const json_t *continued) {
   ASSERT_LM(0, "", "generate", "--model", "model", "--ids", ids, "--tokens", tokens, "--temperature", "0",
             "--ignore-eos", "--json");
   json_t *printed = support_lm_json();
-  if (!json_equal(json_object_get(printed, "ids"), continued)) fail_msg("another text: %s", support_lm_out);
+  if (!json_equal(json_object_get(printed, "ids"), continued)) fail_msg("another text: %s", support_printed);
   assert_null(json_object_get(printed, "text"));
   json_decref(printed);
 }

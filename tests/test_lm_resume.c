@@ -257,7 +257,7 @@ static void a_loss_that_is_no_number_stops_and_keeps_the_last_good_state(void **
   remove_folder("same");
   ASSERT_TRAIN(1, "in step", SMALL, "--steps", "60", "--save", "run", "--lr", "1e30", "--save-every", "1", "--log",
                "log", "--log-every", "1");
-  assert_non_null(strstr(support_lm_err, "run has the state after 1 step"));
+  assert_non_null(strstr(support_said, "run has the state after 1 step"));
   json_t *log = support_lm_log("log");
   const json_t *end = support_lm_event(log, "end", 0);
   assert_true(json_is_false(json_object_get(end, "ok")));
@@ -285,13 +285,22 @@ static void weights_that_are_no_numbers_are_found(void **state) {
   ASSERT_LM(1, "weights", "generate", "--model", "run", "--prompt", "the", "--tokens", "2");
 }
 
-// In a child, on the host: an OpenCL runtime may not outlive a fork. The signal is sent when there is something in the file `when`. Returns
-// what waitpid() says.
-static int interrupted_run(const char *const *words, int signal_number, const char *when) {
+// In a child, on the host: an OpenCL runtime may not outlive a fork. What the run says goes on to the parent's stderr.
+static pid_t begin_in_child(const char *const *words, rlim_t largest_file) {
   fflush(NULL);
   const pid_t child = fork();
   assert_true(child >= 0);
-  if (child == 0) _exit(support_lm(words));
+  if (child > 0) return child;
+  setrlimit(RLIMIT_FSIZE, &(struct rlimit){largest_file, largest_file});
+  const int status = support_lm(words);
+  fputs(support_said, stderr);
+  fflush(stderr);
+  _exit(status);
+}
+
+// The signal is sent when there is something in the file `when`. Returns what waitpid() says.
+static int interrupted_run(const char *const *words, int signal_number, const char *when) {
+  const pid_t child = begin_in_child(words, RLIM_INFINITY);
   struct stat info = {0};
   for (int i = 0; i < 3000 && (stat(when, &info) != 0 || info.st_size == 0); i++) usleep(10000);
   usleep(30000);
@@ -315,14 +324,15 @@ static void ctrl_c_saves_a_state_to_go_on_from(void **state) {
   for (int i = 0; i < 2; i++) {
     remove_folder("run");
     remove_folder("whole");
+    char message[2048];
+    const support_listening listening = support_listen_begin(STDERR_FILENO);
     const int status =
         interrupted_run((const char *const[]){"train", "--data", "text", SMALL, "--steps", "10000000", "--save", "run",
                                               "--save-every", "20", "--dropout", "0.1", NULL},
                         signals[i], "run/heed_state.safetensors");
+    support_listen_end(listening, message, sizeof message);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 130);
-    char message[2048];
-    message[support_read_file(".err", message, sizeof message - 1)] = '\0';
     assert_non_null(strstr(message, "heed lm train --resume run --data text"));
     char steps[32];
     const int64_t done = steps_of("run/heed_state.safetensors");
@@ -385,19 +395,15 @@ static void a_checkpoint_that_cannot_be_written_leaves_the_old_one(void **state)
   remove_folder("same");
   ASSERT_TRAIN(0, "", SMALL, "--steps", "2", "--save", "run");
   support_copy_folder("run", "same/");
-  fflush(NULL);
-  const pid_t child = fork();
-  assert_true(child >= 0);
-  if (child == 0) {
-    setrlimit(RLIMIT_FSIZE, &(struct rlimit){40000, 40000});
-    _exit(support_lm((const char *const[]){"train", "--data", "text", "--resume", "run", "--steps", "4", "-q", NULL}));
-  }
+  const support_listening listening = support_listen_begin(STDERR_FILENO);
+  const char *const words[] = {"train", "--data", "text", "--resume", "run", "--steps", "4", "-q", NULL};
+  const pid_t child = begin_in_child(words, 40000);
   int status = 0;
   assert_int_equal(waitpid(child, &status, 0), child);
+  char message[2048];
+  support_listen_end(listening, message, sizeof message);
   assert_true(WIFEXITED(status));
   assert_int_equal(WEXITSTATUS(status), 1);
-  char message[2048];
-  message[support_read_file(".err", message, sizeof message - 1)] = '\0';
   assert_non_null(strstr(message, "File too large"));
   support_assert_same_files("run/heed_state.safetensors", "same/heed_state.safetensors");
   assert_int_equal(steps_of("run/heed_state.safetensors"), 2);

@@ -96,7 +96,7 @@ static void a_log_on_standard_output_is_all_there_is(void **state) {
   (void)state;
   ASSERT_TRAIN(0, "", "--steps", "3", "--batch", "1", "--log", "-", "--log-every", "1", "--sample-every", "2");
   size_t lines = 0, samples = 0;
-  for (char *line = strtok(support_lm_out, "\n"); line; line = strtok(NULL, "\n"), lines++) {
+  for (char *line = strtok(support_printed, "\n"); line; line = strtok(NULL, "\n"), lines++) {
     json_t *object = json_loads(line, JSON_ALLOW_NUL, NULL);
     assert_non_null(object);
     const char *event = json_string_value(json_object_get(object, "event"));

@@ -9,56 +9,23 @@
 #include <heed/io.h>
 
 #include "support_files.h"
+#include "support_listen.h"
 #include "cli/tool.h"
 
 enum { TEXT_ROOM = 1 << 20 };
-static char printed[TEXT_ROOM], said[TEXT_ROOM];  // stdout and stderr of the last call
 static char picture[TEXT_ROOM];
 
 static bool has_gnuplot(void) { return system("gnuplot --version >/dev/null 2>&1") == 0; }
 
 // ---------------------------------------------------------------- calling it
 
-static int redirect(int from, const char *name) {
-  const int kept = dup(from);
-  const int to = open(name, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-  assert_true(kept >= 0 && to >= 0);
-  assert_true(dup2(to, from) == from);
-  close(to);
-  return kept;
-}
-
-static void restore(int from, int kept, const char *name, char *text) {
-  assert_true(dup2(kept, from) == from);
-  close(kept);
-  text[support_read_file(name, text, TEXT_ROOM - 1)] = '\0';
-  unlink(name);
-}
-
-// A subcommand with these words, up to NULL, in the test's folder; returns its exit status.
-static int call(int (*command)(int, const char **), const char *const *words) {
-  const char *all[32] = {NULL};
-  int count = 0;
-  for (; *words; words++) all[count++] = *words;
-  fflush(stdout);
-  fflush(stderr);
-  const int out = redirect(STDOUT_FILENO, "printed"), err = redirect(STDERR_FILENO, "said");
-  const int status = command(count, all);
-  fflush(stdout);
-  fflush(stderr);
-  restore(STDOUT_FILENO, out, "printed", printed);
-  restore(STDERR_FILENO, err, "said", said);
-  return status;
-}
-#define CALL(command, ...) call(command, (const char *const[]){__VA_ARGS__, NULL})
-
 #define TRAIN(...) \
-  CALL(cmd_train, "train", "--device", "host", "--data", "synthetic", "--hidden", "8", "--batch", "200", __VA_ARGS__)
-#define EVAL(...) CALL(cmd_eval, "eval", "--device", "host", "--data", "synthetic", "--model", "model", __VA_ARGS__)
-#define ATTENTION(...) CALL(cmd_run, "run", "attention", "--device", "host", "-i", "in", "-o", "out", __VA_ARGS__)
+  COMMAND(cmd_train, "train", "--device", "host", "--data", "synthetic", "--hidden", "8", "--batch", "200", __VA_ARGS__)
+#define EVAL(...) COMMAND(cmd_eval, "eval", "--device", "host", "--data", "synthetic", "--model", "model", __VA_ARGS__)
+#define ATTENTION(...) COMMAND(cmd_run, "run", "attention", "--device", "host", "-i", "in", "-o", "out", __VA_ARGS__)
 
 static void assert_said(const char *part) {
-  if (!strstr(said, part)) fail_msg("\"%s\" is not in \"%s\"", part, said);
+  if (!strstr(support_said, part)) fail_msg("\"%s\" is not in \"%s\"", part, support_said);
 }
 
 static void assert_svg(const char *path, const char *const *parts) {
@@ -118,7 +85,7 @@ static void a_training_draws_its_curves(void **state) {
   assert_int_equal(TRAIN("--epochs", "2", "--plot", "train.svg", "--log", "log", "--save", "model"), TOOL_DONE);
   ASSERT_SVG("train.svg", "784-8-10 on synthetic digits", "smoothed", "validation loss", "at step 120",
              "learning rate");
-  assert_null(strstr(printed, "svg"));
+  assert_null(strstr(support_printed, "svg"));
   // One that goes on shows what was before it.
   assert_int_equal(TRAIN("--epochs", "3", "--resume", "model", "--plot", "more.svg", "--log", "log"), TOOL_DONE);
   ASSERT_SVG("more.svg", "at step 180", "smoothed");
@@ -138,7 +105,7 @@ static void a_training_that_cannot_draw_does_not_begin(void **state) {
   assert_int_equal(TRAIN("--epochs", "1", "--plot", "train.svg", "--save", "never"), TOOL_FAILED);
   stand_aside(path);
   assert_said("gnuplot-nox");
-  assert_string_equal(printed, "");
+  assert_string_equal(support_printed, "");
   assert_false(is_there("never"));
 }
 
@@ -150,8 +117,8 @@ static void a_training_outlives_a_gnuplot_that_fails(void **state) {
   assert_int_equal(TRAIN("--epochs", "2", "--plot", "old.svg", "--save", "saved"), TOOL_FAILED);
   stand_aside(path);
   assert_said("exit status 3");
-  assert_null(strstr(strstr(said, "exit status 3") + 1, "exit status 3"));
-  assert_non_null(strstr(printed, "epoch 2/2"));
+  assert_null(strstr(strstr(support_said, "exit status 3") + 1, "exit status 3"));
+  assert_non_null(strstr(support_printed, "epoch 2/2"));
   assert_true(is_there("saved"));
   assert_int_equal(support_read_file("old.svg", picture, sizeof picture), 3);
 }
@@ -164,7 +131,7 @@ static void an_evaluation_draws_its_errors(void **state) {
   if (!has_gnuplot()) skip();
   assert_int_equal(EVAL("--plot", "eval.svg"), TOOL_DONE);
   char accuracy[64];
-  snprintf(accuracy, sizeof accuracy, "%.*s", (int)strcspn(printed, ","), printed);
+  snprintf(accuracy, sizeof accuracy, "%.*s", (int)strcspn(support_printed, ","), support_printed);
   ASSERT_SVG("eval.svg", accuracy, "of 2000 digits, synthetic", "taken for", "true class", ">image ");
   assert_int_equal(occurrences(">image "), 12);
   assert_int_equal(occurrences(">is "), 12);
@@ -172,8 +139,8 @@ static void an_evaluation_draws_its_errors(void **state) {
   assert_int_equal(EVAL("--plot", "eval.png"), TOOL_DONE);
   assert_png("eval.png");
   assert_int_equal(EVAL("--plot", "svg:-"), TOOL_DONE);
-  assert_non_null(strstr(printed, "</svg>"));
-  assert_null(strstr(printed, "loss"));
+  assert_non_null(strstr(support_printed, "</svg>"));
+  assert_null(strstr(support_printed, "loss"));
 }
 
 static void the_counts_of_the_matrix_are_those_of_the_test_set(void **state) {
@@ -181,7 +148,7 @@ static void the_counts_of_the_matrix_are_those_of_the_test_set(void **state) {
   if (!has_gnuplot()) skip();
   assert_int_equal(EVAL("--plot", "eval.svg"), TOOL_DONE);
   double accuracy;
-  assert_int_equal(sscanf(printed, "test accuracy %lf", &accuracy), 1);
+  assert_int_equal(sscanf(support_printed, "test accuracy %lf", &accuracy), 1);
   // The matrix's numbers stand in the middle of their cells; those at axes do not.
   const size_t count = support_read_file("eval.svg", picture, sizeof picture - 1);
   picture[count] = '\0';
@@ -213,7 +180,7 @@ static void an_evaluation_that_cannot_draw_does_not_begin(void **state) {
   assert_int_equal(EVAL("--plot", "none.svg"), TOOL_FAILED);
   stand_aside(path);
   assert_said("gnuplot-nox");
-  assert_string_equal(printed, "");
+  assert_string_equal(support_printed, "");
   path = stand_in("#!/bin/sh\nexit 3\n");
   assert_int_equal(EVAL("--plot", "none.svg"), TOOL_FAILED);
   stand_aside(path);
@@ -260,7 +227,7 @@ static void attention_draws_a_panel_for_each_head(void **state) {
   assert_png("heads.png");
   assert_true(has_tensor("out", "weights"));
   assert_int_equal(ATTENTION("--plot", "svg:-"), TOOL_DONE);
-  assert_non_null(strstr(printed, "</svg>"));
+  assert_non_null(strstr(support_printed, "</svg>"));
 }
 
 static void many_heads_and_keys_are_drawn_in_part(void **state) {
@@ -280,7 +247,7 @@ static void attention_that_cannot_draw_does_not_begin(void **state) {
   unlink("out");
   assert_int_equal(ATTENTION("--plot", "heads.gif"), TOOL_USAGE);
   assert_int_equal(ATTENTION("--plot", "svg:-", "--json"), TOOL_USAGE);
-  assert_int_equal(CALL(cmd_run, "run", "attention", "-i", "in", "-o", "-", "--plot", "svg:-"), TOOL_USAGE);
+  assert_int_equal(COMMAND(cmd_run, "run", "attention", "-i", "in", "-o", "-", "--plot", "svg:-"), TOOL_USAGE);
   assert_said("--plot svg:- and -o - both write to standard output");
   char *path = stand_in(NULL);
   assert_int_equal(ATTENTION("--plot", "heads.svg"), TOOL_FAILED);
@@ -304,19 +271,19 @@ static void runs_are_drawn_side_by_side(void **state) {
   write_text("one/log", STEP(0, 3) STEP(1, 2));
   write_text("two/log", STEP(0, 3) STEP(1, 1) "{\"event\":\"eval\",\"step\":1,\"loss\":2}\n");
   if (!has_gnuplot()) skip();
-  assert_int_equal(CALL(cmd_plot, "plot", "runs", "one/log", "two/log", "-o", "runs.svg"), TOOL_DONE);
+  assert_int_equal(COMMAND(cmd_plot, "plot", "runs", "one/log", "two/log", "-o", "runs.svg"), TOOL_DONE);
   ASSERT_SVG("runs.svg", "one/log: loss<", "two/log: loss<", "two/log: validation loss<", "learning rate");
   assert_null(strstr(picture, "one/log: validation"));
   assert_int_equal(
-      CALL(cmd_plot, "plot", "runs", "one/log", "two/log", "-o", "runs.svg", "--labels", "it's,b", "--json"),
+      COMMAND(cmd_plot, "plot", "runs", "one/log", "two/log", "-o", "runs.svg", "--labels", "it's,b", "--json"),
       TOOL_DONE);
   ASSERT_SVG("runs.svg", "b: loss<");
   assert_null(strstr(picture, "one/log"));
-  assert_non_null(strstr(printed, "\"output\": \"runs.svg\""));
-  assert_int_equal(CALL(cmd_plot, "plot", "runs", "one/log", "two/log", "-o", "runs.svg", "--labels", "''tis,'"),
+  assert_non_null(strstr(support_printed, "\"output\": \"runs.svg\""));
+  assert_int_equal(COMMAND(cmd_plot, "plot", "runs", "one/log", "two/log", "-o", "runs.svg", "--labels", "''tis,'"),
                    TOOL_DONE);
   ASSERT_SVG("runs.svg", ">''tis: loss<", ">': loss<");
-  assert_int_equal(CALL(cmd_plot, "plot", "runs", "two/log", "-o", "run.png"), TOOL_DONE);
+  assert_int_equal(COMMAND(cmd_plot, "plot", "runs", "two/log", "-o", "run.png"), TOOL_DONE);
   assert_png("run.png");
 }
 
@@ -325,12 +292,12 @@ static void benches_are_drawn_side_by_side(void **state) {
   write_text("a.json", "{\"op\":\"peak\",\"gflops\":1}\n" BENCH("softmax", 3, 0.25) BENCH("rope", 3, 0.5));
   write_text("b.json", BENCH("softmax", 3, 0.75) BENCH("softmax", 4, 1.25));
   if (!has_gnuplot()) skip();
-  assert_int_equal(CALL(cmd_plot, "plot", "bench", "a.json", "b.json", "-o", "bench.svg"), TOOL_DONE);
+  assert_int_equal(COMMAND(cmd_plot, "plot", "bench", "a.json", "b.json", "-o", "bench.svg"), TOOL_DONE);
   ASSERT_SVG("bench.svg", "a.json: a device<", "b.json: a device<", "softmax F32 rows 3 backward<",
              "softmax F32 rows 4 backward<", "rope F32 rows 3 backward<", ">0.25<", ">0.50<", ">0.75<", ">1.25<");
   assert_int_equal(occurrences("softmax F32 rows 3 backward<"), 1);
-  assert_int_equal(CALL(cmd_plot, "plot", "bench", "a.json", "-o", "svg:-"), TOOL_DONE);
-  assert_non_null(strstr(printed, "</svg>"));
+  assert_int_equal(COMMAND(cmd_plot, "plot", "bench", "a.json", "-o", "svg:-"), TOOL_DONE);
+  assert_non_null(strstr(support_printed, "</svg>"));
 }
 
 static void what_makes_no_picture_is_refused(void **state) {
@@ -338,35 +305,35 @@ static void what_makes_no_picture_is_refused(void **state) {
   if (!has_gnuplot()) skip();
   write_text("empty", "");
   write_text("text", "no JSON\n");
-  assert_int_equal(CALL(cmd_plot, "plot", "runs", "empty", "-o", "no.svg"), TOOL_FAILED);
+  assert_int_equal(COMMAND(cmd_plot, "plot", "runs", "empty", "-o", "no.svg"), TOOL_FAILED);
   assert_said("empty holds no loss");
-  assert_int_equal(CALL(cmd_plot, "plot", "runs", "nothing", "-o", "no.svg"), TOOL_FAILED);
+  assert_int_equal(COMMAND(cmd_plot, "plot", "runs", "nothing", "-o", "no.svg"), TOOL_FAILED);
   assert_said("nothing: cannot read: No such file");
-  assert_int_equal(CALL(cmd_plot, "plot", "bench", "text", "-o", "no.svg"), TOOL_FAILED);
+  assert_int_equal(COMMAND(cmd_plot, "plot", "bench", "text", "-o", "no.svg"), TOOL_FAILED);
   assert_said("text: object 1 is no JSON");
-  assert_int_equal(CALL(cmd_plot, "plot", "bench", "empty", "-o", "no.svg"), TOOL_FAILED);
+  assert_int_equal(COMMAND(cmd_plot, "plot", "bench", "empty", "-o", "no.svg"), TOOL_FAILED);
   assert_said("empty holds no case");
   assert_false(is_there("no.svg"));
 }
 
 static void a_plot_that_makes_no_sense_is_a_usage_error(void **state) {
   (void)state;
-  assert_int_equal(CALL(cmd_plot, "plot"), TOOL_USAGE);
-  assert_int_equal(CALL(cmd_plot, "plot", "run", "a", "-o", "a.svg"), TOOL_USAGE);
+  assert_int_equal(COMMAND(cmd_plot, "plot"), TOOL_USAGE);
+  assert_int_equal(COMMAND(cmd_plot, "plot", "run", "a", "-o", "a.svg"), TOOL_USAGE);
   assert_said("did you mean 'runs'?");
-  assert_int_equal(CALL(cmd_plot, "plot", "runs", "-o", "a.svg"), TOOL_USAGE);
+  assert_int_equal(COMMAND(cmd_plot, "plot", "runs", "-o", "a.svg"), TOOL_USAGE);
   assert_said("runs takes 1 to 12 files, not 0");
-  assert_int_equal(CALL(cmd_plot, "plot", "bench", "1", "2", "3", "4", "5", "-o", "a.svg"), TOOL_USAGE);
+  assert_int_equal(COMMAND(cmd_plot, "plot", "bench", "1", "2", "3", "4", "5", "-o", "a.svg"), TOOL_USAGE);
   assert_said("bench takes 1 to 4 files, not 5");
-  assert_int_equal(CALL(cmd_plot, "plot", "runs", "a"), TOOL_USAGE);
+  assert_int_equal(COMMAND(cmd_plot, "plot", "runs", "a"), TOOL_USAGE);
   assert_said("name the picture with -o");
-  assert_int_equal(CALL(cmd_plot, "plot", "runs", "a", "b", "-o", "a.svg", "--labels", "a"), TOOL_USAGE);
+  assert_int_equal(COMMAND(cmd_plot, "plot", "runs", "a", "b", "-o", "a.svg", "--labels", "a"), TOOL_USAGE);
   assert_said("--labels names 1, but there are 2 files");
-  assert_int_equal(CALL(cmd_plot, "plot", "runs", "-", "-", "-o", "a.svg"), TOOL_USAGE);
-  assert_int_equal(CALL(cmd_plot, "plot", "runs", "a", "-o", "a.jpg"), TOOL_USAGE);
-  assert_int_equal(CALL(cmd_plot, "plot", "runs", "a", "-o", "png:-", "--json"), TOOL_USAGE);
+  assert_int_equal(COMMAND(cmd_plot, "plot", "runs", "-", "-", "-o", "a.svg"), TOOL_USAGE);
+  assert_int_equal(COMMAND(cmd_plot, "plot", "runs", "a", "-o", "a.jpg"), TOOL_USAGE);
+  assert_int_equal(COMMAND(cmd_plot, "plot", "runs", "a", "-o", "png:-", "--json"), TOOL_USAGE);
   char *path = stand_in(NULL);
-  assert_int_equal(CALL(cmd_plot, "plot", "runs", "a", "-o", "a.svg"), TOOL_FAILED);
+  assert_int_equal(COMMAND(cmd_plot, "plot", "runs", "a", "-o", "a.svg"), TOOL_FAILED);
   stand_aside(path);
   assert_said("gnuplot-nox");
 }

@@ -215,7 +215,7 @@ static double error_of(const float *actual, const struct right *right) {
 
 static int run_refused(const struct reported *c, int count, const char **words) {
   char said[1024];
-  const support_listening listening = support_listen_begin();
+  const support_listening listening = support_listen_begin(STDERR_FILENO);
   const int status = cmd_run(count, words);
   support_listen_end(listening, said, sizeof said);
   if (status == TOOL_FAILED && strstr(said, c->refusal)) return 0;

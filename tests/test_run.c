@@ -408,7 +408,7 @@ static void mha_takes_the_joined_projections_of_pytorch(void **state) {
 static void listen(const char *device, char text[1024]) {
   heed_safetensors *file = create();
   add_named(file, &(named){"x", NULL, HEED_F32, 1, {3}}, 1, false);
-  const support_listening listening = support_listen_begin();
+  const support_listening listening = support_listen_begin(STDERR_FILENO);
   heed_safetensors_destroy(RUN(file, "softmax", "--device", device));
   support_listen_end(listening, text, 1024);
 }

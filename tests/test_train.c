@@ -82,12 +82,9 @@ static void images_that_do_not_fit_are_trained_on_to_the_same_bits(void **state)
                      TOOL_DONE);
     unsetenv("HEED_DATA_MEMORY");
     // "epoch 1/2: loss 1.23, test accuracy 45.67 %, 0.10 s": all but the seconds.
-    FILE *out = fopen("out", "r");
-    assert_non_null(out);
-    assert_non_null(fgets(outs[sent], sizeof *outs, out));
-    fclose(out);
-    assert_non_null(strchr(outs[sent], '%'));
-    *strchr(outs[sent], '%') = 0;
+    const size_t length = strcspn(support_printed, "%");
+    assert_true(support_printed[length] && length < sizeof *outs);
+    memcpy(outs[sent], support_printed, length);
   }
   support_assert_same_tensors("held", "sent");
   assert_string_equal(outs[0], outs[1]);

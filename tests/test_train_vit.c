@@ -167,12 +167,11 @@ static void a_vit_learns_synthetic_digits(void **state) {
 
 // ---------------------------------------------------------------- files
 
-#define EVAL(...) \
-  support_run(cmd_eval, (const char *const[]){"eval", "--data", "synthetic", "--device", "host", __VA_ARGS__, NULL})
+#define EVAL(...) COMMAND(cmd_eval, "eval", "--data", "synthetic", "--device", "host", __VA_ARGS__)
 
 static void assert_eval_says(const char *path, const char *arch) {
   assert_int_equal(EVAL("--json", "--model", path), TOOL_DONE);
-  json_t *object = json_load_file("out", 0, NULL);
+  json_t *object = json_loads(support_printed, 0, NULL);
   assert_non_null(object);
   assert_string_equal(json_string_value(json_object_get(object, "arch")), arch);
   json_decref(object);

@@ -8,6 +8,7 @@
 
 #include "cl/tuning/tuning.h"
 #include "support_files.h"
+#include "support_listen.h"
 #include "tune/search.h"
 
 // ---------------------------------------------------------------- contexts
@@ -228,28 +229,14 @@ static void a_poor_choice_does_not_stay(void **state) {
 // ---------------------------------------------------------------- the program
 
 enum { TEXT_ROOM = 1 << 14 };
-static char said[TEXT_ROOM];
 
-// `heed tune` with these words, up to NULL; what it says is in `said`.
+// `heed tune` with these words, up to NULL.
 static int tune(const char *const *words) {
   const char *all[16] = {"tune"};
   int count = 1;
-  for (; *words; words++) all[count++] = *words;
-  fflush(stdout);
-  fflush(stderr);
-  const int kept[] = {dup(STDOUT_FILENO), dup(STDERR_FILENO)};
-  const int to = open(support_path("said"), O_RDWR | O_CREAT | O_TRUNC, 0600);
-  assert_true(to >= 0 && dup2(to, STDOUT_FILENO) >= 0 && dup2(to, STDERR_FILENO) >= 0);
-  const int status = cmd_tune(count, all);
-  fflush(stdout);
-  fflush(stderr);
-  for (int i = 0; i < 2; ++i) {
-    dup2(kept[i], i ? STDERR_FILENO : STDOUT_FILENO);
-    close(kept[i]);
-  }
-  close(to);
-  said[support_read_file(support_path("said"), said, TEXT_ROOM - 1)] = '\0';
-  return status;
+  for (; *words && count < 15; words++) all[count++] = *words;
+  assert_null(*words);
+  return support_command(cmd_tune, all);
 }
 #define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
@@ -266,14 +253,14 @@ static void the_program_imports_what_fits_and_resets(void **state) {
   support_write_file(bad, "{}", 2);
   setenv("HEED_TUNE", place, 1);
   assert_int_equal(tune(WORDS("--import", good)), TOOL_DONE);
-  assert_non_null(strstr(said, "saved in "));
+  assert_non_null(strstr(support_said, "saved in "));
   ctx = open_with(state, place, NULL);
   assert_string_equal(heed_context_notice(ctx), "");
   heed_context_destroy(ctx);
   assert_int_equal(tune(WORDS("--import", bad)), TOOL_FAILED);
-  assert_non_null(strstr(said, "bad.json"));
+  assert_non_null(strstr(support_said, "bad.json"));
   assert_int_equal(tune(WORDS("--import", good, "--json")), TOOL_DONE);
-  assert_non_null(strstr(said, planted));
+  assert_non_null(strstr(support_printed, planted));
   text[support_read_file(place, text, sizeof text - 1)] = 0;
   assert_non_null(strstr(text, planted));
   assert_int_equal(tune(WORDS("--reset")), TOOL_DONE);
@@ -289,8 +276,8 @@ static void a_time_budget_ends_it_and_the_table_is_saved(void **state) {
   snprintf(place, sizeof place, "%s", support_path("short.json"));
   setenv("HEED_TUNE", place, 1);
   assert_int_equal(tune(WORDS("--op", "gemm", "--time-budget", "1")), TOOL_DONE);
-  assert_non_null(strstr(said, "the time is up after"));
-  assert_non_null(strstr(said, "gemm 4096x512x512 NT"));
+  assert_non_null(strstr(support_said, "the time is up after"));
+  assert_non_null(strstr(support_printed, "gemm 4096x512x512 NT"));
   assert_int_equal(access(place, F_OK), 0);
   setenv("HEED_TUNE", "off", 1);
 }

@@ -1,5 +1,4 @@
 // Validation, and `heed check`: right kernels pass, and a small defect in any kernel file is caught, with operator and index.
-#include <fcntl.h>
 #include <heed/tune.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +8,7 @@
 #include "cl/runtime/sources.h"
 #include "cases/case.h"
 #include "support_files.h"
+#include "support_listen.h"
 #include "support_values.h"
 #include "cli/tool.h"
 
@@ -332,21 +332,7 @@ static bool is_stopped(const struct defect *d, heed_case c, bool forced, heed_co
 
 static int silent_check(const char *name) {
   // In this process: it has used OpenCL, and cannot fork any more.
-  const char *argv[] = {"check", "--serial", "--device", spec, "--case", name};
-  fflush(stdout);
-  fflush(stderr);
-  const int out = dup(1), err = dup(2), null = open("/dev/null", O_WRONLY);
-  assert_true(out >= 0 && err >= 0 && null >= 0);
-  dup2(null, 1);
-  dup2(null, 2);
-  const int status = cmd_check(6, argv);
-  fflush(stdout);
-  dup2(out, 1);
-  dup2(err, 2);
-  close(out);
-  close(err);
-  close(null);
-  return status;
+  return COMMAND(cmd_check, "check", "--serial", "--device", spec, "--case", name);
 }
 
 static int check_with_defect(const char *name) {
