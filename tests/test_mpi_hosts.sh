@@ -14,6 +14,7 @@ mpirun --version 2>/dev/null | grep -q 'Open MPI' || skip "no Open MPI"
 [ "$(id -u)" == 0 ] && command -v ip >/dev/null && command -v tc >/dev/null || skip "no root, or no iproute2"
 one=heed-one-$$ two=heed-two-$$
 ip netns add "$one" 2>/dev/null || skip "no network namespaces"
+ip netns exec "$one" true 2>/dev/null || { ip netns del "$one" && skip "no commands in network namespaces, as in a chroot"; }
 scratch=$(mktemp -d)
 # shellcheck disable=SC2317 # the trap calls it
 clean() {
