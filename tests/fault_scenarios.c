@@ -14,6 +14,7 @@
 #include <heed/tune.h>
 
 #include "cases/case.h"
+#include "cl/runtime/runtime.h"
 
 #define TRY_TO(label, status, call)      \
   do {                                   \
@@ -104,6 +105,33 @@ static heed_status reads(heed_context *ctx, struct fault_values *values) {
   values->count += 60 + 36;
 end:
   for (int i = 0; i < 2; i++) heed_read_destroy(read[i]);
+  destroy_all(t, 2);
+  return status;
+}
+
+// Into page-locked memory, by a queue of its own, as on a GPU, while the first queue goes on.
+static heed_status reads_beside(heed_context *ctx, struct fault_values *values) {
+  if (heed_context_device(ctx)->type != HEED_DEVICE_HOST) heed__cl_state(ctx)->traits.copies_beside = true;
+  heed_host_memory *memory = NULL;
+  heed_tensor *t[2] = {NULL};
+  heed_read *read[2] = {NULL};
+  heed_status status;
+  TRY_TO(end, status, fault_create(ctx, HEED_F32, 2, DIMS(6, 10), 1, values, &t[0]));
+  TRY_TO(end, status, fault_create(ctx, HEED_F32, 2, DIMS(6, 10), 2, values, &t[1]));
+  const size_t bytes = heed_tensor_bytes(t[0]);
+  TRY_TO(end, status, fault_made(values, heed_host_memory_create(ctx, 2 * bytes, &memory), &memory));
+  char *const data = heed_host_memory_data(memory);
+  for (int i = 0; i < 2; i++) {
+    heed_read **const to = &read[i];
+    TRY_TO(end, status, fault_made(values, heed_read_start_beside(t[i], data + (size_t)i * bytes, bytes, to), to));
+  }
+  for (int i = 0; i < 2; i++) TRY_TO(end, status, heed_read_wait(read[i]));
+  TRY_TO(end, status, heed_sync(ctx));
+  memcpy(values->values + values->count, data, 2 * bytes);
+  values->count += 2 * 60;
+end:
+  for (int i = 0; i < 2; i++) heed_read_destroy(read[i]);
+  heed_host_memory_destroy(memory);
   destroy_all(t, 2);
   return status;
 }
@@ -440,5 +468,6 @@ const struct fault_scenario fault_scenarios[] = {
     {.name = "tokens", .work = tokens, .own_objects = true, .cold_cache = true},
     {.name = "tokenizers", .work = tokenizers, .cold_cache = true},
     {.name = "tune", .work = tune, .options = {.tuning = "tune.json"}, .own_objects = true},
+    {.name = "reads beside", .work = reads_beside},
     CASE_FAMILIES(CASE){0},
 };

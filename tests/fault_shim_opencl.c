@@ -119,8 +119,17 @@ PLAIN(clBuildProgram, build_errors,
 PLAIN(clSetKernelArg, arg_errors, (cl_kernel it, cl_uint index, size_t size, const void *value),
       (it, index, size, value))
 PLAIN(clFlush, resources, (cl_command_queue it), (it))
-PLAIN(clFinish, wait_errors, (cl_command_queue it), (it))
-PLAIN(clWaitForEvents, wait_errors, (cl_uint count, const cl_event *events), (count, events))
+// Both wait before they fail: commands of a queue that failed have ended, so the caller may free what they write to.
+EXPORT cl_int clFinish(cl_command_queue it) {
+  const cl_int code = REAL(clFinish)(it);
+  const struct error *error = INJECT(FAULT_CL, wait_errors);
+  return error ? error->code : code;
+}
+EXPORT cl_int clWaitForEvents(cl_uint count, const cl_event *events) {
+  const cl_int code = REAL(clWaitForEvents)(count, events);
+  const struct error *error = INJECT(FAULT_CL, wait_errors);
+  return error ? error->code : code;
+}
 
 CREATES(cl_context, clCreateContext, CONTEXT, context_errors,
         (const cl_context_properties *properties, cl_uint count, const cl_device_id *devices,
@@ -170,6 +179,21 @@ COMMAND(clEnqueueFillBuffer, transfer_errors,
         (cl_command_queue it, cl_mem buffer, const void *pattern, size_t pattern_size, size_t offset, size_t size,
          WAIT_PARAMETERS),
         (it, buffer, pattern, pattern_size, offset, size, WAIT_ARGUMENTS))
+
+COMMAND(clEnqueueMarkerWithWaitList, resources, (cl_command_queue it, WAIT_PARAMETERS), (it, WAIT_ARGUMENTS))
+// Nor can this be undone.
+EXPORT cl_int clEnqueueUnmapMemObject(cl_command_queue it, cl_mem buffer, void *data, WAIT_PARAMETERS) {
+  const cl_int code = REAL(clEnqueueUnmapMemObject)(it, buffer, data, WAIT_ARGUMENTS);
+  const struct error *error = INJECT(FAULT_CL, resources);
+  return error ? error->code : code;
+}
+EXPORT void *clEnqueueMapBuffer(cl_command_queue it, cl_mem buffer, cl_bool block, cl_map_flags flags, size_t offset,
+                                size_t size, WAIT_PARAMETERS, cl_int *errcode) {
+  const struct error *error = INJECT(FAULT_CL, buffer_errors);
+  if (!error) return REAL(clEnqueueMapBuffer)(it, buffer, block, flags, offset, size, WAIT_ARGUMENTS, errcode);
+  if (errcode) *errcode = error->code;
+  return NULL;
+}
 
 // Beside its own errors it can tell of a command that failed while it ran.
 EXPORT cl_int clGetEventInfo(cl_event it, cl_event_info what, INFO_PARAMETERS) {

@@ -41,6 +41,16 @@ for device in "${devices[@]}"; do
 done
 same host --arch gpt2 --dtype f16 --accumulate 24
 
+# A device that poses as a GPU: gradients come back by a queue of its own, into page-locked memory, while the next kernels run.
+if [ "${#devices[@]}" == 2 ] && [ -e "$build/tests/libtraits_shim.so" ]; then
+  for count in 1 2; do
+    ranks "$count" env LD_PRELOAD="$build/tests/libtraits_shim.so" TRAITS=gpu "$heed" "${small[@]}" --device "${devices[1]}" --steps 3 \
+      --save "gpu$count" -q >/dev/null 2>together.log || fail "$count ranks on what poses as a GPU: $(cat together.log)"
+  done
+  same_files "2 ranks on what poses as a GPU" gpu1 gpu2
+  tell "lm train on ${devices[1]} posing as a GPU, 1 and 2 ranks"
+fi
+
 # Ten steps of models that PyTorch trained in float64, with micro-batches of a text each: test_lm_golden compares those of one process with its.
 golden=${HEED_GOLDEN_TRANSFORMER:-$source/../shared/golden-transformer}/models
 for model in gpt2 llama mistral qwen2; do

@@ -15,6 +15,7 @@ static void destroying_nothing_does_nothing(void **state) {
   heed_device_list_destroy(NULL);
   heed_tensor_destroy(NULL);
   heed_read_destroy(NULL);
+  heed_host_memory_destroy(NULL);
   heed_mha_destroy(NULL);
   heed_mlp_destroy(NULL);
   heed_transformer_destroy(NULL);
@@ -129,6 +130,8 @@ static void a_call_without_its_first_argument_leaves_null(void **state) {
   LEAVES_NULL(heed_tensor, heed_tensor_permute(NULL, (const int[]){0}, &out));
   LEAVES_NULL(heed_tensor, heed_tensor_slice(NULL, 0, 0, 1, &out));
   LEAVES_NULL(heed_read, heed_read_start(NULL, NULL, 0, &out));
+  LEAVES_NULL(heed_read, heed_read_start_beside(NULL, NULL, 0, &out));
+  LEAVES_NULL(heed_host_memory, heed_host_memory_create(NULL, 1, &out));
   LEAVES_NULL(heed_tensor, heed_array_to_tensor(NULL, NULL, &out));
   LEAVES_NULL(heed_tensor, heed_opencl_tensor(NULL, NULL, HEED_F32, 1, dims, &out));
   LEAVES_NULL(heed_context, heed_open_opencl(NULL, NULL, NULL, NULL, &out));

@@ -1,6 +1,6 @@
 // Reads that nobody waits for: they give what a download gives at their place in the queue, however the tensor lies, and whatever
 // becomes of the tensor and of the context after they were started.
-#include "core/core.h"
+#include "cl/runtime/runtime.h"
 #include "support_values.h"
 
 enum { SIZE = 96 };
@@ -106,6 +106,59 @@ static void destroying_in_flight_is_safe(void **state) {
   heed_read_destroy(second);
 }
 
+// As on a GPU, by a queue of its own, into page-locked memory, and as elsewhere. On the way that a sum over ranks takes: each part is read
+// as soon as it is final, while the work on the next ones is queued.
+static void reads_beside_give_what_was_queued_before_them(void **state) {
+  heed_context *ctx = support_context(state);
+  enum { PARTS = 6, LONG = 40000 };
+  const bool host = heed_context_device(ctx)->type == HEED_DEVICE_HOST;
+  heed_tensor *parts[PARTS], *one = support_new(ctx, HEED_F32, SHAPE(LONG));
+  for (int i = 0; i < PARTS; ++i) parts[i] = support_new(ctx, HEED_F32, SHAPE(LONG));
+  ASSERT_OK(heed_fill(one, 1));
+  for (int beside = 0; beside < (host ? 1 : 2); ++beside) {
+    if (!host) heed__cl_state(ctx)->traits.copies_beside = beside;
+    heed_host_memory *memory = NULL;
+    ASSERT_OK(heed_host_memory_create(ctx, PARTS * LONG * sizeof(float), &memory));
+    float *data = heed_host_memory_data(memory);
+    heed_read *reads[PARTS];
+    for (int i = 0; i < PARTS; ++i) {
+      ASSERT_OK(heed_fill(parts[i], i));
+      for (int j = 0; j < 20; ++j) ASSERT_OK(heed_add(1, parts[i], 1, one, parts[i]));
+      ASSERT_OK(heed_read_start_beside(parts[i], data + i * LONG, LONG * sizeof(float), &reads[i]));
+    }
+    for (int i = 0; i < PARTS; ++i) {
+      ASSERT_OK(heed_read_wait(reads[i]));
+      for (int j = 0; j < LONG; ++j) ASSERT_CLOSE(data[i * LONG + j], i + 20, 0);
+      heed_read_destroy(reads[i]);
+    }
+    heed_host_memory_destroy(memory);
+  }
+}
+
+// The last read of a context that is closed ends before its memory goes, and data come back from that memory as from any other.
+static void host_memory_outlives_its_context(void **state) {
+  heed_context *own = NULL;
+  const heed_context *ctx = support_context(state);
+  const bool host = heed_context_device(ctx)->type == HEED_DEVICE_HOST;
+  ASSERT_OK(heed_open_with(&(heed_open_options){.device = host ? "host" : NULL}, &own));
+  if (!host) heed__cl_state(own)->traits.copies_beside = true;
+  heed_host_memory *memory = NULL;
+  ASSERT_OK(heed_host_memory_create(own, SIZE * sizeof(float), &memory));
+  float *data = heed_host_memory_data(memory);
+  for (int i = 0; i < SIZE; ++i) data[i] = (float)i;
+  heed_tensor *x = NULL;
+  ASSERT_OK(heed_tensor_create_from(own, HEED_F32, 1, (const int64_t[]){SIZE}, data, &x));
+  ASSERT_OK(heed_add(2, x, 0, x, x));
+  heed_read *read = NULL;
+  ASSERT_OK(heed_read_start_beside(x, data, SIZE * sizeof(float), &read));
+  heed_context_destroy(own);
+  ASSERT_OK(heed_read_wait(read));
+  heed_read_destroy(read);
+  heed_tensor_destroy(x);
+  for (int i = 0; i < SIZE; ++i) ASSERT_CLOSE(data[i], 2 * i, 0);
+  heed_host_memory_destroy(memory);
+}
+
 static void an_empty_tensor_is_read_at_once(void **state) {
   heed_context *ctx = support_context(state);
   bool done = false;
@@ -167,10 +220,16 @@ static void misuse_is_refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      TEST(a_read_gives_what_a_download_gives), TEST(reads_keep_their_place_in_the_queue),
-      TEST(a_tensor_may_go_before_its_read),    TEST(destroying_in_flight_is_safe),
-      TEST(an_empty_tensor_is_read_at_once),    TEST(a_validating_context_reads_too),
-      TEST(errors_of_queued_work_surface),      TEST(misuse_is_refused),
+      TEST(a_read_gives_what_a_download_gives),
+      TEST(reads_keep_their_place_in_the_queue),
+      TEST(a_tensor_may_go_before_its_read),
+      TEST(destroying_in_flight_is_safe),
+      TEST(an_empty_tensor_is_read_at_once),
+      TEST(a_validating_context_reads_too),
+      TEST(reads_beside_give_what_was_queued_before_them),
+      TEST(host_memory_outlives_its_context),
+      TEST(errors_of_queued_work_surface),
+      TEST(misuse_is_refused),
   };
   return RUN_ON_BOTH("reads", tests);
 }

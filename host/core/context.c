@@ -19,7 +19,7 @@ static void context_free(heed_context *ctx) {
 }
 
 static void free_if_unused(heed_context *ctx) {
-  if (ctx->closed && ctx->live_tensors == 0 && ctx->live_reads == 0) context_free(ctx);
+  if (ctx->closed && ctx->live_tensors == 0 && ctx->live_transfers == 0) context_free(ctx);
 }
 
 void heed_context_destroy(heed_context *ctx) {
@@ -33,8 +33,8 @@ void heed__context_tensor_gone(heed_context *ctx) {
   free_if_unused(ctx);
 }
 
-void heed__context_read_gone(heed_context *ctx) {
-  ctx->live_reads -= 1;
+void heed__context_transfer_gone(heed_context *ctx) {
+  ctx->live_transfers -= 1;
   free_if_unused(ctx);
 }
 

@@ -63,11 +63,16 @@ struct heed__backend {
   void (*buffer_destroy)(heed_context *ctx, void *handle);
   heed_status (*upload)(heed_context *ctx, void *handle, size_t offset, const void *data, size_t bytes);
   heed_status (*download)(heed_context *ctx, void *handle, size_t offset, void *data, size_t bytes);
-  // A download that does not wait. *transfer is NULL if it has already ended; otherwise pass it to read_end until that sets `done`.
-  heed_status (*read_start)(heed_context *ctx, void *handle, size_t offset, void *data, size_t bytes, void **transfer);
+  // A download that does not wait. *transfer is NULL if it has already ended; otherwise pass it to read_end until that sets `done`. With
+  // `beside`, later work need not wait for it: that does not change what is read.
+  heed_status (*read_start)(heed_context *ctx, void *handle, size_t offset, void *data, size_t bytes, bool beside,
+                            void **transfer);
   // Tells whether the transfer has ended; with `wait`, waits for its end. An error means that it has ended, too. It may come from earlier
   // work.
   heed_status (*read_end)(heed_context *ctx, void *transfer, bool wait, bool *done);
+  // Host memory that the device copies from and to at its full rate; *handle goes back to host_memory_destroy.
+  heed_status (*host_memory_create)(heed_context *ctx, size_t bytes, void **data, void **handle);
+  void (*host_memory_destroy)(heed_context *ctx, void *data, void *handle);
   heed_status (*sync)(heed_context *ctx);
   heed_status (*profile)(heed_context *ctx, const heed_profile_record **records, size_t *count);
   heed_status (*measure_peak)(heed_context *ctx, size_t bytes, double *fma_gflops, double *copy_gbytes);
@@ -85,10 +90,10 @@ struct heed_context {
   void *state;           // of device_backend
   heed_context *shadow;  // validate: the host context that repeats every call
   heed_device_info device;
-  size_t live_tensors, live_reads;
-  uint64_t allocated, peak_allocated;  // bytes of device memory: tensors and scratch, idle scratch too
-  bool closed;                         // the caller has destroyed it; the last of these releases it
-  heed_status pending;                 // first error of the queue, until heed_sync
+  size_t live_tensors, live_transfers;  // transfers: reads, and host memory for them
+  uint64_t allocated, peak_allocated;   // bytes of device memory: tensors and scratch, idle scratch too
+  bool closed;                          // the caller has destroyed it; the last of these releases it
+  heed_status pending;                  // first error of the queue, until heed_sync
   char pending_message[512];
   heed_progress_fn progress;  // NULL: nobody is told
   void *progress_user;
@@ -103,9 +108,9 @@ void heed__context_tell(const heed_context *ctx, heed_activity activity, const c
 // Backends count here what they allocate on the device and what they give back.
 void heed__context_took(heed_context *ctx, uint64_t bytes);
 void heed__context_gave(heed_context *ctx, uint64_t bytes);
-// Call this when a tensor or a read of ctx is destroyed. The last one of a closed context releases the context.
+// Call this when a tensor, or a read or host memory of ctx is destroyed. The last one of a closed context releases the context.
 void heed__context_tensor_gone(heed_context *ctx);
-void heed__context_read_gone(heed_context *ctx);
+void heed__context_transfer_gone(heed_context *ctx);
 // Keeps the first error for heed_sync.
 void heed__context_defer(heed_context *ctx, heed_status status);
 // Returns what heed_sync() would return for the work that has ended, but keeps the error.

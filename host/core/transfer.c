@@ -152,7 +152,7 @@ static void advance(heed_read *read, bool wait) {
   if (done) finish(read, status);
 }
 
-static heed_status begin(heed_read *read, const heed_tensor *tensor, size_t bytes) {
+static heed_status begin(heed_read *read, const heed_tensor *tensor, size_t bytes, bool beside) {
   if (bytes == 0) return HEED_OK;
   const struct span span = span_of(tensor);
   if (!heed_tensor_is_contiguous(tensor)) {
@@ -162,27 +162,36 @@ static heed_status begin(heed_read *read, const heed_tensor *tensor, size_t byte
   }
   void *const to = read->storage ? read->storage : read->data;
   const size_t size = read->storage ? span.bytes : bytes;
-  HEED__TRY(read->ctx->backend->read_start(read->ctx, tensor->buffer->handle, span.start, to, size, &read->transfer));
+  HEED__TRY(
+      read->ctx->backend->read_start(read->ctx, tensor->buffer->handle, span.start, to, size, beside, &read->transfer));
   if (!read->transfer) finish(read, HEED_OK);
   return HEED_OK;
 }
 
-heed_status heed_read_start(const heed_tensor *tensor, void *data, size_t bytes, heed_read **out) {
+static heed_status start(const heed_tensor *tensor, void *data, size_t bytes, bool beside, heed_read **out) {
   HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "read: out is NULL");
   *out = NULL;
   HEED__TRY(check_transfer("read", tensor, data, bytes));
   heed_read *read = calloc(1, sizeof *read);
   HEED__REQUIRE(read, HEED_ERROR_OUT_OF_MEMORY, "read: no host memory for its description");
   *read = (heed_read){.ctx = tensor->ctx, .data = data, .tensor = *tensor};
-  const heed_status status = begin(read, tensor, bytes);
+  const heed_status status = begin(read, tensor, bytes, beside);
   if (status != HEED_OK) {
     free(read->storage);
     free(read);
     return status;
   }
-  read->ctx->live_reads += 1;
+  read->ctx->live_transfers += 1;
   *out = read;
   return HEED_OK;
+}
+
+heed_status heed_read_start(const heed_tensor *tensor, void *data, size_t bytes, heed_read **out) {
+  return start(tensor, data, bytes, false, out);
+}
+
+heed_status heed_read_start_beside(const heed_tensor *tensor, void *data, size_t bytes, heed_read **out) {
+  return start(tensor, data, bytes, true, out);
 }
 
 static heed_status status_of(const heed_read *read) {
@@ -205,6 +214,39 @@ heed_status heed_read_wait(heed_read *read) {
 void heed_read_destroy(heed_read *read) {
   if (!read) return;
   advance(read, true);  // until then the device writes to the caller's memory
-  heed__context_read_gone(read->ctx);
+  heed__context_transfer_gone(read->ctx);
   free(read);
+}
+
+// ---------------------------------------------------------------- host memory
+
+struct heed_host_memory {
+  heed_context *ctx;
+  void *data, *handle;
+};
+
+heed_status heed_host_memory_create(heed_context *ctx, size_t bytes, heed_host_memory **out) {
+  HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "host memory: out is NULL");
+  *out = NULL;
+  HEED__REQUIRE(ctx, HEED_ERROR_INVALID_ARGUMENT, "host memory: the context is NULL");
+  heed_host_memory *memory = calloc(1, sizeof *memory);
+  HEED__REQUIRE(memory, HEED_ERROR_OUT_OF_MEMORY, "host memory: no memory for its description");
+  memory->ctx = ctx;
+  const heed_status status = ctx->backend->host_memory_create(ctx, bytes ? bytes : 1, &memory->data, &memory->handle);
+  if (status != HEED_OK) {
+    free(memory);
+    return status;
+  }
+  ctx->live_transfers += 1;
+  *out = memory;
+  return HEED_OK;
+}
+
+void *heed_host_memory_data(const heed_host_memory *memory) { return memory ? memory->data : NULL; }
+
+void heed_host_memory_destroy(heed_host_memory *memory) {
+  if (!memory) return;
+  memory->ctx->backend->host_memory_destroy(memory->ctx, memory->data, memory->handle);
+  heed__context_transfer_gone(memory->ctx);
+  free(memory);
 }

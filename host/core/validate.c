@@ -218,12 +218,18 @@ static heed_status upload(heed_context *ctx, void *handle, size_t offset, const 
 static heed_status download(heed_context *ctx, void *handle, size_t offset, void *data, size_t bytes) {
   return ctx->device_backend->download(ctx, handle, offset, data, bytes);
 }
-static heed_status read_start(heed_context *ctx, void *handle, size_t offset, void *data, size_t bytes,
+static heed_status read_start(heed_context *ctx, void *handle, size_t offset, void *data, size_t bytes, bool beside,
                               void **transfer) {
-  return ctx->device_backend->read_start(ctx, handle, offset, data, bytes, transfer);
+  return ctx->device_backend->read_start(ctx, handle, offset, data, bytes, beside, transfer);
 }
 static heed_status read_end(heed_context *ctx, void *transfer, bool wait, bool *done) {
   return ctx->device_backend->read_end(ctx, transfer, wait, done);
+}
+static heed_status host_memory_create(heed_context *ctx, size_t bytes, void **data, void **handle) {
+  return ctx->device_backend->host_memory_create(ctx, bytes, data, handle);
+}
+static void host_memory_destroy(heed_context *ctx, void *data, void *handle) {
+  ctx->device_backend->host_memory_destroy(ctx, data, handle);
 }
 static heed_status sync(heed_context *ctx) { return ctx->device_backend->sync(ctx); }
 static heed_status profile(heed_context *ctx, const heed_profile_record **records, size_t *count) {
@@ -241,6 +247,8 @@ const struct heed__backend heed__validate_backend = {
     .download = download,
     .read_start = read_start,
     .read_end = read_end,
+    .host_memory_create = host_memory_create,
+    .host_memory_destroy = host_memory_destroy,
     .sync = sync,
     .profile = profile,
     .measure_peak = measure_peak,

@@ -70,8 +70,9 @@ static heed_status download(heed_context *ctx, void *handle, size_t offset, void
   return HEED_OK;
 }
 
-static heed_status read_start(heed_context *ctx, void *handle, size_t offset, void *data, size_t bytes,
+static heed_status read_start(heed_context *ctx, void *handle, size_t offset, void *data, size_t bytes, bool beside,
                               void **transfer) {
+  (void)beside;
   *transfer = NULL;
   return download(ctx, handle, offset, data, bytes);
 }
@@ -82,6 +83,19 @@ static heed_status read_end(heed_context *ctx, void *transfer, bool wait, bool *
   (void)wait;
   *done = true;
   return HEED_OK;
+}
+
+static heed_status host_memory_create(heed_context *ctx, size_t bytes, void **data, void **handle) {
+  (void)ctx;
+  *handle = NULL;
+  *data = malloc(bytes);
+  return *data ? HEED_OK : heed__fail(HEED_ERROR_OUT_OF_MEMORY, "host memory: no %zu bytes", bytes);
+}
+
+static void host_memory_destroy(heed_context *ctx, void *data, void *handle) {
+  (void)ctx;
+  (void)handle;
+  free(data);
 }
 
 // ---------------------------------------------------------------- the table
@@ -242,6 +256,8 @@ const struct heed__backend heed__cpu_backend = {
     .download = download,
     .read_start = read_start,
     .read_end = read_end,
+    .host_memory_create = host_memory_create,
+    .host_memory_destroy = host_memory_destroy,
     .sync = sync_host,
     .profile = profile,
     .measure_peak = measure_peak,

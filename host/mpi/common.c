@@ -43,14 +43,16 @@ double heed__mpi_seconds(void) {
   return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-heed_status heed__mpi_room(heed_mpi *mpi, int which, size_t bytes, char **out) {
-  if (mpi->room_bytes[which] < bytes) {
-    free(mpi->room[which]);
-    mpi->room[which] = malloc(bytes);
-    mpi->room_bytes[which] = mpi->room[which] ? bytes : 0;
+heed_status heed__mpi_room(heed_mpi *mpi, int which, heed_context *ctx, size_t bytes, char **out) {
+  struct heed__mpi_room *room = &mpi->room[which];
+  if (room->bytes < bytes || room->ctx != ctx) {
+    heed_host_memory_destroy(room->memory);
+    *room = (struct heed__mpi_room){.ctx = ctx, .bytes = bytes};
+    if (heed_host_memory_create(ctx, bytes, &room->memory) != HEED_OK) {
+      *room = (struct heed__mpi_room){0};
+      return heed__mpi_fail(HEED_ERROR_OUT_OF_MEMORY, "no host memory for a message of %zu bytes", bytes);
+    }
   }
-  *out = mpi->room[which];
-  if (!*out && bytes > 0)
-    return heed__mpi_fail(HEED_ERROR_OUT_OF_MEMORY, "no host memory for a message of %zu bytes", bytes);
+  *out = heed_host_memory_data(room->memory);
   return HEED_OK;
 }

@@ -20,7 +20,7 @@ static heed_status hash_parameters(heed_mpi *mpi, const heed_parameter *paramete
   for (size_t i = 0; i < count; ++i) {
     const size_t bytes = heed_tensor_bytes(parameters[i].value);
     char *data = NULL;
-    HEED__MPI_TRY(heed__mpi_room(mpi, 0, bytes, &data));
+    HEED__MPI_TRY(heed__mpi_room(mpi, 0, heed_tensor_context(parameters[i].value), bytes, &data));
     HEED__MPI_HEED(heed_tensor_download(parameters[i].value, data, bytes));
     hashes[i] = hash_of((const unsigned char *)data, bytes);
   }

@@ -149,8 +149,9 @@ static heed_status reduce_round(round_trip *trip, heed_tensor *sum, heed_tensor 
   if (heed_tensor_count(room) < trip->in.count)
     return heed__mpi_fail(HEED_ERROR_SHAPE, "heed_mpi_reduce: room is %s; %lld elements are needed",
                           heed_tensor_describe(room), (long long)trip->in.count);
-  HEED__MPI_TRY(heed__mpi_room(trip->mpi, OUT, (size_t)trip->out.count * trip->out.size, &trip->out.data));
-  HEED__MPI_TRY(heed__mpi_room(trip->mpi, IN, (size_t)trip->in.count * trip->in.size, &trip->in.data));
+  heed_context *ctx = heed_tensor_context(sum);
+  HEED__MPI_TRY(heed__mpi_room(trip->mpi, OUT, ctx, (size_t)trip->out.count * trip->out.size, &trip->out.data));
+  HEED__MPI_TRY(heed__mpi_room(trip->mpi, IN, ctx, (size_t)trip->in.count * trip->in.size, &trip->in.data));
   HEED__MPI_TRY(begin(trip));
   HEED__MPI_TRY(send_all(trip, sum));
   for (int i = 0; i < trip->in.messages; ++i) HEED__MPI_TRY(add_message(trip, i, sum, room));
@@ -215,7 +216,7 @@ heed_status heed_mpi_spread(heed_mpi *mpi, heed_tensor *values, int64_t pieces) 
   int64_t count = pieces / mpi->ranks, first = heed_mpi_first_piece(pieces, mpi->rank, mpi->ranks);
   char *all = NULL;
   if (mpi->ranks == 1) return HEED_OK;
-  HEED__MPI_TRY(heed__mpi_room(mpi, OUT, heed_tensor_bytes(values), &all));
+  HEED__MPI_TRY(heed__mpi_room(mpi, OUT, heed_tensor_context(values), heed_tensor_bytes(values), &all));
   const struct range own = range_of(values, pieces, first, count);
   heed_status status = download(values, &own, all);
   for (int apart = mpi->ranks / 2; apart > 0 && status == HEED_OK; apart /= 2) {

@@ -206,8 +206,9 @@ heed_status heed_mpi_sum_begin(heed_mpi *mpi, heed_tensor *grads, int64_t pieces
   sum->size = heed_dtype_size(sum->dtype);
   sum->looked = sum->last_read = heed__mpi_seconds();
   find_ranges(sum, pieces);
-  heed_status status = heed__mpi_room(mpi, OUT, heed_tensor_bytes(grads), &sum->own);
-  if (status == HEED_OK) status = heed__mpi_room(mpi, IN, heed_tensor_bytes(grads), &sum->other);
+  heed_status status = heed__mpi_room(mpi, OUT, heed_tensor_context(grads), heed_tensor_bytes(grads), &sum->own);
+  if (status == HEED_OK)
+    status = heed__mpi_room(mpi, IN, heed_tensor_context(grads), heed_tensor_bytes(grads), &sum->other);
   if (status == HEED_OK)
     *out = sum;
   else
@@ -227,7 +228,8 @@ static heed_status add_part(heed_mpi_sum *sum, int64_t first, int64_t count) {
   struct part *part = &sum->parts[sum->count];
   *part = (struct part){.first = first, .end = first + count, .requests = {MPI_REQUEST_NULL, MPI_REQUEST_NULL}};
   HEED__MPI_HEED(heed_tensor_slice(sum->grads, 0, first, count, &tensor));
-  const heed_status status = heed_read_start(tensor, at(sum, sum->own, first), (size_t)count * sum->size, &part->read);
+  const heed_status status =
+      heed_read_start_beside(tensor, at(sum, sum->own, first), (size_t)count * sum->size, &part->read);
   heed_tensor_destroy(tensor);
   if (status != HEED_OK) return heed__mpi_fail_heed(status);
   ++sum->count;

@@ -64,8 +64,7 @@ void heed_mpi_close(heed_mpi *mpi) {
     if (*parts[i] != MPI_COMM_NULL) MPI_Comm_free(parts[i]);
   if (mpi->finalizes) MPI_Finalize();
   free(mpi->names);
-  free(mpi->room[0]);
-  free(mpi->room[1]);
+  for (int i = 0; i < 2; ++i) heed_host_memory_destroy(mpi->room[i].memory);
   free(mpi);
 }
 

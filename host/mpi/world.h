@@ -17,15 +17,19 @@ struct heed_mpi {
   uint64_t bytes;
   char (*names)[HEED__MPI_NAME];  // machines, by rank
   char device[128];               // heed_open_options.device
-  char *room[2];                  // host memory that calls keep: what goes out, what comes in
-  size_t room_bytes[2];
+  // Host memory that calls keep: what goes out, what comes in. It suits the device of the context that it was made for.
+  struct heed__mpi_room {
+    heed_host_memory *memory;
+    const heed_context *ctx;
+    size_t bytes;
+  } room[2];
 };
 
 // Sets heed_mpi_last_error(); returns status.
 __attribute__((format(printf, 2, 3))) heed_status heed__mpi_fail(heed_status status, const char *format, ...);
 heed_status heed__mpi_fail_heed(heed_status status);       // takes over heed_last_error()
 heed_status heed__mpi_check(int error, const char *what);  // the status of an MPI call
-heed_status heed__mpi_room(heed_mpi *mpi, int which, size_t bytes, char **out);
+heed_status heed__mpi_room(heed_mpi *mpi, int which, heed_context *ctx, size_t bytes, char **out);
 double heed__mpi_seconds(void);
 
 // Calls `test` until it sets *done, and answers other ranks meanwhile. Errors: those of test; RANK, when a rank no longer answers.

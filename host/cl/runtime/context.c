@@ -94,6 +94,7 @@ static heed_status read_traits(cl_device_id device, const heed_device_info *info
   traits->max_allocation = info->max_allocation;
   traits->memory = info->memory;
   traits->shares_host = heed__cl_shares_host(info);
+  traits->copies_beside = !(type & CL_DEVICE_TYPE_CPU);
   traits->cache = cache;
   traits->compute_units = info->compute_units ? info->compute_units : 1;
   const bool is_intel = !traits->cpu_like && heed__cl_has_extension(device, "cl_intel_subgroups");
@@ -125,6 +126,7 @@ static heed_status require_usable(cl_device_id device, const heed_device_info *i
 // ---------------------------------------------------------------- a context's life
 
 static void release(struct heed__cl *cl) {
+  if (cl->copies) clReleaseCommandQueue(cl->copies);
   if (cl->queue) clReleaseCommandQueue(cl->queue);
   if (cl->context) clReleaseContext(cl->context);
   if (cl->device) clReleaseDevice(cl->device);

@@ -41,9 +41,11 @@ struct heed__cl_traits {
   // Floating-point operations of one launch: a quarter of a second on a slow device of this size, since watchdogs end what takes seconds.
   // heed__cl_groups_a_launch in grid.h makes work-groups of it.
   double launch_flops;
-  int subgroup;        // the size of subgroups that kernels with many registers ask for; 0: they ask for none
-  bool shares_host;    // a CPU's memory is the machine's, which other programs take from, too
-  bool nvidia;         // inline PTX may be tried
+  int subgroup;      // the size of subgroups that kernels with many registers ask for; 0: they ask for none
+  bool shares_host;  // a CPU's memory is the machine's, which other programs take from, too
+  bool
+      copies_beside;  // a GPU copies between its memory and the host's while it computes, if a queue of its own tells it to
+  bool nvidia;        // inline PTX may be tried
   bool compiles_late;  // PoCL: compiles at the first launch, and again for a binary
   bool tensor_cores;   // an NVIDIA device's, which multiply fragments as warp.cl does
   bool emulate_warps;  // warp.cl without PTX: for tests on other devices
@@ -58,6 +60,7 @@ struct heed__cl {
   cl_device_id device;
   cl_context context;
   cl_command_queue queue;
+  cl_command_queue copies;  // transfer.c: for reads beside `queue`; NULL before the first one
   struct heed__cl_traits traits;
   bool tensor_cores_off;  // the driver refused their kernels, or they computed wrong: use only ordinary kernels
   unsigned revision;      // counts changes of what plans depend on; see heed__cl_revise
@@ -212,9 +215,12 @@ heed_status heed__cl_buffer_create(heed_context *ctx, size_t bytes, void **handl
 void heed__cl_buffer_destroy(heed_context *ctx, void *handle);
 heed_status heed__cl_upload(heed_context *ctx, void *handle, size_t offset, const void *data, size_t bytes);
 heed_status heed__cl_download(heed_context *ctx, void *handle, size_t offset, void *data, size_t bytes);
-heed_status heed__cl_read_start(heed_context *ctx, void *handle, size_t offset, void *data, size_t bytes,
+heed_status heed__cl_read_start(heed_context *ctx, void *handle, size_t offset, void *data, size_t bytes, bool beside,
                                 void **transfer);
 heed_status heed__cl_read_end(heed_context *ctx, void *transfer, bool wait, bool *done);
+// Page-locked memory where copies run beside kernels; ordinary memory elsewhere, and where the driver has no more of it.
+heed_status heed__cl_host_memory_create(heed_context *ctx, size_t bytes, void **data, void **handle);
+void heed__cl_host_memory_destroy(heed_context *ctx, void *data, void *handle);
 heed_status heed__cl_sync(heed_context *ctx);
 void heed__cl_uploads_destroy(heed_context *ctx);  // after the queue has finished
 

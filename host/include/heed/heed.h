@@ -314,12 +314,23 @@ HEED_API HEED_MUST_CHECK heed_status heed_tensor_download_f32(const heed_tensor 
 typedef struct heed_read heed_read;
 HEED_API HEED_MUST_CHECK heed_status heed_read_start(const heed_tensor *tensor, void *data, size_t bytes,
                                                      heed_read **out);
+// The same, but what is queued later does not wait for the read: a GPU copies while it computes. Until the read is done, the caller leaves
+// the tensor as it is, too.
+HEED_API HEED_MUST_CHECK heed_status heed_read_start_beside(const heed_tensor *tensor, void *data, size_t bytes,
+                                                            heed_read **out);
 // test tells whether the read is done; wait waits for it. Once it is done, both return the first error that the queue had met by then.
 // They leave that error for heed_sync(), too.
 HEED_API HEED_MUST_CHECK heed_status heed_read_test(heed_read *read, bool *done);
 HEED_API HEED_MUST_CHECK heed_status heed_read_wait(heed_read *read);
 // Waits if the read is not done yet.
 HEED_API void heed_read_destroy(heed_read *read);
+
+// Host memory that a device copies from and to at its full rate, for data that is transferred often: page-locked memory of a GPU's driver
+// as far as it has any, else ordinary memory. Its contents are undefined at first. It keeps ctx alive, as a tensor does.
+typedef struct heed_host_memory heed_host_memory;
+HEED_API HEED_MUST_CHECK heed_status heed_host_memory_create(heed_context *ctx, size_t bytes, heed_host_memory **out);
+HEED_API void *heed_host_memory_data(const heed_host_memory *memory);
+HEED_API void heed_host_memory_destroy(heed_host_memory *memory);
 
 #ifdef __cplusplus
 }
