@@ -221,6 +221,10 @@ static int read_value(const tool_args *args, const tool_option *option, const ch
       if (!*text) return tool_usage(args->command, "--%s: the value is empty", option->name);
       if (strncmp(text, "--", 2) == 0)
         return tool_usage(args->command, "--%s needs a value, but '%s' follows", option->name, text);
+      if (option->argument && strstr(option->argument, "DIR") && strcmp(text, "-") == 0)
+        return tool_usage(args->command,
+                          "--%s -: names a folder, which standard input and output cannot be; ./- is one of this name",
+                          option->name);
       *(const char **)field = text;
       return TOOL_DONE;
     case TOOL_INTEGER: {
