@@ -9,8 +9,8 @@ static int find_moment(run_call *run, const char *name, const heed_tensor *param
   TOOL_TRY(run_optional_like(run, name, "param", param, out));
   if (*out) return TOOL_DONE;
   if (run->settings.step != 1)
-    return tool_fail(run->args->command, "adamw: %s has no %s, which only the first step begins without",
-                     run->settings.input, name);
+    return tool_fail(run->args->command, "adamw: %s has no %s, which only the first step begins without", run_file(run),
+                     name);
   TOOL_TRY(run_create_like(run, param, out));
   RUN_TRY(run, heed_fill(*out, 0));
   return TOOL_DONE;
@@ -80,7 +80,7 @@ static int clip(run_call *run, heed_tensor **grads) {
   }
   if (count == 0)
     return tool_fail(run->args->command, "clip_grad_norm: %s has no tensor whose name begins with 'grad.'",
-                     run->settings.input);
+                     run_file(run));
   TOOL_TRY(run_create(run, HEED_F32, 1, (const int64_t[]){1}, &norm));
   RUN_TRY(run, heed_clip_grad_norm(grads, count, run->settings.max_norm, norm));
   TOOL_TRY(run_write(run, "norm", norm));
