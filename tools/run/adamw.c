@@ -23,6 +23,10 @@ static int adamw(run_call *run) {
   if (heed_tensor_dtype(param) != HEED_F32)
     return tool_fail(run->args->command, "adamw: param is %s; it must be F32", heed_tensor_describe(param));
   TOOL_TRY(run_input(run, "grad", &grad));
+  const bool has_first = run_has(run, "exp_avg"), has_second = run_has(run, "exp_avg_sq");
+  if (has_first != has_second)
+    return tool_fail(run->args->command, "adamw: %s has %s but no %s; give both, or none in the first step",
+                     run_file(run), has_first ? "exp_avg" : "exp_avg_sq", has_first ? "exp_avg_sq" : "exp_avg");
   TOOL_TRY(find_moment(run, "exp_avg", param, &exp_avg));
   TOOL_TRY(find_moment(run, "exp_avg_sq", param, &exp_avg_sq));
   TOOL_TRY(run_create(run, HEED_I32, 1, (const int64_t[]){1}, &steps));

@@ -74,8 +74,8 @@ static int unknown(const run_op *op, const char *command, const char *name) {
   const char *best = nearest(op, name);
   return tool_fail(command,
                    "%s: %s has no such tensor%s%s%s It takes %s%s; with --ignore-unknown heed ignores all others",
-                   shown(name, text), op->name, best ? "; did you mean " : ".", best ? best : "", best ? "?" : "", list,
-                   op->more_names ? ", ..." : "");
+                   shown(name, text), op->name, best ? "; did you mean " : ".", best ? best : "", best ? "?" : "",
+                   *list ? list : "grad.NAME", op->more_names ? ", ..." : "");
 }
 
 // Fails where the file has one tensor under two names.
