@@ -229,6 +229,37 @@ static void models_of_other_programs_are_refused_with_what_converts_them(void **
   }
 }
 
+// What stands where one looks for weights, and what is called like those of PyTorch and is none.
+static void a_folder_without_weights_is_refused(void **state) {
+  (void)state;
+  restore_from("llama");
+  assert_int_equal(unlink(weights), 0);
+  support_write_file("broken/tokens.bin", "x", 1);
+  refused("broken", "there are no weights: neither model.safetensors nor model.safetensors.index.json");
+}
+
+static void angles_of_each_kind_of_layer_are_refused(void **state) {
+  (void)state;
+  restore_from("llama");
+  support_replace_in_file(config, "\"model_type\": ",
+                          "\"rope_parameters\": {\"full_attention\": {\"rope_type\": \"yarn\"}}, \"model_type\": ");
+  refused("config.json", "\"rope_parameters\" has \"full_attention\"; heed does not have this");
+}
+
+static void what_nobody_sees_in_a_configuration_is_named(void **state) {
+  (void)state;
+  static const struct {
+    const char *text, *part;
+  } cases[] = {{"", "it is empty"},
+               {"\xef\xbb\xbf{\"model_type\": \"gpt2\"}", "a byte order mark"},
+               {"{\"model_type\": \"gpt2\", \"x\": \"\\u0000\"}", "the character U+0000"}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    restore_from("gpt2");
+    support_write_file(config, cases[i].text, strlen(cases[i].text));
+    refused("config.json", cases[i].part);
+  }
+}
+
 // ---------------------------------------------------------------- tokenizers
 
 static void a_hostile_tokenizer_is_refused(void **state) {
@@ -270,6 +301,9 @@ int main(void) {
       cmocka_unit_test(weights_that_are_no_numbers_are_refused),
       cmocka_unit_test(pipes_and_devices_are_no_files_of_a_model),
       cmocka_unit_test(models_of_other_programs_are_refused_with_what_converts_them),
+      cmocka_unit_test(a_folder_without_weights_is_refused),
+      cmocka_unit_test(angles_of_each_kind_of_layer_are_refused),
+      cmocka_unit_test(what_nobody_sees_in_a_configuration_is_named),
       cmocka_unit_test(a_hostile_tokenizer_is_refused),
       cmocka_unit_test(a_tokenizer_of_a_larger_vocabulary_is_refused),
   };

@@ -220,8 +220,8 @@ static void what_makes_no_sense_is_refused(void **state) {
   ASSERT_TRAIN(2, "--batch", "--batch", "0");
   ASSERT_TRAIN(2, "--beta1", "--beta1", "1");
   ASSERT_TRAIN(2, "--lr", "--lr", "nan");
-  ASSERT_TRAIN(1, "heads", "--heads", "3");
-  ASSERT_TRAIN(1, "kv_heads", "--arch", "llama", "--kv-heads", "3");
+  ASSERT_TRAIN(2, "heads", "--heads", "3");
+  ASSERT_TRAIN(2, "kv_heads", "--arch", "llama", "--kv-heads", "3");
   ASSERT_TRAIN(1, "tokens to train on", "--context", "5000");
   ASSERT_TRAIN(1, "absent", "--init", "absent");
   ASSERT_TRAIN(1, "absent", "--resume", "absent");

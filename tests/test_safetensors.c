@@ -258,7 +258,8 @@ static void adding_checks_its_arguments(void **state) {
 
 static void a_broken_header_is_refused(void **state) {
   (void)state;
-  assert_refused_bytes("", 0, HEED_ERROR_FORMAT, "truncated");
+  assert_refused_bytes("", 0, HEED_ERROR_FORMAT, "is empty");
+  assert_refused_bytes("a text of some length", 21, HEED_ERROR_FORMAT, "a text, not safetensors");
   assert_refused_bytes("\2\0\0\0\0\0\0", 7, HEED_ERROR_FORMAT, "truncated");
   assert_refused_bytes("\3\0\0\0\0\0\0\0{}", 10, HEED_ERROR_FORMAT, "truncated");
   assert_refused_bytes("\0\0\0\0\0\0\0\0", 8, HEED_ERROR_FORMAT, "not a JSON object");

@@ -155,7 +155,33 @@ static void a_broken_file_is_refused(void **state) {
   ASSERT_FAILS(HEED_ERROR_FORMAT, "a.bin: a token file of version 7; heed reads version 1",
                open_bytes(&file, sizeof file));
   file.words[0] = 20240519;
-  ASSERT_FAILS(HEED_ERROR_FORMAT, "a.bin: is no token file; a text needs a tokenizer", open_bytes(&file, sizeof file));
+  ASSERT_FAILS(HEED_ERROR_FORMAT,
+               "a.bin: neither a token file nor a text: a token file begins with the number 20240520 or 20240801, this "
+               "one with 20240519",
+               open_bytes(&file, sizeof file));
+  ASSERT_FAILS(HEED_ERROR_FORMAT, "a.bin: is no token file; a text needs a tokenizer", open_bytes("a text", 6));
+}
+
+// Those of nanoGPT have no header: read as texts, each of their bytes would be a token.
+static void a_file_of_numbers_that_is_called_bin_is_no_text(void **state) {
+  (void)state;
+  const uint16_t ids[] = {464, 3290, 318, 257, 922, 3290, 13, 198};
+  heed_tokenizer *bytes = NULL;
+  heed_token_data *data = NULL;
+  ASSERT_OK(heed_tokenizer_create_bytes(&bytes));
+  const heed_token_data_options options = {.tokenizer = bytes};
+  for (int i = 0; i < 2; ++i) {
+    const char *path = support_path(i ? "train.bytes" : "train.bin");
+    support_write_file(path, ids, sizeof ids);
+    if (i)
+      ASSERT_OK(heed_token_data_open(&path, 1, &options, &data, NULL));
+    else
+      ASSERT_FAILS(HEED_ERROR_FORMAT, "train.bin: neither a token file nor a text",
+                   heed_token_data_open(&path, 1, &options, &data, NULL));
+  }
+  assert_int_equal(heed_token_data_count(data), sizeof ids);
+  heed_token_data_close(data);
+  heed_tokenizer_destroy(bytes);
 }
 
 static void what_cannot_be_mapped_is_refused(void **state) {
@@ -235,6 +261,7 @@ int main(void) {
       IN_FOLDER(the_checksum_is_that_of_the_ids_alone),
       IN_FOLDER(a_token_beyond_the_vocabulary_is_refused),
       IN_FOLDER(a_broken_file_is_refused),
+      IN_FOLDER(a_file_of_numbers_that_is_called_bin_is_no_text),
       IN_FOLDER(what_cannot_be_mapped_is_refused),
       IN_FOLDER(files_are_of_one_kind),
       IN_FOLDER(arguments_are_checked),

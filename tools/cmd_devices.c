@@ -156,10 +156,10 @@ static void add_device(json_t *devices, const heed_device_info *device, int numb
   tool_json_device(object, device);
   tool_json_add(object, "index", json_string(index_text(device, index)));
   tool_json_add(object, "number", number < 0 ? json_null() : json_integer(number));
-  tool_json_add(object, "name", json_string(device->name));
-  tool_json_add(object, "vendor", json_string(device->vendor));
-  tool_json_add(object, "platform_version", json_string(device->platform_version));
-  tool_json_add(object, "opencl_version", json_string(device->version));
+  tool_json_add(object, "name", tool_json_text(device->name));
+  tool_json_add(object, "vendor", tool_json_text(device->vendor));
+  tool_json_add(object, "platform_version", tool_json_text(device->platform_version));
+  tool_json_add(object, "opencl_version", tool_json_text(device->version));
   tool_json_add(object, "type", json_string(heed_device_type_string(device->type)));
   tool_json_add(object, "memory", json_integer((json_int_t)device->memory));
   tool_json_add(object, "max_allocation", json_integer((json_int_t)device->max_allocation));
@@ -169,7 +169,7 @@ static void add_device(json_t *devices, const heed_device_info *device, int numb
   tool_json_add(object, "auto", json_boolean(device->is_auto));
   tool_json_add(object, "self_test", json_string(verdict_text(device)));
   tool_json_add(object, "error",
-                device->self_test == HEED_SELF_TEST_FAILED ? json_string(device->self_test_reason) : json_null());
+                device->self_test == HEED_SELF_TEST_FAILED ? tool_json_text(device->self_test_reason) : json_null());
   tool_json_append(devices, object);
 }
 
@@ -182,10 +182,10 @@ static int print_json(const tool_args *args, const shown_devices *view) {
     const heed_platform_info *platform = heed_device_list_platform(view->platforms, i);
     json_t *object = json_object();
     tool_json_add(object, "index", json_integer((json_int_t)i));
-    tool_json_add(object, "name", json_string(platform->name));
-    tool_json_add(object, "opencl_version", json_string(platform->version));
+    tool_json_add(object, "name", tool_json_text(platform->name));
+    tool_json_add(object, "opencl_version", tool_json_text(platform->version));
     tool_json_add(object, "devices", json_integer(platform->devices));
-    tool_json_add(object, "error", platform->devices ? json_null() : json_string(platform->reason));
+    tool_json_add(object, "error", platform->devices ? json_null() : tool_json_text(platform->reason));
     tool_json_append(platforms, object);
   }
   tool_json_add(root, "ok", json_true());

@@ -155,7 +155,7 @@ static int show(const tool_args *args, output *out, const result *r) {
   tool_json_number(object, "difference", r->root - sqrt(r->given));
   tool_json_add(object, "epochs", json_integer(r->epochs));
   tool_json_add(object, "ok", json_boolean(status == TOOL_DONE));
-  tool_json_add(object, "error", status == TOOL_DONE ? json_null() : json_string(tool_last_failure()));
+  tool_json_add(object, "error", status == TOOL_DONE ? json_null() : tool_json_text(tool_last_failure()));
   tool_json_append(out->results, object);
   return status;
 }

@@ -118,6 +118,7 @@ heed_status heed__spec_resolve(const char *spec, const heed_device_info *const *
     *index = host_of(devices, count);
     return HEED_OK;
   }
+  HEED__REQUIRE(spec[strspn(spec, " \t\n")], HEED_ERROR_NO_DEVICE, "the device is blank; heed devices lists them");
   const bool by_type = strcasecmp(spec, "gpu") == 0 || strcasecmp(spec, "cpu") == 0;
   enum match_kind kind = by_type               ? BY_TYPE
                          : is_number(spec)     ? BY_NUMBER

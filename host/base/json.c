@@ -3,10 +3,25 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+// jansson's reasons, where they speak of its calls or show what nobody sees.
+static void explain(const char *text, size_t bytes, json_error_t *error) {
+  const enum json_error_code code = json_error_code(error);
+  const char *reason = NULL;
+  size_t blanks = 0;
+  while (blanks < bytes && strchr(" \t\r\n", text[blanks]) && text[blanks]) ++blanks;
+  if (bytes == 0 || blanks == bytes) reason = "it is empty";
+  if (bytes >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)
+    reason = "a byte order mark is in front of it, which JSON has not";
+  if (code == json_error_null_character || code == json_error_null_byte_in_key)
+    reason = "a name or a text has the character U+0000, which heed does not take";
+  if (reason) snprintf(error->text, sizeof error->text - 1, "%s", reason);  // its last byte is the code
+}
 
 // If jansson runs out of memory while it gathers a token, it loses a letter. It then finds fault with the text, sets errno, or takes the
 // rest for the whole text. So read twice: bad text is bad both times, and good text gives the same value both times.
@@ -18,6 +33,7 @@ json_t *heed__json_load(const char *text, size_t bytes, json_error_t *error, boo
   json_decref(first);
   *no_memory =
       !same || (!json && (errno == ENOMEM || json_error_code(error) == json_error_out_of_memory || !error->text[0]));
+  if (same && !json && !*no_memory) explain(text, bytes, error);
   if (same) return json;
   json_decref(json);
   return NULL;

@@ -71,6 +71,13 @@ static bool is_onnx(const unsigned char *start, size_t bytes) {
          (start[2] == 0x12 || start[2] == 0x1a || start[2] == 0x3a || start[2] == 0x42);
 }
 
+// A header's length has bytes that are 0, and no text has.
+static bool is_text(const unsigned char *start, size_t bytes) {
+  for (size_t i = 0; i < 8 && i < bytes; ++i)
+    if ((start[i] < 0x20 && !memchr("\t\r\n", start[i], 3)) || start[i] == 0x7f) return false;
+  return bytes >= 8;
+}
+
 const char *heed__foreign(const void *start, size_t bytes) {
   const unsigned char *data = start;
   const char *missing = heed__not_downloaded(start, bytes);
@@ -79,5 +86,8 @@ const char *heed__foreign(const void *start, size_t bytes) {
     if (bytes >= magics[i].bytes && memcmp(data, magics[i].start, magics[i].bytes) == 0) return magics[i].what;
   if (bytes >= 4 && memcmp(data, "PK\3\4", 4) == 0) return zip(start, bytes);
   if (bytes >= 2 && data[0] == 0x80 && data[1] >= 2 && data[1] <= 5) return torch_pickle;
-  return is_onnx(data, bytes) ? onnx : NULL;
+  if (is_onnx(data, bytes)) return onnx;
+  if (!is_text(data, bytes)) return NULL;
+  return data[0] == '{' ? "JSON, not safetensors; name the file that has the tensors"
+                        : "a text, not safetensors; name the file that has the tensors";
 }

@@ -72,6 +72,7 @@ static heed_status read_header(const struct source *source, heed_idx *idx) {
   uint8_t magic[4], dims[4 * HEED_MAX_RANK] = {0};
   int64_t got;
   HEED__TRY(read_some(source, magic, sizeof magic, &got));
+  HEED__REQUIRE(got > 0, HEED_ERROR_FORMAT, "%s: is empty: truncated, or never written; copy it again", source->path);
   HEED__REQUIRE(got == sizeof magic, HEED_ERROR_FORMAT, "%s: truncated: %" PRId64 " bytes are too few for an IDX file",
                 source->path, got);
   if (magic[0] != 0 || magic[1] != 0) return not_idx(source, magic);

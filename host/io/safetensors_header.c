@@ -144,6 +144,7 @@ static heed_status parse_header(const char *path, const char *text, size_t bytes
 static heed_status read_length(struct heed__source *source, uint64_t *length) {
   const char *start = source->start;
   const size_t known = source->start_bytes;
+  if (known == 0) REFUSE(source, "is empty: truncated, or never written; copy it again");
   const char *foreign = known > 8 && start[8] == '{' ? NULL : heed__foreign(start, known);
   HEED__REQUIRE(!foreign, HEED_ERROR_FORMAT, "%s: %s", source->path, foreign);
   if (known < 8) REFUSE(source, "truncated: %zu bytes are too few for a safetensors file", known);

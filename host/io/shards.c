@@ -112,7 +112,8 @@ heed_status heed__store_open_shards(heed_store *store, const char *path, const c
                               : heed__fail(HEED_ERROR_OUT_OF_MEMORY, "%s: no memory for its shards", path);
   const json_t *map = json_object_get(json, "weight_map");
   if (status == HEED_OK && !json_is_object(map))
-    status = heed__refuse(path, NULL, "JSON, not safetensors, and no index of shards: it has no \"weight_map\"");
+    status = heed__refuse(path, NULL, "JSON, not safetensors, and no index of shards: %s",
+                          map ? "its \"weight_map\" is not an object" : "it has no \"weight_map\"");
   if (status == HEED_OK) status = count_shards(path, map, shards);
   if (status == HEED_OK) status = open_shards(store, path, map, shards);
   json_decref(json);

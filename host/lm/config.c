@@ -102,6 +102,15 @@ static heed_status read_gpt2(const struct source *source, heed_transformer_confi
   return must_be(source, "add_cross_attention", false);
 }
 
+// Layers with angles of their own have objects there: {"full_attention": {"rope_type": …}, …}.
+static heed_status check_flat(const struct source *source, const char *name, const json_t *group) {
+  const char *key;
+  json_t *value;
+  json_object_foreach((json_t *)group, key, value) if (json_is_object(value) || json_is_array(value)) return has_not(
+      source, "\"%s\" has \"%s\"", name, heed__printable(key).text);
+  return HEED_OK;
+}
+
 // Angles are rope_theta's alone: "rope_parameters" is how new versions spell it, "rope_scaling" how old ones stretch it.
 static heed_status read_rope(const struct source *source, heed_transformer_config *c) {
   HEED__TRY(read_number(source, value_of(source, "rope_theta"), "rope_theta", LEAST, &c->rope_theta));
@@ -113,6 +122,7 @@ static heed_status read_rope(const struct source *source, heed_transformer_confi
     if (!group) continue;
     const json_t *type = json_object_get(group, "rope_type");
     HEED__TRY(must_read(source, type ? type : json_object_get(group, "type"), "rope_type", "default"));
+    HEED__TRY(check_flat(source, groups[i], group));
     const json_t *theta = json_object_get(group, "rope_theta");
     if (!json_is_null(theta)) HEED__TRY(read_number(source, theta, "rope_theta", LEAST, &c->rope_theta));
     if (i == 1 && !type && !json_object_get(group, "type")) return has_not(source, "\"rope_scaling\" scales");

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/status.h"
 #include "base/text.h"
@@ -18,11 +19,26 @@ static heed_status open_config(const char *path, heed_model_folder *folder) {
   return status;
 }
 
+static bool has_weights(const char *path) {
+  static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
+  bool found = false;
+  for (int i = 0; i < 2 && !found; ++i) {
+    char *file = NULL;
+    if (asprintf(&file, "%s/%s", path, names[i]) < 0) return true;  // the message stays
+    found = access(file, F_OK) == 0;
+    free(file);
+  }
+  return found;
+}
+
 static heed_status open_parts(const char *path, heed_model_folder *folder) {
   heed_status status = open_config(path, folder);
   if (status == HEED_OK) status = heed_store_open(path, &folder->weights);
-  if (status == HEED_ERROR_IO)
+  if (status == HEED_ERROR_IO) {
     HEED__TRY(heed__lm_refuse_foreign(path));  // else the message is that of the missing file
+    HEED__REQUIRE(!folder->json || has_weights(path), HEED_ERROR_IO,
+                  "%s: there are no weights: neither model.safetensors nor model.safetensors.index.json", path);
+  }
   return status == HEED_OK ? heed__lm_check_sizes(folder) : status;
 }
 

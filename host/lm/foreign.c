@@ -15,7 +15,9 @@ static int kind_of(const char *name) {
   const char *end = strrchr(name, '.');
   if (!end) return -1;
   if (strcasecmp(end, ".gguf") == 0) return GGUF;
-  return strcasecmp(end, ".bin") == 0 || strcasecmp(end, ".pt") == 0 || strcasecmp(end, ".pth") == 0 ? PICKLE : -1;
+  // Token files are called .bin, too.
+  const bool weights = strcasecmp(end, ".bin") == 0 && strcasestr(name, "model");
+  return weights || strcasecmp(end, ".pt") == 0 || strcasecmp(end, ".pth") == 0 ? PICKLE : -1;
 }
 
 static heed_status refuse(const char *folder, const char *name, int kind) {

@@ -49,6 +49,18 @@ static heed_status read_header(int fd, const char *path, uint32_t *header, size_
   return HEED_OK;
 }
 
+// A file that is called .bin is no text where it has bytes that are 0: it is one of nanoGPT's, which have no header, or of another machine.
+static heed_status refuse_foreign(const char *path, const uint32_t *header, size_t got) {
+  const char *ending = strrchr(path, '.');
+  if (!ending || strcmp(ending, ".bin") != 0 || !memchr(header, 0, got)) return HEED_OK;
+  return heed__fail(HEED_ERROR_FORMAT,
+                    "%s: neither a token file nor a text: a token file begins with the number %" PRIu32 " or %" PRIu32
+                    ", this one with %" PRIu32
+                    "; one of nanoGPT's needs llm.c's header in front, and what is to be "
+                    "read byte by byte another name",
+                    path, layouts[0].magic, layouts[1].magic, header[HEED__TOKENS_MAGIC]);
+}
+
 // What the header says, compared with the file's size. *layout NULL: no token file.
 static heed_status inspect(int fd, const char *path, const struct layout **layout, int64_t *count, int64_t *bytes) {
   struct stat info;
@@ -62,7 +74,7 @@ static heed_status inspect(int fd, const char *path, const struct layout **layou
                 path);
   HEED__TRY(read_header(fd, path, header, &got));
   *layout = got >= sizeof *header ? layout_of(header[HEED__TOKENS_MAGIC]) : NULL;
-  if (!*layout) return HEED_OK;
+  if (!*layout) return refuse_foreign(path, header, got);
   HEED__REQUIRE(got == sizeof header, HEED_ERROR_FORMAT,
                 "%s: truncated: a token file has a header of %zu bytes, and this file ends after %zu", path,
                 sizeof header, got);

@@ -49,8 +49,8 @@ static heed_status complete(heed_mha_config *c) {
   HEED__REQUIRE(c->heads >= 1, HEED_ERROR_INVALID_ARGUMENT, "mha: heads is %" PRId64 "; at least 1 is needed",
                 c->heads);
   HEED__REQUIRE(c->head_dim != 0 || c->embed_dim % c->heads == 0, HEED_ERROR_INVALID_ARGUMENT,
-                "mha: embed_dim %" PRId64 " is not a multiple of %" PRId64 " heads; give head_dim", c->embed_dim,
-                c->heads);
+                "mha: embed_dim %" PRId64 " is not a multiple of %" PRId64 " heads, and there is no head_dim",
+                c->embed_dim, c->heads);
   c->key_dim = otherwise(c->key_dim, c->embed_dim);
   c->value_dim = otherwise(c->value_dim, c->embed_dim);
   c->kv_heads = otherwise(c->kv_heads, c->heads);

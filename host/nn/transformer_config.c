@@ -74,8 +74,8 @@ heed_status heed__transformer_complete_blocks(heed_transformer_config *c) {
   const bool gpt2 = heed__is_gpt2(c);
   c->kv_heads = otherwise(c->kv_heads, c->heads);
   HEED__REQUIRE(c->head_dim != 0 || c->heads < 1 || c->width % c->heads == 0, HEED_ERROR_INVALID_ARGUMENT,
-                "transformer: width %" PRId64 " is not a multiple of %" PRId64 " heads; give head_dim", c->width,
-                c->heads);
+                "transformer: width %" PRId64 " is not a multiple of %" PRId64 " heads, and there is no head_dim",
+                c->width, c->heads);
   if (c->heads >= 1) c->head_dim = otherwise(c->head_dim, c->width / c->heads);
   if (c->ffn == 0 && c->width >= 1 && c->width <= INT32_MAX)
     c->ffn = gpt2 ? 4 * c->width : (8 * c->width + 3 * 32 - 1) / (3 * 32) * 32;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/text.h"
@@ -36,7 +37,10 @@ static bool has(const char *folder, const char *name) {
 }
 
 static heed_status read_all(const char *folder, heed_tokenizer *tokenizer) {
-  HEED__REQUIRE(access(folder, F_OK) == 0, HEED_ERROR_IO, "%s: %s", folder, strerror(errno));
+  struct stat info;
+  HEED__REQUIRE(stat(folder, &info) == 0, HEED_ERROR_IO, "%s: %s", folder, strerror(errno));
+  HEED__REQUIRE(S_ISDIR(info.st_mode), HEED_ERROR_IO,
+                "%s: a file; name the folder with tokenizer.json, or with vocab.json and merges.txt", folder);
   for (int i = 0; i < HEED__KEPT_FILES; ++i) HEED__TRY(keep(folder, heed__kept_names[i], &tokenizer->kept[i]));
   if (tokenizer->kept[HEED__KEPT_TOKENIZER].data) {
     HEED__TRY(read_json(folder, tokenizer));

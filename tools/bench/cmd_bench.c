@@ -319,13 +319,22 @@ static heed_status note_verdict(const tool_args *args, const heed_device_info *d
   return HEED_OK;
 }
 
+static int check_operand(const char *op, const char *problem) {
+  for (const char *const *known = bench_operands; op && *known; known++)
+    if (strcmp(*known, op) == 0) op = NULL;
+  if (!op) return tool_usage(command, "%s", problem);
+  const char *nearest = tool_nearest(op, bench_operands);
+  if (nearest) return tool_usage(command, "unknown operand '%s'; did you mean '%s'?", op, nearest);
+  return tool_usage(command, "unknown operand '%s'; %s", op, problem);
+}
+
 static int bench(const tool_args *args, const bench_settings *s) {
   heed_case cases[BENCH_MAX_CASES];
   size_t count = 0;
   if (s->compare && args->operand_count == 0) return tool_usage(command, "--compare needs an operand");
   const char *op = args->operand_count ? args->operands[0] : NULL;
   const char *problem = bench_select(op, s, cases, &count);
-  if (problem) return tool_usage(command, "%s", problem);
+  if (problem) return check_operand(op, problem);
   TOOL_TRY(refuse_others(args, op));
   if (s->compare && tool_given(args, "runs"))
     return tool_usage(command, "--runs and --compare exclude each other: --compare times only one run");

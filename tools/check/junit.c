@@ -4,8 +4,8 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+
+#include "cli/files.h"
 
 // Returns the number of bytes of the UTF-8 character at `text`; 0 if it is none, or one that XML 1.0 does not allow.
 static size_t character(const unsigned char *text) {
@@ -101,53 +101,20 @@ static void print(const junit *report, FILE *to, const char *suite, const char *
   fputs("  </testsuite>\n</testsuites>\n", to);
 }
 
-// mkstemp() makes files that only the user can read, but a report is for everybody who may read new files.
-static mode_t report_mode(void) {
-  const mode_t mask = umask(0);
-  umask(mask);
-  return (mode_t)(0666 & ~mask);
-}
-
-// Makes a file beside `path` that replaces it once it is complete and on disk.
-static int write_beside(const junit *report, const char *path, char *temporary, const char *suite,
-                        const char *const *properties) {
-  const int file = mkstemp(temporary);
-  if (file < 0) return errno;
-  FILE *to = fdopen(file, "w");
-  if (!to) {
-    const int error = errno;
-    close(file);
-    unlink(temporary);
-    return error;
-  }
-  print(report, to, suite, properties);
-  errno = 0;
-  bool failed = fflush(to) != 0 || ferror(to) || fsync(file) != 0 || fchmod(file, report_mode()) != 0;
-  int error = failed ? errno : 0;
-  if (fclose(to) != 0 && !failed) {
-    failed = true;
-    error = errno;
-  }
-  if (!failed && rename(temporary, path) != 0) {
-    failed = true;
-    error = errno;
-  }
-  if (failed) unlink(temporary);
-  return failed ? (error ? error : EIO) : 0;
-}
-
 int junit_write(junit *report, const char *path, const char *suite, const char *const *properties) {
   if (!report->body || fflush(report->body) != 0) return ENOMEM;
   if (!path) {
     print(report, stdout, suite, properties);
     return fflush(stdout) == 0 && !ferror(stdout) ? 0 : errno ? errno : EIO;
   }
-  const size_t size = strlen(path) + sizeof ".XXXXXX.tmp";
-  char *temporary = malloc(size);
-  if (!temporary) return ENOMEM;
-  snprintf(temporary, size, "%s.XXXXXX", path);
-  const int error = write_beside(report, path, temporary, suite, properties);
-  free(temporary);
+  char *text = NULL;
+  size_t length = 0;
+  FILE *to = open_memstream(&text, &length);
+  if (!to) return ENOMEM;
+  print(report, to, suite, properties);
+  const bool failed = ferror(to) != 0;
+  const int error = fclose(to) != 0 || failed ? ENOMEM : tool_replace_file(path, text, length);
+  free(text);
   return error;
 }
 

@@ -78,8 +78,8 @@ static void note_failure(check_state *state, const char *op, const heed_case *c,
   tool_json_add(failure, "op", json_string(op));
   tool_json_add(failure, "case", json_string(c->name));
   tool_json_add(failure, "dtype", json_string(heed_dtype_string(c->dtype)));
-  tool_json_add(failure, "error", json_string(result->message));
-  tool_json_add(failure, "repeat", json_string(repro));
+  tool_json_add(failure, "error", tool_json_text(result->message));
+  tool_json_add(failure, "repeat", tool_json_text(repro));
   tool_json_append(state->failures, failure);
 }
 

@@ -121,3 +121,9 @@ int tool_copy_input(const char *command, char path[TOOL_COPY_PATH]) {
   unlink(path);
   return tool_fail(command, "cannot copy standard input to %s: %s", path, strerror(error));
 }
+
+int tool_fail_copied(const char *command, const char *copy) {
+  const char *message = heed_last_error(), *found = copy && *copy ? strstr(message, copy) : NULL;
+  if (!found) return tool_fail(command, "%s", message);
+  return tool_fail(command, "%.*s%s%s", (int)(found - message), message, tool_input_name("-"), found + strlen(copy));
+}

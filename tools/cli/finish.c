@@ -5,7 +5,7 @@
 static void print_failure(const tool_args *args) {
   json_t *object = tool_json_start(args);
   tool_json_add(object, "ok", json_false());
-  tool_json_add(object, "error", json_string(tool_last_failure()));
+  tool_json_add(object, "error", tool_json_text(tool_last_failure()));
   (void)tool_json_print(args, object, false);
 }
 

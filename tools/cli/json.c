@@ -35,6 +35,25 @@ void tool_json_number(json_t *object, const char *name, double value) {
   tool_json_add(object, name, isfinite(value) ? json_real(value) : json_null());
 }
 
+json_t *tool_json_bytes(const char *text, size_t bytes) {
+  static const char replacement[] = "\xef\xbf\xbd";
+  char *valid = malloc(3 * bytes + 1);
+  if (!valid) return NULL;
+  size_t used = 0;
+  for (size_t i = 0; i < bytes;) {
+    uint32_t code;
+    const size_t length = tool_character(text + i, bytes - i, &code), copied = length ? length : 3;
+    memcpy(valid + used, length ? text + i : replacement, copied);
+    used += copied;
+    i += length ? length : 1;
+  }
+  json_t *value = json_stringn(valid, used);
+  free(valid);
+  return value;
+}
+
+json_t *tool_json_text(const char *text) { return tool_json_bytes(text, strlen(text)); }
+
 json_t *tool_json_start(const tool_args *args) {
   json_t *object = json_object();
   tool_json_add(object, "command", json_string(args->command));
@@ -43,11 +62,11 @@ json_t *tool_json_start(const tool_args *args) {
 }
 
 void tool_json_device(json_t *object, const heed_device_info *device) {
-  tool_json_add(object, "device", json_string(device->name));
+  tool_json_add(object, "device", tool_json_text(device->name));
   char id[TOOL_ID_TEXT];
-  tool_json_add(object, "id", json_string(tool_id_text(device, id)));
-  tool_json_add(object, "platform", json_string(device->platform));
-  tool_json_add(object, "driver", json_string(device->driver));
+  tool_json_add(object, "id", tool_json_text(tool_id_text(device, id)));
+  tool_json_add(object, "platform", tool_json_text(device->platform));
+  tool_json_add(object, "driver", tool_json_text(device->driver));
 }
 
 int tool_json_print(const tool_args *args, json_t *object, bool one_line) {
@@ -56,7 +75,7 @@ int tool_json_print(const tool_args *args, json_t *object, bool one_line) {
                    ? json_dumps(object, flags | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(9))
                    : NULL;
   json_decref(object);
-  if (!text) return tool_fail(args->command, "a name is not valid UTF-8, or memory ran out");
+  if (!text) return tool_fail(args->command, "no memory for the JSON");
   tool_progress_clear(args->progress);
   puts(text);
   free(text);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 static char failure[1024];  // the last one, for tool_last_failure()
@@ -11,11 +12,25 @@ static bool held;
 
 void tool_messages_hold(bool hold) { held = hold; }
 
+// Names in files and on command lines may have characters that would change what a terminal shows.
+static void put_printable(const char *text) {
+  for (; *text; text++) fputc(((unsigned char)*text < ' ' && *text != '\n') || *text == 127 ? '?' : *text, stderr);
+}
+
 __attribute__((format(printf, 2, 0))) static void say(const char *command, const char *format, va_list list) {
+  char *text = NULL;
   if (held) return;
   tool_progress_clear(NULL);
   fprintf(stderr, "%s: ", command);
-  vfprintf(stderr, format, list);
+  va_list copy;
+  va_copy(copy, list);
+  if (vasprintf(&text, format, copy) >= 0) {
+    put_printable(text);
+    free(text);
+  } else {
+    vfprintf(stderr, format, list);
+  }
+  va_end(copy);
   fputc('\n', stderr);
 }
 
@@ -100,6 +115,14 @@ const char *tool_shape_text(int rank, const int64_t *dims, char *text) {
   for (int axis = 0; axis < rank && used < TOOL_SHAPE_TEXT; axis++)
     used += (size_t)snprintf(text + used, TOOL_SHAPE_TEXT - used, "%s%" PRId64, axis ? ", " : "", dims[axis]);
   if (used < TOOL_SHAPE_TEXT) snprintf(text + used, TOOL_SHAPE_TEXT - used, "]");
+  return text;
+}
+
+const char *tool_real_text(double value, char *text) {
+  for (int digits = 6; digits <= 17; digits++) {
+    snprintf(text, 32, "%.*g", digits, value);
+    if (strtod(text, NULL) == value) break;
+  }
   return text;
 }
 

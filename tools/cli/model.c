@@ -100,29 +100,47 @@ static int read_layer(const char *command, const char *path, const heed_safetens
   return TOOL_DONE;
 }
 
-static heed_status copy_model(const heed_store *store, bool (*is_weight)(const char *name), heed_safetensors *out) {
+static int check_floats(const char *command, const char *path, const heed_stored *tensor) {
+  char text[TOOL_SHAPE_TEXT];
+  if (heed_dtype_is_float(tensor->natural) || !tensor->is_convertible) return TOOL_DONE;
+  return tool_fail(command, "%s: %s is %s%s; weights must be floating-point", path, tensor->name, tensor->dtype,
+                   tool_shape_text(tensor->rank, tensor->dims, text));
+}
+
+static heed_status copy_metadata(const heed_store *store, heed_safetensors *out) {
   heed_status status = HEED_OK;
   for (size_t i = 0; status == HEED_OK && i < heed_store_metadata_count(store); i++) {
     const char *key = heed_store_metadata_key(store, i);
     status = heed_safetensors_set_metadata(out, key, heed_store_metadata(store, key));
   }
-  for (size_t i = 0; status == HEED_OK && i < heed_store_count(store); i++) {
-    const heed_stored *tensor = heed_store_get(store, i);
-    if (tensor->is_own || is_weight(tensor->name)) status = heed_safetensors_add_stored(out, store, tensor);
-  }
   return status;
+}
+
+static int copy_model(const char *command, const char *path, const heed_store *store,
+                      bool (*is_weight)(const char *name), heed_safetensors *out) {
+  TOOL_HEED(command, copy_metadata(store, out));
+  for (size_t i = 0; i < heed_store_count(store); i++) {
+    const heed_stored *tensor = heed_store_get(store, i);
+    if (is_weight(tensor->name))
+      TOOL_TRY(check_floats(command, path, tensor));
+    else if (!tensor->is_own)
+      continue;
+    TOOL_HEED(command, heed_safetensors_add_stored(out, store, tensor));
+  }
+  return TOOL_DONE;
 }
 
 int model_open(const char *command, const char *path, bool (*is_weight)(const char *name), heed_safetensors **out) {
   heed_store *store = NULL;
   TOOL_TRY(tool_open_store(command, path, &store));
-  heed_status status = heed_safetensors_create(out);
-  if (status == HEED_OK) status = copy_model(store, is_weight, *out);
+  const heed_status created = heed_safetensors_create(out);
+  const int status = created == HEED_OK ? copy_model(command, tool_input_name(path), store, is_weight, *out)
+                                        : tool_fail_status(command, created);
   heed_store_destroy(store);
-  if (status == HEED_OK) return TOOL_DONE;
+  if (status == TOOL_DONE) return TOOL_DONE;
   heed_safetensors_destroy(*out);
   *out = NULL;
-  return tool_fail_status(command, status);
+  return status;
 }
 
 int model_read_shape(const char *command, const char *path, const heed_safetensors *file, model_shape *shape) {

@@ -221,6 +221,10 @@ static int read_value(const tool_args *args, const tool_option *option, const ch
       if (!*text) return tool_usage(args->command, "--%s: the value is empty", option->name);
       if (strncmp(text, "--", 2) == 0)
         return tool_usage(args->command, "--%s needs a value, but '%s' follows", option->name, text);
+      if (option->argument && strstr(option->argument, "DIR") && strcmp(text, "-") == 0)
+        return tool_usage(args->command,
+                          "--%s -: names a folder, which standard input and output cannot be; ./- is one of this name",
+                          option->name);
       *(const char **)field = text;
       return TOOL_DONE;
     case TOOL_INTEGER: {
@@ -260,6 +264,15 @@ static bool keep(struct tool_args_store *store, char *text) {
   return true;
 }
 
+// What is recorded goes into files whose texts are UTF-8; a name of a file need be none.
+static void make_utf8(char *text) {
+  uint32_t code;
+  for (size_t length; *text; text += length) {
+    length = tool_character(text, strlen(text), &code);
+    if (length == 0) *text = '?', length = 1;
+  }
+}
+
 static bool append_given(tool_args *args, const tool_option *option, const char *text) {
   const size_t old = strlen(args->given);
   const size_t size = old + strlen(option->name) + (text ? strlen(text) : 0) + 5;
@@ -268,6 +281,7 @@ static bool append_given(tool_args *args, const tool_option *option, const char 
   args->given = given;
   snprintf(given + old, size - old, "%s--%s%s%s", old ? " " : "", option->name,
            text ? (option->when_bare ? "=" : " ") : "", text ? text : "");
+  make_utf8(given + old);
   return true;
 }
 

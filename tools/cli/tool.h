@@ -215,9 +215,14 @@ int tool_flush(const char *command, int status);
     if (tool_heed_status != HEED_OK) return tool_fail_status((command), tool_heed_status); \
   } while (0)
 
+// The character of UTF-8 at `text`, which has at least one byte: how long it is and its code point; 0: it is none. Shortest forms alone, no
+// surrogates, nothing over U+10FFFF.
+size_t tool_character(const char *text, size_t bytes, uint32_t *code);
 // Writes "[2, 3]" into text of at least TOOL_SHAPE_TEXT bytes; returns text.
 #define TOOL_SHAPE_TEXT 128
 const char *tool_shape_text(int rank, const int64_t *dims, char *text);
+// Writes a number into text of at least 32 bytes, with as few digits as give the same number again; returns text.
+const char *tool_real_text(double value, char *text);
 // Writes "12.5 MiB" into text of at least 32 bytes; returns text.
 const char *tool_bytes_text(uint64_t bytes, char *text);
 // Writes the device's id as --device accepts it, "id:hash:..." or "host", into text of at least TOOL_ID_TEXT bytes; returns text.

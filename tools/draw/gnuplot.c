@@ -1,14 +1,11 @@
-// Runs gnuplot as a child process: the script is its input. Its output goes to a temporary file beside the target, which is renamed when it
-// is complete.
+// Runs gnuplot as a child process: the script is its input, and its output the picture.
 #include "draw/gnuplot.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/child.h"
@@ -49,29 +46,9 @@ static int write_all(int fd, const child_output *p) {
   return 0;
 }
 
-// Returns an errno, or 0.
-static int write_file(const char *temporary, const char *path, const child_output *p) {
-  const int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (fd < 0) return errno;
-  int error = write_all(fd, p);
-  if (close(fd) != 0 && !error) error = errno;
-  if (!error && rename(temporary, path) != 0) error = errno;
-  if (error) unlink(temporary);
-  return error;
-}
-
 static int replace(const char *command, const char *option, const char *path, const child_output *p) {
   if (p->count == 0) return tool_fail(command, "%s %s: gnuplot drew nothing", option, path);
-  if (gnuplot_is_stdout(path)) {
-    const int error = write_all(STDOUT_FILENO, p);
-    return error ? tool_fail(command, "%s %s: cannot write: %s", option, path, strerror(error)) : TOOL_DONE;
-  }
-  const size_t room = strlen(path) + 32;
-  char *temporary = malloc(room);
-  if (!temporary) return tool_fail(command, "out of memory");
-  snprintf(temporary, room, "%s.%ld.tmp", path, (long)getpid());
-  const int error = write_file(temporary, path, p);
-  free(temporary);
+  const int error = gnuplot_is_stdout(path) ? write_all(STDOUT_FILENO, p) : tool_replace_file(path, p->bytes, p->count);
   return error ? tool_fail(command, "%s %s: cannot write: %s", option, path, strerror(error)) : TOOL_DONE;
 }
 

@@ -288,7 +288,7 @@ static int print_json(const viewing *v) {
     size_t bytes = 0;
     const char *text = heed_tokenizer_token(v->model.tokenizer, v->ids[i], &bytes);
     tool_json_append(ids, json_integer(v->ids[i]));
-    tool_json_append(tokens, lm_json_of(text ? text : "", text ? bytes : 0));
+    tool_json_append(tokens, tool_json_bytes(text ? text : "", text ? bytes : 0));
   }
   for (int64_t layer = 0; layer < v->layers.count; layer++) tool_json_append(layers, layer_json(v, layer));
   tool_json_device(object, heed_context_device(v->model.ctx));

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/files.h"
 #include "cli/json.h"
 #include "lm/lm.h"
 
@@ -72,9 +73,10 @@ static int open_data(measuring *m) {
   const char *path = m->s->data;
   lm_input input = {0};
   TOOL_TRY(lm_input_begin(command, "--data", &path, &input));
-  const heed_status opened = heed_token_data_open(&path, 1, &open, &m->data, NULL);
+  int status = TOOL_DONE;
+  if (heed_token_data_open(&path, 1, &open, &m->data, NULL) != HEED_OK) status = tool_fail_copied(command, input.copy);
   lm_input_end(&input);  // what is mapped stays
-  if (opened != HEED_OK) return tool_fail_status(command, opened);
+  TOOL_TRY(status);
   m->context = m->s->context ? m->s->context : c->context;
   m->stride = m->s->stride ? m->s->stride : m->context;
   if (m->context > c->context)
@@ -85,8 +87,9 @@ static int open_data(measuring *m) {
                       m->stride, m->context);
   const int64_t count = heed_token_data_count(m->data);
   if (count <= m->context)
-    return tool_fail(command, "%s has %" PRId64 " tokens; one window needs %" PRId64 "; give a smaller --context",
-                     m->s->data, count, m->context + 1);
+    return tool_fail(
+        command, "%s has %" PRId64 " tokens; one window needs %" PRId64 "; give a longer text or a smaller --context",
+        tool_input_name(m->s->data), count, m->context + 1);
   m->windows = (count - 1 - m->context) / m->stride + 1;
   return TOOL_DONE;
 }

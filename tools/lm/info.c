@@ -50,7 +50,7 @@ typedef struct facts {
 static int print_json(const tool_args *args, const lm_model *model, const facts *f) {
   const heed_transformer_config *c = &f->config;
   json_t *object = tool_json_start(args);
-  tool_json_add(object, "model", json_string(f->s->model));
+  tool_json_add(object, "model", tool_json_text(f->s->model));
   lm_json_sizes(object, c);
   tool_json_add(object, "window", c->window ? json_integer(c->window) : json_null());
   tool_json_add(object, "tied", json_boolean(c->tied > 0));

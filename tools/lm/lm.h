@@ -80,8 +80,9 @@ typedef struct lm_input {
 } lm_input;
 int lm_input_begin(const char *command, const char *option, const char **path, lm_input *input);
 void lm_input_end(lm_input *input);
-// Opens what --tokenizer names: "bytes"; "chars", the characters of these files; or a folder.
-int lm_open_tokenizer(const char *command, const char *name, const char *const *texts, size_t count,
+// Opens what --tokenizer names: "bytes"; "chars", the characters of these files, of which `copy` (NULL: none) is that of standard input; or
+// a folder.
+int lm_open_tokenizer(const char *command, const char *name, const char *const *texts, size_t count, const char *copy,
                       heed_tokenizer **out);
 // The most that the tokenizer's ids and the model's vocabulary may differ is that the model knows more of them.
 int lm_check_vocabulary(const char *command, const char *name, const heed_tokenizer *tokenizer, int64_t vocab);
@@ -94,9 +95,6 @@ void lm_json_sizes(json_t *object, const heed_transformer_config *config);
 
 // ---------------------------------------------------------------- tokens as they are shown
 
-// The character of UTF-8 at `text`, which has at least one byte: how long it is and its code point; 0: it is none. Shortest forms alone, no
-// surrogates, nothing over U+10FFFF.
-size_t lm_character(const char *text, size_t bytes, uint32_t *code);
 // A token for a table or a picture, in UTF-8: blanks and control characters are visible, bytes that are no character are \xe2. A text that
 // is too wide ends in "…".
 enum { LM_LABEL_WIDTH = 14 };
@@ -134,8 +132,6 @@ int lm_stream_token(int32_t id, bool *stop, void *stream);  // an lm_token_funct
 // Shows what was held back.
 void lm_stream_end(lm_stream *stream);
 void lm_stream_free(lm_stream *stream);
-// A text as JSON, which is UTF-8: a byte that belongs to no character becomes U+FFFD, as where `transformers` decodes. NULL without memory.
-json_t *lm_json_of(const char *text, size_t bytes);
 // Adds the field "text". NULL: null.
 void lm_json_text(json_t *object, const lm_stream *stream);
 

@@ -47,16 +47,12 @@ int lm_check_vocabulary(const char *command, const char *name, const heed_tokeni
                    vocab);
 }
 
-int lm_open_tokenizer(const char *command, const char *name, const char *const *texts, size_t count,
+int lm_open_tokenizer(const char *command, const char *name, const char *const *texts, size_t count, const char *copy,
                       heed_tokenizer **out) {
-  if (strcmp(name, "bytes") == 0) {
-    TOOL_HEED(command, heed_tokenizer_create_bytes(out));
-  } else if (strcmp(name, "chars") == 0) {
-    TOOL_HEED(command, heed_tokenizer_create_chars(texts, count, out));
-  } else {
-    TOOL_HEED(command, heed_tokenizer_open(name, out));
-  }
-  return TOOL_DONE;
+  const heed_status status = strcmp(name, "bytes") == 0   ? heed_tokenizer_create_bytes(out)
+                             : strcmp(name, "chars") == 0 ? heed_tokenizer_create_chars(texts, count, out)
+                                                          : heed_tokenizer_open(name, out);
+  return status == HEED_OK ? TOOL_DONE : tool_fail_copied(command, copy);
 }
 
 // PoCL compiles again what is to be kept in heed's cache. For a model that takes longer than it spares in many runs, as PoCL has a

@@ -147,7 +147,7 @@ static int execute(const tool_args *args, const tokenize_settings *settings, con
   int status = settings->model && heed_tokenizer_open(name, &tokenizer) != HEED_OK
                    ? tool_fail(command, "%s", heed_last_error())
                    : TOOL_DONE;
-  if (!settings->model) status = lm_open_tokenizer(command, name, &from, 1, &tokenizer);
+  if (!settings->model) status = lm_open_tokenizer(command, name, &from, 1, copy, &tokenizer);
   if (status == TOOL_DONE) status = tool_read_text(command, "", from, &input.text, &input.bytes);
   if (status == TOOL_DONE)
     status = settings->decode ? decode(args, tokenizer, path, &input) : encode(args, settings, tokenizer, path, &input);

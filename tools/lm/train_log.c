@@ -77,7 +77,7 @@ static void add_model(const trainer *t, json_t *object) {
 
 static void add_options(const trainer *t, json_t *object) {
   const train_settings *s = &t->s;
-  tool_json_add(object, "data", json_string(s->data));
+  tool_json_add(object, "data", tool_json_text(s->data));
   tool_json_add(object, "tokens", json_integer(heed_token_data_count(t->data)));
   tool_json_add(object, "validation_tokens", json_integer(heed_token_data_count(t->validation)));
   const struct {
@@ -170,6 +170,6 @@ void lm_train_log_end(trainer *t, const char *outcome) {
   tool_json_add(object, "peak_bytes", json_integer((json_int_t)heed_context_peak_bytes(t->model.ctx)));
   tool_json_add(object, "ok", json_boolean(ok));
   tool_json_add(object, "error",
-                ok ? json_null() : json_string(strcmp(outcome, "failed") == 0 ? tool_last_failure() : outcome));
+                ok ? json_null() : tool_json_text(strcmp(outcome, "failed") == 0 ? tool_last_failure() : outcome));
   tool_log_write(&t->log, object);
 }

@@ -34,20 +34,25 @@ static int end_read(const trainer *t, heed_read **read) {
   return result;
 }
 
+static int fail_not_finite(const trainer *t, const char *what, int64_t step) {
+  char kept[512] = "";
+  if (t->saved_step >= 0)
+    snprintf(kept, sizeof kept, "; %s has the state after %" PRId64 " steps", t->s.save, t->saved_step);
+  tool_progress_clear(t->args->progress);
+  return tool_fail(t->command, "%s step %" PRId64 "; a smaller --lr (it is %g) or --clip may help%s", what, step,
+                   t->s.lr, kept);
+}
+
 // With F16 a norm that is not finite only lowers the loss scale.
 static int check_finite(const trainer *t, double loss) {
   const int32_t bad = t->look.count_values[2];
   const bool is_bad = bad > 0 && t->s.dtype != HEED_F16;
   if (isfinite(loss) && !is_bad) return TOOL_DONE;
-  char kept[512] = "";
-  if (t->saved_step >= 0)
-    snprintf(kept, sizeof kept, "; %s has the state after %" PRId64 " steps", t->s.save, t->saved_step);
-  tool_progress_clear(t->args->progress);
-  return tool_fail(t->command, "%s in step %" PRId64 "; a smaller --lr (it is %g) or --clip may help%s",
-                   isfinite(loss) ? "a gradient is not finite"
-                   : isnan(loss)  ? "the loss became NaN"
-                                  : "the loss became infinite",
-                   is_bad ? (int64_t)bad - 1 : t->look.step, t->s.lr, kept);
+  return fail_not_finite(t,
+                         isfinite(loss) ? "a gradient is not finite in"
+                         : isnan(loss)  ? "the loss became NaN in"
+                                        : "the loss became infinite in",
+                         is_bad ? (int64_t)bad - 1 : t->look.step);
 }
 
 // The first step compiles kernels, which says nothing about those to come: rates count from its end.
@@ -124,6 +129,7 @@ static int report_validation(trainer *t) {
   TOOL_TRY(lm_train_validate(t, &loss));
   t->last_validation = loss;
   lm_train_log_eval(t, loss);
+  if (!isfinite(loss)) return fail_not_finite(t, "the validation loss is not finite after", t->step);
   TOOL_TRY(tool_curves_add(t->curves, TOOL_CURVE_VALIDATION, t->step, loss));
   tool_progress_clear(t->args->progress);
   if (t->results)
@@ -200,9 +206,10 @@ static void say_end(const trainer *t) {
   fprintf(t->results, "%" PRId64 " steps in %s: loss %.4f", t->step,
           tool_duration_text(tool_seconds() - t->started, text), t->last_loss);
   if (t->validation) fprintf(t->results, ", validation loss %.4f", t->last_validation);
-  if (t->s.save) fprintf(t->results, "; the model is in %s", t->s.save);
+  const bool saved = t->s.save && t->saved_step == t->step;
+  if (saved) fprintf(t->results, "; the model is in %s", t->s.save);
   fputs("\n", t->results);
-  if (!t->s.save || t->args->verbosity == TOOL_QUIET) return;
+  if (!saved || t->args->verbosity == TOOL_QUIET) return;
   fprintf(t->results, "next: heed lm generate --model %s %s\n", t->s.save,
           t->model.tokenizer ? "--prompt 'The ' --tokens 50" : "--ids 0 --tokens 50");
 }

@@ -1,5 +1,6 @@
 // What a run of heed lm train remembers of its options.
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lm/train_options.h"
@@ -132,6 +133,15 @@ static int recall(trainer *t, const heed_safetensors *state, const struct rememb
   char now[64];
   write_value(option, field, now);
   if (!is_given || strcmp(given, now) == 0) return TOOL_DONE;
+  if (option->kind == TOOL_FLAG)
+    return tool_usage(t->command,
+                      "--%s does not fit the run in %s, which began without it; leave it out, or start from its model "
+                      "with --init",
+                      one->name, t->s.resume);
+  if (option->kind == TOOL_REAL) {
+    tool_real_text(strtod(given, NULL), given);
+    tool_real_text(strtod(now, NULL), now);
+  }
   return tool_usage(
       t->command, "--%s %s does not fit the run in %s, which has %s; leave it out, or start from its model with --init",
       one->name, given, t->s.resume, now);

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cli/files.h"
 #include "lm/train.h"
 
 // ---------------------------------------------------------------- lists of files
@@ -55,7 +56,8 @@ static int is_text(const trainer *t, const files *f, bool *text) {
 
 static int make_tokenizer(trainer *t, files *f) {
   f->paths[f->count] = f->val;
-  return lm_open_tokenizer(t->command, t->s.tokenizer, f->paths, f->count + (f->val != NULL), &t->model.tokenizer);
+  return lm_open_tokenizer(t->command, t->s.tokenizer, f->paths, f->count + (f->val != NULL), f->input.copy,
+                           &t->model.tokenizer);
 }
 
 // A run that goes on has its tokenizer.
@@ -152,7 +154,9 @@ static int decide_configuration(trainer *t) {
   s->dropout = c->dropout;
   c->dtype = (heed_dtype)s->dtype;
   c->recompute = s->recompute;
-  TOOL_HEED(t->command, heed_transformer_complete(c));
+  const heed_status complete = heed_transformer_complete(c);
+  if (complete != HEED_OK)
+    return t->model.folder ? tool_fail_status(t->command, complete) : tool_usage(t->command, "%s", heed_last_error());
   const char *name = s->tokenizer ? s->tokenizer : s->init ? s->init : s->resume;
   if (t->model.tokenizer) TOOL_TRY(lm_check_vocabulary(t->command, name, t->model.tokenizer, c->vocab));
   return TOOL_DONE;
@@ -190,13 +194,14 @@ static int open_data(trainer *t, const files *f) {
                                   .progress = told,
                                   .user = t};
   if (!tool_ranks_leads(t->ranks)) TOOL_TRY(tool_ranks_after_first(t->ranks));  // they find the tokens in the cache
-  TOOL_HEED(t->command, heed_token_data_open(f->paths, f->count, &open, &t->data, &t->validation));
+  heed_status opened = heed_token_data_open(f->paths, f->count, &open, &t->data, &t->validation);
   open.validation = 0;
-  if (f->val) TOOL_HEED(t->command, heed_token_data_open(&f->val, 1, &open, &t->validation, NULL));
+  if (opened == HEED_OK && f->val) opened = heed_token_data_open(&f->val, 1, &open, &t->validation, NULL);
+  if (opened != HEED_OK) return tool_fail_copied(t->command, f->input.copy);
   const int64_t count = heed_token_data_count(t->data);
   if (count <= t->s.context)
     return tool_fail(t->command, "%s has %" PRId64 " tokens to train on; a row of --context %" PRId64 " needs %" PRId64,
-                     t->s.data, count, t->s.context, t->s.context + 1);
+                     tool_input_name(t->s.data), count, t->s.context, t->s.context + 1);
   TOOL_TRY(check_validation(t));
   TOOL_HEED(t->command, heed_token_data_checksum(t->data, &t->data_checksum));
   if (t->validation) TOOL_HEED(t->command, heed_token_data_checksum(t->validation, &t->validation_checksum));
@@ -253,14 +258,19 @@ static int reckon(trainer *t) {
   return TOOL_DONE;
 }
 
+static const char *advice_of(const trainer *t) {
+  if (lm_memory_total(&t->memory) - t->memory.bytes[LM_ACTIVATIONS] > heed_context_device(t->model.ctx)->memory)
+    return "even without its activations the model is too large; take a smaller one";
+  return t->s.recompute ? "try a smaller --batch, with more --accumulate"
+                        : "try --recompute, or a smaller --batch with more --accumulate";
+}
+
 static int create_model(trainer *t) {
-  const char *advice = t->s.recompute ? "try a smaller --batch, with more --accumulate"
-                                      : "try --recompute, or a smaller --batch with more --accumulate";
   TOOL_TRY(tool_ranks_choose_device(t->ranks, t->args));
   TOOL_TRY(lm_open_device(t->args, &t->model.ctx));
   TOOL_TRY(tool_ranks_tune(t->ranks, t->model.ctx));
   TOOL_TRY(reckon(t));
-  TOOL_TRY(lm_memory_check(t->command, t->model.ctx, &t->memory, advice));
+  TOOL_TRY(lm_memory_check(t->command, t->model.ctx, &t->memory, advice_of(t)));
   measure_peak(t);
   tool_progress_show(t->args->progress, "making the model");
   heed_transformer_config config = t->config;

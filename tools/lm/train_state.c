@@ -129,6 +129,12 @@ int lm_train_state_restore(trainer *t, const heed_safetensors *state) {
 
 // ---------------------------------------------------------------- writing
 
+static bool all_finite(const float *values, int64_t count) {
+  for (int64_t i = 0; i < count; i++)
+    if (!isfinite(values[i])) return false;
+  return true;
+}
+
 // Adds what lies under `part` of parameter i: a name of heed_optimizer_state(), or "" for the values, unrounded. state NULL: this rank only
 // gives its share of it.
 static int add(const trainer *t, heed_safetensors *state, const char *prefix, const char *part, size_t i) {
@@ -144,6 +150,13 @@ static int add(const trainer *t, heed_safetensors *state, const char *prefix, co
     status = tool_share_gather(&t->share, t->optimizer, part, i, data);
   else if (state)
     added = heed_tensor_download_f32(parameter->value, data, count);
+  // Without validation nothing has looked at what the last step made of the weights.
+  if (status == TOOL_DONE && added == HEED_OK && state && !*prefix && !all_finite(data, count))
+    status = tool_fail(t->command,
+                       "%s holds NaN or infinity after step %" PRId64
+                       ", and is not saved; a smaller --lr (it is %g) "
+                       "may help",
+                       parameter->name, t->step, t->s.lr);
   if (status == TOOL_DONE && added == HEED_OK && state)
     added = heed_safetensors_add(state, name, HEED_F32, heed_tensor_rank(parameter->value),
                                  heed_tensor_dims(parameter->value), data);

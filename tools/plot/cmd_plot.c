@@ -62,10 +62,10 @@ static int split_labels(const tool_args *args, char *text, const char **labels) 
 
 static int print_json(const plot_call *call, const plot_kind *kind) {
   json_t *root = tool_json_start(call->args), *files = json_array();
-  for (size_t i = 0; i < call->count; i++) tool_json_append(files, json_string(call->files[i]));
+  for (size_t i = 0; i < call->count; i++) tool_json_append(files, tool_json_text(call->files[i]));
   tool_json_add(root, "plot", json_string(kind->name));
   tool_json_add(root, "files", files);
-  tool_json_add(root, "output", json_string(call->output));
+  tool_json_add(root, "output", tool_json_text(call->output));
   tool_json_number(root, "seconds", tool_seconds() - call->args->record->started);
   tool_json_add(root, "ok", json_true());
   return tool_json_print(call->args, root, false);

@@ -20,7 +20,7 @@ static int apply(run_call *run, const elementwise *function) {
   return run_write(run, "grad.x", dx);
 }
 
-static const run_name x_names[] = {{"x", NULL}, {"grad.out", NULL}, {0}};
+static const run_name x_names[] = {{"x", "input"}, {"x", "X"}, {"grad.out", NULL}, {0}};
 static const char x_tensors[] = "In:  x (any shape)  grad.out (asks for the gradient)\nOut: out  grad.x";
 
 // ---------------------------------------------------------------- gelu

@@ -9,8 +9,8 @@ static int find_moment(run_call *run, const char *name, const heed_tensor *param
   TOOL_TRY(run_optional_like(run, name, "param", param, out));
   if (*out) return TOOL_DONE;
   if (run->settings.step != 1)
-    return tool_fail(run->args->command, "adamw: %s has no %s, which only the first step begins without",
-                     run->settings.input, name);
+    return tool_fail(run->args->command, "adamw: %s has no %s, which only the first step begins without", run_file(run),
+                     name);
   TOOL_TRY(run_create_like(run, param, out));
   RUN_TRY(run, heed_fill(*out, 0));
   return TOOL_DONE;
@@ -23,6 +23,10 @@ static int adamw(run_call *run) {
   if (heed_tensor_dtype(param) != HEED_F32)
     return tool_fail(run->args->command, "adamw: param is %s; it must be F32", heed_tensor_describe(param));
   TOOL_TRY(run_input(run, "grad", &grad));
+  const bool has_first = run_has(run, "exp_avg"), has_second = run_has(run, "exp_avg_sq");
+  if (has_first != has_second)
+    return tool_fail(run->args->command, "adamw: %s has %s but no %s; give both, or none in the first step",
+                     run_file(run), has_first ? "exp_avg" : "exp_avg_sq", has_first ? "exp_avg_sq" : "exp_avg");
   TOOL_TRY(find_moment(run, "exp_avg", param, &exp_avg));
   TOOL_TRY(find_moment(run, "exp_avg_sq", param, &exp_avg_sq));
   TOOL_TRY(run_create(run, HEED_I32, 1, (const int64_t[]){1}, &steps));
@@ -80,7 +84,7 @@ static int clip(run_call *run, heed_tensor **grads) {
   }
   if (count == 0)
     return tool_fail(run->args->command, "clip_grad_norm: %s has no tensor whose name begins with 'grad.'",
-                     run->settings.input);
+                     run_file(run));
   TOOL_TRY(run_create(run, HEED_F32, 1, (const int64_t[]){1}, &norm));
   RUN_TRY(run, heed_clip_grad_norm(grads, count, run->settings.max_norm, norm));
   TOOL_TRY(run_write(run, "norm", norm));

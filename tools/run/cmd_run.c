@@ -99,13 +99,13 @@ static int print_json(const run_call *run) {
   json_t *root = tool_json_start(run->args), *tensors = json_array();
   tool_json_device(root, heed_context_device(run->ctx));
   tool_json_add(root, "op", json_string(run->op));
-  tool_json_add(root, "input", json_string(run->settings.input));
-  tool_json_add(root, "output", json_string(run->settings.output));
+  tool_json_add(root, "input", tool_json_text(run->settings.input));
+  tool_json_add(root, "output", tool_json_text(run->settings.output));
   for (size_t i = 0; i < heed_safetensors_count(run->result); i++) {
     const heed_array *array = heed_safetensors_get(run->result, i);
     json_t *tensor = json_object(), *shape = json_array();
     for (int axis = 0; axis < array->rank; axis++) tool_json_append(shape, json_integer(array->dims[axis]));
-    tool_json_add(tensor, "name", json_string(array->name));
+    tool_json_add(tensor, "name", tool_json_text(array->name));
     tool_json_add(tensor, "dtype", json_string(heed_dtype_string(array->dtype)));
     tool_json_add(tensor, "shape", shape);
     tool_json_append(tensors, tensor);
@@ -138,7 +138,7 @@ static int execute(run_call *run, const run_op *op) {
   say_device(run);
   RUN_TRY(run, heed_safetensors_create(&run->result));
   tool_progress_show(run->args->progress, "running %s", op->name);
-  TOOL_TRY(op->function(run));
+  TOOL_TRY(run_say_converted(run, op, op->function(run)));
   RUN_TRY(run, heed_sync(run->ctx));
   TOOL_TRY(write_metadata(run));
   TOOL_TRY(tool_write_tensors(command, settings->output, run->result));

@@ -26,7 +26,7 @@ static int embedding(run_call *run) {
   return run_write(run, "grad.weight", dweight);
 }
 
-static const run_name embedding_names[] = {{"weight", NULL}, {"tokens", NULL}, {"grad.out", NULL}, {0}};
+static const run_name embedding_names[] = {{"weight", NULL}, {"tokens", "input"}, {"tokens", "input_ids"}, {"grad.out", NULL}, {0}};
 
 const run_op run_embedding = {
     .name = "embedding",
@@ -72,7 +72,7 @@ static const tool_option rope_options[] = {
                         "position of the first row (default 0)"),
 };
 
-static const run_name rope_names[] = {{"x", NULL}, {"grad.out", NULL}, {0}};
+static const run_name rope_names[] = {{"x", "X"}, {"grad.out", NULL}, {0}};
 
 const run_op run_rope = {
     .name = "rope",

@@ -52,10 +52,10 @@ static int logits_grad(run_call *run, const heed_tensor *logits, const heed_tens
   if (*dlogits)
     return tool_fail(run->args->command,
                      "mlp: %s has grad.out, and --grad asks for the gradients of the loss; leave out one of them",
-                     run->settings.input);
+                     run_file(run));
   if (!target)
     return tool_fail(run->args->command, "mlp: --grad needs a tensor 'target' in %s to compute the loss",
-                     run->settings.input);
+                     run_file(run));
   TOOL_TRY(run_create_like(run, logits, dlogits));
   RUN_TRY(run, heed_cross_entropy_bwd(logits, target, NULL, NULL, *dlogits));
   return TOOL_DONE;
@@ -88,14 +88,14 @@ static int mlp(run_call *run) {
   heed_tensor *x;
   model_shape shape;
   TOOL_TRY(run_input(run, "x", &x));
-  TOOL_TRY(model_read_shape(run->args->command, run->settings.input, run->in, &shape));
+  TOOL_TRY(model_read_shape(run->args->command, run_file(run), run->in, &shape));
   if (heed_tensor_rank(x) != 2 || heed_tensor_dim(x, 1) != shape.sizes[0] || heed_tensor_dtype(x) != shape.dtype)
     return tool_fail(run->args->command, "mlp: x is %s; with these weights it must be %s[N, %lld]",
                      heed_tensor_describe(x), heed_dtype_string(shape.dtype), (long long)shape.sizes[0]);
   heed_mlp *module = NULL;
   const heed_mlp_config config = {.sizes = shape.sizes, .count = shape.count, .dtype = shape.dtype};
   RUN_TRY(run, heed_mlp_create(run->ctx, &config, 0, &module));
-  int status = model_load(run->args->command, run->settings.input, run->in, run->ctx, module);
+  int status = model_load(run->args->command, run_file(run), run->in, run->ctx, module);
   if (status == TOOL_DONE) status = forward_backward(run, module, x, shape.sizes[shape.count - 1]);
   heed_mlp_destroy(module);
   return status;

@@ -34,7 +34,7 @@ static int compute(run_call *run, heed_transformer *transformer) {
   TOOL_TRY(read_texts(run, vocab, &tokens, &targets));
   if (run->settings.grad && !targets)
     return tool_fail(run->args->command, "lm: --grad needs a tensor 'targets' in %s to compute the loss",
-                     run->settings.input);
+                     run_file(run));
   const int64_t dims[] = {heed_tensor_dim(tokens, 0), heed_tensor_dim(tokens, 1), vocab};
   TOOL_TRY(run_create(run, HEED_F32, 3, dims, &logits));
   if (targets) TOOL_TRY(run_create(run, HEED_F32, 1, (const int64_t[]){1}, &loss));

@@ -75,7 +75,7 @@ static int check_input_name(const run_call *run, const char *name) {
     return tool_usage(run->args->command, "cross_entropy: --label-smoothing needs logits; leave out --from-probs");
   if (!run_has(run, name) && run_has(run, settings->from_probs ? "logits" : "probs"))
     return tool_fail(run->args->command, "cross_entropy: %s has '%s' where '%s' is needed; %s --from-probs",
-                     settings->input, settings->from_probs ? "logits" : "probs", name,
+                     run_file(run), settings->from_probs ? "logits" : "probs", name,
                      settings->from_probs ? "leave out" : "give");
   return TOOL_DONE;
 }

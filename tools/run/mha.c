@@ -84,7 +84,7 @@ static int split_projections(run_call *run, const char *joined, const char *part
     snprintf(name, sizeof name, "%c_proj.%s", "qkv"[i], part);
     if (run_has(run, name))
       return tool_fail(run->args->command, "mha: %s has both '%s' and '%s', which mean the same; leave out one of them",
-                       run->settings.input, joined, name);
+                       run_file(run), joined, name);
     RUN_TRY(run, heed_safetensors_add(run->in, name, dtype, rank, dims, data + i * bytes));
   }
   return TOOL_DONE;
@@ -129,7 +129,7 @@ static int read_sequences(run_call *run, const heed_mha_config *config, mha *m) 
   TOOL_TRY(run_optional(run, "value", &m->value));
   TOOL_TRY(run_optional(run, "mask", &m->mask));
   TOOL_TRY(run_optional(run, "kv_lengths", &m->kv_lengths));
-  if (m->value && !m->key) return tool_fail(run->args->command, "mha: %s has a value but no key", run->settings.input);
+  if (m->value && !m->key) return tool_fail(run->args->command, "mha: %s has a value but no key", run_file(run));
   const struct {
     const char *name;
     const heed_tensor *tensor;

@@ -33,7 +33,7 @@ int run_check_classes(const run_call *run, int64_t classes, const int64_t *ignor
   if (row == SIZE_MAX) return TOOL_DONE;
   return tool_fail(run->args->command,
                    "%s: %s: %s of row %zu is %" PRId64 "; with %" PRId64 " classes it must be 0 to %" PRId64, run->op,
-                   run->settings.input, target->name, row, value, classes, classes - 1);
+                   run_file(run), target->name, row, value, classes, classes - 1);
 }
 
 int run_check_lengths(const run_call *run, int64_t keys) {
@@ -43,7 +43,7 @@ int run_check_lengths(const run_call *run, int64_t keys) {
   if (row == SIZE_MAX) return TOOL_DONE;
   return tool_fail(run->args->command,
                    "%s: %s: %s of row %zu is %" PRId64 "; with %" PRId64 " keys it must be 0 to %" PRId64, run->op,
-                   run->settings.input, lengths->name, row, value, keys, keys);
+                   run_file(run), lengths->name, row, value, keys, keys);
 }
 
 int run_check_tokens(const run_call *run, const char *name, int64_t count, const char *of, const int64_t *ignored) {
@@ -53,5 +53,5 @@ int run_check_tokens(const run_call *run, const char *name, int64_t count, const
   if (index == SIZE_MAX) return TOOL_DONE;
   return tool_fail(run->args->command,
                    "%s: %s: %s has %" PRId64 " at index %zu; with %" PRId64 " %s it must be 0 to %" PRId64, run->op,
-                   run->settings.input, tokens->name, value, index, count, of, count - 1);
+                   run_file(run), tokens->name, value, index, count, of, count - 1);
 }

@@ -89,6 +89,10 @@ RUN_OPS(RUN_DECLARE)
 // Opens the input file and reads the tensors that the operator knows. Fails if there is another one that heed could hold, unless
 // --ignore-unknown, or one under two names; says which it left out of those that it could not hold.
 int run_read(run_call *run, const run_op *op);
+// After a failure whose message names a dtype: says which tensors have another one in the file. Returns the status.
+int run_say_converted(const run_call *run, const run_op *op, int status);
+// What messages call the input file.
+const char *run_file(const run_call *run);
 // The array of that name, or of its synonym, in the input file; NULL where there is none.
 const heed_array *run_find(const run_call *run, const char *name);
 // The tensor of that name in the input file, on the device. run_input() fails where it is missing and says what the file

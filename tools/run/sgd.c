@@ -10,7 +10,7 @@ static int sgd(run_call *run) {
   TOOL_TRY(run_input(run, "grad", &grad));
   if (settings->momentum == 0 && run_has(run, "momentum_buffer"))
     return tool_fail(run->args->command, "sgd: %s has a momentum_buffer, but --momentum is 0; give it, or leave it out",
-                     settings->input);
+                     run_file(run));
   TOOL_TRY(run_optional(run, "momentum_buffer", &buffer));
   const heed_sgd_options options = {.lr = settings->lr,
                                     .momentum = settings->momentum,

@@ -2,7 +2,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/files.h"
 #include "run/run.h"
+
+const char *run_file(const run_call *run) { return tool_input_name(run->settings.input); }
 
 int run_own(run_call *run, heed_tensor *tensor) {
   heed_tensor **owned = realloc(run->owned, (run->owned_count + 1) * sizeof(heed_tensor *));
@@ -39,7 +42,7 @@ static int missing(const run_call *run, const char *name) {
     }
     used += (size_t)length;
   }
-  return tool_fail(run->args->command, "%s: %s has no tensor '%s'; it has %s", run->op, run->settings.input, name,
+  return tool_fail(run->args->command, "%s: %s has no tensor '%s'; it has %s", run->op, run_file(run), name,
                    count ? list : "none");
 }
 

@@ -1,4 +1,6 @@
 // heed eval: accuracy and mean loss of a model file on the test set.
+#include <math.h>
+
 #include "train/pictures/confusion.h"
 #include "train/evaluate.h"
 #include "cli/files.h"
@@ -38,6 +40,9 @@ static const tool_syntax syntax = {
 static int print_result(const tool_args *args, const eval_settings *settings, const classifier_shape *shape,
                         const dataset *data, const evaluation *result, const heed_context *ctx) {
   tool_progress_clear(args->progress);
+  if (!isfinite(result->loss))
+    return tool_fail(command, "the loss is %s: the weights in %s are not finite, or too large",
+                     isnan(result->loss) ? "NaN" : "infinite", settings->model);
   if (settings->plot && gnuplot_is_stdout(settings->plot)) return TOOL_DONE;
   if (!args->json) {
     printf("test accuracy %.2f %%, loss %.5f, %lld images\n", 100 * result->accuracy, result->loss,
@@ -49,8 +54,8 @@ static int print_result(const tool_args *args, const eval_settings *settings, co
   tool_json_number(root, "accuracy", result->accuracy);
   tool_json_number(root, "loss", result->loss);
   tool_json_add(root, "images", json_integer(data->test.count));
-  tool_json_add(root, "data", json_string(data->source));
-  tool_json_add(root, "model", json_string(settings->model));
+  tool_json_add(root, "data", tool_json_text(data->source));
+  tool_json_add(root, "model", tool_json_text(settings->model));
   tool_json_add(root, "arch", json_string(classifier_archs[shape->arch]));
   tool_json_number(root, "seconds", tool_seconds() - args->record->started);
   tool_json_add(root, "ok", json_true());

@@ -32,8 +32,6 @@ static int choose_source(const tool_args *args, const char *option, bool with_tr
   const char *command = args->command;
   const char *given = option ? option : getenv("HEED_DATA");
   if (given && *given) {
-    if (strcmp(given, "-") == 0)
-      return tool_usage(command, "--data -: the data are a folder with four files, which standard input cannot be");
     out->source = strdup(given);
     out->synthetic = strcmp(given, "synthetic") == 0;
     if (out->source && !out->synthetic && !heed_mnist_is_there(given, first_part(with_train)))

@@ -13,7 +13,7 @@ void train_log_start(trainer *t) {
   json_t *object = tool_log_line(&t->log, "start");
   tool_json_add(object, "heed", json_string(heed_version()));
   tool_json_device(object, heed_context_device(t->ctx));
-  tool_json_add(object, "data", json_string(t->data.source));
+  tool_json_add(object, "data", tool_json_text(t->data.source));
   tool_json_add(object, "images", json_integer(t->data.train.count));
   classifier_log(&t->shape, object);
   train_settings_log(&t->settings, object);
@@ -55,6 +55,6 @@ void train_log_end(trainer *t, const char *outcome, double seconds) {
   tool_json_number(object, "seconds", seconds);
   tool_json_add(object, "ok", json_boolean(ok));
   tool_json_add(object, "error",
-                ok ? json_null() : json_string(strcmp(outcome, "failed") == 0 ? tool_last_failure() : outcome));
+                ok ? json_null() : tool_json_text(strcmp(outcome, "failed") == 0 ? tool_last_failure() : outcome));
   tool_log_write(&t->log, object);
 }

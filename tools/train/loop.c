@@ -112,12 +112,15 @@ static int step(trainer *t) {
 
 // ---------------------------------------------------------------- reports
 
-static int check_finite(const trainer *t, int64_t steps, float loss) {
-  if (isfinite(loss)) return TOOL_DONE;
+static int fail_not_finite(const trainer *t, const char *which, int64_t steps, double loss) {
   return tool_fail(t->command,
-                   "the loss became %s in epoch %" PRId64 ", step %" PRId64 "; a smaller --lr (it is %g) may help%s",
+                   "%s became %s in epoch %" PRId64 ", step %" PRId64 "; a smaller --lr (it is %g) may help%s", which,
                    isnan(loss) ? "NaN" : "infinite", t->epoch + 1, steps, t->settings.lr,
                    t->settings.save ? "; heed wrote no checkpoint of it" : "");
+}
+
+static int check_finite(const trainer *t, int64_t steps, float loss) {
+  return isfinite(loss) ? TOOL_DONE : fail_not_finite(t, "the loss", steps, (double)loss);
 }
 
 // Reads back the losses from one step up to another, which waits for them; the mean, in which every image counts the same.
@@ -189,6 +192,10 @@ static int finish_epoch(trainer *t, int64_t first, double started) {
   TOOL_HEED(t->command, heed_sync(t->ctx));
   TOOL_TRY(tool_ranks_any(t->ranks, *t->interrupted, &interrupted));
   if (interrupted) return TOOL_INTERRUPTED;
+  if (tool_ranks_leads(t->ranks) && !isfinite(result.loss)) {
+    tool_progress_clear(t->args->progress);
+    return fail_not_finite(t, "the loss on the test set", t->step, result.loss);
+  }
   train_picture_epoch(t, t->step, result.loss);
   const bool complete = t->step == t->steps_per_epoch;
   if (complete) t->epoch++, t->step = 0;

@@ -99,6 +99,12 @@ static const char *write_value(const kept_setting *k, const train_settings *s, c
   return text;
 }
 
+// As a message shows it.
+static const char *show_value(const kept_setting *k, const train_settings *s, char text[VALUE_TEXT]) {
+  if (k->kind == KEPT_REAL) return tool_real_text(*(const double *)((const char *)s + k->offset), text);
+  return k->kind == KEPT_UNLESS ? "the opposite" : write_value(k, s, text);
+}
+
 int train_settings_read(const tool_args *args, const heed_safetensors *file, train_settings *s, const char **missing) {
   train_settings read = *s;
   *missing = NULL;
@@ -117,7 +123,7 @@ int train_settings_read(const tool_args *args, const heed_safetensors *file, tra
     if (k->fixed && memcmp(now, then, size_of(k)) != 0)
       return tool_usage(args->command,
                         "--%s does not fit %s, which was trained with %s; leave it out, or start again with --init",
-                        k->option, s->resume, write_value(k, &read, has));
+                        k->option, s->resume, show_value(k, &read, has));
     memcpy(then, now, size_of(k));
   }
   *s = read;

@@ -83,12 +83,12 @@ static int reset(const tool_args *args, heed_context *ctx) {
 }
 
 static int import(const tool_args *args, heed_context *ctx, const tune_settings *s) {
-  char copied[TOOL_COPY_PATH];
+  char copied[TOOL_COPY_PATH] = "";
   TOOL_TRY(check_target(ctx));
   if (tool_is_dash(s->import)) TOOL_TRY(tool_copy_input(command, copied));
   const heed_status loaded = heed_tune_load(ctx, tool_is_dash(s->import) ? copied : s->import);
   if (tool_is_dash(s->import)) unlink(copied);
-  TOOL_HEED(command, loaded);
+  if (loaded != HEED_OK) return tool_fail_copied(command, copied);
   TOOL_TRY(save(args, ctx));
   return args->json ? print_json(args, ctx) : TOOL_DONE;
 }

@@ -2,6 +2,7 @@
 // characters are spelled out; anything else is refused, so that no pattern cuts a text elsewhere than it should.
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/text.h"
 #include "text/parts/pattern.h"
@@ -24,7 +25,8 @@ static heed_status refuse(const struct translation *t, const char *what) {
 
 static void put(struct translation *t, const char *text) { heed__buffer_text(t->out, text); }
 
-// Oniguruma's \s is Unicode's White_Space, \w is alphabetic, marks, decimal digits and connectors, \d is decimal digits.
+// Oniguruma's \s is Unicode's White_Space, \w is alphabetic, marks, decimal digits and connectors, \d is decimal digits. Where \w is not in a
+// class, it goes by a table of Latin-1 for what that has: the superscripts and fractions there are words, too.
 static heed_status class_escape(struct translation *t, char letter) {
   static const char word[] = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
   if (letter == 's') put(t, "\\p{White_Space}");
@@ -35,7 +37,7 @@ static heed_status class_escape(struct translation *t, char letter) {
   if (letter == 'w' || letter == 'W') {
     put(t, t->in_class ? "" : letter == 'w' ? "[" : "[^");
     put(t, word);
-    put(t, t->in_class ? "" : "]");
+    put(t, t->in_class ? "" : "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}]");
   }
   t->at += 2;
   return HEED_OK;
@@ -72,6 +74,18 @@ static heed_status property(struct translation *t) {
   return HEED_OK;
 }
 
+// Where case is ignored, Oniguruma takes ß for ss, ﬁ for fi, and so on, in both directions; PCRE2 takes no character for two. Of those that are
+// for two or three, all are beyond ASCII, as is one of the two in all but these.
+static heed_status check_caseless(const struct translation *t, const char *at, bool is_ascii) {
+  static const char *const pairs[] = {"ss", "ff", "fi", "fl", "st"};
+  if (!t->caseless[t->groups]) return HEED_OK;
+  if (!is_ascii) return refuse(t, "a character beyond ASCII where case is ignored");
+  for (size_t i = 0; i < sizeof pairs / sizeof *pairs && !t->in_class; ++i)
+    if (strncasecmp(at, pairs[i], 2) == 0)
+      return refuse(t, "letters that one character stands for where case is ignored");
+  return HEED_OK;
+}
+
 // \x{E9}, \x41, é.
 static heed_status number(struct translation *t) {
   static const char digits[] = "0123456789abcdefABCDEF";
@@ -82,6 +96,7 @@ static heed_status number(struct translation *t) {
     return refuse(t, "a character's number that is none");
   const size_t used = braces ? length : wanted;
   if (t->at[1] == 'x' && !braces && strchr("01234567", *first) == NULL) return refuse(t, "a byte that is no character");
+  HEED__TRY(check_caseless(t, first, false));
   heed__buffer_print(t->out, "\\x{%.*s}", (int)used, first);
   t->at = first + used + (braces ? 1 : 0);
   return HEED_OK;
@@ -110,6 +125,12 @@ static heed_status escape(struct translation *t) {
   return HEED_OK;
 }
 
+static heed_status plain(struct translation *t) {
+  HEED__TRY(check_caseless(t, t->at, (unsigned char)*t->at < 0x80));
+  heed__buffer_add(t->out, t->at++, 1);
+  return HEED_OK;
+}
+
 static heed_status character_class(struct translation *t) {
   t->in_class = true;
   put(t, *t->at++ == '[' && *t->at == '^' ? "[^" : "[");
@@ -122,7 +143,7 @@ static heed_status character_class(struct translation *t) {
     if (*t->at == '\\')
       HEED__TRY(escape(t));
     else
-      heed__buffer_add(t->out, t->at++, 1);
+      HEED__TRY(plain(t));
   }
   put(t, "]");
   ++t->at;
@@ -195,7 +216,7 @@ heed_status heed__pattern_translate(const char *source, struct heed__buffer *out
     } else if (*t.at == '^' || *t.at == '$') {
       return refuse(&t, "an anchor");
     } else {
-      heed__buffer_add(out, t.at++, 1);
+      HEED__TRY(plain(&t));
     }
   }
   return t.groups == 0 ? HEED_OK : refuse(&t, "a ( without its )");

@@ -73,14 +73,35 @@ static heed_status read_token(const struct heed__object *object, const struct he
   return heed__added_add(token.normalized ? &t->normalized : &t->added, token);
 }
 
-heed_status heed__read_added(const char *path, const json_t *list, const struct heed__names *spelled,
-                             heed_tokenizer *tokenizer) {
+// Of two with the same content `tokenizers` would take the first, and the file would say something about both.
+static heed_status check_once(const struct heed__object *object, struct heed__names *seen) {
+  const char *content = json_string_value(json_object_get(object->json, "content"));
+  if (!content) return HEED_OK;  // read_token() refuses it
+  HEED__REQUIRE(heed__names_find(seen, content, strlen(content)) < 0, HEED_ERROR_FORMAT,
+                "%s: the added token \"%s\" is there twice", object->path, heed__printable(content).text);
+  HEED__REQUIRE(heed__names_add(seen, content, strlen(content), 0), HEED_ERROR_OUT_OF_MEMORY,
+                "no memory for the added tokens");
+  return HEED_OK;
+}
+
+static heed_status read_tokens(const char *path, const json_t *list, const struct heed__names *spelled,
+                               heed_tokenizer *tokenizer, struct heed__names *seen) {
   int64_t next = (int64_t)spelled->count;
-  HEED__REQUIRE(!list || json_is_array(list), HEED_ERROR_FORMAT, "%s: \"added_tokens\" is no list", path);
   for (size_t i = 0; i < json_array_size(list); ++i) {
     const struct heed__object object = {path, "added_tokens", json_array_get(list, i), NULL};
+    HEED__TRY(check_once(&object, seen));
     HEED__TRY(read_token(&object, spelled, tokenizer, &next));
   }
+  return HEED_OK;
+}
+
+heed_status heed__read_added(const char *path, const json_t *list, const struct heed__names *spelled,
+                             heed_tokenizer *tokenizer) {
+  struct heed__names seen = {0};
+  HEED__REQUIRE(!list || json_is_array(list), HEED_ERROR_FORMAT, "%s: \"added_tokens\" is no list", path);
+  const heed_status status = read_tokens(path, list, spelled, tokenizer, &seen);
+  heed__names_free(&seen);
+  HEED__TRY(status);
   heed__added_sort(&tokenizer->added);
   heed__added_sort(&tokenizer->normalized);
   return HEED_OK;
