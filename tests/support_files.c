@@ -73,3 +73,21 @@ size_t support_read_file(const char *path, void *bytes, size_t room) {
   fclose(file);
   return count;
 }
+
+void support_assert_texts_inside(const char *svg) {
+  static const char place[] = "translate(", size[] = "font-size=\"", box[] = "viewBox=\"0 0 ";
+  const char *at = strstr(svg, box);
+  assert_non_null(at);
+  char *end = NULL;
+  const double width = strtod(at + strlen(box), &end), height = strtod(end, &end);
+  size_t texts = 0;
+  for (at = svg; (at = strstr(at, place)); at++, texts++) {
+    const double x = strtod(at + strlen(place), &end), y = strtod(end + 1, NULL);
+    const char *font = strstr(at, size);
+    if (!font) break;
+    const double foot = 0.2 * strtod(font + strlen(size), NULL);
+    if (!(x >= 0 && x <= width && y >= 0 && y + foot <= height))
+      fail_msg("a text is at (%g, %g) of a picture of %g x %g: %.300s", x, y, width, height, at);
+  }
+  assert_true(texts > 0);
+}

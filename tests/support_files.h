@@ -16,4 +16,7 @@ size_t support_files_in_folder(void);
 void support_write_file(const char *path, const void *bytes, size_t count);
 size_t support_read_file(const char *path, void *bytes, size_t room);
 
+// Each text of a picture that gnuplot drew as SVG begins within the picture, and its foot does not lie below the edge.
+void support_assert_texts_inside(const char *svg);
+
 #endif

@@ -178,6 +178,7 @@ static void a_picture_names_its_curves_and_axes(void **state) {
   assert_non_null(strstr(bytes, "loss 2 at step 0"));
   assert_null(strstr(bytes, "learning rate"));
   assert_null(strstr(bytes, "validation"));
+  support_assert_texts_inside(bytes);
   for (int64_t step = 1; step < 200; step++) add(curves, TOOL_CURVE_LOSS, step, 2 - 0.001 * (double)step);
   add(curves, TOOL_CURVE_VALIDATION, 100, 1.75);
   add(curves, TOOL_CURVE_VALIDATION, 150, 1.875);
@@ -190,6 +191,7 @@ static void a_picture_names_its_curves_and_axes(void **state) {
       "loss (nats", "learning rate",     ">step<"};
   for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
     if (!strstr(bytes, parts[i]) && !(i == 1 && strstr(bytes, "it's a title"))) fail_msg("no \"%s\"", parts[i]);
+  support_assert_texts_inside(bytes);
   tool_curves_close(curves);
   support_empty_folder();
 }
@@ -223,6 +225,7 @@ static void runs_side_by_side_have_styles_of_their_own(void **state) {
   }
   assert_int_equal(tool_runs_draw(command, "-o", support_path("runs.svg"), "runs", runs, TOOL_MOST_RUNS), TOOL_DONE);
   read_back("runs.svg");
+  support_assert_texts_inside(bytes);
   assert_int_equal(occurrences("...: loss<"), TOOL_MOST_RUNS);
   assert_int_equal(occurrences("...: validation loss<"), TOOL_MOST_RUNS);
   assert_true(occurrences("stroke-dasharray") > TOOL_MOST_RUNS);

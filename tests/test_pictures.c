@@ -28,10 +28,19 @@ static void assert_said(const char *part) {
   if (!strstr(support_said, part)) fail_msg("\"%s\" is not in \"%s\"", part, support_said);
 }
 
+static size_t occurrences(const char *part) {
+  size_t count = 0;
+  for (const char *at = picture; (at = strstr(at, part)); at++) count++;
+  return count;
+}
+
 static void assert_svg(const char *path, const char *const *parts) {
   picture[support_read_file(path, picture, sizeof picture - 1)] = '\0';
   assert_non_null(strstr(picture, "<svg"));
   assert_non_null(strstr(picture, "</svg>"));
+  support_assert_texts_inside(picture);
+  assert_int_equal(occurrences("<image "),
+                   occurrences("<image image-rendering='optimizeSpeed' style='image-rendering:pixelated' "));
   for (; *parts; parts++)
     if (!strstr(picture, *parts)) fail_msg("%s does not show \"%s\"", path, *parts);
 }
@@ -42,12 +51,6 @@ static void assert_png(const char *path) {
   assert_true(count > 100 && count < sizeof picture);
   assert_memory_equal(picture, "\x89PNG\r\n\x1a\n", 8);
   assert_memory_equal(picture + count - 8, "IEND", 4);
-}
-
-static size_t occurrences(const char *part) {
-  size_t count = 0;
-  for (const char *at = picture; (at = strstr(at, part)); at++) count++;
-  return count;
 }
 
 static bool is_there(const char *path) { return access(path, F_OK) == 0; }

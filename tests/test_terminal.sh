@@ -30,6 +30,7 @@ grep -qF "${erase}a  " seen || fail "progress is not erased before the table: $(
 grep -qF "${erase}2               1.41421354" seen || fail "progress is not erased before a row: $(cat -v seen)"
 on_terminal 80 "$heed check --tiny --op relu --device host"
 grep -qF $'\rcase 1 of 2, 0 failed' seen || fail "heed check shows no progress: $(cat -v seen)"
+grep -qF $'\rcase 1 of 2, 0 failed  tiny_relu' seen || fail "heed check foretells how long it takes before a case is done: $(cat -v seen)"
 for quiet in "env TERM=dumb" "env NO_COLOR=1" "env -u TERM"; do
   on_terminal 80 "$quiet $heed sqrt 2 --device host"
   ! grep -qF $'\033' seen || fail "progress in spite of $quiet"

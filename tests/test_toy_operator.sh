@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # An operator can be added by the list in CONTRIBUTING.md alone: in a copy of the tree, `square` is put into each place that the list
-# names, from tests/toy, and nowhere else; then library and program are built, and the operator is checked on the host and the device.
+# names, from tests/toy, and nowhere else; then library and program are built, the operator is checked on the host and the device, and the tree
+# keeps the limits of test_layers.sh.
 # tests/toy has new files as they are, and X.add for an addition to file X: first "before: " or "after: " and how the line begins beside
 # which it goes. With HEED_TEST_LONG=1 every place is also left out once, which must not go unnoticed.
 # Usage: tests/test_toy_operator.sh BUILD-DIR      CMAKE and CC name the tools
@@ -51,6 +52,7 @@ try() {
   "$cmake" --build "$tree/build" -j "$(nproc)" --target heed test_validate >"$scratch/log" 2>&1 || return 1
   "$tree/build/heed" check --full --op square --device host >"$scratch/log" 2>&1 || return 1
   grep -q '^square slopes .* ok ' "$scratch/log" || return 1
+  "$tree/tests/test_layers.sh" "$tree/build" >"$scratch/log" 2>&1 || return 1
   [ "${HEED_TEST_HOST_ONLY:-0}" != 1 ] || return 0
   "$tree/build/heed" check --op square >"$scratch/log" 2>&1 || return 1
   "$tree/build/tests/test_validate" ops/square.cl >"$scratch/log" 2>&1 || device=$?

@@ -83,14 +83,24 @@ static void note_failure(check_state *state, const char *op, const heed_case *c,
   tool_json_append(state->failures, failure);
 }
 
-void check_show_progress(check_state *state, const heed_case *c) {
-  tool_progress_count(state->args->progress, "case", (int64_t)state->done + 1, (int64_t)state->total);
-  if (state->done > 0 && !tool_progress_due(state->args->progress)) return;
+// "about 0:40 left". Nothing during the first tenth of the cases: the driver compiles kernels for most of them, so that what they took
+// would promise an hour for a minute.
+static const char *left_text(const check_state *state, char *text, size_t size) {
   char left[32];
   const double passed = tool_seconds() - state->started;
-  tool_progress_show(
-      state->args->progress, "%zu failed, about %s left  %s", state->failed,
-      tool_duration_text(passed * (double)(state->total - state->done) / (double)(state->done + 1), left), c->name);
+  *text = '\0';
+  if (state->done == 0 || state->done < state->total / 10) return text;
+  tool_duration_text(passed * (double)(state->total - state->done) / (double)state->done, left);
+  snprintf(text, size, ", about %s left", left);
+  return text;
+}
+
+void check_show_progress(check_state *state, const heed_case *c) {
+  char left[64];
+  tool_progress_count(state->args->progress, "case", (int64_t)state->done + 1, (int64_t)state->total);
+  if (state->done > 0 && !tool_progress_due(state->args->progress)) return;
+  tool_progress_show(state->args->progress, "%zu failed%s  %s", state->failed, left_text(state, left, sizeof left),
+                     c->name);
 }
 
 void check_account(check_state *state, const check_outcome *outcome) {

@@ -205,6 +205,9 @@ static void put_panel(FILE *f, double bottom, double top, const char *name) {
   fprintf(f, "set bmargin at screen %.5f\nset tmargin at screen %.5f\n", bottom / HEIGHT, top / HEIGHT);
 }
 
+// gnuplot's own xlabel would lie lower, and in an SVG below the edge.
+static void put_step(FILE *f, const picture *p) { put_label(f, (LEFT + p->right) / 2, 12, "step", "center"); }
+
 // ---------------------------------------------------------------- lines
 
 typedef struct legend {
@@ -263,7 +266,10 @@ static void put_losses(FILE *f, const picture *p) {
   if (p->logarithmic) fputs("set logscale y 10\n", f);
   fprintf(f, "set yrange [%.9g:%.9g]\nset format y '%%g'\n", p->y0, p->y1);
   if (p->logarithmic) gnuplot_put_log_tics(f, "ytics", p->y0, p->y1);
-  fputs(p->rates ? "set format x ''\n" : "set xlabel 'step'\n", f);
+  if (p->rates)
+    fputs("set format x ''\n", f);
+  else
+    put_step(f, p);
   legend l = {.f = f, .before = "plot "};
   for (size_t run = 0; run < p->count; run++) {
     put_loss(&l, p, run);
@@ -274,7 +280,8 @@ static void put_losses(FILE *f, const picture *p) {
 
 static void put_rates(FILE *f, const picture *p) {
   if (!p->rates) return;
-  fputs("unset label\nunset logscale y\nunset key\nset format x '%.0f'\nset xlabel 'step'\n", f);
+  fputs("unset label\nunset logscale y\nunset key\nset format x '%.0f'\n", f);
+  put_step(f, p);
   put_panel(f, BOTTOM, BOTTOM + RATES, "learning rate");
   fprintf(f, "set yrange [0:%.9g]\nset ytics %.9g\n", p->rate * 1.1, gnuplot_round(p->rate / 2, false));
   const char *before = "plot ";

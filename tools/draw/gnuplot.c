@@ -52,11 +52,33 @@ static int replace(const char *command, const char *option, const char *path, co
   return error ? tool_fail(command, "%s %s: cannot write: %s", option, path, strerror(error)) : TOOL_DONE;
 }
 
+// An SVG has the cells of a heat map as a small image, a pixel each. Viewers enlarge it, and blur it unless they are told not to: those of
+// SVG 1.1 by the attribute, browsers by the style.
+static int keep_cells_sharp(const char *command, child_output *p) {
+  static const char image[] = "<image ", style[] = "image-rendering='optimizeSpeed' style='image-rendering:pixelated' ";
+  const size_t length = strlen(image);
+  size_t images = 0;
+  for (size_t i = length; i <= p->count; i++) images += memcmp(p->bytes + i - length, image, length) == 0;
+  if (images == 0) return TOOL_DONE;
+  char *bytes = malloc(p->count + images * strlen(style)), *to = bytes;
+  if (!bytes) return tool_fail(command, "out of memory");
+  for (size_t i = 1; i <= p->count; i++) {
+    *to++ = p->bytes[i - 1];
+    if (i < length || memcmp(p->bytes + i - length, image, length) != 0) continue;
+    memcpy(to, style, strlen(style));
+    to += strlen(style);
+  }
+  free(p->bytes);
+  *p = (child_output){.bytes = bytes, .count = (size_t)(to - bytes)};
+  return TOOL_DONE;
+}
+
 int gnuplot_draw(const char *command, const char *option, const char *path, FILE *script) {
   if (fflush(script) != 0 || ferror(script))
     return tool_fail(command, "%s %s: cannot write a temporary file: %s", option, path, strerror(errno));
   child_output p = {0};
   int status = run(command, option, path, script, &p);
+  if (status == TOOL_DONE && strcmp(gnuplot_terminal(path), "svg") == 0) status = keep_cells_sharp(command, &p);
   if (status == TOOL_DONE) status = replace(command, option, path, &p);
   free(p.bytes);
   return status;
