@@ -36,20 +36,20 @@ static heed_status check(const heed_context *ctx, const heed_tune_problem *probl
 }
 
 heed_status heed_tune_get(heed_context *ctx, const heed_tune_problem *problem, heed_tune_choice *choice) {
-  const struct heed__driver_tuning *tuning;
+  const struct heed__driver_tuning *tuning = NULL;
   HEED__TRY(check(ctx, problem, choice, &tuning));
   tuning->get(ctx, problem, choice);
   return HEED_OK;
 }
 
 heed_status heed_tune_set(heed_context *ctx, const heed_tune_problem *problem, const char *choice, double speedup) {
-  const struct heed__driver_tuning *tuning;
+  const struct heed__driver_tuning *tuning = NULL;
   HEED__TRY(check(ctx, problem, choice, &tuning));
   return tuning->set(ctx, problem, choice, speedup);
 }
 
 heed_status heed_tune_force(heed_context *ctx, heed_tune_op op, const char *choice) {
-  const struct heed__driver_tuning *tuning;
+  const struct heed__driver_tuning *tuning = NULL;
   HEED__TRY(tuning_of(ctx, &tuning));
   HEED__TRY(check_op(op));
   return tuning->force(ctx, op, choice);
@@ -57,7 +57,7 @@ heed_status heed_tune_force(heed_context *ctx, heed_tune_op op, const char *choi
 
 heed_status heed_tune_neighbours(heed_context *ctx, const heed_tune_problem *problem, const char *choice,
                                  heed_tune_choice *neighbours, size_t room, size_t *count) {
-  const struct heed__driver_tuning *tuning;
+  const struct heed__driver_tuning *tuning = NULL;
   HEED__TRY(check(ctx, problem, choice, &tuning));
   HEED__REQUIRE(neighbours && count, HEED_ERROR_INVALID_ARGUMENT, "tune: an argument is NULL");
   *count = 0;
@@ -65,7 +65,7 @@ heed_status heed_tune_neighbours(heed_context *ctx, const heed_tune_problem *pro
 }
 
 const char *heed_tune_path(const heed_context *ctx) {
-  const struct heed__driver_tuning *tuning;
+  const struct heed__driver_tuning *tuning = NULL;
   const char *path = tuning_of(ctx, &tuning) == HEED_OK ? tuning->path(ctx) : NULL;
   return path ? path : "";
 }
@@ -76,14 +76,14 @@ uint64_t heed_tune_verdicts(const heed_context *ctx) {
 }
 
 heed_status heed_tune_load(heed_context *ctx, const char *path) {
-  const struct heed__driver_tuning *tuning;
+  const struct heed__driver_tuning *tuning = NULL;
   HEED__TRY(tuning_of(ctx, &tuning));
   HEED__REQUIRE(path, HEED_ERROR_INVALID_ARGUMENT, "tune: the path is NULL");
   return tuning->load(ctx, path);
 }
 
 heed_status heed_tune_save(heed_context *ctx, const char *path) {
-  const struct heed__driver_tuning *tuning;
+  const struct heed__driver_tuning *tuning = NULL;
   HEED__TRY(tuning_of(ctx, &tuning));
   if (!path) path = heed_tune_path(ctx);
   HEED__REQUIRE(path[0], HEED_ERROR_IO, "tune: no place to save to: set HOME, XDG_CONFIG_HOME or HEED_TUNE");
@@ -91,7 +91,7 @@ heed_status heed_tune_save(heed_context *ctx, const char *path) {
 }
 
 heed_status heed_tune_json(heed_context *ctx, char **text) {
-  const struct heed__driver_tuning *tuning;
+  const struct heed__driver_tuning *tuning = NULL;
   HEED__TRY(tuning_of(ctx, &tuning));
   HEED__REQUIRE(text, HEED_ERROR_INVALID_ARGUMENT, "tune: an argument is NULL");
   return tuning->json(ctx, text);
