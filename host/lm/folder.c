@@ -42,14 +42,14 @@ static heed_status open_parts(const char *path, heed_model_folder *folder) {
   return status == HEED_OK ? heed__lm_check_sizes(folder) : status;
 }
 
-static heed_status open_by(const char *call, heed_status (*open)(const char *path, heed_model_folder *folder),
+static heed_status open_by(const char *call, heed_status (*read_parts)(const char *path, heed_model_folder *folder),
                            const char *path, heed_model_folder **out) {
   HEED__REQUIRE(out, HEED_ERROR_INVALID_ARGUMENT, "%s: out is NULL", call);
   *out = NULL;
   HEED__REQUIRE(path, HEED_ERROR_INVALID_ARGUMENT, "%s: the path is NULL", call);
   heed_model_folder *folder = calloc(1, sizeof *folder);
   HEED__REQUIRE(folder, HEED_ERROR_OUT_OF_MEMORY, "no memory to open %s", path);
-  const heed_status status = open(path, folder);
+  const heed_status status = read_parts(path, folder);
   if (status != HEED_OK) {
     heed_model_folder_close(folder);
     return status;

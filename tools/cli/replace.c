@@ -25,7 +25,7 @@ static int write_in_place(const char *path, const char *bytes, size_t count) {
 
 // mkstemp() makes files that only the user can read, but this one is for everybody who may read new files.
 static mode_t new_mode(void) {
-  const mode_t mask = umask(0);
+  const mode_t mask = (mode_t)umask(0);
   umask(mask);
   return (mode_t)(0666 & ~mask);
 }
@@ -49,5 +49,5 @@ int tool_replace_file(const char *path, const char *bytes, size_t count) {
   const bool there = lstat(path, &info) == 0;
   // rename() would put a file in the place of a device, a pipe or a link.
   if (there && !S_ISREG(info.st_mode)) return write_in_place(path, bytes, count);
-  return write_beside(path, there ? info.st_mode & 0777 : new_mode(), bytes, count);
+  return write_beside(path, there ? (mode_t)(info.st_mode & 0777) : new_mode(), bytes, count);
 }

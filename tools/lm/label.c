@@ -1,7 +1,6 @@
 // Tokens as they are shown: what has no shape of its own is made visible, and what is long is cut.
-#include <locale.h>
 #include <string.h>
-#include <wchar.h>
+#include <utf8proc.h>
 
 #include "lm/lm.h"
 
@@ -12,13 +11,20 @@ typedef struct piece {
   int width;
 } piece;
 
-// Characters that only change how others are shown: soft hyphen, marks of direction, joiners, separators, tags.
-static bool only_formats(uint32_t code) {
-  static const uint32_t ranges[][2] = {{0xad, 0xad},     {0x61c, 0x61c},   {0x200b, 0x200f}, {0x2028, 0x202e},
-                                       {0x2060, 0x206f}, {0xfeff, 0xfeff}, {0xfff9, 0xfffb}, {0xe0000, 0xe007f}};
-  for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
-    if (code >= ranges[i][0] && code <= ranges[i][1]) return true;
-  return false;
+// Characters without a shape: controls, those that only change how others are shown (soft hyphen, marks of direction, joiners, tags),
+// separators of lines, and those that nobody has assigned.
+static bool has_no_shape(uint32_t code) {
+  switch (utf8proc_category((utf8proc_int32_t)code)) {
+    case UTF8PROC_CATEGORY_CC:
+    case UTF8PROC_CATEGORY_CF:
+    case UTF8PROC_CATEGORY_CN:
+    case UTF8PROC_CATEGORY_CS:
+    case UTF8PROC_CATEGORY_ZL:
+    case UTF8PROC_CATEGORY_ZP:
+      return true;
+    default:
+      return false;
+  }
 }
 
 static piece escaped(const char *format, uint32_t value) {
@@ -37,8 +43,8 @@ static piece of_character(const char *text, size_t length, uint32_t code, bool i
   if (code == '\r') return (piece){"\\r", 2};
   if (code == '\\') return (piece){"\\\\", 2};
   if (code < 0x20 || code == 0x7f) return escaped("\\x%02x", code);
-  if (code >= 0x80) p.width = wcwidth((wchar_t)code);
-  if (p.width < 0 || only_formats(code)) return escaped(code > 0xffff ? "\\U%08x" : "\\u%04x", code);
+  if (has_no_shape(code)) return escaped(code > 0xffff ? "\\U%08x" : "\\u%04x", code);
+  p.width = utf8proc_charwidth((utf8proc_int32_t)code);
   snprintf(p.text, sizeof p.text, "%s%.*s", is_first && p.width == 0 ? circle : "", (int)length, text);
   if (is_first && p.width == 0) p.width = 1;
   return p;
@@ -70,17 +76,10 @@ static void fill(const char *text, size_t bytes, lm_label *label) {
 }
 
 void lm_labels(const heed_tokenizer *tokenizer, const int32_t *ids, size_t count, lm_label *labels) {
-  // For wcwidth(), on this thread alone; where there is no such locale, it takes other characters than ASCII as its own does.
-  const locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
-  const locale_t before = utf8 ? uselocale(utf8) : (locale_t)0;
   for (size_t i = 0; i < count; i++) {
     size_t bytes = 0;
     const char *text = heed_tokenizer_token(tokenizer, ids[i], &bytes);
     fill(text ? text : "", text ? bytes : 0, &labels[i]);
     if (labels[i].width == 0) labels[i].width = snprintf(labels[i].text, sizeof labels[i].text, "(empty)");
-  }
-  if (utf8) {
-    uselocale(before);
-    freelocale(utf8);
   }
 }
