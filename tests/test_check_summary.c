@@ -46,10 +46,23 @@ static void the_worst_case_is_the_one_nearest_to_its_tolerance(void **state) {
   check_summary_free(&summary);
 }
 
+static void a_case_without_a_result_is_worse_than_any_error(void **state) {
+  (void)state;
+  check_summary summary = {0};
+  add(&summary, "op", "first", true, 1e-8);
+  assert_false(summary.operators[0].is_unmeasured);
+  assert_true(check_summary_add(&summary, "op", "second", &(case_result){.message = "signal 11"}));
+  add(&summary, "op", "third", false, 1e30);
+  assert_string_equal(summary.operators[0].worst, "second");
+  assert_true(summary.operators[0].is_unmeasured);
+  check_summary_free(&summary);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_operator_has_a_line_of_its_own),
       cmocka_unit_test(the_worst_case_is_the_one_nearest_to_its_tolerance),
+      cmocka_unit_test(a_case_without_a_result_is_worse_than_any_error),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

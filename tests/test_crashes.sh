@@ -53,12 +53,13 @@ for op in relu gemm sgd; do
   set -- $(counts $op)
   [ "$1" -ge 1 ] && [ "$2" -eq 0 ] || fail "$op, which does not crash: $1 cases, $2 failed"
 done
+[ "$(grep -c 'not run' err)" -le 1 ] || fail "cases that are not run are told one by one: $(cat err)"
 grep -q '</testsuites>' report.xml && grep -q 'signal 11' report.xml || fail "the JUnit report of a crash: $(cat report.xml)"
 
 # ---- the same of one operator, and of one case, which are not split among processes
 crashing softmax_rows --op softmax
 [ "$status" -eq 1 ] || fail "a crash of --op softmax: exit status $status: $(tail -n 1 err)"
-grep -qE '^softmax +[0-9]+ +[1-9]' out || fail "no table of the crash of --op softmax: $(cat out)"
+grep -qE '^softmax +[0-9]+ +[1-9][0-9]* +- +FAILED +[a-z0-9_]+$' out || fail "no table of the crash of --op softmax: $(cat out)"
 crashing softmax_rows --op relu
 [ "$status" -eq 0 ] || fail "relu, which does not crash: exit status $status: $(tail -n 1 err)"
 

@@ -37,6 +37,7 @@ typedef struct check_state {
   check_summary summary;
   check_task *tasks;
   size_t total, done, failed;
+  bool fails_together;  // failures are counted and reported, and told by who loses them
   json_t *failures;
   junit report;
   double started;

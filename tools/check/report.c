@@ -1,4 +1,5 @@
 // What `heed check` prints: the table, the JSON object, the JUnit report, and the list of cases.
+#include <math.h>
 #include <string.h>
 
 #include "check/check.h"
@@ -42,7 +43,7 @@ void check_print_table(const check_state *state, check_verdict verdict) {
     char cases[24], failed[24], error[24];
     snprintf(cases, sizeof cases, "%zu", s->cases);
     snprintf(failed, sizeof failed, "%zu", s->failed);
-    snprintf(error, sizeof error, "%.2e", s->relative);
+    snprintf(error, sizeof error, s->is_unmeasured ? "-" : "%.2e", s->relative);
     tool_table_row(&table, (const char *const[]){s->op, cases, failed, error, s->failed ? "FAILED" : "ok", s->worst});
   }
   print_verdict(state, verdict);
@@ -54,7 +55,7 @@ static json_t *operator_json(const check_operator *s) {
   tool_json_add(object, "cases", json_integer((json_int_t)s->cases));
   tool_json_add(object, "failed", json_integer((json_int_t)s->failed));
   tool_json_add(object, "with_nan", json_integer((json_int_t)s->with_nan));
-  tool_json_number(object, "worst_relative_error", s->relative);
+  tool_json_number(object, "worst_relative_error", s->is_unmeasured ? NAN : s->relative);
   tool_json_add(object, "worst_case", json_string(s->worst));
   tool_json_add(object, "verdict", json_string(s->failed ? "failed" : "ok"));
   tool_json_add(object, "ok", json_boolean(s->failed == 0));

@@ -1,5 +1,6 @@
 #include "check/summary.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,11 +27,16 @@ bool check_summary_add(check_summary *summary, const char *op, const char *case_
   of->cases += 1;
   of->failed += !result->passed;
   of->with_nan += result->has_nan;
-  const double used = result->tolerance > 0 ? result->relative / result->tolerance : result->relative > 0 ? 1e300 : 0;
+  const bool is_unmeasured = !result->passed && !result->output[0];
+  const double used = is_unmeasured           ? INFINITY
+                      : result->tolerance > 0 ? result->relative / result->tolerance
+                      : result->relative > 0  ? 1e300
+                                              : 0;
   if (used <= of->used && of->worst[0]) return true;
   of->used = used;
   of->relative = result->relative;
-  snprintf(of->worst, sizeof of->worst, "%s (%s)", case_name, result->output);
+  of->is_unmeasured = is_unmeasured;
+  snprintf(of->worst, sizeof of->worst, is_unmeasured ? "%s" : "%s (%s)", case_name, result->output);
   return true;
 }
 

@@ -8,6 +8,7 @@ typedef struct check_operator {
   char op[40];
   size_t cases, failed, with_nan;
   double relative, used;  // the worst case's error, and the share of its tolerance that it uses
+  bool is_unmeasured;     // the worst case failed without a result: a crash, a refusal
   char worst[96];
 } check_operator;
 

@@ -73,7 +73,8 @@ static void repro_text(const check_state *state, const heed_case *c, check_kind 
 static void note_failure(check_state *state, const char *op, const heed_case *c, const case_result *result,
                          const char *repro) {
   state->failed += 1;
-  tool_say(command, "FAILED %s %s: %s\n  repeat it with: %s", op, c->name, result->message, repro);
+  if (!state->fails_together)
+    tool_say(command, "FAILED %s %s: %s\n  repeat it with: %s", op, c->name, result->message, repro);
   json_t *failure = json_object();
   tool_json_add(failure, "op", json_string(op));
   tool_json_add(failure, "case", json_string(c->name));
