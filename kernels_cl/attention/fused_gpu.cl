@@ -14,11 +14,9 @@
 #define DEPTH 16   // columns of a chunk of both factors of a score
 #define OUT_X 16   // work-items across a row of an output; its other ITEMS / OUT_X lie across rows
 #define STAGE 2560 // floats
-#define QK_VECTOR 4 // an item has QK_VECTORS vectors of QK_VECTOR columns each, OUT_X vectors apart
-#define QK_VECTORS 1
-#define QK_ROWS 32 // rows that are staged at a time
-#define V_VECTOR 4
-#define V_VECTORS 1
+#define QK_COLUMNS 4 // of an item
+#define QK_ROWS 32   // rows that are staged at a time
+#define V_COLUMNS 4
 #define V_ROWS 32
 #endif
 #ifndef ALIGNED
@@ -58,7 +56,7 @@
 #define OUT_Y (ITEMS / OUT_X)
 #define OUT_ITEM_X ITEM_X(OUT_X, OUT_Y)
 #define OUT_ITEM_Y ITEM_Y(OUT_X, OUT_Y)
-#define COLUMNS(WIDTH) (WIDTH##_VECTOR * WIDTH##_VECTORS)
+#define COLUMNS(WIDTH) WIDTH##_COLUMNS
 #define PADDED(WIDTH) (OUT_X * COLUMNS(WIDTH))
 #define ITEMS_GROUP SUBGROUP_SIZE __attribute__((reqd_work_group_size(ITEMS, 1, 1)))
 #define LOG2E 1.44269504f
@@ -86,6 +84,17 @@
 
 typedef __global const TYPE(X_DTYPE) *storage;
 
+// Where a work-group is, in local memory: what is read now and then from there needs no registers meanwhile, which are scarce where tiles
+// are multiplied. Nor does what follows from it: compilers keep what an item reckons from a number that does not change in a loop.
+struct place {
+  long batch, head, split;
+  idx q, k, v, dout; // where heads begin
+  int first;         // of the rows, or in dk's and dv's kernel of the keys, that are the work-group's
+  struct reach reach;
+};
+#define FIND(x, batch, head) place.x = (idx)((batch)*call.x.stride0 + (head)*call.x.stride1)
+#define FOUND(x) ((x) + call.x.offset + place.x)
+
 // ---------------------------------------------------------------- into local memory
 
 // Columns [column, column + 4) of a row that begins at `at`; 0 from `width` on.
@@ -107,12 +116,25 @@ float4 load4(storage x, idx at, int column, int width) {
 #endif
 }
 
+#define CHUNK_X (DEPTH / 4) // float4s of a row of a chunk
+#define ROUNDS(fours) (((fours) + ITEMS - 1) / ITEMS)
+// Where what an item loads in this round lies: the row of the tile, and the float4 in it. Where that is a division a round, it counts from the
+// tile's first row: all the results would stay in registers for the whole loop else.
+#define FOURS(WIDTH) (PADDED(WIDTH) / 4)
+#define NUMBER_OF(WIDTH, round, first) ((uint)ITEM + (uint)(round) * ITEMS + (uint)(first) * FOURS(WIDTH))
+#define ROW_OF(WIDTH, round, first)                                                                          \
+  (ITEMS % FOURS(WIDTH) == 0 ? (first) + (int)((uint)ITEM / FOURS(WIDTH)) + (round) * (ITEMS / FOURS(WIDTH)) \
+                             : (int)(NUMBER_OF(WIDTH, round, first) / FOURS(WIDTH)))
+#define FOUR_OF(WIDTH, round, first)               \
+  (int)(ITEMS % FOURS(WIDTH) == 0 ? (uint)ITEM % FOURS(WIDTH) : NUMBER_OF(WIDTH, round, first) % FOURS(WIDTH))
+
 // ---------------------------------------------------------------- products
 
 // s += x yᵀ over one chunk of `depth` columns.
 void multiply_chunk(const __local float4 *x, const __local float4 *y, int depth, float s[SCORE_ROWS][4]) {
   x += SCORE_ITEM_Y * CHUNK_PITCH;
   y += SCORE_ITEM_X * CHUNK_PITCH;
+#pragma unroll 4
   for (int c = 0; c < depth / 4; ++c) {
     float4 factor[4];
 #pragma unroll
@@ -131,27 +153,28 @@ void multiply_chunk(const __local float4 *x, const __local float4 *y, int depth,
   }
 }
 
-// The columns of an output that are this item's, from one row of staged rows; and the element where column c of them stands.
-#define OUT_COLUMN(WIDTH, c) \
-  (((c) / WIDTH##_VECTOR * OUT_X + OUT_ITEM_X) * WIDTH##_VECTOR + (c) % WIDTH##_VECTOR)
-#define DEFINE_COLUMNS(WIDTH)                                                                       \
-  void columns_##WIDTH(const __local float *row, float z[COLUMNS(WIDTH)]) {                          \
-    _Pragma("unroll") for (int v = 0; v < WIDTH##_VECTORS; ++v) {                                    \
-      const int at = v * OUT_X + OUT_ITEM_X;                                                         \
-      if (WIDTH##_VECTOR == 4) {                                                                     \
-        const float4 part = ((const __local float4 *)row)[at];                                       \
-        z[v * WIDTH##_VECTOR] = part.x;                                                              \
-        z[v * WIDTH##_VECTOR + 1 % WIDTH##_VECTOR] = part.y;                                         \
-        z[v * WIDTH##_VECTOR + 2 % WIDTH##_VECTOR] = part.z;                                         \
-        z[v * WIDTH##_VECTOR + 3 % WIDTH##_VECTOR] = part.w;                                         \
-      } else if (WIDTH##_VECTOR == 2) {                                                              \
-        const float2 part = ((const __local float2 *)row)[at];                                       \
-        z[v * WIDTH##_VECTOR] = part.x;                                                              \
-        z[v * WIDTH##_VECTOR + 1 % WIDTH##_VECTOR] = part.y;                                         \
-      } else {                                                                                       \
-        z[v] = row[at];                                                                              \
-      }                                                                                              \
-    }                                                                                                \
+// The columns of an output that are this item's, from one row of staged rows; and the element where column c of them stands. First all items
+// have a vector of 4 each, as often as their columns hold one, then one of 2, then a single column.
+#define FOURTHS(WIDTH) (COLUMNS(WIDTH) / 4 * 4)
+#define OUT_COLUMN(WIDTH, c)                                                                                        \
+  ((c) < FOURTHS(WIDTH)                                   ? ((c) / 4 * OUT_X + OUT_ITEM_X) * 4 + (c) % 4              \
+   : COLUMNS(WIDTH) % 4 >= 2 && (c) < FOURTHS(WIDTH) + 2 ? FOURTHS(WIDTH) * OUT_X + OUT_ITEM_X * 2 + (c) % 2          \
+                                                         : (COLUMNS(WIDTH) - 1) * OUT_X + OUT_ITEM_X)
+#define DEFINE_COLUMNS(WIDTH)                                                                            \
+  void columns_##WIDTH(const __local float *row, float z[COLUMNS(WIDTH)]) {                               \
+    _Pragma("unroll") for (int c = 0; c < FOURTHS(WIDTH); c += 4) {                                       \
+      const float4 part = ((const __local float4 *)(row + c * OUT_X))[OUT_ITEM_X];                        \
+      z[c] = part.x;                                                                                      \
+      z[c + 1] = part.y;                                                                                  \
+      z[c + 2] = part.z;                                                                                  \
+      z[c + 3] = part.w;                                                                                  \
+    }                                                                                                     \
+    if (COLUMNS(WIDTH) % 4 >= 2) {                                                                        \
+      const float2 part = ((const __local float2 *)(row + FOURTHS(WIDTH) * OUT_X))[OUT_ITEM_X];           \
+      z[FOURTHS(WIDTH) % COLUMNS(WIDTH)] = part.x;                                                        \
+      z[(FOURTHS(WIDTH) + 1) % COLUMNS(WIDTH)] = part.y;                                                  \
+    }                                                                                                     \
+    if (COLUMNS(WIDTH) % 2 == 1) z[COLUMNS(WIDTH) - 1] = row[(COLUMNS(WIDTH) - 1) * OUT_X + OUT_ITEM_X];  \
   }
 
 // sum[r] += Σ_j w[row r][j] z[j] over the staged rows z, which are keys from `first` of the tile on. An item's rows lie OUT_Y
@@ -161,7 +184,7 @@ void multiply_chunk(const __local float4 *x, const __local float4 *y, int depth,
   void output_of_queries(const __local float4 *w, int first, const __local float *z, bool careful,               \
                          float sum[QUERIES / OUT_Y][COLUMNS(WIDTH)]) {                                           \
     w += OUT_ITEM_Y * WEIGHT_PITCH + first / 4;                                                                  \
-    for (int j = 0; !careful && j < WIDTH##_ROWS; j += 4) {                                                      \
+    _Pragma("unroll 2") for (int j = 0; !careful && j < WIDTH##_ROWS; j += 4) {                              \
       float row[4][COLUMNS(WIDTH)];                                                                              \
       _Pragma("unroll") for (int n = 0; n < 4; ++n) columns_##WIDTH(z + (j + n) * PADDED(WIDTH), row[n]);         \
       _Pragma("unroll") for (int r = 0; r < QUERIES / OUT_Y; ++r) {                                              \

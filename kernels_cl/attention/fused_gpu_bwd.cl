@@ -30,14 +30,21 @@
 #define BWD_ARGUMENTS CALL_ARGUMENTS, storage q, storage k, storage v, storage dout
 
 // The scores of a tile, in s and slope, and then dO vᵀ, in dp. Before the scores nobody may be reading the pool.
-#define SCORES(s, slope, whole)                                                                                          \
-  multiply_tiles(q_head, (idx)call.q.stride2, row0, row_end, k_head, (idx)call.k.stride2, key0, key_end, QK_WIDTH, true, 0, \
-                 pool, s);                                                                                               \
-  finish_scores(s, slope, reach, whole, row0, row_end, key0, (int)queries, call.scale, call.softcap, mask_head, 0,       \
-                (idx)call.mask.stride2, (idx)call.mask_stride3)
-#define DWEIGHTS(dp)                                                                                                     \
-  multiply_tiles(dout_head, (idx)call.dout.stride2, row0, row_end, v_head, (idx)call.v.stride2, key0, key_end, V_WIDTH,  \
+#define SCORES(s, slope, row0, key0)                                                                                          \
+  do {                                                                                                                      \
+    multiply_tiles(FOUND(q), (idx)call.q.stride2, row0, row_end, FOUND(k), (idx)call.k.stride2, key0, key_end, QK_WIDTH,    \
+                   true, 0, pool, s);                                                                                       \
+    const struct reach reach = place.reach;                                                                                 \
+    const bool whole = row0 + QUERIES <= call.reach.queries && first_key(&reach, row_end - 1) <= key0 &&                    \
+                       end_key(&reach, row0) >= key0 + KEYS;                                                                \
+    finish_scores(s, slope, reach, whole, row0, row_end, key0, (int)call.reach.queries, call.scale, call.softcap,           \
+                  AT_HEAD(mask, place.batch, place.head), 0, (idx)call.mask.stride2, (idx)call.mask_stride3);               \
+  } while (0)
+#define DWEIGHTS(dp, row0, key0)                                                                                            \
+  multiply_tiles(FOUND(dout), (idx)call.dout.stride2, row0, row_end, FOUND(v), (idx)call.v.stride2, key0, key_end, V_WIDTH, \
                  false, BUFFER_AFTER(QK_WIDTH, 0), pool, dp)
+// stats of the head's first row.
+#define STATS (stats + (place.batch * call.heads + place.head) * call.reach.queries)
 
 // From the scores of a tile to its weights. stats of each row: {shift, 1/Σ exp(s − shift), δ}.
 void weights_of(float s[SCORE_ROWS][4], __global const float4 *stats, int row0, int row_end) {
@@ -83,6 +90,7 @@ ITEMS_GROUP __kernel void attention_rows(BWD_ARGUMENTS, storage out, __global co
   __local float4 pool[2 * BUFFER];
   __local float parts[QUERIES * PART_PITCH], row_max[QUERIES], row_factor[QUERIES], row_delta[QUERIES];
   __local int recompute;
+  __local struct place place;
   LEAVE_IF_CLOSED;
   const long queries = call.reach.queries, heads = call.heads, group = call.group;
   const int tiles = ((int)queries + QUERIES - 1) / QUERIES;
@@ -114,30 +122,35 @@ ITEMS_GROUP __kernel void attention_rows(BWD_ARGUMENTS, storage out, __global co
     row_delta[row - row0] = delta;
     if (!recompute) stats[row] = (float4)(dead ? 0 : lse[row], dead ? 0 : 1, delta, 0);
   }
-#else
-  const storage dout_head = AT_HEAD(dout, batch, head), v_head = AT_HEAD(v, batch, head / group);
 #endif
   if (!recompute) return;
 
-  const storage q_head = AT_HEAD(q, batch, head), k_head = AT_HEAD(k, batch, head / group);
-  __global const TYPE(MASK_DTYPE) *mask_head = AT_HEAD(mask, batch, head);
   struct reach reach;
   reach_of(&call.reach, kv_lengths, batch, &reach);
   const int key_first = first_key(&reach, row0) / KEYS * KEYS, key_end = end_key(&reach, row_end - 1);
-  const int inner_first = first_key(&reach, row_end - 1), inner_end = end_key(&reach, row0);
+  if (ITEM == 0) {
+    place.batch = batch;
+    place.head = head;
+    FIND(q, batch, head);
+    FIND(k, batch, head / group);
+    FIND(v, batch, head / group);
+    FIND(dout, batch, head);
+    place.first = row0;
+    place.reach = reach;
+  }
   float row_sum[SCORE_ROWS], part_delta[SCORE_ROWS];
 #pragma unroll
   for (int r = 0; r < SCORE_ROWS; ++r) row_sum[r] = part_delta[r] = 0;
   for (int row = ITEM; row < QUERIES; row += ITEMS) row_max[row] = -INFINITY;
+  barrier(CLK_LOCAL_MEM_FENCE);
   for (int key0 = key_first; key0 < key_end; key0 += KEYS) {
     float s[SCORE_ROWS][4], slope[SCORE_ROWS][4];
-    const bool whole = key0 >= inner_first && key0 + KEYS <= inner_end && row0 + QUERIES <= queries;
-    SCORES(s, slope, whole);
+    SCORES(s, slope, place.first, key0);
     float most[SCORE_ROWS], factors[SCORE_ROWS];
     update_maxima(s, parts, row_max, row_factor, most, factors);
 #if EXACT_DELTA
     float dp[SCORE_ROWS][4];
-    DWEIGHTS(dp);
+    DWEIGHTS(dp, place.first, key0);
 #endif
 #if EXACT_DELTA && DROPOUT
     const uint kept = kept_weights(call.seed_low, call.seed_high, call.dropout_threshold, (uint)batch,
@@ -188,34 +201,33 @@ DEFINE_ROWS(QK)
 #define DEFINE_KEYS_PRODUCT(WIDTH)                                                                                     \
   void keys_product_##WIDTH(const float w[SCORE_ROWS][4], int first, storage x, idx stride, int row0, int row_end,     \
                             __local float4 *pool, __local int *bad, float sum[OUT_KEYS][COLUMNS(WIDTH)]) {             \
-    struct rows_##WIDTH next;                                                                                          \
+    struct rows_##WIDTH loaded;                                                                                        \
     row0 += first * SCORE_Y;                                                                                           \
-    load_rows_##WIDTH(x, stride, row0, row_end, 0, &next);                                                             \
     _Pragma("nounroll") for (int row = 0; row < WEIGHT_ROWS; row += WIDTH##_ROWS) {                                    \
+      load_rows_##WIDTH(x, stride, row0, row_end, row, 0, &loaded);                                                    \
       barrier(CLK_LOCAL_MEM_FENCE);                                                                                    \
       if (row == 0) {                                                                                                  \
         _Pragma("unroll") for (int r = 0; r < WEIGHT_ROWS / SCORE_Y; ++r)                                              \
             store_weights(pool, r, w[first + r]);                                                                      \
       }                                                                                                                \
-      store_rows_##WIDTH(x, stride, row0 + row, row_end, &next, pool + STAGED, bad);                                   \
+      store_rows_##WIDTH(x, stride, row0, row_end, row, &loaded, pool + STAGED, bad);                                  \
       barrier(CLK_LOCAL_MEM_FENCE);                                                                                    \
-      if (row + WIDTH##_ROWS < WEIGHT_ROWS)                                                                            \
-        load_rows_##WIDTH(x, stride, row0 + row + WIDTH##_ROWS, row_end, 0, &next);                                    \
       output_of_keys_##WIDTH((const __local float *)pool, row, (const __local float *)(pool + STAGED), *bad, sum);     \
     }                                                                                                                  \
   }
 DEFINE_KEYS_PRODUCT(V)
 DEFINE_KEYS_PRODUCT(QK)
-#define KEYS_PRODUCT(WIDTH, w, x, stride, sum)                                                \
-  keys_product_##WIDTH(w, 0, x, (idx)(stride), row0, row_end, pool, &bad, sum);               \
-  if (WEIGHT_ROWS < QUERIES)                                                                  \
-  keys_product_##WIDTH(w, SCORE_ROWS / 2, x, (idx)(stride), row0, row_end, pool, &bad, sum)
+#define KEYS_PRODUCT(WIDTH, w, x, sum)                                                                       \
+  keys_product_##WIDTH(w, 0, FOUND(x), (idx)call.x.stride2, row0, row_end, pool, &bad, sum);                 \
+  if (WEIGHT_ROWS < QUERIES)                                                                                 \
+  keys_product_##WIDTH(w, SCORE_ROWS / 2, FOUND(x), (idx)call.x.stride2, row0, row_end, pool, &bad, sum)
 
 // dk and dv of KEYS keys: over the query heads of the group in order, and over their tiles of rows.
 ITEMS_GROUP __kernel void attention_keys_bwd(BWD_ARGUMENTS, __global const float4 *stats, RESULT dk,
                                              RESULT dv GATE_ARGUMENT) {
   __local float4 pool[STAGE / 4];
   __local int bad;
+  __local struct place place;
   LEAVE_IF_CLOSED;
   const long queries = call.reach.queries, keys = call.reach.keys, heads = call.heads, group = call.group;
   const int tiles = ((int)keys + KEYS - 1) / KEYS;
@@ -225,7 +237,6 @@ ITEMS_GROUP __kernel void attention_keys_bwd(BWD_ARGUMENTS, __global const float
   struct reach reach;
   reach_of(&call.reach, kv_lengths, batch, &reach);
   const int key_end = min(key0 + KEYS, reach.end);
-  const storage k_head = AT_HEAD(k, batch, kv_head), v_head = AT_HEAD(v, batch, kv_head);
   const int row_first = (int)min(first_row(&reach, key0), queries), row_stop = (int)max(end_row(&reach, key0 + KEYS, queries), 0L);
 
   float dk_sum[OUT_KEYS][COLUMNS(QK)], dv_sum[OUT_KEYS][COLUMNS(V)];
@@ -236,36 +247,46 @@ ITEMS_GROUP __kernel void attention_keys_bwd(BWD_ARGUMENTS, __global const float
 #pragma unroll
     for (int c = 0; c < COLUMNS(V); ++c) dv_sum[n][c] = 0;
   }
-  if (ITEM == 0) bad = 0;
-  for (long head = kv_head * group; head < (kv_head + 1) * group && key0 < key_end && row_first < row_stop; ++head) {
-    const storage q_head = AT_HEAD(q, batch, head), dout_head = AT_HEAD(dout, batch, head);
-    __global const TYPE(MASK_DTYPE) *mask_head = AT_HEAD(mask, batch, head);
-    __global const float4 *stats_head = stats + (batch * heads + head) * queries;
+  if (ITEM == 0) {
+    bad = 0;
+    place.batch = batch;
+    place.head = kv_head * group;
+    FIND(k, batch, kv_head);
+    FIND(v, batch, kv_head);
+    place.first = key0;
+    place.reach = reach;
+  }
+  for (int n = 0; n < (int)group && key0 < key_end && row_first < row_stop; ++n) {
+    if (ITEM == 0) {
+      place.head += n > 0;
+      FIND(q, place.batch, place.head);
+      FIND(dout, place.batch, place.head);
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
     for (int row0 = row_first / QUERIES * QUERIES; row0 < row_stop; row0 += QUERIES) {
       const int row_end = min(row0 + QUERIES, (int)queries);
-      const bool whole = row0 + QUERIES <= queries && first_key(&reach, row_end - 1) <= key0 &&
-                         end_key(&reach, row0) >= key0 + KEYS;
       float p[SCORE_ROWS][4], slope[SCORE_ROWS][4], dp[SCORE_ROWS][4];
-      SCORES(p, slope, whole);
-      DWEIGHTS(dp); // before the weights: their rows' numbers would be in registers while this is summed
-      weights_of(p, stats_head, row0, row_end);
-      const uint kept = kept_weights(call.seed_low, call.seed_high, call.dropout_threshold, (uint)batch,
-                                     (uint)head, row0, key0, (int)queries);
-      dscores_of(p, dp, slope, kept, call.dropout_scale, stats_head, row0, row_end);
+      SCORES(p, slope, row0, place.first);
+      DWEIGHTS(dp, row0, place.first); // before the weights: their rows' numbers would be in registers while this is summed
+      weights_of(p, STATS, row0, row_end);
+      const uint kept = kept_weights(call.seed_low, call.seed_high, call.dropout_threshold, (uint)place.batch,
+                                     (uint)place.head, row0, key0, (int)queries);
+      dscores_of(p, dp, slope, kept, call.dropout_scale, STATS, row0, row_end);
 #if DROPOUT
 #pragma unroll
       for (int r = 0; r < SCORE_ROWS; ++r)
 #pragma unroll
         for (int j = 0; j < 4; ++j) p[r][j] = IS_KEPT(kept, r, j) ? p[r][j] * call.dropout_scale : 0;
 #endif
-      KEYS_PRODUCT(V, p, dout_head, call.dout.stride2, dv_sum);
-      KEYS_PRODUCT(QK, dp, q_head, call.q.stride2, dk_sum);
+      KEYS_PRODUCT(V, p, dout, dv_sum);
+      KEYS_PRODUCT(QK, dp, q, dk_sum);
       barrier(CLK_LOCAL_MEM_FENCE);
     }
   }
 
-  dk = AT_HEAD(dk, batch, kv_head);
-  dv = AT_HEAD(dv, batch, kv_head);
+  barrier(CLK_LOCAL_MEM_FENCE);
+  dk = AT_HEAD(dk, place.batch, place.head / group);
+  dv = AT_HEAD(dv, place.batch, place.head / group);
 #pragma unroll
   for (int n = 0; n < OUT_KEYS; ++n) {
     const int key = key0 + OUT_ITEM_Y * OUT_KEYS + n;
@@ -299,54 +320,59 @@ DEFINE_ROWS(QK)
 ITEMS_GROUP __kernel void attention_queries_bwd(BWD_ARGUMENTS, __global const float4 *stats, RESULT dq GATE_ARGUMENT) {
   __local float4 pool[STAGE / 4];
   __local int bad;
+  __local struct place place;
   LEAVE_IF_CLOSED;
   const long queries = call.reach.queries, heads = call.heads, group = call.group;
   const int tiles = ((int)queries + QUERIES - 1) / QUERIES;
   const long work = call.first + get_group_id(0), batch_head = work / tiles;
   const long batch = batch_head / heads, head = batch_head - batch * heads;
   const int row0 = (tiles - 1 - (int)(work - batch_head * tiles)) * QUERIES, row_end = min(row0 + QUERIES, (int)queries);
-  const storage q_head = AT_HEAD(q, batch, head), dout_head = AT_HEAD(dout, batch, head);
-  const storage k_head = AT_HEAD(k, batch, head / group), v_head = AT_HEAD(v, batch, head / group);
-  __global const TYPE(MASK_DTYPE) *mask_head = AT_HEAD(mask, batch, head);
   struct reach reach;
   reach_of(&call.reach, kv_lengths, batch, &reach);
   const int key_first = first_key(&reach, row0) / KEYS * KEYS, key_end = end_key(&reach, row_end - 1);
-  const int inner_first = first_key(&reach, row_end - 1), inner_end = end_key(&reach, row0);
-  stats += batch_head * queries;
 
   float sum[QUERIES / OUT_Y][COLUMNS(QK)];
 #pragma unroll
   for (int r = 0; r < QUERIES / OUT_Y; ++r)
 #pragma unroll
     for (int c = 0; c < COLUMNS(QK); ++c) sum[r][c] = 0;
-  if (ITEM == 0) bad = 0;
+  if (ITEM == 0) {
+    bad = 0;
+    place.batch = batch;
+    place.head = head;
+    FIND(q, batch, head);
+    FIND(k, batch, head / group);
+    FIND(v, batch, head / group);
+    FIND(dout, batch, head);
+    place.first = row0;
+    place.reach = reach;
+  }
+  barrier(CLK_LOCAL_MEM_FENCE);
   for (int key0 = key_first; key0 < key_end; key0 += KEYS) {
     float p[SCORE_ROWS][4], slope[SCORE_ROWS][4], dp[SCORE_ROWS][4];
-    const bool whole = key0 >= inner_first && key0 + KEYS <= inner_end && row0 + QUERIES <= queries;
-    SCORES(p, slope, whole);
-    DWEIGHTS(dp);
-    weights_of(p, stats, row0, row_end);
-    const uint kept = kept_weights(call.seed_low, call.seed_high, call.dropout_threshold, (uint)batch,
-                                   (uint)head, row0, key0, (int)queries);
-    dscores_of(p, dp, slope, kept, call.dropout_scale, stats, row0, row_end);
-    struct rows_QK next;
-    load_rows_QK(k_head, (idx)call.k.stride2, key0, key_end, 0, &next);
+    SCORES(p, slope, place.first, key0);
+    DWEIGHTS(dp, place.first, key0);
+    weights_of(p, STATS, place.first, row_end);
+    const uint kept = kept_weights(call.seed_low, call.seed_high, call.dropout_threshold, (uint)place.batch,
+                                   (uint)place.head, place.first, key0, (int)queries);
+    dscores_of(p, dp, slope, kept, call.dropout_scale, STATS, place.first, row_end);
 #pragma nounroll
     for (int row = 0; row < KEYS; row += QK_ROWS) {
+      struct rows_QK loaded;
+      load_rows_QK(FOUND(k), (idx)call.k.stride2, key0, key_end, row, 0, &loaded);
       barrier(CLK_LOCAL_MEM_FENCE);
       if (row == 0) {
 #pragma unroll
         for (int r = 0; r < SCORE_ROWS; ++r) store_weights(pool, r, dp[r]);
       }
-      store_rows_QK(k_head, (idx)call.k.stride2, key0 + row, key_end, &next, pool + STAGED, &bad);
+      store_rows_QK(FOUND(k), (idx)call.k.stride2, key0, key_end, row, &loaded, pool + STAGED, &bad);
       barrier(CLK_LOCAL_MEM_FENCE);
-      if (row + QK_ROWS < KEYS) load_rows_QK(k_head, (idx)call.k.stride2, key0 + row + QK_ROWS, key_end, 0, &next);
       output_of_queries(pool, row, (const __local float *)(pool + STAGED), bad, sum);
     }
     barrier(CLK_LOCAL_MEM_FENCE);
   }
 
-  dq = AT_HEAD(dq, batch, head);
+  dq = AT_HEAD(dq, place.batch, place.head);
 #pragma unroll
   for (int r = 0; r < QUERIES / OUT_Y; ++r) {
     const int row = row0 + OUT_ITEM_Y + r * OUT_Y;

@@ -28,7 +28,6 @@
 
 // Local memory, in float4s: the queries if they stay, and then by turns two chunks of keys (and queries), and the weights with some rows of
 // v behind them.
-#define CHUNK_X (DEPTH / 4)
 #define CHUNKS ((QK_WIDTH + DEPTH - 1) / DEPTH)
 #define TAIL ((QK_WIDTH % DEPTH + 3) & ~3) // columns of the last chunk, if it is not a whole one
 #define QUERY_PITCH (RESIDENT ? CHUNKS * CHUNK_X + 1 : CHUNK_PITCH)
@@ -38,10 +37,8 @@
 #define CHUNK_FOURS (KEY_FOURS > PART_FOURS ? KEY_FOURS : PART_FOURS)
 #define HALF_PITCH (WEIGHT_KEYS / 4 + 1)
 #define WEIGHT_FOURS (QUERIES * HALF_PITCH)
-#define ROW_X (PADDED(V) / 4)
-#define OUT_FOURS (WEIGHT_FOURS + V_ROWS * ROW_X)
+#define OUT_FOURS (WEIGHT_FOURS + V_ROWS * FOURS(V))
 #define TURN_FOURS (2 * CHUNK_FOURS > OUT_FOURS ? 2 * CHUNK_FOURS : OUT_FOURS)
-#define ROUNDS(fours) (((fours) + ITEMS - 1) / ITEMS)
 
 DEFINE_COLUMNS(V)
 
@@ -57,7 +54,7 @@ struct chunk {
 #endif
 };
 struct rows {
-  float4 x[ROUNDS(V_ROWS * ROW_X)];
+  float4 x[ROUNDS(V_ROWS * FOURS(V))];
 };
 
 // Where row `row` of the tile begins in q. PACKED: a row is (head, query).
@@ -102,19 +99,17 @@ void store_chunk(const struct chunk *from, __local float4 *to) {
 #endif
 }
 
-void load_rows(storage v, idx stride, int key0, int key_end, struct rows *to) {
+void load_rows(storage v, idx stride, int key0, int key_end, int first, struct rows *to) {
 #pragma unroll
-  for (int n = 0; n < ROUNDS(V_ROWS * ROW_X); ++n) {
-    const uint e = (uint)ITEM + n * ITEMS;
-    to->x[n] = load4(v, min(key0 + (int)(e / ROW_X), key_end - 1) * stride, e % ROW_X * 4, V_WIDTH);
-  }
+  for (int n = 0; n < ROUNDS(V_ROWS * FOURS(V)); ++n)
+    to->x[n] = load4(v, min(key0 + ROW_OF(V, n, first), key_end - 1) * stride, FOUR_OF(V, n, first) * 4, V_WIDTH);
 }
 
 void store_rows(const struct rows *from, __local float4 *to) {
 #pragma unroll
-  for (int n = 0; n < ROUNDS(V_ROWS * ROW_X); ++n) {
+  for (int n = 0; n < ROUNDS(V_ROWS * FOURS(V)); ++n) {
     const uint e = (uint)ITEM + n * ITEMS;
-    if (V_ROWS * ROW_X % ITEMS == 0 || e < V_ROWS * ROW_X) to[e] = from->x[n];
+    if (V_ROWS * FOURS(V) % ITEMS == 0 || e < V_ROWS * FOURS(V)) to[e] = from->x[n];
   }
 }
 
@@ -222,36 +217,39 @@ ITEMS_GROUP __kernel void attention_forward(CALL_ARGUMENTS, storage q, storage k
   __local float row_max[QUERIES], row_factor[QUERIES];
   __local int2 attended[QUERIES];
   __local int bad;
+  __local struct place place;
   LEAVE_IF_CLOSED;
   const long queries = call.reach.queries, heads = call.heads, group = call.group, splits = call.splits;
   const int rows = (int)(PACKED ? group * queries : queries), tiles = (rows + QUERIES - 1) / QUERIES;
   const long work = call.first + get_group_id(0), tile = work / splits % tiles;
   const long slot = work / splits / tiles, slots = PACKED ? heads / group : heads;
-  const long batch = slot / slots, head = (slot - batch * slots) * (PACKED ? group : 1);
+  long batch = slot / slots, head = (slot - batch * slots) * (PACKED ? group : 1), split = SPLIT ? work % splits : 0;
   const int row0 = (int)(tiles - 1 - tile) * QUERIES, row_end = min(row0 + QUERIES, rows);
-  // Rows of all heads and batches in order; those of a packed tile follow each other too.
-  const long first_row = (batch * heads + head) * queries + row0;
-  redo += (SPLIT ? work % splits : 0) * call.all_rows + first_row;
-  if (ITEM == 0) bad = 0;
+  if (ITEM == 0) {
+    bad = 0;
+    place.batch = batch;
+    place.head = head;
+    place.split = split;
+    place.first = row0;
+    FIND(q, batch, head);
+    FIND(k, batch, head / group);
+    FIND(v, batch, head / group);
+  }
+// Rows of all heads and batches in order; those of a packed tile follow each other too.
+#define FIRST_ROW ((batch * heads + head) * queries + row0)
 #if CAREFUL && !GATED
   barrier(CLK_LOCAL_MEM_FENCE);
   for (int row = ITEM; row0 + row < row_end; row += ITEMS)
-    if (redo[row]) atomic_or(&bad, 1);
+    if (redo[split * call.all_rows + FIRST_ROW + row]) atomic_or(&bad, 1);
   barrier(CLK_LOCAL_MEM_FENCE);
   if (!bad) return;
 #endif
-  q = AT_HEAD(q, batch, head);
-  k = AT_HEAD(k, batch, head / group);
-  v = AT_HEAD(v, batch, head / group);
-  mask = AT_HEAD(mask, batch, head);
-
   struct reach reach;
   reach_of(&call.reach, kv_lengths, batch, &reach);
   const int i_first = PACKED ? 0 : row0, i_last = PACKED ? (int)queries - 1 : row_end - 1;
   int key_first = first_key(&reach, i_first) / KEYS * KEYS, key_end = end_key(&reach, i_last);
   const int inner_first = first_key(&reach, i_last), inner_end = end_key(&reach, i_first);
 #if SPLIT
-  const long split = work % splits;
   const int key_tiles = (max(key_end - key_first, 0) + KEYS - 1) / KEYS;
   const int share = (key_tiles + (int)splits - 1) / (int)splits * KEYS;
   key_first += (int)split * share;
@@ -272,10 +270,11 @@ ITEMS_GROUP __kernel void attention_forward(CALL_ARGUMENTS, storage q, storage k
   for (int r = 0; r < SCORE_ROWS; ++r) row_sum[r] = 0;
 
 #if RESIDENT
+  barrier(CLK_LOCAL_MEM_FENCE);
   for (int e = ITEM; e < QUERIES * CHUNKS * CHUNK_X; e += ITEMS) {
     const int row = min(row0 + e / (CHUNKS * CHUNK_X), row_end - 1), c = e % (CHUNKS * CHUNK_X);
     pool[e / (CHUNKS * CHUNK_X) * QUERY_PITCH + c] =
-        load4(q, query_at((idx)call.q.stride1, (idx)call.q.stride2, (int)queries, row), 4 * c, QK_WIDTH);
+        load4(FOUND(q), query_at((idx)call.q.stride1, (idx)call.q.stride2, (int)queries, row), 4 * c, QK_WIDTH);
   }
 #endif
   // With care over the keys twice, in one loop: of two loops a compiler keeps the numbers of both in registers.
@@ -293,8 +292,8 @@ ITEMS_GROUP __kernel void attention_forward(CALL_ARGUMENTS, storage q, storage k
     for (int n = 0; n < CHUNKS; ++n) {
       __local float4 *keys = turn + n % 2 * CHUNK_FOURS, *rows_of_q = RESIDENT ? pool + n * CHUNK_X : keys + KEYS * CHUNK_PITCH;
       struct chunk chunk;
-      load_chunk(q, (idx)call.q.stride1, (idx)call.q.stride2, (int)queries, row0, row_end, k, (idx)call.k.stride2, key0,
-                 key_end, n * DEPTH, &chunk);
+      load_chunk(FOUND(q), (idx)call.q.stride1, (idx)call.q.stride2, (int)queries, place.first, row_end, FOUND(k),
+                 (idx)call.k.stride2, key0, key_end, n * DEPTH, &chunk);
       store_chunk(&chunk, keys);
       barrier(CLK_LOCAL_MEM_FENCE);
       if (TAIL > 0 && n + 1 == CHUNKS)
@@ -302,8 +301,9 @@ ITEMS_GROUP __kernel void attention_forward(CALL_ARGUMENTS, storage q, storage k
       else
         add_chunk(rows_of_q, keys, DEPTH, s);
     }
-    finish_tile(s, attended, whole, row0, key0, (int)queries, call.scale, call.softcap, mask, (idx)call.mask.stride1,
-                (idx)call.mask.stride2, (idx)call.mask_stride3);
+    finish_tile(s, attended, whole, place.first, key0, (int)queries, call.scale, call.softcap,
+                AT_HEAD(mask, place.batch, place.head), (idx)call.mask.stride1, (idx)call.mask.stride2,
+                (idx)call.mask_stride3);
     float most[SCORE_ROWS], factor[SCORE_ROWS];
     // The chunk before the last has been read.
     update_maxima(s, (__local float *)(turn + CHUNKS % 2 * CHUNK_FOURS), row_max, row_factor, most, factor);
@@ -311,8 +311,8 @@ ITEMS_GROUP __kernel void attention_forward(CALL_ARGUMENTS, storage q, storage k
     if (at < 0) continue;
 #endif
 #if DROPOUT
-    const uint kept = kept_weights(call.seed_low, call.seed_high, call.dropout_threshold, (uint)batch,
-                                   (uint)head, row0, key0, (int)queries);
+    const uint kept = kept_weights(call.seed_low, call.seed_high, call.dropout_threshold, (uint)place.batch,
+                                   (uint)place.head, place.first, key0, (int)queries);
 #endif
 #pragma unroll
     for (int r = 0; r < SCORE_ROWS; ++r) {
@@ -336,7 +336,7 @@ ITEMS_GROUP __kernel void attention_forward(CALL_ARGUMENTS, storage q, storage k
           turn[SCORE_ROW(r) * HALF_PITCH + SCORE_KEY % WEIGHT_KEYS / 4] = (float4)(s[r][0], s[r][1], s[r][2], s[r][3]);
       }
       struct rows values;
-      load_rows(v, (idx)call.v.stride2, key0 + row, key_end, &values);
+      load_rows(FOUND(v), (idx)call.v.stride2, key0, key_end, row, &values);
       store_rows(&values, turn + WEIGHT_FOURS);
       barrier(CLK_LOCAL_MEM_FENCE);
       if (row == 0) {
@@ -361,6 +361,11 @@ ITEMS_GROUP __kernel void attention_forward(CALL_ARGUMENTS, storage q, storage k
   if (largest >= 0x7f800000) atomic_or(&bad, 1);
 #endif
   sum_rows(row_sum, (__local float *)turn, row_factor);
+  batch = place.batch;
+  head = place.head;
+  split = place.split;
+  const long first_row = FIRST_ROW;
+  redo += split * call.all_rows + first_row;
   for (int row = ITEM; row0 + row < row_end; row += ITEMS) {
     const float total = row_factor[row];
 #if !CAREFUL

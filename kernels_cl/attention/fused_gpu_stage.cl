@@ -1,6 +1,6 @@
 // Fused attention on GPUs: tiles of rows on their way through registers into local memory. How many loads an item does is a constant, so
-// that a compiler unrolls them; all loads of a chunk are on their way before the first of them is stored, and those of the next chunk while
-// this one is multiplied. Rows past the last are read from the last row: no weight reaches them.
+// that a compiler unrolls them; all loads of a chunk are on their way before the first of them is stored. Were they on their way while what
+// came before is multiplied, the registers would not hold them. Rows past the last are read from the last row: no weight reaches them.
 //
 // One array in local memory, `pool`, holds two chunks of both factors of a score (BUFFER float4s each) while scores are made, and then
 // WEIGHT_ROWS rows of weights, with the staged rows behind them.
@@ -10,9 +10,7 @@
 #endif
 #define BUFFER ((QUERIES + KEYS) * CHUNK_PITCH)
 #define STAGED (WEIGHT_ROWS * WEIGHT_PITCH) // where staged rows begin
-#define CHUNK_X (DEPTH / 4)
-#define ROUNDS(fours) (((fours) + ITEMS - 1) / ITEMS)
-#define ROW_FOURS(WIDTH) (WIDTH##_ROWS * (PADDED(WIDTH) / 4))
+#define ROW_FOURS(WIDTH) (WIDTH##_ROWS * FOURS(WIDTH))
 // Sums of this many columns are made apart in scores.
 #define BLOCK (DEPTH < 16 ? DEPTH : 16)
 
@@ -55,8 +53,6 @@ void store_chunk(const struct chunk *from, __local float4 *to) {
 // Nobody may be reading that one, nor both after the next barrier.
 void multiply_tiles(storage x, idx x_stride, int row0, int row_end, storage y, idx y_stride, int key0, int key_end,
                     int width, bool in_blocks, int buffer, __local float4 *pool, float s[SCORE_ROWS][4]) {
-  struct chunk next;
-  load_chunk(x, x_stride, row0, row_end, y, y_stride, key0, key_end, 0, width, &next);
 #pragma unroll
   for (int r = 0; r < SCORE_ROWS; ++r)
 #pragma unroll
@@ -64,10 +60,10 @@ void multiply_tiles(storage x, idx x_stride, int row0, int row_end, storage y, i
 #pragma nounroll // several chunks at once would need the registers of several
   for (int column = 0; column < width; column += DEPTH, buffer = 1 - buffer) {
     __local float4 *chunk = pool + buffer * BUFFER;
-    store_chunk(&next, chunk);
+    struct chunk loaded;
+    load_chunk(x, x_stride, row0, row_end, y, y_stride, key0, key_end, column, width, &loaded);
+    store_chunk(&loaded, chunk);
     barrier(CLK_LOCAL_MEM_FENCE);
-    if (column + DEPTH < width)
-      load_chunk(x, x_stride, row0, row_end, y, y_stride, key0, key_end, column + DEPTH, width, &next);
     const int depth = width % DEPTH == 0 ? DEPTH : min(DEPTH, (width - column + 3) & ~3);
     if (!in_blocks) {
       multiply_chunk(chunk, chunk + QUERIES * CHUNK_PITCH, depth, s);
@@ -92,40 +88,34 @@ void multiply_tiles(storage x, idx x_stride, int row0, int row_end, storage y, i
 // The buffer that the product after one of this width begins with.
 #define BUFFER_AFTER(width, buffer) (((width) + DEPTH - 1) / DEPTH % 2 == 0 ? (buffer) : 1 - (buffer))
 
-// WIDTH_ROWS rows, all columns, on their way to where products read them, in batches of BATCH loads an item. The first may be loaded long
-// before. `bad` is set if a number is not finite, told by its bits: a compiler may take x · 0 for 0.
+// WIDTH_ROWS rows of a tile from `first` on, all columns, on their way to where products read them, in batches of BATCH loads an item.
+// `bad` is set if a number is not finite, told by its bits: a compiler may take x · 0 for 0.
 #define BATCH(WIDTH) (ROUNDS(ROW_FOURS(WIDTH)) <= 5 ? ROUNDS(ROW_FOURS(WIDTH)) : 4)
 #define BATCHES(WIDTH) ((ROUNDS(ROW_FOURS(WIDTH)) + BATCH(WIDTH) - 1) / BATCH(WIDTH))
-// Where what an item loads in this round lies: the row, and the float4 in it.
-#define FOURS(WIDTH) (PADDED(WIDTH) / 4)
-#define ROW_OF(WIDTH, round)                                                                              \
-  (ITEMS % FOURS(WIDTH) == 0 ? (int)((uint)ITEM / FOURS(WIDTH)) + (round) * (ITEMS / FOURS(WIDTH))         \
-                             : (int)(((uint)ITEM + (round) * ITEMS) / FOURS(WIDTH)))
-#define FOUR_OF(WIDTH, round) \
-  (int)(ITEMS % FOURS(WIDTH) == 0 ? (uint)ITEM % FOURS(WIDTH) : ((uint)ITEM + (round) * ITEMS) % FOURS(WIDTH))
-#define DEFINE_ROWS(WIDTH)                                                                                      \
-  struct rows_##WIDTH {                                                                                         \
-    float4 x[BATCH(WIDTH)];                                                                                     \
-  };                                                                                                            \
-  void load_rows_##WIDTH(storage x, idx stride, int row0, int row_end, int batch, struct rows_##WIDTH *to) {    \
-    _Pragma("unroll") for (int n = 0; n < BATCH(WIDTH); ++n) {                                                  \
-      const int round = batch * BATCH(WIDTH) + n;                                                               \
-      to->x[n] = load4(x, min(row0 + ROW_OF(WIDTH, round), row_end - 1) * stride, FOUR_OF(WIDTH, round) * 4,     \
-                       WIDTH##_WIDTH);                                                                          \
-    }                                                                                                           \
-  }                                                                                                             \
-  void store_rows_##WIDTH(storage x, idx stride, int row0, int row_end, struct rows_##WIDTH *first,             \
-                          __local float4 *to, __local int *bad) {                                               \
-    uint largest = 0;                                                                                           \
-    _Pragma("unroll") for (int batch = 0; batch < BATCHES(WIDTH); ++batch) {                                    \
-      if (batch > 0) load_rows_##WIDTH(x, stride, row0, row_end, batch, first);                                 \
-      _Pragma("unroll") for (int n = 0; n < BATCH(WIDTH); ++n) {                                                \
-        const int round = batch * BATCH(WIDTH) + n;                                                             \
-        const uint4 size = as_uint4(first->x[n]) & 0x7fffffff;                                                  \
-        largest = max(largest, max(max(size.x, size.y), max(size.z, size.w)));                                  \
-        if (ROW_FOURS(WIDTH) % (BATCH(WIDTH) * ITEMS) == 0 || ITEM + round * ITEMS < ROW_FOURS(WIDTH))          \
-          to[ITEM + round * ITEMS] = first->x[n];                                                               \
-      }                                                                                                         \
-    }                                                                                                           \
-    if (largest >= 0x7f800000) atomic_or(bad, 1);                                                               \
+#define DEFINE_ROWS(WIDTH)                                                                                          \
+  struct rows_##WIDTH {                                                                                             \
+    float4 x[BATCH(WIDTH)];                                                                                         \
+  };                                                                                                                \
+  void load_rows_##WIDTH(storage x, idx stride, int row0, int row_end, int first, int batch,                        \
+                         struct rows_##WIDTH *to) {                                                                 \
+    _Pragma("unroll") for (int n = 0; n < BATCH(WIDTH); ++n) {                                                      \
+      const int round = batch * BATCH(WIDTH) + n;                                                                   \
+      to->x[n] = load4(x, min(row0 + ROW_OF(WIDTH, round, first), row_end - 1) * stride,                            \
+                       FOUR_OF(WIDTH, round, first) * 4, WIDTH##_WIDTH);                                            \
+    }                                                                                                               \
+  }                                                                                                                 \
+  void store_rows_##WIDTH(storage x, idx stride, int row0, int row_end, int first, struct rows_##WIDTH *rows,       \
+                          __local float4 *to, __local int *bad) {                                                   \
+    uint largest = 0;                                                                                               \
+    _Pragma("nounroll") for (int batch = 0; batch < BATCHES(WIDTH); ++batch) {                                      \
+      if (batch > 0) load_rows_##WIDTH(x, stride, row0, row_end, first, batch, rows);                               \
+      _Pragma("unroll") for (int n = 0; n < BATCH(WIDTH); ++n) {                                                    \
+        const int round = batch * BATCH(WIDTH) + n;                                                                 \
+        const uint4 size = as_uint4(rows->x[n]) & 0x7fffffff;                                                       \
+        largest = max(largest, max(max(size.x, size.y), max(size.z, size.w)));                                      \
+        if (ROW_FOURS(WIDTH) % (BATCH(WIDTH) * ITEMS) == 0 || ITEM + round * ITEMS < ROW_FOURS(WIDTH))              \
+          to[ITEM + round * ITEMS] = rows->x[n];                                                                    \
+      }                                                                                                             \
+    }                                                                                                               \
+    if (largest >= 0x7f800000) atomic_or(bad, 1);                                                                   \
   }

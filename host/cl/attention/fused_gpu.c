@@ -46,12 +46,11 @@ static bool is_aligned(const heed_tensor *t) {
          t->dims[3] % 4 == 0;
 }
 
-static void define_width(struct heed__cl_kernel *k, const char *const names[4],
+static void define_width(struct heed__cl_kernel *k, const char *const names[3],
                          const struct heed__cl_attention_width *w) {
   heed__cl_define_int(k, names[0], w->width);
-  heed__cl_define_int(k, names[1], w->vector);
-  heed__cl_define_int(k, names[2], w->vectors);
-  heed__cl_define_int(k, names[3], w->rows);
+  heed__cl_define_int(k, names[1], w->columns);
+  heed__cl_define_int(k, names[2], w->rows);
 }
 
 static void define_tile(struct heed__cl_kernel *k, const struct heed__cl_attention_gpu_tile *t) {
@@ -61,8 +60,8 @@ static void define_tile(struct heed__cl_kernel *k, const struct heed__cl_attenti
   heed__cl_define_int(k, "DEPTH", t->depth);
   heed__cl_define_int(k, "OUT_X", t->out_x);
   heed__cl_define_int(k, "STAGE", t->stage);
-  define_width(k, (const char *const[]){"QK_WIDTH", "QK_VECTOR", "QK_VECTORS", "QK_ROWS"}, &t->qk);
-  define_width(k, (const char *const[]){"V_WIDTH", "V_VECTOR", "V_VECTORS", "V_ROWS"}, &t->v);
+  define_width(k, (const char *const[]){"QK_WIDTH", "QK_COLUMNS", "QK_ROWS"}, &t->qk);
+  define_width(k, (const char *const[]){"V_WIDTH", "V_COLUMNS", "V_ROWS"}, &t->v);
 }
 
 // Options and arguments that all kernels have.

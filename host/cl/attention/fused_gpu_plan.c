@@ -24,20 +24,15 @@ static int power_of_two_down(int64_t x) {
   return power;
 }
 
-// Vectors of 4, 2 or 1 columns: the widest that pads least.
-static struct heed__cl_attention_width lay_out(int64_t width, int out_x) {
-  struct heed__cl_attention_width best = {0};
-  int64_t least = INT64_MAX;
-  for (int vector = 4; vector >= 1; vector /= 2) {
-    const int64_t padded = heed__round_up(width, (int64_t)out_x * vector);
-    if (padded >= least) continue;
-    least = padded;
-    best = (struct heed__cl_attention_width){(int)width, vector, (int)(padded / out_x / vector), 0};
-  }
-  return best;
+// Lays rows of both widths over `out_x` items, or over half as many where that pads them less; `least`: as few as there may be.
+static void lay_out(int64_t dim, int64_t value_dim, int out_x, int least, struct heed__cl_attention_gpu_tile *t) {
+  const int64_t half = out_x / 2;
+  const bool halve = half >= least && heed__round_up(dim, half) + heed__round_up(value_dim, half) <
+                                          heed__round_up(dim, out_x) + heed__round_up(value_dim, out_x);
+  t->out_x = halve ? (int)half : out_x;
+  t->qk = (struct heed__cl_attention_width){(int)dim, (int)heed__ceil_div(dim, t->out_x), 0};
+  t->v = (struct heed__cl_attention_width){(int)value_dim, (int)heed__ceil_div(value_dim, t->out_x), 0};
 }
-
-static int columns(const struct heed__cl_attention_width *w) { return w->vector * w->vectors; }
 
 // Bytes of local memory that leave room for another group on the same core. Those with tensor cores have twice what one group may take.
 static uint64_t group_memory(const struct heed__cl_traits *traits) {
@@ -46,6 +41,9 @@ static uint64_t group_memory(const struct heed__cl_traits *traits) {
   return (uint64_t)heed__min(all, heed__max(all / 2, 32 << 10));
 }
 
+// Floats of local memory that the kernels take besides those of tiles: where the work-group is, and whether a number is not finite.
+enum { OWN_FLOATS = 24 };
+
 static int barriers(enum heed__cl_attention_gpu_kernel kernel, const struct heed__cl_attention_gpu_tile *t) {
   const int64_t chunks = heed__ceil_div(t->qk.width, t->depth) + heed__ceil_div(t->v.width, t->depth);
   if (kernel == HEED__GPU_ROWS) return (int)chunks;
@@ -53,20 +51,27 @@ static int barriers(enum heed__cl_attention_gpu_kernel kernel, const struct heed
   return (int)chunks + 2 * t->queries / t->v.rows + 2 * t->queries / t->qk.rows;
 }
 
+// How many rows of `width` floats are staged at a time, where local memory has room for `room` floats and a tile for `most` rows. Where the
+// items do not share a row evenly, each reckons where every float4 of its own lies: no more than 5, whose loads are on their way at once.
+static int staged_rows(int64_t room, int most, int width, int items) {
+  if (items % (width / 4) != 0) room = heed__min(room, 20 * (int64_t)items);
+  return (int)heed__min(heed__max(power_of_two_down(heed__max(room / width, 1)), 4), most);
+}
+
 // How a backward kernel uses local memory: two chunks of both factors of a score, then weights and the rows that they are multiplied
 // with; see fused_gpu_stage.cl. False where `floats` do not hold that.
 static bool share_pool(enum heed__cl_attention_gpu_kernel kernel, int64_t floats,
                        struct heed__cl_attention_gpu_tile *t) {
   const int chunks = 2 * (t->queries + t->keys) * (t->depth + 4);
-  const int qk = t->out_x * columns(&t->qk), v = t->out_x * columns(&t->v);
+  const int qk = t->out_x * t->qk.columns, v = t->out_x * t->v.columns;
   t->stage = chunks;
   t->qk.rows = t->v.rows = 4;
-  if (kernel == HEED__GPU_ROWS) return chunks + t->queries * (t->keys / 4 + 1) + 3 * t->queries + 4 <= floats;
-  const int64_t room = floats - 4 - t->weight_rows * (t->keys + 4);
+  if (kernel == HEED__GPU_ROWS) return chunks + t->queries * (t->keys / 4 + 1) + 3 * t->queries + OWN_FLOATS <= floats;
+  const int64_t room = floats - OWN_FLOATS - t->weight_rows * (t->keys + 4);
   const int most = kernel == HEED__GPU_KEYS_BWD ? t->weight_rows : t->keys;
-  if (chunks + 4 > floats || room < 4 * heed__max(qk, v)) return false;
-  t->qk.rows = (int)heed__min(power_of_two_down(room / qk), most);
-  t->v.rows = (int)heed__min(power_of_two_down(room / v), most);
+  if (chunks + OWN_FLOATS > floats || room < 4 * heed__max(qk, v)) return false;
+  t->qk.rows = staged_rows(room, most, qk, t->items);
+  t->v.rows = staged_rows(room, most, v, t->items);
   int staged = t->qk.rows * qk;
   if (kernel == HEED__GPU_KEYS_BWD) staged = (int)heed__max(staged, t->v.rows * v);
   t->stage = (int)heed__max(chunks, t->weight_rows * (t->keys + 4) + staged);
@@ -101,14 +106,14 @@ static int64_t forward_floats(const struct heed__cl_attention_gpu_tile *t) {
   const int64_t queries = t->queries, keys = t->keys, pitch = t->depth + 4;
   const int64_t resident = t->resident ? queries * (heed__round_up(t->qk.width, t->depth) + 4) : 0;
   const int64_t chunk = heed__max((t->resident ? keys : queries + keys) * pitch, queries * (keys / 4 + 1) + 3);
-  const int64_t rows = queries * (t->weight_keys + 4) + (int64_t)t->v.rows * t->out_x * columns(&t->v);
-  return resident + heed__max(2 * chunk, rows) + 4 * queries + 4;
+  const int64_t rows = queries * (t->weight_keys + 4) + (int64_t)t->v.rows * t->out_x * t->v.columns;
+  return resident + heed__max(2 * chunk, rows) + 4 * queries + OWN_FLOATS;
 }
 
 // The queries stay in local memory, and the weights are whole, where that leaves room for at least 8 rows of v.
 static bool fit_forward(const struct heed__cl_traits *traits, struct heed__cl_attention_gpu_tile *t) {
   const int64_t limits[] = {heed__min((int64_t)traits->local_memory, FORWARD_BYTES), (int64_t)traits->local_memory};
-  const int64_t padded = (int64_t)t->out_x * columns(&t->v), most = (int64_t)t->items * traits->floats_an_item / 8;
+  const int64_t padded = (int64_t)t->out_x * t->v.columns, most = (int64_t)t->items * traits->floats_an_item / 8;
   const int floor = (int)heed__min(t->keys, 8);
   for (int i = 0; i < 2; ++i)
     for (int form = 0; form < 4; ++form) {
@@ -133,15 +138,13 @@ static bool fit(const struct heed__cl_traits *traits, enum heed__cl_attention_gp
                          : kernel == HEED__GPU_QUERIES_BWD ? dim
                                                            : heed__max(dim, value_dim);
   const int most_x = t->items / (rows >= 8 ? rows / 8 : 1), least_x = t->items > rows ? t->items / rows : 1;
-  t->out_x = (int)heed__min(most_x, power_of_two_up(widest));
-  t->out_x = (int)heed__max(heed__max(t->out_x, least_x), 4);
-  t->qk = lay_out(dim, t->out_x);
-  t->v = lay_out(value_dim, t->out_x);
+  const int least = (int)heed__max(least_x, 4);
+  lay_out(dim, value_dim, (int)heed__max(heed__min(most_x, power_of_two_up(widest)), least), least, t);
   // High tiles read local memory less, but what items of single columns have for addresses leaves them no registers.
-  if (t->queries > ROWS_A_TILE && (t->qk.vector < 4 || t->v.vector < 4)) return false;
+  if (t->queries > ROWS_A_TILE && (t->qk.columns % 4 != 0 || t->v.columns % 4 != 0)) return false;
   int sums = 0;
-  if (kernel == HEED__GPU_FORWARD || kernel == HEED__GPU_KEYS_BWD) sums += columns(&t->v);
-  if (kernel == HEED__GPU_QUERIES_BWD || kernel == HEED__GPU_KEYS_BWD) sums += columns(&t->qk);
+  if (kernel == HEED__GPU_FORWARD || kernel == HEED__GPU_KEYS_BWD) sums += t->v.columns;
+  if (kernel == HEED__GPU_QUERIES_BWD || kernel == HEED__GPU_KEYS_BWD) sums += t->qk.columns;
   sums *= rows * t->out_x / t->items;
   if (sums > traits->sums_an_item || 2 * scores + sums > traits->floats_an_item) return false;
   return kernel == HEED__GPU_FORWARD ? fit_forward(traits, t) : fit_backward(traits, kernel, t);

@@ -21,7 +21,7 @@ struct heed__cl_attention_fused_cpu {
 // Of the fused path on GPUs, see fused_gpu_plan.c. How a row of an output lies over the items, and how many rows of its factor are staged
 // at a time.
 struct heed__cl_attention_width {
-  int width, vector, vectors, rows;
+  int width, columns, rows;  // columns: of an item
 };
 struct heed__cl_attention_gpu_tile {
   int items, queries, keys, depth, out_x, stage;
