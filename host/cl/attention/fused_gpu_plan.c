@@ -51,10 +51,13 @@ static int barriers(enum heed__cl_attention_gpu_kernel kernel, const struct heed
   return (int)chunks + 2 * t->queries / t->v.rows + 2 * t->queries / t->qk.rows;
 }
 
-// How many rows of `width` floats are staged at a time, where local memory has room for `room` floats and a tile for `most` rows. Where the
-// items do not share a row evenly, each reckons where every float4 of its own lies: no more than 5, whose loads are on their way at once.
-static int staged_rows(int64_t room, int most, int width, int items) {
-  if (items % (width / 4) != 0) room = heed__min(room, 20 * (int64_t)items);
+// How many rows of `width` floats are staged at a time, where local memory has room for `room` floats and a tile for `most` rows. No more than
+// 5 float4s an item, whose loads are on their way at once, in tiles of few scores, so that more work-groups fit, and in dk's and dv's kernel
+// where the items do not share a row evenly and each reckons where every float4 of its own lies.
+static int staged_rows(enum heed__cl_attention_gpu_kernel kernel, const struct heed__cl_attention_gpu_tile *t,
+                       int64_t room, int most, int width) {
+  const bool uneven = kernel == HEED__GPU_KEYS_BWD && t->items % (width / 4) != 0;
+  if (uneven || t->queries * t->keys / t->items < 8) room = heed__min(room, 20 * (int64_t)t->items);
   return (int)heed__min(heed__max(power_of_two_down(heed__max(room / width, 1)), 4), most);
 }
 
@@ -70,8 +73,8 @@ static bool share_pool(enum heed__cl_attention_gpu_kernel kernel, int64_t floats
   const int64_t room = floats - OWN_FLOATS - t->weight_rows * (t->keys + 4);
   const int most = kernel == HEED__GPU_KEYS_BWD ? t->weight_rows : t->keys;
   if (chunks + OWN_FLOATS > floats || room < 4 * heed__max(qk, v)) return false;
-  t->qk.rows = staged_rows(room, most, qk, t->items);
-  t->v.rows = staged_rows(room, most, v, t->items);
+  t->qk.rows = staged_rows(kernel, t, room, most, qk);
+  t->v.rows = staged_rows(kernel, t, room, most, v);
   int staged = t->qk.rows * qk;
   if (kernel == HEED__GPU_KEYS_BWD) staged = (int)heed__max(staged, t->v.rows * v);
   t->stage = (int)heed__max(chunks, t->weight_rows * (t->keys + 4) + staged);
