@@ -73,6 +73,7 @@ tables='
       angled["host/mpi"] = "^mpi[.]h$"
       for (room in quoted) if (room ~ "^tools" && room != "tools/examples") angled[room] = "^(jansson|popt|zlib)[.]h$"
       angled["tools/windows"] = "^(io|process)[.]h$"
+      angled["tools/lm/label.c"] = "^utf8proc[.]h$"
       system_headers = "^(assert|ctype|dirent|dlfcn|errno|fcntl|float|inttypes|limits|locale|math|poll|pthread|sched|signal|stdarg|" \
         "stdatomic|stdbool|stddef|stdint|stdio|stdlib|string|strings|time|unistd|wchar|sys/[a-z]+)[.]h$"
       # What each folder, or file, may call beside the files that it may include: "FILE SYMBOL". Names with one underscore are public.
