@@ -1,7 +1,7 @@
 """Runs a kernel in NVIDIA's machine code (as `cuobjdump -sass` prints it), one work-item at a time, to count what it executes.
 
-Integers, predicates and addresses are computed; memory holds zeros except what the item itself stored, and floats are computed as far as
-that is easy. What an instruction that this file does not know leaves behind is `None`, and so is all that comes of it; a branch that
+Integers, predicates and addresses are computed; memory holds zeros except what the item itself stored and, in local memory, what is given as
+stored by others. Floats are computed as far as that is easy. What an instruction that this file does not know leaves behind is `None`, and so is all that comes of it; a branch that
 depends on it ends the run with Failure, which names the instruction.
 
 Used by fma-share. sass_instructions.py has what the instructions do.
@@ -235,9 +235,21 @@ def decode(code):
     return [Instruction(address, text) for address, text in code]
 
 
-def make_item(code, bank, group_of, item, group):
+def make_item(code, bank, group_of, item, group, local=()):
     special_registers = {'SR_LANEID': item % 32, 'SR_CgaCtaId': 0}
     for d, letter in enumerate('XYZ'):
         special_registers['SR_CTAID.' + letter] = group_of[d]
         special_registers['SR_TID.' + letter] = item if d == 0 else 0
-    return Item(code, bank, special_registers)
+    made = Item(code, bank, special_registers)
+    made.local.update(local)
+    return made
+
+
+def left_at_barrier(code, bank, group_of, group, most_steps):
+    """What item 0 of a work-group has in local memory at its first barrier: kernels keep there what all items read later."""
+    first = make_item(code, bank, group_of, 0, group)
+    for _ in range(most_steps):
+        if first.ended or code[first.at].kind == 'BAR':
+            break
+        first.step()
+    return dict(first.local)
