@@ -9,7 +9,8 @@ Used by fma-share. sass_instructions.py has what the instructions do.
 import math
 import re
 
-from sass_instructions import MASK, RUN, UNIFORM, Failure, bits_of, float_of, signed, spoil
+from sass_instructions import RUN, UNIFORM, Failure, spoil
+from sass_numbers import MASK, bits_of, float_of, signed
 
 # Where arguments begin in constant bank 0.
 FIRST_ARGUMENT = {'sm_75': 0x160, 'sm_80': 0x160, 'sm_86': 0x160, 'sm_89': 0x160, 'sm_90': 0x210}

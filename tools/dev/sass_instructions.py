@@ -4,37 +4,12 @@ Numbers are kept as their 32 bits. None is a number that is not known.
 """
 import math
 import re
-import struct
 
-MASK = 0xffffffff
+from sass_numbers import MASK, bits_of, float_of, half_bits, signed
 
 
 class Failure(Exception):
     pass
-
-
-def signed(x, bits=32):
-    return x - (1 << bits) if x >> (bits - 1) else x
-
-
-def bits_of(x):
-    if x != x:
-        return 0x7fffffff
-    try:
-        return struct.unpack('<I', struct.pack('<f', x))[0]
-    except OverflowError:
-        return 0x7f800000 if x > 0 else 0xff800000
-
-
-def float_of(x):
-    return struct.unpack('<f', struct.pack('<I', x))[0]
-
-
-def half_bits(x):
-    try:
-        return struct.unpack('<H', struct.pack('<e', x))[0]
-    except OverflowError:
-        return 0x7c00 if x > 0 else 0xfc00
 
 
 def spoil(item, i):
@@ -259,6 +234,17 @@ def shift(item, i):
         both >>= by
     item.put(o[0], both >> 32 if 'HI' in flags and 'L' in flags else
              (high << 32 >> by >> 32 if not flags & {'S32', 'S64'} else signed(high) >> min(by, 31)) if 'HI' in flags else both)
+
+
+def extend(item, i):
+    """SGXT: so many of the lowest bits, with the sign of the highest of them unless .U32."""
+    o = i.operands
+    value, count = item.integer(o[1]), item.integer(o[2])
+    if value is None or count is None:
+        return item.put(o[0], None)
+    count = count & 31 if 'W' in i.flags else min(count, 32)
+    value &= (1 << count) - 1
+    item.put(o[0], value if 'U32' in i.flags or count == 0 else signed(value, count))
 
 
 def choose(item, i):
@@ -486,10 +472,10 @@ def end(item, i):
     item.ended = True
 
 
-UNIFORM = {'UMOV', 'UIADD3', 'UIMAD', 'ULEA', 'ULOP3', 'UPLOP3', 'UISETP', 'USHF', 'USEL', 'UPRMT', 'UFLO', 'UPOPC', 'UIMNMX'}
+UNIFORM = {'UMOV', 'UIADD3', 'UIMAD', 'ULEA', 'ULOP3', 'UPLOP3', 'UISETP', 'USHF', 'USGXT', 'USEL', 'UPRMT', 'UFLO', 'UPOPC', 'UIMNMX'}
 RUN = dict(
     MOV=move, MOV32I=move, CS2R=zeros, S2R=special, S2UR=special, R2UR=pass_value(0), IADD3=add3, IADD=add3, VIADD=add3,
-    IMAD=multiply_add, LEA=scaled_add, LOP3=logic, PLOP3=predicate_logic, ISETP=compare_integers, FSETP=compare_floats, SHF=shift,
+    IMAD=multiply_add, LEA=scaled_add, LOP3=logic, PLOP3=predicate_logic, ISETP=compare_integers, FSETP=compare_floats, SHF=shift, SGXT=extend,
     SEL=choose, IMNMX=least, VIMNMX=least, PRMT=permute, IABS=magnitude, FMNMX=larger_float, FSEL=choose_float,
     FFMA=float_math(lambda v, i: v[0] * v[1] + v[2]), FADD=float_math(lambda v, i: v[0] + v[1]),
     FMUL=float_math(lambda v, i: v[0] * v[1]), MUFU=float_math(function), I2F=to_float, I2FP=to_float, F2I=to_integer,
