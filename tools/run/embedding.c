@@ -26,7 +26,8 @@ static int embedding(run_call *run) {
   return run_write(run, "grad.weight", dweight);
 }
 
-static const run_name embedding_names[] = {{"weight", NULL}, {"tokens", "input"}, {"tokens", "input_ids"}, {"grad.out", NULL}, {0}};
+static const run_name embedding_names[] = {
+    {"weight", NULL}, {"tokens", "input"}, {"tokens", "input_ids"}, {"grad.out", NULL}, {0}};
 
 const run_op run_embedding = {
     .name = "embedding",

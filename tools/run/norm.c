@@ -58,7 +58,8 @@ static const tool_option rms_norm_options[] = {
                      "added to the mean of squares (default 1e-6)"),
 };
 
-static const run_name layer_norm_names[] = {{"x", "input"}, {"x", "X"}, {"weight", "Scale"}, {"bias", "B"}, {"grad.out", NULL}, {0}};
+static const run_name layer_norm_names[] = {{"x", "input"}, {"x", "X"},         {"weight", "Scale"},
+                                            {"bias", "B"},  {"grad.out", NULL}, {0}};
 static const run_name rms_norm_names[] = {{"x", "input"}, {"x", "X"}, {"weight", "scale"}, {"grad.out", NULL}, {0}};
 
 const run_op run_layer_norm = {
