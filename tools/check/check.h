@@ -37,7 +37,6 @@ typedef struct check_state {
   check_summary summary;
   check_task *tasks;
   size_t total, done, failed;
-  bool fails_together;  // failures are counted and reported, and told by who loses them
   json_t *failures;
   junit report;
   double started;
@@ -54,8 +53,8 @@ void check_run(const check_state *state, const check_contexts *on, size_t task, 
 bool check_is_there(const check_state *state, const check_task *task);
 // Takes an outcome into the report.
 void check_account(check_state *state, const check_outcome *outcome);
-// Reports a task that gave no outcome.
-void check_account_lost(check_state *state, size_t task, const char *reason);
+// Reports a task that gave no outcome. Says so, too, unless the caller does for many at once.
+void check_account_lost(check_state *state, size_t task, const char *reason, bool says_so);
 void check_show_progress(check_state *state, const heed_case *c);
 
 // workers.c

@@ -71,10 +71,9 @@ static void repro_text(const check_state *state, const heed_case *c, check_kind 
 }
 
 static void note_failure(check_state *state, const char *op, const heed_case *c, const case_result *result,
-                         const char *repro) {
+                         const char *repro, bool says_so) {
   state->failed += 1;
-  if (!state->fails_together)
-    tool_say(command, "FAILED %s %s: %s\n  repeat it with: %s", op, c->name, result->message, repro);
+  if (says_so) tool_say(command, "FAILED %s %s: %s\n  repeat it with: %s", op, c->name, result->message, repro);
   json_t *failure = json_object();
   tool_json_add(failure, "op", json_string(op));
   tool_json_add(failure, "case", json_string(c->name));
@@ -104,7 +103,7 @@ void check_show_progress(check_state *state, const heed_case *c) {
                      c->name);
 }
 
-void check_account(check_state *state, const check_outcome *outcome) {
+static void account(check_state *state, const check_outcome *outcome, bool says_so) {
   static const char *const suffixes[CHECK_KINDS] = {"", " slopes", " CLBlast"};
   check_task *task = &state->tasks[outcome->task];
   const case_result *result = &outcome->result;
@@ -118,11 +117,13 @@ void check_account(check_state *state, const check_outcome *outcome) {
     tool_say(command, "no host memory to count case %s", task->c->name);
   }
   junit_add(&state->report, op, task->c->name, outcome->seconds, result->passed ? NULL : result->message, repro);
-  if (!result->passed) note_failure(state, op, task->c, result, repro);
+  if (!result->passed) note_failure(state, op, task->c, result, repro, says_so);
 }
 
-void check_account_lost(check_state *state, size_t task, const char *reason) {
+void check_account(check_state *state, const check_outcome *outcome) { account(state, outcome, true); }
+
+void check_account_lost(check_state *state, size_t task, const char *reason, bool says_so) {
   check_outcome outcome = {.task = task};
   snprintf(outcome.result.message, sizeof outcome.result.message, "%s", reason);
-  check_account(state, &outcome);
+  account(state, &outcome, says_so);
 }

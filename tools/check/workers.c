@@ -89,18 +89,16 @@ static void start(struct worker *worker, bool silent) {
 }
 
 static void lose(const struct worker *worker, const check_task *task, const char *reason) {
-  check_account_lost(worker->crew->state, (size_t)(task - worker->crew->state->tasks), reason);
+  check_account_lost(worker->crew->state, (size_t)(task - worker->crew->state->tasks), reason, true);
 }
 
 // family NULL: whatever it still had to do. They are told in one line, because there may be hundreds.
 static void lose_all(const struct worker *worker, const case_family *family, const char *reason) {
   check_state *state = worker->crew->state;
   const size_t before = state->done;
-  state->fails_together = true;
   for (size_t i = 0; i < state->total; ++i)
     if (is_mine(worker, &state->tasks[i]) && (!family || state->tasks[i].c->family == family))
-      lose(worker, &state->tasks[i], reason);
-  state->fails_together = false;
+      check_account_lost(state, i, reason, false);
   const size_t lost = state->done - before;
   if (lost > 0)
     tool_say(command, "FAILED %s%s%zu more %s: %s", family ? family->op : "", family ? ": " : "", lost,

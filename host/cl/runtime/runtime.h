@@ -41,11 +41,10 @@ struct heed__cl_traits {
   // Floating-point operations of one launch: a quarter of a second on a slow device of this size, since watchdogs end what takes seconds.
   // heed__cl_groups_a_launch in grid.h makes work-groups of it.
   double launch_flops;
-  int subgroup;      // the size of subgroups that kernels with many registers ask for; 0: they ask for none
-  bool shares_host;  // a CPU's memory is the machine's, which other programs take from, too
-  bool
-      copies_beside;  // a GPU copies between its memory and the host's while it computes, if a queue of its own tells it to
-  bool nvidia;        // inline PTX may be tried
+  int subgroup;        // the size of subgroups that kernels with many registers ask for; 0: they ask for none
+  bool shares_host;    // a CPU's memory is the machine's, which other programs take from, too
+  bool copies_beside;  // a GPU copies to the host's memory while it computes, where a second queue asks for it
+  bool nvidia;         // inline PTX may be tried
   bool compiles_late;  // PoCL: compiles at the first launch, and again for a binary
   bool tensor_cores;   // an NVIDIA device's, which multiply fragments as warp.cl does
   bool emulate_warps;  // warp.cl without PTX: for tests on other devices
