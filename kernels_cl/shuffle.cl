@@ -4,7 +4,7 @@
 //   1  emulated in local memory, so that every device can run, and test, what the others do
 //   2  cl_khr_subgroup_shuffle
 //   3  inline PTX: NVIDIA's drivers have no extension for it. A warp's 32 items meet each exchange together
-// No standard says that items lie in a subgroup's lanes in their order, nor that a driver takes inline PTX: host/cl/runtime/shuffle.c tries
+// No standard says that items lie in a subgroup's lanes in their order, nor that a driver takes inline PTX: host/cl/runtime/trials.c tries
 // it before it chooses 2 or 3.
 #ifndef SHUFFLE
 #define SHUFFLE 0

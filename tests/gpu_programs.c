@@ -175,11 +175,13 @@ static void pose(heed_context *ctx, const struct gpu *gpu) {
   traits->compute_units = 32;
   traits->shuffle = cl->shuffle_tried = gpu->shuffle;
   cl->shuffle_right = true;
+  cl->exp2 = HEED__EXP2_NATIVE;
   traits->short_loops = false;
   traits->scores_an_item = gpu->scores_an_item;
   traits->sums_an_item = gpu->sums_an_item;
   traits->floats_an_item = gpu->floats_an_item;
   traits->subgroup = gpu->subgroup;
+  traits->spare_registers = gpu->shuffle == HEED__SHUFFLE_PTX;
   traits->nvidia = traits->tensor_cores = gpu->tensor_cores;
 }
 

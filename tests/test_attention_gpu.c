@@ -247,6 +247,7 @@ static heed_status step_as_gpu(const struct draw *d, const struct side *s) {
   if (d->work_group < traits->max_work_group) traits->max_work_group = d->work_group;
   if (d->local_memory < traits->local_memory) traits->local_memory = d->local_memory;
   traits->compute_units = d->compute_units;
+  traits->spare_registers = !d->few_registers;
   if (d->few_registers) {
     traits->scores_an_item = 16;
     traits->sums_an_item = 32;

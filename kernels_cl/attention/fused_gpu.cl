@@ -22,6 +22,15 @@
 #ifndef ALIGNED
 #define ALIGNED 0 // every row of every tensor begins at a multiple of 4 elements
 #endif
+#ifndef SPARE_REGISTERS
+#define SPARE_REGISTERS 1 // products are unrolled, and an item has 4 loads on their way at a time; else 2
+#endif
+#ifndef RAW_SCORES
+#define RAW_SCORES 0 // no mask and no softcap needs the scores, and their scale is above 0: q kᵀ stays as it is until its exponential
+#endif
+#ifndef NATIVE_EXP2
+#define NATIVE_EXP2 0 // the device's own exp2 is exact enough; see host/cl/runtime/exp2.c
+#endif
 #ifndef PACKED
 #define PACKED 0 // a tile holds the rows of all query heads that share a key head
 #endif
@@ -59,7 +68,11 @@
 #define COLUMNS(WIDTH) WIDTH##_COLUMNS
 #define PADDED(WIDTH) (OUT_X * COLUMNS(WIDTH))
 #define ITEMS_GROUP SUBGROUP_SIZE __attribute__((reqd_work_group_size(ITEMS, 1, 1)))
-#define LOG2E 1.44269504f
+// log2(e) and ln(2), each with what a float leaves of it.
+#define LOG2E 1.44269502f
+#define LOG2E_REST 1.92596303e-8f
+#define LN2 0.693147182f
+#define LN2_REST -1.90465430e-9f
 #include "shuffle.cl"
 
 #ifndef HAS_MASK
@@ -89,6 +102,7 @@ typedef __global const TYPE(X_DTYPE) *storage;
 struct place {
   long batch, head, split;
   idx q, k, v, dout; // where heads begin
+  int origin;        // 0, of which no compiler knows it: addresses in local memory that begin with it are not kept for the whole loop over tiles
   int first;         // of the rows, or in dk's and dv's kernel of the keys, that are the work-group's
   struct reach reach;
 };
@@ -130,18 +144,23 @@ float4 load4(storage x, idx at, int column, int width) {
 
 // ---------------------------------------------------------------- products
 
+#if SPARE_REGISTERS
+#define UNROLL_FOURS _Pragma("unroll 4")
+#else
+#define UNROLL_FOURS _Pragma("unroll 1")
+#endif
+
 // s += x yᵀ over one chunk of `depth` columns.
-void multiply_chunk(const __local float4 *x, const __local float4 *y, int depth, float s[SCORE_ROWS][4]) {
-  x += SCORE_ITEM_Y * CHUNK_PITCH;
+void multiply_chunk(const __local float4 *x, int x_pitch, const __local float4 *y, int depth, float s[SCORE_ROWS][4]) {
+  x += SCORE_ITEM_Y * x_pitch;
   y += SCORE_ITEM_X * CHUNK_PITCH;
-#pragma unroll 4
-  for (int c = 0; c < depth / 4; ++c) {
+  UNROLL_FOURS for (int c = 0; c < depth / 4; ++c) {
     float4 factor[4];
 #pragma unroll
     for (int j = 0; j < 4; ++j) factor[j] = y[j * SCORE_X * CHUNK_PITCH + c];
 #pragma unroll
     for (int r = 0; r < SCORE_ROWS; ++r) {
-      const float4 row = x[r * SCORE_Y * CHUNK_PITCH + c];
+      const float4 row = x[r * SCORE_Y * x_pitch + c];
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         s[r][j] += row.x * factor[j].x;
@@ -151,6 +170,26 @@ void multiply_chunk(const __local float4 *x, const __local float4 *y, int depth,
       }
     }
   }
+}
+
+// The same for scores: sums of all chunks but the first are made apart, so that the error of a large score, which exp() makes a relative one,
+// grows with the square root of the width only.
+void add_chunk(const __local float4 *x, int x_pitch, const __local float4 *y, int depth, bool first,
+               float s[SCORE_ROWS][4]) {
+  if (first && SPARE_REGISTERS) { // the code of the products twice costs registers
+    multiply_chunk(x, x_pitch, y, depth, s);
+    return;
+  }
+  float block[SCORE_ROWS][4];
+#pragma unroll
+  for (int r = 0; r < SCORE_ROWS; ++r)
+#pragma unroll
+    for (int j = 0; j < 4; ++j) block[r][j] = 0;
+  multiply_chunk(x, x_pitch, y, depth, block);
+#pragma unroll
+  for (int r = 0; r < SCORE_ROWS; ++r)
+#pragma unroll
+    for (int j = 0; j < 4; ++j) s[r][j] += block[r][j];
 }
 
 // The columns of an output that are this item's, from one row of staged rows; and the element where column c of them stands. First all items
@@ -184,7 +223,7 @@ void multiply_chunk(const __local float4 *x, const __local float4 *y, int depth,
   void output_of_queries(const __local float4 *w, int first, const __local float *z, bool careful,               \
                          float sum[QUERIES / OUT_Y][COLUMNS(WIDTH)]) {                                           \
     w += OUT_ITEM_Y * WEIGHT_PITCH + first / 4;                                                                  \
-    _Pragma("unroll 2") for (int j = 0; !careful && j < WIDTH##_ROWS; j += 4) {                              \
+    _Pragma("unroll 1") for (int j = 0; !careful && j < WIDTH##_ROWS; j += 4) {                                  \
       float row[4][COLUMNS(WIDTH)];                                                                              \
       _Pragma("unroll") for (int n = 0; n < 4; ++n) columns_##WIDTH(z + (j + n) * PADDED(WIDTH), row[n]);         \
       _Pragma("unroll") for (int r = 0; r < QUERIES / OUT_Y; ++r) {                                              \
@@ -211,7 +250,7 @@ void multiply_chunk(const __local float4 *x, const __local float4 *y, int depth,
   void output_of_keys_##WIDTH(const __local float *w, int first, const __local float *z, bool careful,             \
                               float sum[OUT_KEYS][COLUMNS(WIDTH)]) {                                               \
     w += OUT_ITEM_Y * OUT_KEYS + first * 4 * WEIGHT_PITCH;                                                         \
-    _Pragma("unroll 4") for (int i = 0; !careful && i < WIDTH##_ROWS;                                              \
+    UNROLL_FOURS for (int i = 0; !careful && i < WIDTH##_ROWS;                                              \
                              ++i, w += 4 * WEIGHT_PITCH, z += PADDED(WIDTH)) {                                     \
       float row[COLUMNS(WIDTH)], weight[OUT_KEYS];                                                                 \
       columns_##WIDTH(z, row);                                                                                     \
@@ -253,13 +292,13 @@ void multiply_chunk(const __local float4 *x, const __local float4 *y, int depth,
 #define HEAD_OF(row, queries) 0
 #endif
 
-// From q kᵀ to softcap(scale q kᵀ) + mask, and −inf for what is not attended, of row `row` and 4 keys from `key` on, where the row attends
+// From q kᵀ to softcap(scale q kᵀ) + mask, or not even that (RAW_SCORES), and −inf for what is not attended, of row `row` and 4 keys from `key` on, where the row attends
 // the keys [first, end). slope: of the softcap at each score; not touched without it. mask: of the first row's batch and head.
 void finish_row(float s[4], float slope[4], int row, int key, int first, int end, int queries, float scale,
                 float softcap, __global const TYPE(MASK_DTYPE) *mask, idx stride_head, idx stride_row, idx stride_key) {
 #pragma unroll
   for (int j = 0; j < 4; ++j) {
-    float score = s[j] * scale;
+    float score = RAW_SCORES ? s[j] : s[j] * scale;
 #if SOFTCAP
     const float x = score / softcap;
     score = softcap * tanh(x);
@@ -282,35 +321,55 @@ void finish_row(float s[4], float slope[4], int row, int key, int first, int end
   }
 }
 
-// The same of a tile, for kernels of the backward. `whole`: every row reaches the whole tile.
-void finish_scores(float s[SCORE_ROWS][4], float slope[SCORE_ROWS][4], struct reach reach, bool whole, int row0,
-                   int row_end, int key0, int queries, float scale, float softcap,
-                   __global const TYPE(MASK_DTYPE) *mask, idx stride_head, idx stride_row, idx stride_key) {
-#pragma unroll
-  for (int r = 0; r < SCORE_ROWS; ++r) {
-    const int row = row0 + SCORE_ROW(r), i = QUERY_OF(row, queries);
-    int first = 0, end = INT_MAX;
-    if (!whole) {
-      first = first_key(&reach, i);
-      end = row < row_end ? end_key(&reach, i) : 0;
-    }
-    finish_row(s[r], slope[r], row, key0 + SCORE_KEY, first, end, queries, scale, softcap, mask, stride_head, stride_row,
-               stride_key);
+// Puts into local memory from which key to which each row of a tile attends; none for rows past the last.
+void find_attended(const struct reach *reach, int row0, int row_end, int queries, __local int2 *attended) {
+  for (int row = ITEM; row < QUERIES; row += ITEMS) {
+    const int i = QUERY_OF(row0 + row, queries);
+    attended[row] = row0 + row < row_end ? (int2)(first_key(reach, i), end_key(reach, i)) : (int2)0;
   }
 }
 
-// exp(s − shift). exp2 of an exact difference: a score of any size loses nothing.
-float exp_of(float s, float shift) { return exp2((s - shift) * LOG2E); }
-// What to subtract in a row whose largest score is −inf, so that exp(−inf) is still 0.
+// What finish_row does, of a tile. A tile that is `whole` needs not know what its rows attend, and there it is read from local memory: it would
+// stay in registers else, for the whole loop over tiles.
+void finish_tile(float s[SCORE_ROWS][4], float slope[SCORE_ROWS][4], const __local int2 *attended, bool whole, int row0,
+                 int key0, int queries, float scale, float softcap, __global const TYPE(MASK_DTYPE) *mask,
+                 idx stride_head, idx stride_row, idx stride_key) {
+#if !HAS_MASK
+  if (whole) {
+#pragma unroll
+    for (int r = 0; r < SCORE_ROWS; ++r)
+      finish_row(s[r], slope[r], 0, 0, 0, INT_MAX, queries, scale, softcap, mask, stride_head, stride_row, stride_key);
+    return;
+  }
+#endif
+#pragma unroll
+  for (int r = 0; r < SCORE_ROWS; ++r) {
+    const int2 keys = attended[SCORE_ROW(r)];
+    finish_row(s[r], slope[r], row0 + SCORE_ROW(r), key0 + SCORE_KEY, keys.x, keys.y, queries, scale, softcap, mask,
+               stride_head, stride_row, stride_key);
+  }
+}
+
+// exp() of a score is 2^(unit s), s being what stands for it in registers.
+float unit_of(float scale) { return RAW_SCORES ? scale * LOG2E : LOG2E; }
+#if NATIVE_EXP2
+#define EXP2 native_exp2
+#else
+#define EXP2 exp2
+#endif
+// 2^(unit s − shift), rounded once before the exponential. shift, a power of two too, is one number for all of a row: what it was rounded by
+// is in all of the row's weights and in their sum, so that a score of any size loses nothing.
+float exp_of(float s, float unit, float shift) { return EXP2(fma(s, unit, -shift)); }
+// What to subtract in a row whose largest score is −inf, so that its weights are still 0.
 float shift_of(float most) { return most == -INFINITY ? 0 : most; }
 
-// Puts the tile into the running maxima of its rows; `factor` is what sums so far are to be multiplied by. An item gets those of
+// Puts the tile into the running maxima of its rows, as powers of two; `factor` is what sums so far are to be multiplied by. An item gets those of
 // its own rows, others find them in row_max and row_factor after the next barrier.
 // parts: QUERIES x PART_PITCH floats that nobody reads until the next barrier but one.
-void update_maxima(float s[SCORE_ROWS][4], __local float *parts, __local float *row_max, __local float *row_factor,
-                   float most[SCORE_ROWS], float factor[SCORE_ROWS]) {
+void update_maxima(float s[SCORE_ROWS][4], float unit, __local float *parts, __local float *row_max,
+                   __local float *row_factor, float most[SCORE_ROWS], float factor[SCORE_ROWS]) {
 #pragma unroll
-  for (int r = 0; r < SCORE_ROWS; ++r) most[r] = fmax(fmax(s[r][0], s[r][1]), fmax(s[r][2], s[r][3]));
+  for (int r = 0; r < SCORE_ROWS; ++r) most[r] = unit * fmax(fmax(s[r][0], s[r][1]), fmax(s[r][2], s[r][3]));
 #if SHUFFLE
   if (SHUFFLE_REACHES(SCORE_X * SCORE_STEP)) {
     __local float *scratch = parts;
@@ -319,7 +378,7 @@ void update_maxima(float s[SCORE_ROWS][4], __local float *parts, __local float *
       float now = fmax(before, most[r]);
       SHUFFLE_FOLD(now, SCORE_STEP, SCORE_X, fmax);
       most[r] = now;
-      factor[r] = now == before ? 1 : exp_of(before, now);
+      factor[r] = now == before ? 1 : EXP2(before - now);
       if (SCORE_ITEM_X == 0) {
         row_max[SCORE_ROW(r)] = now;
         row_factor[SCORE_ROW(r)] = factor[r];
@@ -335,7 +394,7 @@ void update_maxima(float s[SCORE_ROWS][4], __local float *parts, __local float *
     const float before = row_max[row];
     float now = before;
     for (int x = 0; x < SCORE_X; ++x) now = fmax(now, parts[row * PART_PITCH + x]);
-    row_factor[row] = now == before ? 1 : exp_of(before, now);
+    row_factor[row] = now == before ? 1 : EXP2(before - now);
     row_max[row] = now;
   }
   barrier(CLK_LOCAL_MEM_FENCE);

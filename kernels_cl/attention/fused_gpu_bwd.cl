@@ -29,31 +29,35 @@
 #define RESULT __global TYPE(X_DTYPE) *
 #define BWD_ARGUMENTS CALL_ARGUMENTS, storage q, storage k, storage v, storage dout
 
-// The scores of a tile, in s and slope, and then dO vᵀ, in dp. Before the scores nobody may be reading the pool.
+// The scores of a tile, in s and slope, and then dO vᵀ, in dp. Before the scores nobody may be reading the pool. attended: of the tile's rows,
+// after the next barrier.
 #define SCORES(s, slope, row0, key0)                                                                                          \
   do {                                                                                                                      \
     multiply_tiles(FOUND(q), (idx)call.q.stride2, row0, row_end, FOUND(k), (idx)call.k.stride2, key0, key_end, QK_WIDTH,    \
-                   true, 0, pool, s);                                                                                       \
-    const struct reach reach = place.reach;                                                                                 \
-    const bool whole = row0 + QUERIES <= call.reach.queries && first_key(&reach, row_end - 1) <= key0 &&                    \
-                       end_key(&reach, row0) >= key0 + KEYS;                                                                \
-    finish_scores(s, slope, reach, whole, row0, row_end, key0, (int)call.reach.queries, call.scale, call.softcap,           \
-                  AT_HEAD(mask, place.batch, place.head), 0, (idx)call.mask.stride2, (idx)call.mask_stride3);               \
+                   true, 0, pool + place.origin, s);                                                                                       \
+    const bool whole = attended[QUERIES - 1].x <= key0 && min(attended[0].y, attended[QUERIES - 1].y) >= key0 + KEYS;       \
+    finish_tile(s, slope, attended, whole, row0, key0, (int)call.reach.queries, call.scale, call.softcap,                   \
+                AT_HEAD(mask, place.batch, place.head), 0, (idx)call.mask.stride2, (idx)call.mask_stride3);                 \
   } while (0)
 #define DWEIGHTS(dp, row0, key0)                                                                                            \
   multiply_tiles(FOUND(dout), (idx)call.dout.stride2, row0, row_end, FOUND(v), (idx)call.v.stride2, key0, key_end, V_WIDTH, \
-                 false, BUFFER_AFTER(QK_WIDTH, 0), pool, dp)
-// stats of the head's first row.
-#define STATS (stats + (place.batch * call.heads + place.head) * call.reach.queries)
+                 false, BUFFER_AFTER(QK_WIDTH, 0), pool + place.origin, dp)
+// What a tile needs to know of its rows, for after the next barrier: which keys they attend, and what attention_rows found of them. `stats`
+// begins at the head's first row.
+void find_rows(const struct reach *reach, __global const float4 *stats, int row0, int row_end, int queries,
+               __local int2 *attended, __local float4 *row_stats) {
+  find_attended(reach, row0, row_end, queries, attended);
+  for (int row = ITEM; row < QUERIES; row += ITEMS) row_stats[row] = stats[min(row0 + row, row_end - 1)];
+}
 
-// From the scores of a tile to its weights. stats of each row: {shift, 1/Σ exp(s − shift), δ}.
-void weights_of(float s[SCORE_ROWS][4], __global const float4 *stats, int row0, int row_end) {
+// From the scores of a tile to its weights. stats of each row: {shift, 1/Σ 2^(unit s − shift), δ}.
+void weights_of(float s[SCORE_ROWS][4], float unit, const __local float4 *stats) {
 #pragma unroll
   for (int r = 0; r < SCORE_ROWS; ++r) {
-    const float4 row = stats[min(row0 + SCORE_ROW(r), row_end - 1)];
+    const float4 row = stats[SCORE_ROW(r)];
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      const float e = exp_of(s[r][j], row.x);
+      const float e = exp_of(s[r][j], unit, row.x);
       s[r][j] = e == 0 || s[r][j] == -INFINITY ? 0 : e * row.y;
     }
   }
@@ -61,10 +65,10 @@ void weights_of(float s[SCORE_ROWS][4], __global const float4 *stats, int row0, 
 
 // From dP to dS before the softcap. Where p is 0, so is dS, whatever stands in dp.
 void dscores_of(float p[SCORE_ROWS][4], float dp[SCORE_ROWS][4], float slope[SCORE_ROWS][4], uint kept,
-                float dropout_scale, __global const float4 *stats, int row0, int row_end) {
+                float dropout_scale, const __local float4 *stats) {
 #pragma unroll
   for (int r = 0; r < SCORE_ROWS; ++r) {
-    const float delta = stats[min(row0 + SCORE_ROW(r), row_end - 1)].z;
+    const float delta = stats[SCORE_ROW(r)].z;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       float d = dp[r][j];
@@ -84,12 +88,20 @@ void dscores_of(float p[SCORE_ROWS][4], float dp[SCORE_ROWS][4], float slope[SCO
 // Above this, the digits of lse that stand for the sum of a row are too few (half a unit in the last place is 1e-6).
 #define LSE_EXACT 32
 
-// stats[b, h, i] = {shift, 1/Σ exp(s − shift), δ}: from lse and out where they have the digits for it, else from q, k, v, dout.
+// What follows from lse for a row that attends something: its logarithm to the base of 2, rounded, and 2^ what it was rounded by, which takes
+// the place of 1/Σ, so that the weights lose nothing by it.
+float2 shift_of_lse(float lse) {
+  const float shift = lse * LOG2E;
+  return (float2)(shift, exp2(fma(-lse, LOG2E_REST, -fma(lse, LOG2E, -shift))));
+}
+
+// stats[b, h, i] = {shift, 1/Σ 2^(unit s − shift), δ}: from lse and out where they have the digits for it, else from q, k, v, dout.
 ITEMS_GROUP __kernel void attention_rows(BWD_ARGUMENTS, storage out, __global const float *lse,
                                          __global float4 *stats GATE_ARGUMENT) {
   __local float4 pool[2 * BUFFER];
   __local float parts[QUERIES * PART_PITCH], row_max[QUERIES], row_factor[QUERIES], row_delta[QUERIES];
   __local int recompute;
+  __local int2 attended[QUERIES];
   __local struct place place;
   LEAVE_IF_CLOSED;
   const long queries = call.reach.queries, heads = call.heads, group = call.group;
@@ -120,7 +132,8 @@ ITEMS_GROUP __kernel void attention_rows(BWD_ARGUMENTS, storage out, __global co
     }
     const bool dead = lse[row] == -INFINITY;
     row_delta[row - row0] = delta;
-    if (!recompute) stats[row] = (float4)(dead ? 0 : lse[row], dead ? 0 : 1, delta, 0);
+    const float2 shift = shift_of_lse(lse[row]);
+    if (!recompute) stats[row] = (float4)(dead ? 0 : shift.x, dead ? 0 : shift.y, delta, 0);
   }
 #endif
   if (!recompute) return;
@@ -135,9 +148,10 @@ ITEMS_GROUP __kernel void attention_rows(BWD_ARGUMENTS, storage out, __global co
     FIND(k, batch, head / group);
     FIND(v, batch, head / group);
     FIND(dout, batch, head);
+    place.origin = 0;
     place.first = row0;
-    place.reach = reach;
   }
+  find_attended(&reach, row0, row_end, (int)queries, attended);
   float row_sum[SCORE_ROWS], part_delta[SCORE_ROWS];
 #pragma unroll
   for (int r = 0; r < SCORE_ROWS; ++r) row_sum[r] = part_delta[r] = 0;
@@ -147,7 +161,7 @@ ITEMS_GROUP __kernel void attention_rows(BWD_ARGUMENTS, storage out, __global co
     float s[SCORE_ROWS][4], slope[SCORE_ROWS][4];
     SCORES(s, slope, place.first, key0);
     float most[SCORE_ROWS], factors[SCORE_ROWS];
-    update_maxima(s, parts, row_max, row_factor, most, factors);
+    update_maxima(s, unit_of(call.scale), parts, row_max, row_factor, most, factors);
 #if EXACT_DELTA
     float dp[SCORE_ROWS][4];
     DWEIGHTS(dp, place.first, key0);
@@ -163,7 +177,7 @@ ITEMS_GROUP __kernel void attention_rows(BWD_ARGUMENTS, storage out, __global co
       part_delta[r] = factor == 0 ? 0 : part_delta[r] * factor;
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        const float e = exp_of(s[r][j], shift);
+        const float e = exp_of(s[r][j], unit_of(call.scale), shift);
         row_sum[r] += e;
 #if EXACT_DELTA
         float d = dp[r][j];
@@ -218,15 +232,17 @@ DEFINE_ROWS(QK)
 DEFINE_KEYS_PRODUCT(V)
 DEFINE_KEYS_PRODUCT(QK)
 #define KEYS_PRODUCT(WIDTH, w, x, sum)                                                                       \
-  keys_product_##WIDTH(w, 0, FOUND(x), (idx)call.x.stride2, row0, row_end, pool, &bad, sum);                 \
+  keys_product_##WIDTH(w, 0, FOUND(x), (idx)call.x.stride2, row0, row_end, pool + place.origin, &bad, sum);                 \
   if (WEIGHT_ROWS < QUERIES)                                                                                 \
-  keys_product_##WIDTH(w, SCORE_ROWS / 2, FOUND(x), (idx)call.x.stride2, row0, row_end, pool, &bad, sum)
+  keys_product_##WIDTH(w, SCORE_ROWS / 2, FOUND(x), (idx)call.x.stride2, row0, row_end, pool + place.origin, &bad, sum)
 
 // dk and dv of KEYS keys: over the query heads of the group in order, and over their tiles of rows.
 ITEMS_GROUP __kernel void attention_keys_bwd(BWD_ARGUMENTS, __global const float4 *stats, RESULT dk,
                                              RESULT dv GATE_ARGUMENT) {
   __local float4 pool[STAGE / 4];
   __local int bad;
+  __local int2 attended[QUERIES];
+  __local float4 row_stats[QUERIES];
   __local struct place place;
   LEAVE_IF_CLOSED;
   const long queries = call.reach.queries, keys = call.reach.keys, heads = call.heads, group = call.group;
@@ -253,6 +269,7 @@ ITEMS_GROUP __kernel void attention_keys_bwd(BWD_ARGUMENTS, __global const float
     place.head = kv_head * group;
     FIND(k, batch, kv_head);
     FIND(v, batch, kv_head);
+    place.origin = 0;
     place.first = key0;
     place.reach = reach;
   }
@@ -266,12 +283,15 @@ ITEMS_GROUP __kernel void attention_keys_bwd(BWD_ARGUMENTS, __global const float
     for (int row0 = row_first / QUERIES * QUERIES; row0 < row_stop; row0 += QUERIES) {
       const int row_end = min(row0 + QUERIES, (int)queries);
       float p[SCORE_ROWS][4], slope[SCORE_ROWS][4], dp[SCORE_ROWS][4];
+      const struct reach rows_reach = place.reach;
+      find_rows(&rows_reach, stats + (place.batch * heads + place.head) * queries, row0, row_end, (int)queries, attended,
+                row_stats);
       SCORES(p, slope, row0, place.first);
-      DWEIGHTS(dp, row0, place.first); // before the weights: their rows' numbers would be in registers while this is summed
-      weights_of(p, STATS, row0, row_end);
+      DWEIGHTS(dp, row0, place.first);
+      weights_of(p, unit_of(call.scale), row_stats);
       const uint kept = kept_weights(call.seed_low, call.seed_high, call.dropout_threshold, (uint)place.batch,
                                      (uint)place.head, row0, key0, (int)queries);
-      dscores_of(p, dp, slope, kept, call.dropout_scale, STATS, row0, row_end);
+      dscores_of(p, dp, slope, kept, call.dropout_scale, row_stats);
 #if DROPOUT
 #pragma unroll
       for (int r = 0; r < SCORE_ROWS; ++r)
@@ -320,6 +340,8 @@ DEFINE_ROWS(QK)
 ITEMS_GROUP __kernel void attention_queries_bwd(BWD_ARGUMENTS, __global const float4 *stats, RESULT dq GATE_ARGUMENT) {
   __local float4 pool[STAGE / 4];
   __local int bad;
+  __local int2 attended[QUERIES];
+  __local float4 row_stats[QUERIES];
   __local struct place place;
   LEAVE_IF_CLOSED;
   const long queries = call.reach.queries, heads = call.heads, group = call.group;
@@ -344,30 +366,32 @@ ITEMS_GROUP __kernel void attention_queries_bwd(BWD_ARGUMENTS, __global const fl
     FIND(k, batch, head / group);
     FIND(v, batch, head / group);
     FIND(dout, batch, head);
+    place.origin = 0;
     place.first = row0;
-    place.reach = reach;
   }
+  find_rows(&reach, stats + batch_head * queries, row0, row_end, (int)queries, attended, row_stats);
   barrier(CLK_LOCAL_MEM_FENCE);
   for (int key0 = key_first; key0 < key_end; key0 += KEYS) {
     float p[SCORE_ROWS][4], slope[SCORE_ROWS][4], dp[SCORE_ROWS][4];
     SCORES(p, slope, place.first, key0);
     DWEIGHTS(dp, place.first, key0);
-    weights_of(p, STATS, place.first, row_end);
+    weights_of(p, unit_of(call.scale), row_stats);
     const uint kept = kept_weights(call.seed_low, call.seed_high, call.dropout_threshold, (uint)place.batch,
                                    (uint)place.head, place.first, key0, (int)queries);
-    dscores_of(p, dp, slope, kept, call.dropout_scale, STATS, place.first, row_end);
+    dscores_of(p, dp, slope, kept, call.dropout_scale, row_stats);
 #pragma nounroll
     for (int row = 0; row < KEYS; row += QK_ROWS) {
       struct rows_QK loaded;
+      __local float4 *origin = pool + place.origin;
       load_rows_QK(FOUND(k), (idx)call.k.stride2, key0, key_end, row, 0, &loaded);
       barrier(CLK_LOCAL_MEM_FENCE);
       if (row == 0) {
 #pragma unroll
-        for (int r = 0; r < SCORE_ROWS; ++r) store_weights(pool, r, dp[r]);
+        for (int r = 0; r < SCORE_ROWS; ++r) store_weights(origin, r, dp[r]);
       }
-      store_rows_QK(FOUND(k), (idx)call.k.stride2, key0, key_end, row, &loaded, pool + STAGED, &bad);
+      store_rows_QK(FOUND(k), (idx)call.k.stride2, key0, key_end, row, &loaded, origin + STAGED, &bad);
       barrier(CLK_LOCAL_MEM_FENCE);
-      output_of_queries(pool, row, (const __local float *)(pool + STAGED), bad, sum);
+      output_of_queries(origin, row, (const __local float *)(origin + STAGED), bad, sum);
     }
     barrier(CLK_LOCAL_MEM_FENCE);
   }

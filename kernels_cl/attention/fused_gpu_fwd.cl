@@ -113,69 +113,13 @@ void store_rows(const struct rows *from, __local float4 *to) {
   }
 }
 
-// ---------------------------------------------------------------- scores
-
-// What finish_row does, of a tile. attended[row]: from which key to which a row attends. A tile that is `whole` needs not know it, and there
-// it is read from local memory: what each row attends would stay in registers else, for the whole loop over keys.
-void finish_tile(float s[SCORE_ROWS][4], const __local int2 *attended, bool whole, int row0, int key0, int queries,
-                 float scale, float softcap, __global const TYPE(MASK_DTYPE) *mask, idx stride_head, idx stride_row,
-                 idx stride_key) {
-  float slope[4];
-#if !HAS_MASK
-  if (whole) {
-#pragma unroll
-    for (int r = 0; r < SCORE_ROWS; ++r)
-      finish_row(s[r], slope, 0, 0, 0, INT_MAX, queries, scale, softcap, mask, stride_head, stride_row, stride_key);
-    return;
-  }
-#endif
-#pragma unroll
-  for (int r = 0; r < SCORE_ROWS; ++r) {
-    const int2 keys = attended[SCORE_ROW(r)];
-    finish_row(s[r], slope, row0 + SCORE_ROW(r), key0 + SCORE_KEY, keys.x, keys.y, queries, scale, softcap, mask,
-               stride_head, stride_row, stride_key);
-  }
-}
-
 // ---------------------------------------------------------------- products
-
-// s += x yᵀ over one chunk of `depth` columns, whose sums are made apart: the error of a large score, which exp() makes a relative one, grows
-// with the square root of the width only.
-void add_chunk(const __local float4 *x, const __local float4 *y, int depth, float s[SCORE_ROWS][4]) {
-  float block[SCORE_ROWS][4];
-  x += SCORE_ITEM_Y * QUERY_PITCH;
-  y += SCORE_ITEM_X * CHUNK_PITCH;
-#pragma unroll
-  for (int r = 0; r < SCORE_ROWS; ++r)
-#pragma unroll
-    for (int j = 0; j < 4; ++j) block[r][j] = 0;
-#pragma unroll 1
-  for (int c = 0; c < depth / 4; ++c) {
-    float4 factor[4];
-#pragma unroll
-    for (int j = 0; j < 4; ++j) factor[j] = y[j * SCORE_X * CHUNK_PITCH + c];
-#pragma unroll
-    for (int r = 0; r < SCORE_ROWS; ++r) {
-      const float4 row = x[r * SCORE_Y * QUERY_PITCH + c];
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        block[r][j] += row.x * factor[j].x;
-        block[r][j] += row.y * factor[j].y;
-        block[r][j] += row.z * factor[j].z;
-        block[r][j] += row.w * factor[j].w;
-      }
-    }
-  }
-#pragma unroll
-  for (int r = 0; r < SCORE_ROWS; ++r)
-#pragma unroll
-    for (int j = 0; j < 4; ++j) s[r][j] += block[r][j];
-}
 
 // sum[r] += Σ_j w[row r][j] z[j] over V_ROWS staged rows z. An item's rows lie OUT_Y apart. With care, what a weight of 0 meets does not count.
 void add_rows(const __local float4 *w, const __local float *z, float sum[OUT_ROWS][COLUMNS(V)]) {
   w += OUT_ITEM_Y * HALF_PITCH;
 #if CAREFUL
+#pragma unroll 1
   for (int j = 0; j < V_ROWS; ++j) {
     float row[COLUMNS(V)];
     columns_V(z + j * PADDED(V), row);
@@ -187,8 +131,7 @@ void add_rows(const __local float4 *w, const __local float *z, float sum[OUT_ROW
     }
   }
 #else
-#pragma unroll 1
-  for (int j = 0; j < V_ROWS; j += 4) {
+  UNROLL_FOURS for (int j = 0; j < V_ROWS; j += 4) {
     float row[4][COLUMNS(V)];
 #pragma unroll
     for (int n = 0; n < 4; ++n) columns_V(z + (j + n) * PADDED(V), row[n]);
@@ -204,6 +147,9 @@ void add_rows(const __local float4 *w, const __local float *z, float sum[OUT_ROW
   }
 #endif
 }
+
+// ln(2^shift · total). ln 2 in two parts: with one, a large shift would lose the digits that `total` adds.
+float lse_of(float shift, float total) { return fma(shift, LN2, fma(shift, LN2_REST, log(total))); }
 
 // out[b, h, i] = Σ_j p v and lse. A work-group does QUERIES rows of a head, or of all heads of a group (PACKED). With SPLIT it
 // does one of `splits` parts of the keys and leaves Σ exp(s − m) v in part_out[split, row] and {m, Σ exp(s − m)} in part_stats.
@@ -230,6 +176,7 @@ ITEMS_GROUP __kernel void attention_forward(CALL_ARGUMENTS, storage q, storage k
     place.batch = batch;
     place.head = head;
     place.split = split;
+    place.origin = 0;
     place.first = row0;
     FIND(q, batch, head);
     FIND(k, batch, head / group);
@@ -257,11 +204,8 @@ ITEMS_GROUP __kernel void attention_forward(CALL_ARGUMENTS, storage q, storage k
 #endif
 
   float sum[OUT_ROWS][COLUMNS(V)], row_sum[SCORE_ROWS];
-  for (int row = ITEM; row < QUERIES; row += ITEMS) {
-    const int i = QUERY_OF(row0 + row, queries);
-    attended[row] = row0 + row < row_end ? (int2)(first_key(&reach, i), end_key(&reach, i)) : (int2)0;
-    row_max[row] = -INFINITY;
-  }
+  find_attended(&reach, row0, row_end, (int)queries, attended);
+  for (int row = ITEM; row < QUERIES; row += ITEMS) row_max[row] = -INFINITY;
 #pragma unroll
   for (int r = 0; r < OUT_ROWS; ++r)
 #pragma unroll
@@ -282,31 +226,32 @@ ITEMS_GROUP __kernel void attention_forward(CALL_ARGUMENTS, storage q, storage k
   for (int at = CAREFUL ? -span : 0; at < span; at += KEYS) {
     const int key0 = key_first + (at < 0 ? at + span : at);
     const bool whole = key0 >= inner_first && key0 + KEYS <= inner_end && row0 + QUERIES <= rows;
-    float s[SCORE_ROWS][4];
+    float s[SCORE_ROWS][4], slope[SCORE_ROWS][4];
 #pragma unroll
     for (int r = 0; r < SCORE_ROWS; ++r)
 #pragma unroll
       for (int j = 0; j < 4; ++j) s[r][j] = 0;
     barrier(CLK_LOCAL_MEM_FENCE);
+    __local float4 *origin = turn + place.origin;
 #pragma unroll 1
     for (int n = 0; n < CHUNKS; ++n) {
-      __local float4 *keys = turn + n % 2 * CHUNK_FOURS, *rows_of_q = RESIDENT ? pool + n * CHUNK_X : keys + KEYS * CHUNK_PITCH;
+      __local float4 *keys = origin + n % 2 * CHUNK_FOURS, *rows_of_q = RESIDENT ? pool + n * CHUNK_X : keys + KEYS * CHUNK_PITCH;
       struct chunk chunk;
       load_chunk(FOUND(q), (idx)call.q.stride1, (idx)call.q.stride2, (int)queries, place.first, row_end, FOUND(k),
                  (idx)call.k.stride2, key0, key_end, n * DEPTH, &chunk);
       store_chunk(&chunk, keys);
       barrier(CLK_LOCAL_MEM_FENCE);
       if (TAIL > 0 && n + 1 == CHUNKS)
-        add_chunk(rows_of_q, keys, TAIL, s);
+        add_chunk(rows_of_q, QUERY_PITCH, keys, TAIL, n == 0, s);
       else
-        add_chunk(rows_of_q, keys, DEPTH, s);
+        add_chunk(rows_of_q, QUERY_PITCH, keys, DEPTH, n == 0, s);
     }
-    finish_tile(s, attended, whole, place.first, key0, (int)queries, call.scale, call.softcap,
+    finish_tile(s, slope, attended, whole, place.first, key0, (int)queries, call.scale, call.softcap,
                 AT_HEAD(mask, place.batch, place.head), (idx)call.mask.stride1, (idx)call.mask.stride2,
                 (idx)call.mask_stride3);
     float most[SCORE_ROWS], factor[SCORE_ROWS];
     // The chunk before the last has been read.
-    update_maxima(s, (__local float *)(turn + CHUNKS % 2 * CHUNK_FOURS), row_max, row_factor, most, factor);
+    update_maxima(s, unit_of(call.scale), (__local float *)(origin + CHUNKS % 2 * CHUNK_FOURS), row_max, row_factor, most, factor);
 #if CAREFUL
     if (at < 0) continue;
 #endif
@@ -320,7 +265,7 @@ ITEMS_GROUP __kernel void attention_forward(CALL_ARGUMENTS, storage q, storage k
       row_sum[r] *= factor[r];
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        s[r][j] = exp_of(s[r][j], shift);
+        s[r][j] = exp_of(s[r][j], unit_of(call.scale), shift);
         row_sum[r] += s[r][j];
 #if DROPOUT
         s[r][j] = IS_KEPT(kept, r, j) ? s[r][j] * call.dropout_scale : 0;
@@ -333,11 +278,11 @@ ITEMS_GROUP __kernel void attention_forward(CALL_ARGUMENTS, storage q, storage k
       if (row % WEIGHT_KEYS == 0 && (WEIGHT_KEYS == KEYS || SCORE_KEY / WEIGHT_KEYS == row / WEIGHT_KEYS)) {
 #pragma unroll
         for (int r = 0; r < SCORE_ROWS; ++r)
-          turn[SCORE_ROW(r) * HALF_PITCH + SCORE_KEY % WEIGHT_KEYS / 4] = (float4)(s[r][0], s[r][1], s[r][2], s[r][3]);
+          origin[SCORE_ROW(r) * HALF_PITCH + SCORE_KEY % WEIGHT_KEYS / 4] = (float4)(s[r][0], s[r][1], s[r][2], s[r][3]);
       }
       struct rows values;
       load_rows(FOUND(v), (idx)call.v.stride2, key0, key_end, row, &values);
-      store_rows(&values, turn + WEIGHT_FOURS);
+      store_rows(&values, origin + WEIGHT_FOURS);
       barrier(CLK_LOCAL_MEM_FENCE);
       if (row == 0) {
 #pragma unroll
@@ -347,7 +292,7 @@ ITEMS_GROUP __kernel void attention_forward(CALL_ARGUMENTS, storage q, storage k
           for (int c = 0; c < COLUMNS(V); ++c) sum[r][c] *= old;
         }
       }
-      add_rows(turn + row % WEIGHT_KEYS / 4, (const __local float *)(turn + WEIGHT_FOURS), sum);
+      add_rows(origin + row % WEIGHT_KEYS / 4, (const __local float *)(origin + WEIGHT_FOURS), sum);
     }
   }
   barrier(CLK_LOCAL_MEM_FENCE);
@@ -375,7 +320,7 @@ ITEMS_GROUP __kernel void attention_forward(CALL_ARGUMENTS, storage q, storage k
     part_stats[split * call.all_rows + first_row + row] = (float2)(row_max[row], total);
 #else
     if (call.wants & WANTS_LSE)
-      lse[call.lse_offset + first_row + row] = total == 0 ? -INFINITY : shift_of(row_max[row]) + log(total);
+      lse[call.lse_offset + first_row + row] = total == 0 ? -INFINITY : lse_of(shift_of(row_max[row]), total);
     row_factor[row] = total == 0 ? 0 : 1 / total;
 #endif
   }
@@ -416,16 +361,16 @@ ITEMS_GROUP __kernel void attention_combine(CALL_ARGUMENTS, __global const float
   for (int split = 0; split < splits; ++split) most = fmax(most, part_stats[split * all_rows + row].x);
   for (int split = 0; split < splits; ++split) {
     const float2 part = part_stats[split * all_rows + row];
-    const float factor = exp_of(part.x, shift_of(most));
+    const float factor = EXP2(part.x - shift_of(most));
     if (factor != 0) total += part.y * factor;
   }
   if ((call.wants & WANTS_LSE) && ITEM == 0)
-    lse[call.lse_offset + row] = total == 0 ? -INFINITY : shift_of(most) + log(total);
+    lse[call.lse_offset + row] = total == 0 ? -INFINITY : lse_of(shift_of(most), total);
   out = AT_HEAD(out, batch, batch_head - batch * heads) + (row - batch_head * queries) * call.out.stride2;
   for (int column = ITEM; column < V_WIDTH; column += ITEMS) {
     float sum = 0;
     for (int split = 0; split < splits; ++split) {
-      const float factor = exp_of(part_stats[split * all_rows + row].x, shift_of(most));
+      const float factor = EXP2(part_stats[split * all_rows + row].x - shift_of(most));
       if (factor != 0) sum += part_out[(split * all_rows + row) * V_WIDTH + column] * factor;
     }
     STORE(X_DTYPE, out, column, total == 0 ? 0 : sum / total);

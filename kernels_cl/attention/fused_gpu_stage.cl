@@ -11,8 +11,6 @@
 #define BUFFER ((QUERIES + KEYS) * CHUNK_PITCH)
 #define STAGED (WEIGHT_ROWS * WEIGHT_PITCH) // where staged rows begin
 #define ROW_FOURS(WIDTH) (WIDTH##_ROWS * FOURS(WIDTH))
-// Sums of this many columns are made apart in scores.
-#define BLOCK (DEPTH < 16 ? DEPTH : 16)
 
 // An item's part of a chunk.
 struct chunk {
@@ -48,11 +46,10 @@ void store_chunk(const struct chunk *from, __local float4 *to) {
   }
 }
 
-// s = x yᵀ for QUERIES rows of x and KEYS rows of y, each `width` wide. `in_blocks`: sums by the block, so that the error of a
-// large score, which exp() makes a relative one, grows with the square root of the width only. `buffer`: the one of the two to begin with.
-// Nobody may be reading that one, nor both after the next barrier.
+// s = x yᵀ for QUERIES rows of x and KEYS rows of y, each `width` wide. `buffer`: the one of the two to begin with. Nobody may be reading that
+// one, nor both after the next barrier.
 void multiply_tiles(storage x, idx x_stride, int row0, int row_end, storage y, idx y_stride, int key0, int key_end,
-                    int width, bool in_blocks, int buffer, __local float4 *pool, float s[SCORE_ROWS][4]) {
+                    int width, bool are_scores, int buffer, __local float4 *pool, float s[SCORE_ROWS][4]) {
 #pragma unroll
   for (int r = 0; r < SCORE_ROWS; ++r)
 #pragma unroll
@@ -65,24 +62,10 @@ void multiply_tiles(storage x, idx x_stride, int row0, int row_end, storage y, i
     store_chunk(&loaded, chunk);
     barrier(CLK_LOCAL_MEM_FENCE);
     const int depth = width % DEPTH == 0 ? DEPTH : min(DEPTH, (width - column + 3) & ~3);
-    if (!in_blocks) {
-      multiply_chunk(chunk, chunk + QUERIES * CHUNK_PITCH, depth, s);
-      continue;
-    }
-#pragma nounroll
-    for (int first = 0; first < depth; first += BLOCK) {
-      float block[SCORE_ROWS][4];
-#pragma unroll
-      for (int r = 0; r < SCORE_ROWS; ++r)
-#pragma unroll
-        for (int j = 0; j < 4; ++j) block[r][j] = 0;
-      multiply_chunk(chunk + first / 4, chunk + QUERIES * CHUNK_PITCH + first / 4,
-                     width % BLOCK == 0 ? BLOCK : min(BLOCK, depth - first), block);
-#pragma unroll
-      for (int r = 0; r < SCORE_ROWS; ++r)
-#pragma unroll
-        for (int j = 0; j < 4; ++j) s[r][j] += block[r][j];
-    }
+    if (are_scores)
+      add_chunk(chunk, CHUNK_PITCH, chunk + QUERIES * CHUNK_PITCH, depth, column == 0, s);
+    else
+      multiply_chunk(chunk, CHUNK_PITCH, chunk + QUERIES * CHUNK_PITCH, depth, s);
   }
 }
 // The buffer that the product after one of this width begins with.
@@ -90,7 +73,8 @@ void multiply_tiles(storage x, idx x_stride, int row0, int row_end, storage y, i
 
 // WIDTH_ROWS rows of a tile from `first` on, all columns, on their way to where products read them, in batches of BATCH loads an item.
 // `bad` is set if a number is not finite, told by its bits: a compiler may take x · 0 for 0.
-#define BATCH(WIDTH) (ROUNDS(ROW_FOURS(WIDTH)) <= 5 ? ROUNDS(ROW_FOURS(WIDTH)) : 4)
+#define LOADS (SPARE_REGISTERS ? 4 : 2)
+#define BATCH(WIDTH) (ROUNDS(ROW_FOURS(WIDTH)) <= LOADS + 1 ? ROUNDS(ROW_FOURS(WIDTH)) : LOADS)
 #define BATCHES(WIDTH) ((ROUNDS(ROW_FOURS(WIDTH)) + BATCH(WIDTH) - 1) / BATCH(WIDTH))
 #define DEFINE_ROWS(WIDTH)                                                                                          \
   struct rows_##WIDTH {                                                                                             \

@@ -97,6 +97,16 @@ def front(target, source, options, arguments, out):
         [o for o in options.split() if o.startswith('-D')] + arguments + ['-o', out, source])
 
 
+# One instruction, which libclc has no name for.
+NATIVE_EXP2 = '''float nvidias_native_exp2(float x) {
+  float y;
+  __asm__("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+#define native_exp2(x) nvidias_native_exp2(x)
+'''
+
+
 def nvidia(target, spec, source, options, folder):
     out = lambda end: os.path.join(folder, 'k.' + end)
     with open(source) as file:
@@ -108,6 +118,7 @@ def nvidia(target, spec, source, options, folder):
             file.write('float __nv_%sf(float);\nfloat nvidias_%s(float x) { return __nv_%sf(x); }\n' % (name, name, name))
         for name in functions:
             file.write('#define %s(x) nvidias_%s(x)\n' % (name, name))
+        file.write(NATIVE_EXP2)
         file.write('#line 1\n' + text)
     cpu = 'sm_75' if target == 'sm_75' else 'sm_80'
     link = []

@@ -2,6 +2,8 @@
 // fused_gpu_plan.c has chosen. It never forms the weights: calls that want them are the staged path's.
 #include "cl/attention/fused_gpu.h"
 
+#include <float.h>
+
 #include "cl/attention/call.h"
 #include "cl/runtime/grid.h"
 
@@ -10,6 +12,7 @@ struct fused {
   const struct heed__cl_attention *a;
   const struct heed__cl_attention_fused_gpu *plan;
   enum heed__cl_shuffle shuffle;
+  bool native_exp2;
   cl_mem part_out, part_stats;  // forward with splits: each part's output and softmax
   cl_mem redo;                  // forward: whether a row of a part is to be done with care; NULL with a gate
   cl_mem stats;                 // backward: {shift, 1/sum, delta} of each row
@@ -75,6 +78,9 @@ static void begin(struct job *job, const struct fused *f, const char *file, cons
   define_tile(k, &job->tile);
   heed__cl_attention_fused_gpu_define(k, a);
   heed__cl_define_int(k, "ALIGNED", aligned);
+  heed__cl_define_int(k, "RAW_SCORES", !a->mask && a->params->softcap <= 0 && a->params->scale >= FLT_MIN);
+  heed__cl_define_int(k, "NATIVE_EXP2", f->native_exp2);
+  heed__cl_define_int(k, "SPARE_REGISTERS", heed__cl_state(f->ctx)->traits.spare_registers);
   if (heed__cl_state(f->ctx)->traits.subgroup > 0)
     heed__cl_define_int(k, "SUBGROUP", heed__cl_state(f->ctx)->traits.subgroup);
   if (f->gate) heed__cl_define_int(k, "GATED", 1);
@@ -257,7 +263,9 @@ done:
 
 heed_status heed__cl_attention_fused_gpu_run(heed_context *ctx, const struct heed__cl_attention *a,
                                              const struct heed__cl_attention_fused_gpu *plan, cl_mem gate) {
-  struct fused f = {.ctx = ctx, .a = a, .plan = plan, .shuffle = heed__cl_shuffle(ctx), .gate = gate};
+  struct fused f = {.ctx = ctx, .a = a, .plan = plan, .gate = gate};
+  f.shuffle = heed__cl_shuffle(ctx);
+  f.native_exp2 = heed__cl_native_exp2(ctx);
   return a->backward ? backward(&f) : forward(&f);
 }
 

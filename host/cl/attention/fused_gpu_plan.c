@@ -69,10 +69,11 @@ static bool share_pool(enum heed__cl_attention_gpu_kernel kernel, int64_t floats
   const int qk = t->out_x * t->qk.columns, v = t->out_x * t->v.columns;
   t->stage = chunks;
   t->qk.rows = t->v.rows = 4;
-  if (kernel == HEED__GPU_ROWS) return chunks + t->queries * (t->keys / 4 + 1) + 3 * t->queries + OWN_FLOATS <= floats;
-  const int64_t room = floats - OWN_FLOATS - t->weight_rows * (t->keys + 4);
+  if (kernel == HEED__GPU_ROWS) return chunks + t->queries * (t->keys / 4 + 1) + 5 * t->queries + OWN_FLOATS <= floats;
+  floats -= OWN_FLOATS + 6 * t->queries;  // of each row: which keys it attends, and what is known of its softmax
+  const int64_t room = floats - t->weight_rows * (t->keys + 4);
   const int most = kernel == HEED__GPU_KEYS_BWD ? t->weight_rows : t->keys;
-  if (chunks + OWN_FLOATS > floats || room < 4 * heed__max(qk, v)) return false;
+  if (chunks > floats || room < 4 * heed__max(qk, v)) return false;
   t->qk.rows = staged_rows(kernel, t, room, most, qk);
   t->v.rows = staged_rows(kernel, t, room, most, v);
   int staged = t->qk.rows * qk;
@@ -116,14 +117,15 @@ static int64_t forward_floats(const struct heed__cl_attention_gpu_tile *t) {
 // The queries stay in local memory, and the weights are whole, where that leaves room for at least 8 rows of v.
 static bool fit_forward(const struct heed__cl_traits *traits, struct heed__cl_attention_gpu_tile *t) {
   const int64_t limits[] = {heed__min((int64_t)traits->local_memory, FORWARD_BYTES), (int64_t)traits->local_memory};
-  const int64_t padded = (int64_t)t->out_x * t->v.columns, most = (int64_t)t->items * traits->floats_an_item / 8;
+  // An item carries its part of the rows of v in registers; where its columns end in a single one, addresses take some, too.
+  const int spare = traits->floats_an_item / 8 - (t->v.columns % 2 == 1 ? 3 : 0);
+  const int64_t padded = (int64_t)t->out_x * t->v.columns, most = (int64_t)t->items * spare;
   const int floor = (int)heed__min(t->keys, 8);
   for (int i = 0; i < 2; ++i)
     for (int form = 0; form < 4; ++form) {
       t->resident = form < 2;
       t->weight_keys = form % 2 == 0 ? t->keys : t->keys / 2;
       if (t->weight_keys < floor) continue;
-      // An item carries its part of the rows in registers.
       t->v.rows = (int)heed__max(heed__min(power_of_two_down(heed__max(most / padded, 1)), t->weight_keys), 4);
       while (t->v.rows > 4 && forward_floats(t) > limits[i] / (int64_t)sizeof(float)) t->v.rows /= 2;
       if (t->v.rows >= (i == 0 ? floor : 4) && forward_floats(t) <= limits[i] / (int64_t)sizeof(float)) return true;

@@ -99,6 +99,7 @@ static heed_status read_traits(cl_device_id device, const heed_device_info *info
   traits->compute_units = info->compute_units ? info->compute_units : 1;
   const bool is_intel = !traits->cpu_like && heed__cl_has_extension(device, "cl_intel_subgroups");
   traits->nvidia = heed__cl_has_extension(device, "cl_nv_device_attribute_query");
+  traits->spare_registers = traits->nvidia;
   traits->compiles_late = strstr(info->platform, "Portable Computing Language") != NULL;
   traits->tensor_cores = traits->nvidia && compute_capability(device) >= 8;
   traits->short_loops = strncasecmp(info->name, "llvmpipe", strlen("llvmpipe")) == 0;

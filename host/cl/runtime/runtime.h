@@ -9,6 +9,9 @@
 
 // ---------------------------------------------------------------- device
 
+// What is known of native_exp2().
+enum heed__cl_exp2 { HEED__EXP2_UNTRIED, HEED__EXP2_CAREFUL, HEED__EXP2_NATIVE };
+
 // How neighbouring work-items exchange registers; the values are those of SHUFFLE in kernels_cl/shuffle.cl.
 enum heed__cl_shuffle {
   HEED__SHUFFLE_NONE,
@@ -38,6 +41,9 @@ struct heed__cl_traits {
   // What a work-item's registers hold beside the factors of products: floats of a tile's scores, of sums of outputs, and of both together,
   // where scores count twice.
   int scores_an_item, sums_an_item, floats_an_item;
+  // Products of tiles may be unrolled: the compiler finds registers for it. Others keep an address for every row of a loop, and then fewer
+  // work-groups fit a core.
+  bool spare_registers;
   // Floating-point operations of one launch: a quarter of a second on a slow device of this size, since watchdogs end what takes seconds.
   // heed__cl_groups_a_launch in grid.h makes work-groups of it.
   double launch_flops;
@@ -72,8 +78,9 @@ struct heed__cl {
   unsigned unflushed;                   // launches since the last clFlush
   struct heed__cl_marks *marks;         // launch.c: how far the queue has come
   cl_mem dummy;                         // one element, for tensors that are left out; made at first use
-  enum heed__cl_shuffle shuffle_tried;  // shuffle.c
+  enum heed__cl_shuffle shuffle_tried;  // trials.c
   bool shuffle_right;
+  enum heed__cl_exp2 exp2;             // trials.c
   struct heed__cl_uploads *uploads;    // transfer.c
   struct heed__cl_programs *programs;  // program.c
   bool build_may_work_later;           // program.c: the last failed build failed for lack of memory or of the device
@@ -254,8 +261,10 @@ size_t heed__cl_profile_mark(const heed_context *ctx);
 void heed__cl_profile_drop(heed_context *ctx, size_t mark);
 void heed__cl_profile_destroy(heed_context *ctx);
 
-// shuffle.c: returns the trait's form if this device behaves as kernels expect, which the first call tries; else NONE.
+// trials.c: returns the trait's form if this device behaves as kernels expect, which the first call tries; else NONE.
 enum heed__cl_shuffle heed__cl_shuffle(heed_context *ctx);
+// trials.c: whether native_exp2() is within 6e-7 of exp2() here for arguments not above 0, which the first call tries.
+bool heed__cl_native_exp2(heed_context *ctx);
 
 // peak.c
 heed_status heed__cl_measure_peak(heed_context *ctx, size_t bytes, double *fma_gflops, double *copy_gbytes);
