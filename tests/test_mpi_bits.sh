@@ -43,8 +43,10 @@ same host --arch gpt2 --dtype f16 --accumulate 24
 
 # A device that poses as a GPU: gradients come back by a queue of its own, into page-locked memory, while the next kernels run.
 if [ "${#devices[@]}" == 2 ] && [ -e "$build/tests/libtraits_shim.so" ]; then
+  posing=(env LD_PRELOAD="$build/tests/libtraits_shim.so" TRAITS=gpu "$heed")
+  "${posing[@]}" devices --device "${devices[1]}" | grep -q ' gpu ' || fail "${devices[1]} does not pose as a GPU"
   for count in 1 2; do
-    ranks "$count" env LD_PRELOAD="$build/tests/libtraits_shim.so" TRAITS=gpu "$heed" "${small[@]}" --device "${devices[1]}" --steps 3 \
+    ranks "$count" "${posing[@]}" "${small[@]}" --device "${devices[1]}" --steps 3 \
       --save "gpu$count" -q >/dev/null 2>together.log || fail "$count ranks on what poses as a GPU: $(cat together.log)"
   done
   same_files "2 ranks on what poses as a GPU" gpu1 gpu2
