@@ -1,10 +1,11 @@
 // The core of `heed check` on each half of a device that can be divided, as an OpenCL program would hand them to heed_open_opencl().
 // Prints a JSON object with the fields of heed check --json that tools/dev/compatibility reads, and failures on stderr; exits with 1 when
-// there are some, with 77 when the device cannot be divided. Usage: check_halves
+// there are some, with 77 when the device cannot be divided. Usage: check_halves [--op OP]
 #include <heed/opencl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cases/case.h"
 
@@ -20,11 +21,12 @@ static heed_context *open_half(cl_device_id half) {
   return ctx;
 }
 
-// How many cases failed.
-static size_t check(heed_context *half, heed_context *host, const heed_case *cases, size_t count, size_t *done) {
+// How many cases failed, of one operator or, with NULL, of all.
+static size_t check(heed_context *half, heed_context *host, const heed_case *cases, size_t count, const char *op,
+                    size_t *done) {
   size_t failed = 0;
   for (size_t i = 0; i < count; ++i) {
-    if (cases[i].level > 0) continue;
+    if (cases[i].level > 0 || (op && strcmp(cases[i].family->op, op) != 0)) continue;
     case_result result;
     const heed_status ignored = case_compare(&cases[i], half, host, &result);
     (void)ignored;  // the result says so
@@ -47,7 +49,12 @@ static void print(const heed_context *half, size_t done, size_t failed) {
   json_decref(root);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+  const char *op = argc == 3 && strcmp(argv[1], "--op") == 0 ? argv[2] : NULL;
+  if (argc > 1 && !op) {
+    fprintf(stderr, "usage: check_halves [--op OP]\n");
+    return 2;
+  }
   heed_context *whole = NULL, *host = NULL, *halves[2] = {NULL, NULL};
   heed_case *cases = NULL;
   size_t count = 0, done = 0, failed = 0;
@@ -70,9 +77,13 @@ int main(void) {
     halves[i] = open_half(subs[i]);
     clReleaseDevice(subs[i]);
     if (halves[i])
-      failed += check(halves[i], host, cases, count, &done);
+      failed += check(halves[i], host, cases, count, op, &done);
     else
       status = 1;
+  }
+  if (status == 0 && done == 0) {
+    fprintf(stderr, "check_halves: no operator is called '%s'\n", op ? op : "");
+    status = 2;
   }
   if (status == 0) print(halves[0], done, failed);
   for (int i = 0; i < 2; ++i) heed_context_destroy(halves[i]);
