@@ -4,6 +4,7 @@ Numbers are kept as their 32 bits. None is a number that is not known.
 """
 import math
 import re
+import struct
 
 from sass_numbers import MASK, bits_of, float_of, half_bits, signed
 
