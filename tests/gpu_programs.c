@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include <heed/tune.h>
+
 #include "bench/bench.h"
 #include "cl/runtime/runtime.h"
 
@@ -188,20 +190,23 @@ static void pose(heed_context *ctx, const struct gpu *gpu) {
 static const struct {
   const char *op;
   bench_settings settings;
+  const char *backward;  // the choice for attention's backward; NULL: heed's own
 } works[] = {
-    {"gemm", {.m = 1024, .n = 1024, .k = 512}},
-    {"gemm", {.m = 1024, .n = 1024, .k = 512, .dtype = 1}},
-    {"gemm", {.m = 64, .n = 512, .k = 784}},
-    {"attention", {.dim = 64}},
-    {"attention", {.dim = 80}},
-    {"attention", {.dim = 128}},
-    {"attention", {.dim = 64, .dtype = 1}},
-    {"attention", {.dim = 80, .dtype = 1}},
-    {"attention", {.dim = 128, .dtype = 1}},
-    {"attention", {.dim = 128, .dtype = 2}},
-    {"attention", {.seq = 1, .kv_seq = 2048, .kv_heads = 2, .dim = 128}},
-    {"softmax", {.rows = 64, .cols = 1024}},
-    {"transformer", {.layers = 1, .batch = 2, .context = 64}},
+    {"gemm", {.m = 1024, .n = 1024, .k = 512}, NULL},
+    {"gemm", {.m = 1024, .n = 1024, .k = 512, .dtype = 1}, NULL},
+    {"gemm", {.m = 64, .n = 512, .k = 784}, NULL},
+    {"attention", {.dim = 64}, NULL},
+    {"attention", {.dim = 80}, NULL},
+    {"attention", {.dim = 128}, NULL},
+    {"attention", {.dim = 64, .dtype = 1}, NULL},
+    {"attention", {.dim = 80, .dtype = 1}, NULL},
+    {"attention", {.dim = 128, .dtype = 1}, NULL},
+    {"attention", {.dim = 128, .dtype = 2}, NULL},
+    {"attention", {.dim = 64}, "fused-gpu: products=5"},
+    {"attention", {.dim = 128}, "fused-gpu: products=5"},
+    {"attention", {.seq = 1, .kv_seq = 2048, .kv_heads = 2, .dim = 128}, NULL},
+    {"softmax", {.rows = 64, .cols = 1024}, NULL},
+    {"transformer", {.layers = 1, .batch = 2, .context = 64}, NULL},
 };
 
 static heed_status run_work(heed_context *ctx, const heed_case *c) {
@@ -237,7 +242,8 @@ static heed_status run_gpu(const struct gpu *gpu) {
     heed_case cases[BENCH_MAX_CASES];
     size_t count = 0;
     if (bench_select(works[i].op, &settings, cases, &count)) abort();
-    status = run_work(ctx, &cases[0]);
+    status = heed_tune_force(ctx, HEED_TUNE_ATTENTION_BWD, works[i].backward);
+    if (status == HEED_OK) status = run_work(ctx, &cases[0]);
   }
   ctx->device.type = own;
   heed_context_destroy(ctx);

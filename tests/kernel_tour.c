@@ -76,7 +76,15 @@ static heed_status tour(heed_context *ctx) {
                                   .name = "attention in parts",
                                   .phase = CASE_FORWARD,
                                   .u.attention = {1, 2, 1, 1, 512, 4, 4, .options = {.path = HEED_PATH_FUSED}}};
-  return heed__cl_state(ctx)->traits.cpu_like ? HEED_OK : visit(ctx, &split, "");
+  static const heed_case five = {.family = &attention_family,
+                                 .name = "attention in five products",
+                                 .phase = CASE_BACKWARD,
+                                 .u.attention = {1, 2, 1, 9, 9, 4, 4, .options = {.path = HEED_PATH_FUSED}}};
+  if (heed__cl_state(ctx)->traits.cpu_like) return HEED_OK;
+  TRY(visit(ctx, &split, ""));
+  TRY(heed_tune_force(ctx, HEED_TUNE_ATTENTION_BWD, "fused-gpu: items=16 products=5"));
+  TRY(visit(ctx, &five, ""));
+  return heed_tune_force(ctx, HEED_TUNE_ATTENTION_BWD, NULL);
 }
 
 static const char *names[MOST_KERNELS];

@@ -38,9 +38,12 @@ static void an_exp2_is_taken_if_it_is_exact_enough(void **state) {
 
 static void an_exp2_that_errs_is_not_taken(void **state) {
   static const char *const wrong[] = {
-      "x == 0 ? 1 : exp2(x) * 1.000001f",    "x > -2e-6f && x < 0 ? 0.9f : exp2(x)",
-      "x < -100 ? 0 : exp2(x)", "fmax(exp2(x), 1e-30f)",
-      "isnan(x) ? 0 : exp2(x)", "x == -3 ? NAN : exp2(x)",
+      "x == 0 ? 1 : exp2(x) * 1.000001f",
+      "x > -2e-6f && x < 0 ? 0.9f : exp2(x)",
+      "x < -100 ? 0 : exp2(x)",
+      "fmax(exp2(x), 1e-30f)",
+      "isnan(x) ? 0 : exp2(x)",
+      "x == -3 ? NAN : exp2(x)",
       "no_such_function(x)",
   };
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; ++i)

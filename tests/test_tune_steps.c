@@ -130,6 +130,18 @@ static void steps_of_attention_on_gpus_are_tiles_and_variants(void **state) {
                                          "staged"};
   for (int i = 0; i < 5; ++i)
     if (!has_step(&steps, expected[i])) fail_msg("no step '%s'", expected[i]);
+  // Of the backward the number of products, too, where parts of dq have room.
+  heed_tune_problem training = problem;
+  training.op = HEED_TUNE_ATTENTION_BWD;
+  const struct steps five = steps_from(ctx, &training, "fused-gpu: items=128"),
+                     seven = steps_from(ctx, &training, "fused-gpu: products=5");
+  assert_int_equal(five.count, 6);
+  assert_true(has_step(&five, "fused-gpu: items=128 products=5"));
+  assert_true(has_step(&seven, "fused-gpu: products=7"));
+  const uint64_t most = heed__cl_state(ctx)->traits.max_allocation;
+  heed__cl_state(ctx)->traits.max_allocation = 1024;
+  assert_int_equal(steps_from(ctx, &training, "fused-gpu: items=128").count, 5);
+  heed__cl_state(ctx)->traits.max_allocation = most;
   // From tensor cores, where they are what is used, the way to the general kernels is a step, and back.
   heed__cl_state(ctx)->traits.tensor_cores = true;
   const struct steps away = steps_from(ctx, &problem, "default"),

@@ -20,7 +20,8 @@ struct defect {
     AS_IT_IS,
     AS_GPU,
     AS_SMALL_GPU,
-    AS_GPU_IN_PARTS
+    AS_GPU_IN_PARTS,
+    AS_GPU_IN_FIVE
   } taken_for;  // a kernel that only devices of another class reach
 };
 
@@ -157,7 +158,9 @@ static const struct defect defects[] = {
      HEED_PATH_FUSED, AS_IT_IS},
     {"attention/fused_gpu_fwd.cl", "weight[n] * row[n][c]", "weight[n ^ 1] * row[n][c]", "attention", "attention_fwd",
      HEED_PATH_FUSED, AS_GPU},
-    {"attention/fused_gpu_fwd.cl", "fma(shift, LN2,", "fma(shift, 1.0001f * LN2,", "attention", "attention_fwd",
+    {"attention/fused_gpu.cl", "fma(shift, LN2,", "fma(shift, 1.0001f * LN2,", "attention", "attention_fwd",
+     HEED_PATH_FUSED, AS_GPU},
+    {"attention/fused_gpu.cl", "(s - shift) * LOG2E", "(s - shift) * 1.001f * LOG2E", "attention", "attention_fwd",
      HEED_PATH_FUSED, AS_GPU},
     {"attention/fused_gpu_fwd.cl", "row_sum[r] += s[r][j]", "row_sum[r] += 1.001f * s[r][j]", "attention",
      "attention_fwd", HEED_PATH_FUSED, AS_GPU},
@@ -171,9 +174,15 @@ static const struct defect defects[] = {
      "attention_fwd", HEED_PATH_FUSED, AS_GPU},
     {"attention/fused_gpu_stage.cl", "(key) / 4)", "(key) / 4 % 2)", "attention", "attention_bwd", HEED_PATH_FUSED,
      AS_GPU},
-    {"attention/fused_gpu_bwd.cl", "fma(-lse, LOG2E_REST", "fma(-lse, LOG2E", "attention", "attention_bwd",
-     HEED_PATH_FUSED, AS_GPU},
+    {"attention/fused_gpu.cl", "fma(-lse, LOG2E_REST", "fma(-lse, LOG2E", "attention", "attention_bwd", HEED_PATH_FUSED,
+     AS_GPU},
     {"attention/fused_gpu_bwd.cl", "(d - delta)", "(d + delta)", "attention", "attention_bwd", HEED_PATH_FUSED, AS_GPU},
+    {"attention/fused_gpu_parts.cl", "sum += ((__global", "sum -= ((__global", "attention", "attention_bwd",
+     HEED_PATH_FUSED, AS_GPU_IN_FIVE},
+    {"attention/fused_gpu_parts.cl", "OUT_ITEM_Y + r * OUT_Y", "OUT_ITEM_Y + (r ^ 1) * OUT_Y", "attention",
+     "attention_bwd", HEED_PATH_FUSED, AS_GPU_IN_FIVE},
+    {"attention/fused_gpu_parts.cl", "end_key(reach, last) + KEYS - 1", "end_key(reach, last)", "attention",
+     "attention_bwd", HEED_PATH_FUSED, AS_GPU_IN_FIVE},
 };
 enum { DEFECTS = sizeof defects / sizeof *defects };
 
@@ -365,6 +374,7 @@ static void a_defect_is_caught(void **state) {
   if (d->taken_for != AS_IT_IS) traits->cpu_like = false;
   if (d->taken_for == AS_SMALL_GPU) traits->max_work_group = 1;
   if (d->taken_for == AS_GPU_IN_PARTS) ASSERT_OK(heed_tune_force(ctx, HEED_TUNE_GEMM, "gpu: splits=2"));
+  if (d->taken_for == AS_GPU_IN_FIVE) ASSERT_OK(heed_tune_force(ctx, HEED_TUNE_ATTENTION_BWD, "fused-gpu: products=5"));
   char message[512], unforced[512];
   const heed_case *stopped = NULL, *shown = NULL;
   for (size_t i = 0; i < case_count && !(stopped && (shown || d->taken_for != AS_IT_IS)); ++i) {

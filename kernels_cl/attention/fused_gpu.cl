@@ -216,17 +216,17 @@ void add_chunk(const __local float4 *x, int x_pitch, const __local float4 *y, in
     if (COLUMNS(WIDTH) % 2 == 1) z[COLUMNS(WIDTH) - 1] = row[(COLUMNS(WIDTH) - 1) * OUT_X + OUT_ITEM_X];  \
   }
 
-// sum[r] += Σ_j w[row r][j] z[j] over the staged rows z, which are keys from `first` of the tile on. An item's rows lie OUT_Y
-// apart.
+// sum[r] += Σ_j w[row r][j] z[j] over the staged rows z, which are keys from `first` of the tile on. An item has LINES rows, which lie
+// OUT_Y apart.
 // `careful`: what a weight of 0 meets does not count, NaN and Inf included.
-#define DEFINE_OUTPUT_OF_QUERIES(WIDTH)                                                                          \
+#define DEFINE_OUTPUT_OF_QUERIES(WIDTH, LINES)                                                                   \
   void output_of_queries(const __local float4 *w, int first, const __local float *z, bool careful,               \
-                         float sum[QUERIES / OUT_Y][COLUMNS(WIDTH)]) {                                           \
+                         float sum[LINES][COLUMNS(WIDTH)]) {                                                     \
     w += OUT_ITEM_Y * WEIGHT_PITCH + first / 4;                                                                  \
     _Pragma("unroll 1") for (int j = 0; !careful && j < WIDTH##_ROWS; j += 4) {                                  \
       float row[4][COLUMNS(WIDTH)];                                                                              \
       _Pragma("unroll") for (int n = 0; n < 4; ++n) columns_##WIDTH(z + (j + n) * PADDED(WIDTH), row[n]);         \
-      _Pragma("unroll") for (int r = 0; r < QUERIES / OUT_Y; ++r) {                                              \
+      _Pragma("unroll") for (int r = 0; r < LINES; ++r) {                                                        \
         const float4 four = w[r * OUT_Y * WEIGHT_PITCH + j / 4];                                                 \
         const float weight[4] = {four.x, four.y, four.z, four.w};                                                \
         _Pragma("unroll") for (int n = 0; n < 4; ++n)                                                            \
@@ -236,7 +236,7 @@ void add_chunk(const __local float4 *x, int x_pitch, const __local float4 *y, in
     for (int j = 0; careful && j < WIDTH##_ROWS; ++j) {                                                          \
       float row[COLUMNS(WIDTH)];                                                                                 \
       columns_##WIDTH(z + j * PADDED(WIDTH), row);                                                               \
-      _Pragma("unroll") for (int r = 0; r < QUERIES / OUT_Y; ++r) {                                              \
+      _Pragma("unroll") for (int r = 0; r < LINES; ++r) {                                                        \
         const float weight = ((const __local float *)(w + r * OUT_Y * WEIGHT_PITCH))[j];                         \
         _Pragma("unroll") for (int c = 0; c < COLUMNS(WIDTH); ++c) sum[r][c] += weight != 0 ? weight * row[c] : 0; \
       }                                                                                                          \
@@ -350,20 +350,38 @@ void finish_tile(float s[SCORE_ROWS][4], float slope[SCORE_ROWS][4], const __loc
   }
 }
 
-// exp() of a score is 2^(unit s), s being what stands for it in registers.
-float unit_of(float scale) { return RAW_SCORES ? scale * LOG2E : LOG2E; }
 #if NATIVE_EXP2
 #define EXP2 native_exp2
 #else
 #define EXP2 exp2
 #endif
-// 2^(unit s − shift), rounded once before the exponential. shift, a power of two too, is one number for all of a row: what it was rounded by
-// is in all of the row's weights and in their sum, so that a score of any size loses nothing.
+// A row's largest score is told as a shift, by which its weights are smaller: weight = 2^(unit s − shift), s being q kᵀ itself (RAW_SCORES),
+// rounded once before the exponential. A shift is one number for all of a row: what it was rounded by is in all of the row's weights and in
+// their sum. Or, where a mask may have put scores where 2^ has no number for them, such as −FLT_MAX, weight = exp(s − shift). A score of any
+// size loses nothing either way.
+#if RAW_SCORES
+float unit_of(float scale) { return scale * LOG2E; }
 float exp_of(float s, float unit, float shift) { return EXP2(fma(s, unit, -shift)); }
+// What sums with the shift `before` are to be multiplied by where it is `now`.
+float factor_of(float before, float now) { return EXP2(before - now); }
+// ln of a sum of exponentials, by its shift and their sum. ln 2 in two parts: with one, a large shift would lose digits of `total`.
+float lse_of(float shift, float total) { return fma(shift, LN2, fma(shift, LN2_REST, log(total))); }
+// {shift, 1/total} by ln(2^shift · total): the second is 2^ what the shift was rounded by.
+float2 shift_of_lse(float lse) {
+  const float shift = lse * LOG2E;
+  return (float2)(shift, exp2(fma(-lse, LOG2E_REST, -fma(lse, LOG2E, -shift))));
+}
+#else
+float unit_of(float scale) { return 1; }
+float exp_of(float s, float unit, float shift) { return EXP2((s - shift) * LOG2E); }
+float factor_of(float before, float now) { return exp_of(before, 1, now); }
+float lse_of(float shift, float total) { return shift + log(total); }
+float2 shift_of_lse(float lse) { return (float2)(lse, 1); }
+#endif
 // What to subtract in a row whose largest score is −inf, so that its weights are still 0.
 float shift_of(float most) { return most == -INFINITY ? 0 : most; }
 
-// Puts the tile into the running maxima of its rows, as powers of two; `factor` is what sums so far are to be multiplied by. An item gets those of
+// Puts the tile into the running maxima of its rows, as shifts; `factor` is what sums so far are to be multiplied by. An item gets those of
 // its own rows, others find them in row_max and row_factor after the next barrier.
 // parts: QUERIES x PART_PITCH floats that nobody reads until the next barrier but one.
 void update_maxima(float s[SCORE_ROWS][4], float unit, __local float *parts, __local float *row_max,
@@ -378,7 +396,7 @@ void update_maxima(float s[SCORE_ROWS][4], float unit, __local float *parts, __l
       float now = fmax(before, most[r]);
       SHUFFLE_FOLD(now, SCORE_STEP, SCORE_X, fmax);
       most[r] = now;
-      factor[r] = now == before ? 1 : EXP2(before - now);
+      factor[r] = now == before ? 1 : factor_of(before, now);
       if (SCORE_ITEM_X == 0) {
         row_max[SCORE_ROW(r)] = now;
         row_factor[SCORE_ROW(r)] = factor[r];
@@ -394,7 +412,7 @@ void update_maxima(float s[SCORE_ROWS][4], float unit, __local float *parts, __l
     const float before = row_max[row];
     float now = before;
     for (int x = 0; x < SCORE_X; ++x) now = fmax(now, parts[row * PART_PITCH + x]);
-    row_factor[row] = now == before ? 1 : EXP2(before - now);
+    row_factor[row] = now == before ? 1 : factor_of(before, now);
     row_max[row] = now;
   }
   barrier(CLK_LOCAL_MEM_FENCE);

@@ -1,5 +1,6 @@
 // Fused attention on GPUs, backward, without atomics: the softmax of each row (attention_rows), then dk and dv by tiles of keys
-// (attention_keys_bwd) and dq by tiles of queries (attention_queries_bwd). With Z the factors of dropout:
+// (attention_keys_bwd) and dq by tiles of queries (attention_queries_bwd), which makes seven products of a tile. Or in five: then dk's and
+// dv's kernel makes parts of dq, see fused_gpu_parts.cl. With Z the factors of dropout:
 //   dv = (P∘Z)ᵀ dO      dP = Z ∘ (dO vᵀ)     δ = Σ_j P dP = Σ_d dO∘O
 //   dS = P ∘ (dP − δ)   dq = scale dS k      dk = scale dSᵀ q
 //
@@ -7,6 +8,8 @@
 // check with: -DKERNEL=1 -DALIGNED=1 -DSHUFFLE=1
 // check with: -DKERNEL=1 -DX_DTYPE=F16 -DEXACT_DELTA=1 -DHAS_MASK=1 -DMASK_IS_BOOL=1 -DMASK_DTYPE=BOOL -DDROPOUT=1
 // check with: -DKERNEL=2 -DX_DTYPE=BF16 -DALIGNED=1 -DHAS_MASK=1 -DSOFTCAP=1 -DHAS_LENGTHS=1 -DLENGTH_DTYPE=I64
+// check with: -DKERNEL=2 -DDQ_PARTS=1 -DALIGNED=1 -DDROPOUT=1
+// check with: -DKERNEL=4 -DDQ_PARTS=1 -DX_DTYPE=BF16 -DGATED=1
 // check with: -DKERNEL=3 -DGATED=1 -DX_DTYPE=BF16 -DHAS_MASK=1 -DMASK_DTYPE=F16 -DSOFTCAP=1 -DDROPOUT=1
 #ifndef SHUFFLE
 #define SHUFFLE 0
@@ -24,6 +27,7 @@
 #define KERNEL_ROWS 1
 #define KERNEL_KEYS 2
 #define KERNEL_QUERIES 3
+#define KERNEL_SUM 4
 #define HAS_KERNEL(which) (KERNEL == 0 || KERNEL == which)
 
 #define RESULT __global TYPE(X_DTYPE) *
@@ -42,6 +46,19 @@
 #define DWEIGHTS(dp, row0, key0)                                                                                            \
   multiply_tiles(FOUND(dout), (idx)call.dout.stride2, row0, row_end, FOUND(v), (idx)call.v.stride2, key0, key_end, V_WIDTH, \
                  false, BUFFER_AFTER(QK_WIDTH, 0), pool + place.origin, dp)
+// Where a work-group is that does rows of a head.
+#define FIND_ROWS                 \
+  do {                            \
+    place.batch = batch;          \
+    place.head = head;            \
+    FIND(q, batch, head);         \
+    FIND(k, batch, head / group); \
+    FIND(v, batch, head / group); \
+    FIND(dout, batch, head);      \
+    place.origin = 0;             \
+    place.first = row0;           \
+  } while (0)
+
 // What a tile needs to know of its rows, for after the next barrier: which keys they attend, and what attention_rows found of them. `stats`
 // begins at the head's first row.
 void find_rows(const struct reach *reach, __global const float4 *stats, int row0, int row_end, int queries,
@@ -50,7 +67,7 @@ void find_rows(const struct reach *reach, __global const float4 *stats, int row0
   for (int row = ITEM; row < QUERIES; row += ITEMS) row_stats[row] = stats[min(row0 + row, row_end - 1)];
 }
 
-// From the scores of a tile to its weights. stats of each row: {shift, 1/Σ 2^(unit s − shift), δ}.
+// From the scores of a tile to its weights. stats of each row: {shift, 1/Σ weights, δ}.
 void weights_of(float s[SCORE_ROWS][4], float unit, const __local float4 *stats) {
 #pragma unroll
   for (int r = 0; r < SCORE_ROWS; ++r) {
@@ -84,18 +101,13 @@ void dscores_of(float p[SCORE_ROWS][4], float dp[SCORE_ROWS][4], float slope[SCO
   }
 }
 
+#include "attention/fused_gpu_parts.cl"
+
 #if HAS_KERNEL(KERNEL_ROWS)
 // Above this, the digits of lse that stand for the sum of a row are too few (half a unit in the last place is 1e-6).
 #define LSE_EXACT 32
 
-// What follows from lse for a row that attends something: its logarithm to the base of 2, rounded, and 2^ what it was rounded by, which takes
-// the place of 1/Σ, so that the weights lose nothing by it.
-float2 shift_of_lse(float lse) {
-  const float shift = lse * LOG2E;
-  return (float2)(shift, exp2(fma(-lse, LOG2E_REST, -fma(lse, LOG2E, -shift))));
-}
-
-// stats[b, h, i] = {shift, 1/Σ 2^(unit s − shift), δ}: from lse and out where they have the digits for it, else from q, k, v, dout.
+// stats[b, h, i] = {shift, 1/Σ weights, δ}: from lse and out where they have the digits for it, else from q, k, v, dout.
 ITEMS_GROUP __kernel void attention_rows(BWD_ARGUMENTS, storage out, __global const float *lse,
                                          __global float4 *stats GATE_ARGUMENT) {
   __local float4 pool[2 * BUFFER];
@@ -142,14 +154,7 @@ ITEMS_GROUP __kernel void attention_rows(BWD_ARGUMENTS, storage out, __global co
   reach_of(&call.reach, kv_lengths, batch, &reach);
   const int key_first = first_key(&reach, row0) / KEYS * KEYS, key_end = end_key(&reach, row_end - 1);
   if (ITEM == 0) {
-    place.batch = batch;
-    place.head = head;
-    FIND(q, batch, head);
-    FIND(k, batch, head / group);
-    FIND(v, batch, head / group);
-    FIND(dout, batch, head);
-    place.origin = 0;
-    place.first = row0;
+    FIND_ROWS;
   }
   find_attended(&reach, row0, row_end, (int)queries, attended);
   float row_sum[SCORE_ROWS], part_delta[SCORE_ROWS];
@@ -231,14 +236,22 @@ DEFINE_ROWS(QK)
   }
 DEFINE_KEYS_PRODUCT(V)
 DEFINE_KEYS_PRODUCT(QK)
-#define KEYS_PRODUCT(WIDTH, w, x, sum)                                                                       \
-  keys_product_##WIDTH(w, 0, FOUND(x), (idx)call.x.stride2, row0, row_end, pool + place.origin, &bad, sum);                 \
-  if (WEIGHT_ROWS < QUERIES)                                                                                 \
-  keys_product_##WIDTH(w, SCORE_ROWS / 2, FOUND(x), (idx)call.x.stride2, row0, row_end, pool + place.origin, &bad, sum)
+DEFINE_PARTS
+// `then` is done with the weights in local memory, of the rows of the tile from its argument on.
+#define KEYS_PRODUCT(WIDTH, w, x, sum, then)                                                                 \
+  keys_product_##WIDTH(w, 0, FOUND(x), (idx)call.x.stride2, row0, row_end, pool + place.origin, &bad, sum);  \
+  then(0);                                                                                                   \
+  if (WEIGHT_ROWS < QUERIES) {                                                                               \
+    keys_product_##WIDTH(w, SCORE_ROWS / 2, FOUND(x), (idx)call.x.stride2, row0, row_end, pool + place.origin,    \
+                         &bad, sum);                                                                          \
+    then(WEIGHT_ROWS);                                                                                       \
+  }
+#define NOTHING(line)
 
-// dk and dv of KEYS keys: over the query heads of the group in order, and over their tiles of rows.
+// dk and dv of KEYS keys, and their part of dq where it is wanted so: over the query heads of the group in order, and over their tiles of
+// rows.
 ITEMS_GROUP __kernel void attention_keys_bwd(BWD_ARGUMENTS, __global const float4 *stats, RESULT dk,
-                                             RESULT dv GATE_ARGUMENT) {
+                                             RESULT dv PARTS_ARGUMENTS GATE_ARGUMENT) {
   __local float4 pool[STAGE / 4];
   __local int bad;
   __local int2 attended[QUERIES];
@@ -246,10 +259,10 @@ ITEMS_GROUP __kernel void attention_keys_bwd(BWD_ARGUMENTS, __global const float
   __local struct place place;
   LEAVE_IF_CLOSED;
   const long queries = call.reach.queries, keys = call.reach.keys, heads = call.heads, group = call.group;
-  const int tiles = ((int)keys + KEYS - 1) / KEYS;
-  const long work = call.first + get_group_id(0), slot = work / tiles, kv_heads = heads / group;
+  const int tiles = ROUND_TILES(((int)keys + KEYS - 1) / KEYS);
+  const long work = call.first + get_group_id(0), nth = work / tiles, slot = nth + call.slot0, kv_heads = heads / group;
   const long batch = slot / kv_heads, kv_head = slot - batch * kv_heads;
-  const int key0 = (int)(work - slot * tiles) * KEYS;
+  const int tile = (int)(work - nth * tiles), key0 = (ROUND_FIRST + tile) * KEYS;
   struct reach reach;
   reach_of(&call.reach, kv_lengths, batch, &reach);
   const int key_end = min(key0 + KEYS, reach.end);
@@ -271,6 +284,7 @@ ITEMS_GROUP __kernel void attention_keys_bwd(BWD_ARGUMENTS, __global const float
     FIND(v, batch, kv_head);
     place.origin = 0;
     place.first = key0;
+    place.split = tile;
     place.reach = reach;
   }
   for (int n = 0; n < (int)group && key0 < key_end && row_first < row_stop; ++n) {
@@ -298,8 +312,8 @@ ITEMS_GROUP __kernel void attention_keys_bwd(BWD_ARGUMENTS, __global const float
 #pragma unroll
         for (int j = 0; j < 4; ++j) p[r][j] = IS_KEPT(kept, r, j) ? p[r][j] * call.dropout_scale : 0;
 #endif
-      KEYS_PRODUCT(V, p, dout, dv_sum);
-      KEYS_PRODUCT(QK, dp, q, dk_sum);
+      KEYS_PRODUCT(V, p, dout, dv_sum, NOTHING);
+      KEYS_PRODUCT(QK, dp, q, dk_sum, STORE_PART);
       barrier(CLK_LOCAL_MEM_FENCE);
     }
   }
@@ -331,7 +345,7 @@ ITEMS_GROUP __kernel void attention_keys_bwd(BWD_ARGUMENTS, __global const float
 #if KERNEL
 DEFINE_COLUMNS(QK)
 #endif
-DEFINE_OUTPUT_OF_QUERIES(QK)
+DEFINE_OUTPUT_OF_QUERIES(QK, QUERIES / OUT_Y)
 #if KERNEL
 DEFINE_ROWS(QK)
 #endif
@@ -360,14 +374,7 @@ ITEMS_GROUP __kernel void attention_queries_bwd(BWD_ARGUMENTS, __global const fl
     for (int c = 0; c < COLUMNS(QK); ++c) sum[r][c] = 0;
   if (ITEM == 0) {
     bad = 0;
-    place.batch = batch;
-    place.head = head;
-    FIND(q, batch, head);
-    FIND(k, batch, head / group);
-    FIND(v, batch, head / group);
-    FIND(dout, batch, head);
-    place.origin = 0;
-    place.first = row0;
+    FIND_ROWS;
   }
   find_rows(&reach, stats + batch_head * queries, row0, row_end, (int)queries, attended, row_stats);
   barrier(CLK_LOCAL_MEM_FENCE);

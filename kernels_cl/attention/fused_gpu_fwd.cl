@@ -148,9 +148,6 @@ void add_rows(const __local float4 *w, const __local float *z, float sum[OUT_ROW
 #endif
 }
 
-// ln(2^shift · total). ln 2 in two parts: with one, a large shift would lose the digits that `total` adds.
-float lse_of(float shift, float total) { return fma(shift, LN2, fma(shift, LN2_REST, log(total))); }
-
 // out[b, h, i] = Σ_j p v and lse. A work-group does QUERIES rows of a head, or of all heads of a group (PACKED). With SPLIT it
 // does one of `splits` parts of the keys and leaves Σ exp(s − m) v in part_out[split, row] and {m, Σ exp(s − m)} in part_stats.
 // redo[split, row]: whether the careful kernel is to do the row again; both may have tiles of their own.
@@ -361,7 +358,7 @@ ITEMS_GROUP __kernel void attention_combine(CALL_ARGUMENTS, __global const float
   for (int split = 0; split < splits; ++split) most = fmax(most, part_stats[split * all_rows + row].x);
   for (int split = 0; split < splits; ++split) {
     const float2 part = part_stats[split * all_rows + row];
-    const float factor = EXP2(part.x - shift_of(most));
+    const float factor = factor_of(part.x, shift_of(most));
     if (factor != 0) total += part.y * factor;
   }
   if ((call.wants & WANTS_LSE) && ITEM == 0)
@@ -370,7 +367,7 @@ ITEMS_GROUP __kernel void attention_combine(CALL_ARGUMENTS, __global const float
   for (int column = ITEM; column < V_WIDTH; column += ITEMS) {
     float sum = 0;
     for (int split = 0; split < splits; ++split) {
-      const float factor = EXP2(part_stats[split * all_rows + row].x - shift_of(most));
+      const float factor = factor_of(part_stats[split * all_rows + row].x, shift_of(most));
       if (factor != 0) sum += part_out[(split * all_rows + row) * V_WIDTH + column] * factor;
     }
     STORE(X_DTYPE, out, column, total == 0 ? 0 : sum / total);

@@ -7,6 +7,13 @@
 #include "cl/attention/call.h"
 #include "cl/runtime/grid.h"
 
+// The backward in five products: its rounds, and the one that is on.
+struct parts {
+  struct heed__cl_attention_gpu_rounds rounds;
+  int64_t slot0, slots, tile0, tiles;
+  cl_mem of_dq, sums;  // sums: dq so far; NULL where each round has all tiles of keys
+};
+
 struct fused {
   heed_context *ctx;
   const struct heed__cl_attention *a;
@@ -16,6 +23,7 @@ struct fused {
   cl_mem part_out, part_stats;  // forward with splits: each part's output and softmax
   cl_mem redo;                  // forward: whether a row of a part is to be done with care; NULL with a gate
   cl_mem stats;                 // backward: {shift, 1/sum, delta} of each row
+  const struct parts *parts;    // backward: NULL, or one in five products
   cl_mem gate;                  // NULL, or an int without which nothing is done
 };
 
@@ -78,7 +86,9 @@ static void begin(struct job *job, const struct fused *f, const char *file, cons
   define_tile(k, &job->tile);
   heed__cl_attention_fused_gpu_define(k, a);
   heed__cl_define_int(k, "ALIGNED", aligned);
-  heed__cl_define_int(k, "RAW_SCORES", !a->mask && a->params->softcap <= 0 && a->params->scale >= FLT_MIN);
+  // With a scale up to ln 2 no score, in powers of two, is larger than q kᵀ itself.
+  const bool scales_down = a->params->scale >= FLT_MIN && a->params->scale <= 0.69;
+  heed__cl_define_int(k, "RAW_SCORES", !a->mask && a->params->softcap <= 0 && scales_down);
   heed__cl_define_int(k, "NATIVE_EXP2", f->native_exp2);
   heed__cl_define_int(k, "SPARE_REGISTERS", heed__cl_state(f->ctx)->traits.spare_registers);
   if (heed__cl_state(f->ctx)->traits.subgroup > 0)
@@ -131,10 +141,9 @@ static void describe_forward(const struct fused *f, bool careful, struct job *jo
   job->flops = 2.0 * job->tile.queries * (double)a->keys / (double)splits * (double)(a->dim + a->value_dim);
 }
 
-// q, dq: [B, Hq, Lq, D]; k, dk: [B, Hkv, Lk, D]; v, dv: [B, Hkv, Lk, Dv]; out, dout: [B, Hq, Lq, Dv]; lse: [B, Hq, Lq];
-// stats: [B, Hq, Lq, 4]
-static void describe_backward(const struct fused *f, enum heed__cl_attention_gpu_kernel kernel, struct job *job) {
-  static const char *const kernels[] = {NULL, "attention_rows", "attention_keys_bwd", "attention_queries_bwd"};
+static void begin_backward(struct job *job, const struct fused *f, enum heed__cl_attention_gpu_kernel kernel) {
+  static const char *const kernels[] = {NULL, "attention_rows", "attention_keys_bwd", "attention_queries_bwd",
+                                        "attention_queries_sum"};
   const struct heed__cl_attention *a = f->a;
   struct heed__cl_kernel *k = &job->kernel;
   begin(job, f, backward_file, kernels[kernel]);
@@ -143,6 +152,20 @@ static void describe_backward(const struct fused *f, enum heed__cl_attention_gpu
   heed__cl_define_int(k, "SHUFFLE", kernel == HEED__GPU_ROWS ? f->shuffle : HEED__SHUFFLE_NONE);
   // An out of 16 bits has been rounded, and dropout has scaled it: δ from it would not meet a row of dP that it should cancel.
   heed__cl_define_int(k, "EXACT_DELTA", a->q->dtype != HEED_F32 || a->params->has_dropout);
+  if (!f->parts) return;
+  heed__cl_define_int(k, "DQ_PARTS", 1);
+  heed__cl_define_int(k, "PART_ROWS", f->parts->rounds.part_rows);
+  job->numbers.slot0 = f->parts->slot0;
+  job->numbers.slots = f->parts->slots;
+  job->numbers.splits = f->parts->tiles;
+}
+
+// q, dq: [B, Hq, Lq, D]; k, dk: [B, Hkv, Lk, D]; v, dv: [B, Hkv, Lk, Dv]; out, dout: [B, Hq, Lq, Dv]; lse: [B, Hq, Lq];
+// stats: [B, Hq, Lq, 4]; parts: see fused_gpu_parts.cl
+static void describe_backward(const struct fused *f, enum heed__cl_attention_gpu_kernel kernel, struct job *job) {
+  const struct heed__cl_attention *a = f->a;
+  struct heed__cl_kernel *k = &job->kernel;
+  begin_backward(job, f, kernel);
   heed__cl_memory(k, a->q);
   heed__cl_memory(k, a->k);
   heed__cl_memory(k, a->v);
@@ -157,11 +180,16 @@ static void describe_backward(const struct fused *f, enum heed__cl_attention_gpu
     heed__cl_memory(k, a->dk);
     heed__cl_memory(k, a->dv);
   }
+  if (f->parts) {
+    heed__cl_buffer(k, f->parts->of_dq);
+    heed__cl_long(k, f->parts->tile0);
+  }
   pass_gate(k, f);
   const double dim = (double)a->dim, value_dim = (double)a->value_dim;
   if (kernel == HEED__GPU_KEYS_BWD) {
-    job->work_groups = a->batch * a->kv_heads * heed__ceil_div(a->keys, job->tile.keys);
-    job->flops = 4.0 * job->tile.keys * (double)(a->group * a->queries) * (dim + value_dim);
+    job->work_groups =
+        f->parts ? f->parts->slots * f->parts->tiles : a->batch * a->kv_heads * heed__ceil_div(a->keys, job->tile.keys);
+    job->flops = 2.0 * job->tile.keys * (double)(a->group * a->queries) * ((f->parts ? 3 : 2) * dim + 2 * value_dim);
   } else {
     job->work_groups = a->batch * a->heads * heed__ceil_div(a->queries, job->tile.queries);
     job->flops =
@@ -180,28 +208,34 @@ static heed_status launch(struct job *job) {
   return HEED_OK;
 }
 
-// Runs a kernel with its planned tile, or with a smaller one where the driver, having compiled it, allows only smaller work-groups. A limit
-// below 64 is no limit but the size of a subgroup, which some drivers report for a kernel. *tile: the one that was taken.
-static heed_status run_kernel(const struct fused *f, enum heed__cl_attention_gpu_kernel kernel,
-                              struct heed__cl_attention_gpu_tile *tile) {
+// Makes a kernel ready with its planned tile, or with a smaller one where the driver, having compiled it, allows only smaller work-groups.
+// A limit below 64 is no limit but the size of a subgroup, which some drivers report for a kernel. *tile: the one that was taken.
+static heed_status settle(const struct fused *f, enum heed__cl_attention_gpu_kernel kernel,
+                          struct heed__cl_attention_gpu_tile *tile, struct job *job) {
   const bool careful = kernel == HEED__GPU_CAREFUL;
-  struct job job;
   if (careful) kernel = HEED__GPU_FORWARD;
   *tile = f->plan->tiles[kernel];
   for (;;) {
-    job.tile = *tile;
+    job->tile = *tile;
     if (kernel == HEED__GPU_FORWARD)
-      describe_forward(f, careful, &job);
+      describe_forward(f, careful, job);
     else
-      describe_backward(f, kernel, &job);
+      describe_backward(f, kernel, job);
     size_t limit = 0;
-    HEED__TRY(heed__cl_work_group_limit(&job.kernel, &limit));
-    if (limit < 64 || limit >= (size_t)job.tile.items) return launch(&job);
+    HEED__TRY(heed__cl_work_group_limit(&job->kernel, &limit));
+    if (limit < 64 || limit >= (size_t)job->tile.items) return HEED_OK;
     HEED__REQUIRE(heed__cl_attention_fused_gpu_tile(f->ctx, f->a, kernel, limit, f->plan->tile_rows, tile),
                   HEED_ERROR_UNSUPPORTED,
                   "the fused path has no tile for q %s and v %s on %s, which runs %zu work-items in a group",
                   heed__tensor_text(f->a->q), heed__tensor_text(f->a->v), f->ctx->device.name, limit);
   }
+}
+
+static heed_status run_kernel(const struct fused *f, enum heed__cl_attention_gpu_kernel kernel,
+                              struct heed__cl_attention_gpu_tile *tile) {
+  struct job job;
+  HEED__TRY(settle(f, kernel, tile, &job));
+  return launch(&job);
 }
 
 // part_out: [splits, B Hq Lq, Dv]; part_stats: [splits, B Hq Lq, 2]; out: [B, Hq, Lq, Dv]; lse: [B, Hq, Lq]
@@ -248,14 +282,72 @@ done:
   return status;
 }
 
-static heed_status backward(struct fused *f) {
+// parts: see fused_gpu_parts.cl; dq: [B, Hq, Lq, D]
+static heed_status sum_parts(const struct fused *f, const struct heed__cl_attention_gpu_tile *tile) {
   const struct heed__cl_attention *a = f->a;
+  struct job job = {.tile = *tile};
+  struct heed__cl_kernel *k = &job.kernel;
+  begin_backward(&job, f, HEED__GPU_SUM);
+  heed__cl_memory(k, a->dq);
+  heed__cl_buffer(k, f->parts->of_dq);
+  heed__cl_buffer(k, f->parts->sums);
+  heed__cl_long(k, f->parts->tile0);
+  pass_gate(k, f);
+  const int64_t items = a->queries * (tile->out_x * tile->qk.columns / 4);
+  return heed__cl_launch_matrices(k, items, f->parts->slots * a->group, 1);
+}
+
+// Round after round by one scratch: the queue is in order.
+static heed_status run_rounds(const struct fused *f, struct parts *p, const struct heed__cl_attention_gpu_tile *tile) {
+  const struct heed__cl_attention_gpu_rounds *rounds = &p->rounds;
+  for (p->slot0 = 0; p->slot0 < rounds->all_slots; p->slot0 += rounds->slots)
+    for (p->tile0 = 0; p->tile0 < rounds->all_tiles; p->tile0 += rounds->tiles) {
+      p->slots = heed__min(rounds->slots, rounds->all_slots - p->slot0);
+      p->tiles = heed__min(rounds->tiles, rounds->all_tiles - p->tile0);
+      struct job job = {.tile = *tile};
+      describe_backward(f, HEED__GPU_KEYS_BWD, &job);
+      HEED__TRY(launch(&job));
+      HEED__TRY(sum_parts(f, tile));
+    }
+  return HEED_OK;
+}
+
+static heed_status run_in_seven(const struct fused *f) {
+  struct heed__cl_attention_gpu_tile tile;
+  if (f->a->dk || f->a->dv) HEED__TRY(run_kernel(f, HEED__GPU_KEYS_BWD, &tile));
+  return f->a->dq ? run_kernel(f, HEED__GPU_QUERIES_BWD, &tile) : HEED_OK;
+}
+
+// In seven products where the tile that the driver allows is not the planned one, and makes no parts.
+static heed_status run_in_five(const struct fused *seven) {
+  struct parts parts = {0};
+  struct fused f = *seven;
+  struct heed__cl_attention_gpu_tile tile;
+  struct job job;
+  heed_status status;
+  f.parts = &parts;
+  if (!heed__cl_attention_fused_gpu_rounds(f.ctx, f.a, &f.plan->tiles[HEED__GPU_KEYS_BWD], &parts.rounds))
+    return run_in_seven(seven);
+  HEED__TRY(settle(&f, HEED__GPU_KEYS_BWD, &tile, &job));
+  if (!heed__cl_attention_fused_gpu_rounds(f.ctx, f.a, &tile, &parts.rounds)) return run_in_seven(seven);
+  const uint64_t bytes = (uint64_t)(parts.rounds.slots * parts.rounds.floats) * sizeof(float);
+  HEED__TRY_TO(done, status, heed__cl_scratch_take(f.ctx, (uint64_t)parts.rounds.tiles * bytes, &parts.of_dq));
+  if (parts.rounds.tiles < parts.rounds.all_tiles)
+    HEED__TRY_TO(done, status, heed__cl_scratch_take(f.ctx, bytes, &parts.sums));
+  status = run_rounds(&f, &parts, &tile);
+done:
+  heed__cl_scratch_give(f.ctx, parts.sums);
+  heed__cl_scratch_give(f.ctx, parts.of_dq);
+  return status;
+}
+
+static heed_status backward(struct fused *f) {
   heed_status status;
   struct heed__cl_attention_gpu_tile tile;
-  HEED__TRY_TO(done, status, heed__cl_scratch_take(f->ctx, (uint64_t)all_rows(a) * 4 * sizeof(float), &f->stats));
+  const uint64_t bytes = (uint64_t)all_rows(f->a) * 4 * sizeof(float);
+  HEED__TRY_TO(done, status, heed__cl_scratch_take(f->ctx, bytes, &f->stats));
   HEED__TRY_TO(done, status, run_kernel(f, HEED__GPU_ROWS, &tile));
-  if (a->dk || a->dv) HEED__TRY_TO(done, status, run_kernel(f, HEED__GPU_KEYS_BWD, &tile));
-  if (a->dq) HEED__TRY_TO(done, status, run_kernel(f, HEED__GPU_QUERIES_BWD, &tile));
+  status = f->plan->in_five ? run_in_five(f) : run_in_seven(f);
 done:
   heed__cl_scratch_give(f->ctx, f->stats);
   return status;
@@ -283,7 +375,7 @@ static heed_status run(heed_context *ctx, const struct heed__cl_attention *a,
 
 const struct heed__cl_attention_variant heed__cl_attention_fused_gpu = {
     .name = "fused",
-    .tuning = {"fused-gpu", 1 << HEED__TUNE_items | 1 << HEED__TUNE_tile_queries},
+    .tuning = {"fused-gpu", 1 << HEED__TUNE_items | 1 << HEED__TUNE_tile_queries | 1 << HEED__TUNE_products},
     .path = HEED_PATH_FUSED,
     .plan = plan,
     .run = run,

@@ -17,6 +17,12 @@ void heed__cl_attention_fused_gpu_neighbours(heed_context *ctx, const struct hee
                                              const struct heed__cl_tuning_choice *choice,
                                              struct heed__cl_tuning_choices *out);
 
+// fused_gpu_parts.c. The rounds of a backward in five products by a tile of dk's and dv's kernel. False: that tile, or the memory that parts
+// may take, does not allow it.
+bool heed__cl_attention_fused_gpu_rounds(const heed_context *ctx, const struct heed__cl_attention *a,
+                                         const struct heed__cl_attention_gpu_tile *tile,
+                                         struct heed__cl_attention_gpu_rounds *rounds);
+
 // fused_gpu.c. What a call has besides q, k and v, as options.
 void heed__cl_attention_fused_gpu_define(struct heed__cl_kernel *k, const struct heed__cl_attention *a);
 // The call, by kernels that do nothing where the int in `gate` is 0. NULL: always.

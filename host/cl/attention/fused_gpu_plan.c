@@ -8,6 +8,8 @@
 enum { WIDTH_MAX = 512 };
 // Query rows up to which the heads of a group share a tile: decoding then reads each key once for all of them.
 enum { PACKED_QUERIES = 32 };
+// Products of a tile in the backward, as a choice can say: see is_in_five.
+enum { FIVE_PRODUCTS = 5, SEVEN_PRODUCTS = 7 };
 enum { ROWS_A_TILE = 64, KEYS_A_SPLIT = 256, TILES_ENOUGH = 256 };
 
 // ---------------------------------------------------------------- tiles
@@ -221,6 +223,16 @@ static bool choose_tiles(const heed_context *ctx, const struct heed__cl_attentio
   return true;
 }
 
+// Seven products unless the tuned choice says five: those save two of a tile, 1 MFLOP with heads of 64, and move 32 KB more, which pays
+// where memory feeds a byte for every 32 operations or fewer. What a device's memory does is no trait that heed reads; `heed tune` measures.
+static bool is_in_five(const heed_context *ctx, const struct heed__cl_attention *a,
+                       const struct heed__cl_tuning_choice *choice, const struct heed__cl_attention_fused_gpu *p) {
+  struct heed__cl_attention_gpu_rounds rounds;
+  if (heed__cl_attention_value(choice, HEED__TUNE_products) != FIVE_PRODUCTS) return false;
+  if (!a->backward || !a->dq || !(a->dk || a->dv)) return false;
+  return heed__cl_attention_fused_gpu_rounds(ctx, a, &p->tiles[HEED__GPU_KEYS_BWD], &rounds);
+}
+
 bool heed__cl_attention_fused_gpu_plan(const heed_context *ctx, const struct heed__cl_attention *a,
                                        const struct heed__cl_tuning_choice *choice,
                                        struct heed__cl_attention_fused_gpu *p) {
@@ -232,16 +244,23 @@ bool heed__cl_attention_fused_gpu_plan(const heed_context *ctx, const struct hee
   const int64_t items = heed__cl_attention_value(choice, HEED__TUNE_items);
   const int64_t tuned_rows = heed__cl_attention_value(choice, HEED__TUNE_tile_queries);
   p->tile_rows = tuned_rows ? heed__min(tuned_rows, rows) : rows;
-  return choose_tiles(ctx, a, (size_t)(items ? heed__min(items, most_items) : most_items), p);
+  if (!choose_tiles(ctx, a, (size_t)(items ? heed__min(items, most_items) : most_items), p)) return false;
+  p->in_five = is_in_five(ctx, a, choice, p);
+  return true;
 }
 
 void heed__cl_attention_fused_gpu_neighbours(heed_context *ctx, const struct heed__cl_attention *a,
                                              const struct heed__cl_tuning_choice *choice,
                                              struct heed__cl_tuning_choices *out) {
-  (void)ctx;
   const int64_t items = choice->values[HEED__TUNE_items], rows = choice->values[HEED__TUNE_tile_queries];
   for (int64_t value = 64; value <= 256; value *= 2)
     if (value != items) heed__cl_tuning_choices_add(out, choice, HEED__TUNE_items, value);
   for (int64_t value = 16; value < ROWS_A_TILE && value < a->queries; value *= 2)
     if (value != rows) heed__cl_tuning_choices_add(out, choice, HEED__TUNE_tile_queries, value);
+  struct heed__cl_tuning_choice five = *choice;
+  struct heed__cl_attention_fused_gpu plan;
+  five.values[HEED__TUNE_products] = FIVE_PRODUCTS;
+  if (!heed__cl_attention_fused_gpu_plan(ctx, a, &five, &plan) || !plan.in_five) return;
+  const bool is_five = choice->values[HEED__TUNE_products] == FIVE_PRODUCTS;
+  heed__cl_tuning_choices_add(out, choice, HEED__TUNE_products, is_five ? SEVEN_PRODUCTS : FIVE_PRODUCTS);
 }

@@ -35,6 +35,7 @@ enum heed__cl_attention_gpu_kernel {  // those of the backward as KERNEL in thei
   HEED__GPU_ROWS,
   HEED__GPU_KEYS_BWD,
   HEED__GPU_QUERIES_BWD,
+  HEED__GPU_SUM,  // of parts of dq; it has the tile of HEED__GPU_KEYS_BWD
   HEED__GPU_KERNELS,
   HEED__GPU_CAREFUL = HEED__GPU_KERNELS  // the forward as CAREFUL of its file has it, by the forward's tile
 };
@@ -42,7 +43,16 @@ struct heed__cl_attention_fused_gpu {
   bool packed;        // forward: a tile takes the rows of all heads of a group
   int64_t splits;     // forward: parts of the keys, each the work of a work-group
   int64_t tile_rows;  // the most query rows that a tile takes
+  bool in_five;       // backward: dq in parts by dk's and dv's kernel, five products of a tile instead of seven
   struct heed__cl_attention_gpu_tile tiles[HEED__GPU_KERNELS];  // of the kernels that the call needs
+};
+// The rounds of a backward in five products, see fused_gpu_parts.c and kernels_cl/attention/fused_gpu_parts.cl.
+struct heed__cl_attention_gpu_rounds {
+  int64_t slots,
+      tiles;  // pairs of batch and key head, and tiles of keys, of which the scratch holds the parts at a time
+  int64_t all_slots, all_tiles;
+  int64_t floats;  // of a part: a tile of keys, and all rows of the query heads of a slot
+  int part_rows;   // rows of a part that an item makes at a time
 };
 
 // Of the staged path, see staged_plan.c. The tile of a work-item is rows x (vectors of `vector` floats).

@@ -11,21 +11,22 @@
 
 // X(name, least, most): the values that a choice can give its variant. A variant takes those that its description lists, and clamps them to
 // what the call and the device allow; these bounds only keep sizes from wrapping. Add a new variant's values here.
-#define HEED__TUNABLES(X) \
-  X(vectors, 2, 3)        \
-  X(rows, 1, 1 << 20)     \
-  X(panels, 1, 1 << 12)   \
-  X(depth, 1, 1 << 20)    \
-  X(splits, 1, 64)        \
-  X(swap, -1, 1)          \
-  X(pack_rows, -1, 1)     \
-  X(pack_cols, -1, 1)     \
-  X(dot, -1, 1)           \
-  X(tile_rows, 2, 16)     \
-  X(key_block, 8, 1024)   \
-  X(query_block, 4, 1024) \
-  X(items, 16, 1024)      \
-  X(tile_queries, 4, 1024)
+#define HEED__TUNABLES(X)  \
+  X(vectors, 2, 3)         \
+  X(rows, 1, 1 << 20)      \
+  X(panels, 1, 1 << 12)    \
+  X(depth, 1, 1 << 20)     \
+  X(splits, 1, 64)         \
+  X(swap, -1, 1)           \
+  X(pack_rows, -1, 1)      \
+  X(pack_cols, -1, 1)      \
+  X(dot, -1, 1)            \
+  X(tile_rows, 2, 16)      \
+  X(key_block, 8, 1024)    \
+  X(query_block, 4, 1024)  \
+  X(items, 16, 1024)       \
+  X(tile_queries, 4, 1024) \
+  X(products, 5, 7)
 
 enum heed__cl_tuning_tunable {
 #define HEED__TUNABLE_ENUM(name, least, most) HEED__TUNE_##name,
