@@ -90,7 +90,6 @@ static void begin(struct job *job, const struct fused *f, const char *file, cons
   const bool scales_down = a->params->scale >= FLT_MIN && a->params->scale <= 0.69;
   heed__cl_define_int(k, "RAW_SCORES", !a->mask && a->params->softcap <= 0 && scales_down);
   heed__cl_define_int(k, "NATIVE_EXP2", f->native_exp2);
-  heed__cl_define_int(k, "SPARE_REGISTERS", heed__cl_state(f->ctx)->traits.spare_registers);
   if (heed__cl_state(f->ctx)->traits.subgroup > 0)
     heed__cl_define_int(k, "SUBGROUP", heed__cl_state(f->ctx)->traits.subgroup);
   if (f->gate) heed__cl_define_int(k, "GATED", 1);
@@ -111,6 +110,8 @@ static const char forward_file[] = "attention/fused_gpu_fwd.cl", backward_file[]
 static void begin_forward(struct job *job, const struct fused *f, bool careful, const char *kernel) {
   begin(job, f, forward_file, kernel);
   if (careful) heed__cl_define_int(&job->kernel, "CAREFUL", 1);
+  // Nearly always the careful kernel has nothing to do, and none of the care to do it fast.
+  heed__cl_define_int(&job->kernel, "SPARE_REGISTERS", !careful && heed__cl_state(f->ctx)->traits.spare_registers);
   heed__cl_define_int(&job->kernel, "PACKED", f->plan->packed);
   heed__cl_define_int(&job->kernel, "SPLIT", f->plan->splits > 1);
   heed__cl_define_int(&job->kernel, "RESIDENT", job->tile.resident);
@@ -148,6 +149,7 @@ static void begin_backward(struct job *job, const struct fused *f, enum heed__cl
   struct heed__cl_kernel *k = &job->kernel;
   begin(job, f, backward_file, kernels[kernel]);
   heed__cl_define_int(k, "KERNEL", kernel);
+  heed__cl_define_int(k, "SPARE_REGISTERS", heed__cl_state(f->ctx)->traits.spare_registers);
   heed__cl_define_int(k, "WEIGHT_ROWS", job->tile.weight_rows);
   heed__cl_define_int(k, "SHUFFLE", kernel == HEED__GPU_ROWS ? f->shuffle : HEED__SHUFFLE_NONE);
   // An out of 16 bits has been rounded, and dropout has scaled it: δ from it would not meet a row of dP that it should cancel.
