@@ -29,7 +29,7 @@
 #define RAW_SCORES 0 // no mask and no softcap needs the scores, and their scale is above 0: q kᵀ stays as it is until its exponential
 #endif
 #ifndef NATIVE_EXP2
-#define NATIVE_EXP2 0 // the device's own exp2 is exact enough; see host/cl/runtime/exp2.c
+#define NATIVE_EXP2 0 // the device's own exp2 is exact enough; see host/cl/runtime/trials.c
 #endif
 #ifndef PACKED
 #define PACKED 0 // a tile holds the rows of all query heads that share a key head
@@ -292,8 +292,9 @@ void add_chunk(const __local float4 *x, int x_pitch, const __local float4 *y, in
 #define HEAD_OF(row, queries) 0
 #endif
 
-// From q kᵀ to softcap(scale q kᵀ) + mask, or not even that (RAW_SCORES), and −inf for what is not attended, of row `row` and 4 keys from `key` on, where the row attends
-// the keys [first, end). slope: of the softcap at each score; not touched without it. mask: of the first row's batch and head.
+// From q kᵀ to softcap(scale q kᵀ) + mask, or not even that (RAW_SCORES), and −inf for what is not attended, of row `row` and 4 keys from `key`
+// on, where the row attends the keys [first, end). slope: of the softcap at each score; not touched without it. mask: of the first row's batch
+// and head.
 void finish_row(float s[4], float slope[4], int row, int key, int first, int end, int queries, float scale,
                 float softcap, __global const TYPE(MASK_DTYPE) *mask, idx stride_head, idx stride_row, idx stride_key) {
 #pragma unroll
