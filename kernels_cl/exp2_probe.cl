@@ -11,7 +11,8 @@ float error_at(float x) {
   return is_right ? x < -125 ? 0 : error : INFINITY;
 }
 
-// out[i] = the largest relative error among the arguments of item i. global and local: PROBE_ITEMS
+// out[i] = 1 + 2^20 times the largest relative error among the arguments of item i: 0, where a device has done nothing, is no answer.
+// global and local: PROBE_ITEMS
 __attribute__((reqd_work_group_size(PROBE_ITEMS, 1, 1))) __kernel void exp2_probe(__global float *out) {
   const int item = get_local_id(0);
   // A NaN stays one, for a row with a NaN has to show it. Not a constant: PoCL 3.1 makes garbage of the function of that.
@@ -21,5 +22,5 @@ __attribute__((reqd_work_group_size(PROBE_ITEMS, 1, 1))) __kernel void exp2_prob
     largest = fmax(largest, error_at(-(n * PROBE_ITEMS + item + 0.5f) / FRACTIONS));
   for (int n = 0; n < OCTAVES * STEPS / PROBE_ITEMS; ++n)
     largest = fmax(largest, error_at(-(n * PROBE_ITEMS + item) / (float)STEPS));
-  out[item] = largest;
+  out[item] = 1 + largest * (1 << 20);
 }
