@@ -74,7 +74,8 @@ void store_columns(const float sum[COLUMNS(QK)], __global float *row) {
 #define DEFINE_PARTS
 #endif
 
-#if DQ_PARTS && HAS_KERNEL(KERNEL_SUM)
+#if DQ_PARTS
+#if HAS_KERNEL(KERNEL_SUM)
 // [*first, *end): the tiles of keys that leave a part for the tile of rows from row0 on. They are those of which attention_keys_bwd goes
 // over it, no more, as others leave nothing: key0 < reach.end, first_row(key0) < row0 + QUERIES, row0 < end_row(key0 + KEYS), and
 // first_row(key0) < end_row(key0 + KEYS), where a window may leave no row.
@@ -118,4 +119,5 @@ __kernel void attention_queries_sum(CALL_ARGUMENTS, RESULT dq, __global const fl
   if (column + 2 < QK_WIDTH) STORE(X_DTYPE, dq, to + 2, sum.z * call.scale);
   if (column + 3 < QK_WIDTH) STORE(X_DTYPE, dq, to + 3, sum.w * call.scale);
 }
+#endif
 #endif
