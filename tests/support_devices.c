@@ -62,6 +62,11 @@ heed_context *support_context(void **state) {
   return *state;
 }
 
+uint64_t support_number(const char *name, uint64_t otherwise) {
+  const char *text = getenv(name);
+  return text && *text ? strtoull(text, NULL, 10) : otherwise;
+}
+
 void support_fill(float *values, int64_t count, uint64_t seed) {
   for (int64_t i = 0; i < count; ++i)
     values[i] = (float)(floor(heed_random_uniform(seed, 0, (uint64_t)i) * 512) / 256 - 1);

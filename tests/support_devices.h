@@ -30,6 +30,9 @@ int support_close(void **state);  // fails when tensors are left
 // The test's context; skips the test where there is none.
 heed_context *support_context(void **state);
 
+// The number that a variable of the environment holds, such as how many draws a test makes; `otherwise` where it is not set.
+uint64_t support_number(const char *name, uint64_t otherwise);
+
 // `count` values in [−1, 1), multiples of 2^-8, the same everywhere.
 void support_fill(float *values, int64_t count, uint64_t seed);
 // A tensor of such values, also written to `copy` where that is not NULL.

@@ -269,9 +269,7 @@ heed_status draw_step_as_gpu(const struct draw *d, const struct side *s) {
     heed__cl_scratch_trim(s->ctx, 0);
     traits->memory = s->ctx->allocated + d->memory_left;
   }
-  if (d->in_five) {
-    ASSERT_OK(heed_tune_force(s->ctx, HEED_TUNE_ATTENTION_BWD, "fused-gpu: products=5"));
-  }
+  if (d->in_five) ASSERT_OK(heed_tune_force(s->ctx, HEED_TUNE_ATTENTION_BWD, "fused-gpu: products=5"));
   const heed_status status = step(d, s);
   if (d->in_five) ASSERT_OK(heed_tune_force(s->ctx, HEED_TUNE_ATTENTION_BWD, NULL));
   *traits = real;

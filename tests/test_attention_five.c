@@ -9,15 +9,10 @@
 #include "cl/attention/fused_gpu.h"
 #include "support_draws.h"
 
-static uint64_t from_environment(const char *name, uint64_t otherwise) {
-  const char *text = getenv(name);
-  return text && *text ? strtoull(text, NULL, 10) : otherwise;
-}
-
 static void random_draws_agree_with_the_host(void **state) {
   heed_context *device = support_context(state), *host;
   ASSERT_OK(heed_open("host", &host));
-  const uint64_t draws = from_environment("HEED_DRAWS", 24), first = from_environment("HEED_SEED", 1);
+  const uint64_t draws = support_number("HEED_DRAWS", 24), first = support_number("HEED_SEED", 1);
   uint64_t failures = 0;
   for (uint64_t i = 0; i < draws; ++i) {
     struct draw d = draw_one(first + i, first + i / 4);

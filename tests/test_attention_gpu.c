@@ -2,19 +2,13 @@
 // of everything a call may hold, on devices with little and with much local memory, and at the edges of its tiles.
 // HEED_DRAWS sets how many draws (default 60), HEED_SEED the first seed; a failing draw prints its seed and what it drew.
 #include <math.h>
-#include <stdlib.h>
 
 #include "support_draws.h"
-
-static uint64_t from_environment(const char *name, uint64_t otherwise) {
-  const char *text = getenv(name);
-  return text && *text ? strtoull(text, NULL, 10) : otherwise;
-}
 
 static void random_draws_agree_with_the_host(void **state) {
   heed_context *device = support_context(state), *host;
   ASSERT_OK(heed_open("host", &host));
-  const uint64_t draws = from_environment("HEED_DRAWS", 20), first = from_environment("HEED_SEED", 1);
+  const uint64_t draws = support_number("HEED_DRAWS", 20), first = support_number("HEED_SEED", 1);
   uint64_t failures = 0;
   const uint64_t families = draws > 20 ? draws / 10 : 1;
   for (uint64_t i = 0; i < draws; ++i) {

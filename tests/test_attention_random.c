@@ -32,11 +32,6 @@ struct draw {
 
 // ---------------------------------------------------------------- drawing
 
-static uint64_t from_environment(const char *name, uint64_t otherwise) {
-  const char *text = getenv(name);
-  return text && *text ? strtoull(text, NULL, 10) : otherwise;
-}
-
 enum { DRAWS = 40, KINDS = 4, WIDTHS = 80 };
 
 static bool only_fused(void) {
@@ -89,10 +84,10 @@ static void draw_options(struct draw *d, uint64_t *counter) {
 
 static void draw_kind(struct draw *d) {
   static const heed_dtype dtypes[] = {HEED_F32, HEED_F32, HEED_F32, HEED_F16, HEED_BF16};
-  const uint64_t widths = from_environment("HEED_DRAW_WIDTH", WIDTHS);
+  const uint64_t widths = support_number("HEED_DRAW_WIDTH", WIDTHS);
   uint64_t n = 0;
-  d->kind = from_environment("HEED_DRAW_KIND", 0) +
-            heed_random_below(d->seed, 4, 0, from_environment("HEED_DRAW_KINDS", KINDS));
+  d->kind =
+      support_number("HEED_DRAW_KIND", 0) + heed_random_below(d->seed, 4, 0, support_number("HEED_DRAW_KINDS", KINDS));
   d->dim = 1 + (int64_t)of_kind(d, &n, widths);
   d->value_dim = of_kind(d, &n, 2) ? d->dim : 1 + (int64_t)of_kind(d, &n, widths);
   d->dtype = dtypes[of_kind(d, &n, 5)];
@@ -145,7 +140,7 @@ static void print_draw(const struct draw *d) {
   print_error(
       "  repeat it with: HEED_DRAWS=1 HEED_SEED=%llu HEED_DRAW_KIND=%llu HEED_DRAW_KINDS=1 HEED_DRAW_WIDTH=%llu%s ",
       (unsigned long long)d->seed, (unsigned long long)d->kind,
-      (unsigned long long)from_environment("HEED_DRAW_WIDTH", WIDTHS), only_fused() ? " HEED_DRAW_PATH=fused" : "");
+      (unsigned long long)support_number("HEED_DRAW_WIDTH", WIDTHS), only_fused() ? " HEED_DRAW_PATH=fused" : "");
   print_error("tests/test_attention_random\n");
 }
 
@@ -371,7 +366,7 @@ static bool run_draw(uint64_t seed, heed_context *device_ctx, heed_context *host
 static void random_attention_agrees_with_the_host(void **state) {
   heed_context *device = support_context(state), *host;
   ASSERT_OK(heed_open("host", &host));
-  const uint64_t draws = from_environment("HEED_DRAWS", DRAWS), first = from_environment("HEED_SEED", 1);
+  const uint64_t draws = support_number("HEED_DRAWS", DRAWS), first = support_number("HEED_SEED", 1);
   uint64_t failures = 0;
   for (uint64_t i = 0; i < draws; ++i) failures += !run_draw(first + i, device, host);
   heed_context_destroy(host);

@@ -60,11 +60,6 @@ static const struct kind kinds[] = {
     {CPU_BF16, HEED_BF16, 2, 3, 0, 0, 0},
 };
 
-static uint64_t from_environment(const char *name, uint64_t otherwise) {
-  const char *text = getenv(name);
-  return text && text[0] ? strtoull(text, NULL, 10) : otherwise;
-}
-
 static int64_t below(struct draw *d, int64_t n) {
   return (int64_t)heed_random_below(d->seed, 1, d->count++, (uint64_t)n);
 }
@@ -83,7 +78,7 @@ static int64_t draw_size(struct draw *d) {
   static const int64_t edges[] = {1,  2,  7,  8,  11, 12, 13,  15,  16,  17,  24,  31,  32,  33,  40,
                                   56, 63, 64, 65, 95, 97, 120, 127, 128, 129, 136, 191, 192, 193, 264};
   const int64_t size = below(d, 3) ? edges[below(d, sizeof edges / sizeof *edges)] : 1 + below(d, 40);
-  return heed__min(size, (int64_t)from_environment("HEED_DRAW_LARGEST", 264));
+  return heed__min(size, (int64_t)support_number("HEED_DRAW_LARGEST", 264));
 }
 
 // Gaps between rows and batches, and an offset, or none of them where `packed`, and all multiples of `unit`; dimensions of 1 are
@@ -178,7 +173,7 @@ static void print_draw(const struct draw *d) {
       d->has_bias, (int)d->activation, choice);
   const char *path = getenv("HEED_DRAW_PATH");
   print_error("repeat it with: HEED_SEED=%llu HEED_DRAWS=1 HEED_DRAW_PATH=%s HEED_DRAW_LARGEST=%lld test_gemm_random\n",
-              (unsigned long long)d->seed, path ? path : "", (long long)from_environment("HEED_DRAW_LARGEST", 264));
+              (unsigned long long)d->seed, path ? path : "", (long long)support_number("HEED_DRAW_LARGEST", 264));
 }
 
 // ---------------------------------------------------------------- running it
@@ -338,7 +333,7 @@ static const struct contexts *usable(void **state) {
 
 static void any_problem_matches_the_host(void **state) {
   const struct contexts *contexts = usable(state);
-  const uint64_t draws = from_environment("HEED_DRAWS", 120), first = from_environment("HEED_SEED", 1);
+  const uint64_t draws = support_number("HEED_DRAWS", 120), first = support_number("HEED_SEED", 1);
   uint64_t failures = 0, counts[PATHS] = {0};
   double worst[PATHS][8] = {{0}};
   for (uint64_t i = 0; i < draws; ++i) {
